@@ -1,0 +1,41 @@
+"""The one crossing from async to blocking code: bounded, named thread pools. Daemon only.
+
+`disk` for file and mount work, `net` for registry transfers (long), `cpu` for hashing and compression. Work under
+about a millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+Pool = Literal["disk", "net", "cpu"]
+
+_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4}
+_pools: dict[Pool, ThreadPoolExecutor] = {}
+
+
+def _pool(name: Pool) -> ThreadPoolExecutor:
+    pool = _pools.get(name)
+    if pool is None:
+        pool = _pools[name] = ThreadPoolExecutor(_SIZES[name], thread_name_prefix=f"corten-{name}")
+    return pool
+
+
+async def run(fn: Callable[..., T], *args: Any, pool: Pool = "disk", **kwargs: Any) -> T:
+    """Run blocking `fn` in the named pool and await its result; context variables are carried along."""
+    context = contextvars.copy_context()
+    call: Callable[[], T] = partial(context.run, partial(fn, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_pool(pool), call)
+
+
+def shutdown() -> None:
+    """End the pools without waiting for what still runs; for the daemon's last moment."""
+    for pool in _pools.values():
+        pool.shutdown(wait=False, cancel_futures=True)
+    _pools.clear()
