@@ -7,7 +7,10 @@ directory (rename(2), fsync(2)).
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path  # the shim uses this file and must not pay for pathlib
 
 
 def fsync_dir(path: str | Path) -> None:

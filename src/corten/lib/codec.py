@@ -29,7 +29,7 @@ def decode(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     Raises InvalidArgument with Docker's wording when it is no JSON or of another type.
     """
     try:
-        result: T = _decoder(kind).decode(data)
+        result: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from error
     return result

@@ -1,1 +1,1 @@
-"""shim"""
+"""Between daemon and container: the zygote that forks, the shim that stays, and the client of both."""

@@ -1,0 +1,98 @@
+"""The words of daemon, zygote and shim: JSON messages with descriptors over unix stream sockets.
+
+Used by all three processes, so it is stdlib only. A message is an 8-byte head (length of the body, number of
+descriptors, both little-endian u32) and a JSON body; its descriptors travel with the head's first byte (unix(7),
+SCM_RIGHTS). Both ends belong to Corten and to root, so a malformed message is a bug and raises ProtocolError.
+
+daemon -> zygote    sandbox {id, dir, cgroup, namespaces, ...} + the shim's end of a control socket
+daemon -> shim      hello start exec attach resize signal sync discard, each with `seq`
+shim -> daemon      {"re": seq, ...} replies; {"ev": "prepared" | "exit" | "exec_exit" | "oom" | "detach", ...}
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+Message = dict[str, Any]
+
+_HEAD = struct.Struct("<II")
+_MAX_BODY = 16 << 20  # an OCI spec with a megabyte of environment is large; anything above is a bug
+_MAX_FDS = 16
+_CHUNK = 1 << 16
+
+# One line a connection may start with; a shim of another version is told apart by it when a daemon is upgraded.
+VERSION = 1
+
+
+class ProtocolError(Exception):
+    """The peer sent what no version of this protocol sends."""
+
+
+def encode(message: Message, fd_count: int = 0) -> bytes:
+    """The bytes of one message."""
+    body = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _HEAD.pack(len(body), fd_count) + body
+
+
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message on a blocking socket. Raises OSError when the peer is gone."""
+    data = memoryview(encode(message, len(fds)))
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sent = sock.sendmsg([data], ancillary)
+    if sent < len(data):
+        sock.sendall(data[sent:])
+
+
+class Receiver:
+    """Splits a stream into messages and keeps the descriptors that came along until their message is taken."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._fds: list[int] = []
+
+    def fill(self) -> bool:
+        """Read once. False at end of stream. Raises BlockingIOError on a non-blocking socket without data."""
+        space = socket.CMSG_SPACE(_MAX_FDS * 4)
+        data, ancillary, _flags, _address = self._sock.recvmsg(_CHUNK, space, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array.array("i")
+                numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
+                self._fds.extend(numbers)
+        if not data:
+            return False
+        self._buffer += data
+        return True
+
+    def take(self) -> tuple[Message, list[int]] | None:
+        """The next complete message with its descriptors (now the caller's to close), or None."""
+        if len(self._buffer) < _HEAD.size:
+            return None
+        length, fd_count = _HEAD.unpack_from(self._buffer)
+        if length > _MAX_BODY or fd_count > _MAX_FDS:
+            raise ProtocolError(f"message of {length} bytes with {fd_count} descriptors")
+        end = _HEAD.size + length
+        if len(self._buffer) < end:
+            return None
+        try:
+            message = json.loads(self._buffer[_HEAD.size : end])
+        except ValueError as error:
+            raise ProtocolError(f"no JSON: {error}") from error
+        del self._buffer[:end]
+        fds, self._fds = self._fds[:fd_count], self._fds[fd_count:]
+        if len(fds) != fd_count or not isinstance(message, dict):
+            raise ProtocolError("descriptors or object missing")
+        return message, fds
+
+    def close(self) -> None:
+        """Close descriptors that no message claimed."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []

@@ -1,0 +1,73 @@
+"""Starts the zygote and talks to it; starts another when it died. Daemon only.
+
+posix_spawn, since the daemon may have threads by the time a zygote must be replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import corten
+from corten.shim import protocol
+
+_LOG = logging.getLogger("corten.zygote")
+_FD = 3
+
+
+class ZygoteProcess:
+    """The daemon's handle on the zygote."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self.pid = 0
+
+    def ensure(self) -> None:
+        """Start a zygote unless one runs. Raises OSError."""
+        if self._socket is not None:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        source = str(Path(corten.__file__).parent.parent)
+        program = f"import sys; sys.path.insert(0, {source!r}); from corten.shim.zygote import main; main({_FD})"
+        argv = [sys.executable, "-I", "-S", "-c", program]
+        actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _FD)]
+        try:
+            self.pid = os.posix_spawn(
+                sys.executable, argv, {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, file_actions=actions, setsid=False
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.settimeout(10)
+        self._socket = ours
+
+    def send(self, request: protocol.Message, fds: Sequence[int]) -> None:
+        """Ask for a shim. A zygote that died is replaced once. Raises OSError."""
+        for last in (False, True):
+            self.ensure()
+            assert self._socket is not None
+            try:
+                protocol.send(self._socket, request, fds)
+            except OSError:
+                _LOG.warning("the zygote (pid %d) died; starting another", self.pid)
+                self.close()
+                if last:
+                    raise
+            else:
+                return
+
+    def close(self) -> None:
+        """Let it end, and reap it."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.pid = 0
