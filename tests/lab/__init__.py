@@ -1,0 +1,1 @@
+"""The laboratory: real images, registries, daemons and peers for tests and benchmarks, made from Debian's packages."""

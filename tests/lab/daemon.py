@@ -1,0 +1,171 @@
+"""A Corten daemon of the tests' own: its roots, socket, cgroup parent, bridge and nft table, and the proof that all are
+gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_SOURCE = REPOSITORY / "src"
+
+
+def docker_cli() -> str:
+    """The real docker client: of the machine, or of the peers' folder."""
+    found = shutil.which("docker")
+    if found:
+        return found
+    from tests.lab import peers
+
+    return str(peers.folder() / "usr/bin/docker")
+
+
+class Daemon:
+    """One daemon. `docker(...)` and `corten(...)` run the clients against it and return what they printed."""
+
+    def __init__(self, *flags: str, root: Path | None = None) -> None:
+        self.root = root or Path(tempfile.mkdtemp(prefix="corten-test-", dir="/var/tmp"))
+        self.data_root = self.root / "data"
+        self.exec_root = self.root / "run"
+        self.socket = self.exec_root / "corten.sock"
+        self.host = f"unix://{self.socket}"
+        self.flags = flags
+        self.log = self.root / "daemon.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "DOCKER_CONFIG": str(self.root / "docker-config"),
+            "TERM": "xterm",
+            "LC_ALL": "C.UTF-8",
+            **{k: v for k, v in os.environ.items() if k.startswith("SSL_CERT")},
+        }
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Daemon:
+        """Start it and wait until it answers."""
+        argv = [
+            sys.executable,
+            "-I",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(_SOURCE)!r}); from corten.daemon.main import main; sys.exit(main())",
+            "--data-root",
+            str(self.data_root),
+            "--exec-root",
+            str(self.exec_root),
+            "-H",
+            self.host,
+            "--pidfile",
+            str(self.root / "pid"),
+            "--config-file",
+            str(self.root / "daemon.json"),
+            *self.flags,
+        ]
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
+            )
+        deadline = time.monotonic() + 30
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"daemon did not start:\n{self.log_text()}")
+            time.sleep(0.02)
+        return self
+
+    def answers(self) -> bool:
+        """Whether `_ping` works."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(str(self.socket))
+            sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return sock.recv(15).endswith(b"200 ")
+        return False
+
+    def log_text(self) -> str:
+        """The end of the daemon's log."""
+        return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else ""
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM and wait; containers live on."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def _client(self, argv: list[str], *, check: bool, **options: Any) -> subprocess.CompletedProcess[str]:
+        options.setdefault("timeout", 120)
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        result = subprocess.run(argv, capture_output=True, text=True, env=self.environment, check=False, **options)
+        if check and result.returncode != 0:
+            raise AssertionError(
+                f"{' '.join(argv)} exited {result.returncode}\nstdout: {result.stdout}\nstderr: {result.stderr}\n"
+                f"daemon log:\n{self.log_text()}"
+            )
+        return result
+
+    def docker(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """The real docker CLI."""
+        return self._client([docker_cli(), "-H", self.host, *arguments], check=check, **options)
+
+    def corten(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Corten's own CLI."""
+        return self._client(
+            [sys.executable, "-I", "-S", str(_SOURCE / "corten/__main__.py"), "-H", self.host, *arguments],
+            check=check,
+            **options,
+        )
+
+    def out(self, *arguments: str, **options: Any) -> str:
+        """What docker printed, stripped."""
+        return self.docker(*arguments, **options).stdout.strip()
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """`docker inspect` of one object."""
+        result: list[dict[str, Any]] = json.loads(self.out("inspect", name))
+        return result[0]
+
+    def clean(self) -> list[str]:
+        """Remove every container, stop, and delete the roots; returns what was left behind, which must be nothing."""
+        if not self.answers():
+            self.start()
+        names = self.out("ps", "-aq").split()
+        if names:
+            self.docker("rm", "-f", "-v", *names)
+        self.stop()
+        left = leftovers_of(self)
+        shutil.rmtree(self.root, ignore_errors=True)
+        return left
+
+
+def leftovers_of(daemon: Daemon) -> list[str]:
+    """What exists on the machine under this daemon's names: mounts, cgroups, shims, links."""
+    mounts = Path("/proc/mounts").read_text().splitlines()
+    left = [f"mount {line.split()[1]}" for line in mounts if str(daemon.root) in line]
+    shims = daemon.exec_root / "shim"
+    if shims.is_dir():
+        left += [f"shim {entry.name}" for entry in shims.iterdir()]
+    return left
