@@ -1,0 +1,177 @@
+"""Address management: which subnet a new network gets, which address a container gets. Pure, no I/O; daemon only.
+
+Facts of Docker's: default pools of RFC 1918 space, the first address is the gateway's, containers take the lowest free
+address. IPv6 networks without a subnet get a /64 of a unique local prefix (RFC 4193) of this daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import ipaddress
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from corten.errors import Conflict, InvalidArgument, ResourceExhausted
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A block that subnets of `size` bits are cut from (`--default-address-pool base=,size=`)."""
+
+    base: IPNetwork
+    size: int
+
+    def subnets(self) -> Iterator[IPNetwork]:
+        """All subnets of the block, lowest first."""
+        yield from self.base.subnets(new_prefix=max(self.size, self.base.prefixlen))
+
+
+def parse_pool(base: str, size: int) -> Pool:
+    """A pool from its two settings. Raises InvalidArgument."""
+    network = parse_subnet(base)
+    if not network.prefixlen <= size <= network.max_prefixlen:
+        raise InvalidArgument(f"invalid default address pool: size {size} does not fit into {base}")
+    return Pool(network, size)
+
+
+DEFAULT_POOLS = tuple(
+    Pool(ipaddress.ip_network(base), size)
+    for base, size in (
+        ("172.17.0.0/16", 16),
+        ("172.18.0.0/16", 16),
+        ("172.19.0.0/16", 16),
+        ("172.20.0.0/14", 16),
+        ("172.24.0.0/14", 16),
+        ("172.28.0.0/14", 16),
+        ("192.168.0.0/16", 20),
+    )
+)
+
+
+def local_pool(identity: str) -> Pool:
+    """The unique local /48 of the daemon with this identity, cut into /64 (RFC 4193 section 3.2)."""
+    digest = hashlib.sha256(identity.encode()).digest()[:5]
+    base = int.from_bytes(b"\xfd" + digest, "big") << 80
+    return Pool(ipaddress.IPv6Network((base, 48)), 64)
+
+
+def parse_subnet(text: str) -> IPNetwork:
+    """`10.0.0.0/8`; host bits are refused. Raises InvalidArgument."""
+    try:
+        if "/" not in text:
+            raise ValueError
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise InvalidArgument(f"invalid subnet {text[:64]}: invalid CIDR address: {text[:64]}") from None
+
+
+def parse_address(text: str) -> IPAddress:
+    """An address. Raises InvalidArgument."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidArgument(f"invalid address: {text[:64]}") from None
+
+
+def overlaps(first: IPNetwork, second: IPNetwork) -> bool:
+    """Whether two prefixes share an address; never across families."""
+    return first.version == second.version and first.overlaps(second)
+
+
+def choose_subnet(pools: Iterable[Pool], taken: Collection[IPNetwork]) -> IPNetwork:
+    """The first subnet of the pools that overlaps nothing taken (networks, the host's routes and addresses).
+
+    Raises ResourceExhausted.
+    """
+    for pool in pools:
+        rivals = [other for other in taken if overlaps(pool.base, other)]
+        for candidate in pool.subnets():
+            rival = next((other for other in rivals if overlaps(candidate, other)), None)
+            if rival is None:
+                return candidate
+            if rival.prefixlen <= pool.base.prefixlen:
+                break  # the whole block is taken; a block of /8 in /64 must not be walked
+    raise ResourceExhausted(
+        "all predefined address pools have been fully subnetted",
+        hint="remove unused networks (network prune) or give the network a subnet of its own (--subnet)",
+    )
+
+
+class AddressSpace:
+    """The addresses of one subnet. Lowest free first; `ip_range` narrows what is handed out unasked."""
+
+    def __init__(self, subnet: IPNetwork, ip_range: IPNetwork | None = None) -> None:
+        if ip_range is not None and not (overlaps(ip_range, subnet) and ip_range.prefixlen >= subnet.prefixlen):
+            raise InvalidArgument(f"subnet {subnet} does not contain the range {ip_range}")
+        self.subnet = subnet
+        self._first = int(subnet.network_address)
+        self._last = int(subnet.broadcast_address)
+        if subnet.version == 4 and subnet.prefixlen < 31:
+            self._first, self._last = self._first + 1, self._last - 1
+        elif subnet.version == 6 and subnet.prefixlen < 127:
+            self._first += 1  # the subnet-router anycast address (RFC 4291 section 2.6.1)
+        within = ip_range or subnet
+        self._low = max(self._first, int(within.network_address))
+        self._high = min(self._last, int(within.broadcast_address))
+        self._next = self._low
+        self._freed: list[int] = []
+        self._used: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def __contains__(self, address: IPAddress) -> bool:
+        return int(address) in self._used
+
+    def first(self) -> IPAddress:
+        """The subnet's first host address: the gateway's by default."""
+        return self._address(self._first)
+
+    def allocate(self) -> IPAddress:
+        """The lowest free address. Raises ResourceExhausted."""
+        while self._freed:
+            value = heapq.heappop(self._freed)
+            if value not in self._used:
+                self._used.add(value)
+                return self._address(value)
+        while self._next <= self._high:
+            value = self._next
+            self._next += 1
+            if value not in self._used:
+                self._used.add(value)
+                return self._address(value)
+        raise ResourceExhausted(f"no available IPv{self.subnet.version} addresses on this network's address pools")
+
+    def reserve(self, address: IPAddress) -> None:
+        """Take this very address. Raises InvalidArgument (not in the subnet), Conflict (taken)."""
+        value = int(address)
+        if address.version != self.subnet.version or not self._first <= value <= self._last:
+            raise InvalidArgument(f"no configured subnet contains IP address {address}")
+        if value in self._used:
+            raise Conflict("Address already in use")
+        self._used.add(value)
+
+    def release(self, address: IPAddress) -> None:
+        """Give an address back; one that is free stays free."""
+        value = int(address)
+        if value not in self._used:
+            return
+        self._used.discard(value)
+        if self._low <= value < self._next:
+            heapq.heappush(self._freed, value)
+
+    def _address(self, value: int) -> IPAddress:
+        return ipaddress.IPv4Address(value) if self.subnet.version == 4 else ipaddress.IPv6Address(value)
+
+
+def mac_of(address: IPAddress) -> str:
+    """The MAC of an endpoint, made from its address: a reused address keeps its MAC, so no neighbour cache goes stale.
+
+    02:42 and the four bytes for IPv4, as Docker up to 27; 02:42 and a hash for an IPv6-only endpoint.
+    """
+    raw = address.packed if address.version == 4 else hashlib.sha256(address.packed).digest()[:4]
+    return (b"\x02\x42" + raw).hex(":")
