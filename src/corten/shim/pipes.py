@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
-import termios
 
-_WINDOW = struct.Struct("HHHH")
+from corten.linux import pty
 
 
 class Pipes:
@@ -56,7 +53,7 @@ def open_pipes(*, stdin: bool) -> Pipes:
 
 
 def set_window_size(console: int, width: int, height: int) -> None:
-    """Tell the terminal its size (ioctl_tty(2), TIOCSWINSZ); zero sizes, which clients send, are left out."""
+    """Tell the terminal its size; zero sizes, which clients send, are left out."""
     if width > 0 and height > 0:
         with contextlib.suppress(OSError):
-            fcntl.ioctl(console, termios.TIOCSWINSZ, _WINDOW.pack(height & 0xFFFF, width & 0xFFFF, 0, 0))
+            pty.set_window_size(console, width=width & 0xFFFF, height=height & 0xFFFF)

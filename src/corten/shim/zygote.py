@@ -24,7 +24,7 @@ def _become_shim(control: socket.socket, request: protocol.Message) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     process.set_name("corten-shim")
-    process.set_subreaper()
+    process.set_child_subreaper()
     try:
         shim.main(control, request)
     except BaseException:  # the last frame of this process: what it cannot report is printed to the daemon's log
