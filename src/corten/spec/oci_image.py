@@ -299,7 +299,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def _decode(kind: type[T], raw: bytes) -> T:
     try:
-        document: T = _decoder(kind).decode(raw)
+        document: T = _decoder(kind).decode(raw)  # type: ignore[arg-type]
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidArgument(f"invalid image document: {error}") from error
     return document

@@ -141,13 +141,13 @@ class DistributionInspect(msgspec.Struct, rename="pascal", kw_only=True):
 class AuthConfig(msgspec.Struct, rename="lower", kw_only=True):
     """Credentials as clients send them (`X-Registry-Auth`, `POST /auth`); never logged and never echoed."""
 
-    username: str = ""
-    password: str = ""
-    auth: str = ""
-    email: str = ""
-    server_address: str = ""
-    identity_token: str = ""
-    registry_token: str = ""
+    username: str | None = None
+    password: str | None = None
+    auth: str | None = None
+    email: str | None = None
+    server_address: str | None = None
+    identity_token: str | None = None
+    registry_token: str | None = None
 
     def __repr__(self) -> str:
         return f"AuthConfig(server_address={self.server_address!r}, secrets=***)"

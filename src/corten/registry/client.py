@@ -1,0 +1,122 @@
+"""The daemon's one registry client: sessions by image name, resolving over mirrors, fetching with a way round.
+
+Blocking; net threads; thread-safe. Holds connections, tokens and found schemes for the daemon's life; no image state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from corten.registry.auth import Tokens
+from corten.registry.cancel import Cancel
+from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.registry.endpoints import Endpoint, RegistryConfig, endpoints
+from corten.registry.errors import RegistryError
+from corten.registry.fetch import OnProgress, RawManifest, Sink, get_blob, get_manifest
+from corten.registry.session import OnRetry, Schemes, Session
+from corten.registry.transport import Timings, Transport
+from corten.spec.oci_image import Descriptor
+from corten.spec.reference import Reference
+
+
+class RegistryClient:
+    """Makes sessions; one a daemon."""
+
+    def __init__(
+        self,
+        config: RegistryConfig | None = None,
+        *,
+        timings: Timings | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.config = config or RegistryConfig()
+        self.timings = timings or Timings()
+        self.transport = Transport(certs_dirs=self.config.certs_dirs, timings=self.timings, environ=environ)
+        self.tokens = Tokens(self.transport)
+        self._schemes = Schemes()
+
+    def reconfigure(self, config: RegistryConfig) -> None:
+        """Take over mirrors and insecure registries for later requests (SIGHUP)."""
+        self.config = config
+
+    def sessions(
+        self,
+        reference: Reference,
+        *,
+        credentials: Credentials = ANONYMOUS,
+        cancel: Cancel,
+        push: bool = False,
+        timings: Timings | None = None,
+    ) -> list[Session]:
+        """Sessions for the reference's repository, in the order to try; credentials are the upstream's alone."""
+        return [
+            self.session(
+                endpoint,
+                reference.path,
+                actions="pull,push" if push else "pull",
+                credentials=ANONYMOUS if endpoint.mirror else credentials,
+                cancel=cancel,
+                timings=timings,
+            )
+            for endpoint in endpoints(reference.domain, self.config, push=push)
+        ]
+
+    def session(
+        self,
+        endpoint: Endpoint,
+        repository: str,
+        *,
+        actions: str = "pull",
+        credentials: Credentials = ANONYMOUS,
+        cancel: Cancel,
+        timings: Timings | None = None,
+    ) -> Session:
+        """A session for `repository` at one endpoint."""
+        return Session(
+            endpoint,
+            repository,
+            actions=actions,
+            credentials=credentials,
+            transport=self.transport,
+            tokens=self.tokens,
+            schemes=self._schemes,
+            cancel=cancel,
+            timings=timings or self.timings,
+        )
+
+
+def resolve(sessions: Sequence[Session], tag_or_digest: str) -> tuple[RawManifest, list[Session]]:
+    """The manifest from the first endpoint that has it, and the sessions with that endpoint in front.
+
+    What a mirror answers is never final: the next endpoint is asked. Raises the last endpoint's RegistryError.
+    """
+    failure: Exception | None = None
+    for number, session in enumerate(sessions):
+        try:
+            manifest = get_manifest(session, tag_or_digest)
+        except RegistryError as error:
+            failure = error
+            continue
+        return manifest, list(sessions[number:])
+    assert failure is not None
+    raise failure
+
+
+def fetch(
+    sessions: Sequence[Session],
+    descriptor: Descriptor,
+    sink: Sink,
+    *,
+    on_progress: OnProgress | None = None,
+    on_retry: OnRetry | None = None,
+) -> None:
+    """Complete `sink` from the first endpoint that can; the next takes over where one gave up. Raises RegistryError."""
+    for number, session in enumerate(sessions):
+        try:
+            get_blob(session, descriptor, sink, on_progress=on_progress, on_retry=on_retry)
+        except RegistryError:
+            if number == len(sessions) - 1:
+                raise
+            continue
+        return

@@ -1,0 +1,75 @@
+"""Credentials as clients hand them over: the X-Registry-Auth header and the body of a login. Pure; daemon.
+
+Clients write the header in base64url or standard base64, padded or not; all are read. Secrets never reach a log or an
+error text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+import msgspec
+
+from corten.errors import InvalidArgument
+from corten.spec.docker.image import AuthConfig
+
+_LIMIT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What proves who asks; at most one of the forms is used: registry token, identity token, user and password."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.username or self.password or self.identity_token or self.registry_token)
+
+    def basic(self) -> str:
+        """The value of a Basic Authorization header."""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+ANONYMOUS = Credentials()
+
+
+def decode_header(value: str) -> Credentials:
+    """The credentials of an X-Registry-Auth header; none when it is empty. Raises InvalidArgument."""
+    return from_auth_config(decode_auth_config(value))
+
+
+def decode_auth_config(value: str) -> AuthConfig:
+    """The object in an X-Registry-Auth header. Raises InvalidArgument."""
+    if not value:
+        return AuthConfig()
+    if len(value) > _LIMIT:
+        raise InvalidArgument("invalid X-Registry-Auth header: too long")
+    text = value.strip().rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return msgspec.json.decode(raw, type=AuthConfig) if raw.strip() else AuthConfig()
+    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError) as error:
+        # the value is a secret: only the kind of failure may be told
+        raise InvalidArgument("invalid X-Registry-Auth header: it is not base64 of a JSON object") from error
+
+
+def from_auth_config(config: AuthConfig) -> Credentials:
+    """The credentials in `config`; its `auth` field stands for user and password. Raises InvalidArgument."""
+    username, password = config.username or "", config.password or ""
+    if config.auth and not username:
+        try:
+            username, _, password = base64.b64decode(config.auth, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError) as error:
+            raise InvalidArgument("invalid auth configuration: auth is not base64 of user:password") from error
+        password = password.rstrip("\0")
+    return Credentials(
+        username=username,
+        password=password,
+        identity_token=config.identity_token or "",
+        registry_token=config.registry_token or "",
+    )

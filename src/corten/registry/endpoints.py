@@ -1,0 +1,120 @@
+"""Which hosts answer for a registry's domain, over which schemes and with which checks. Pure but for name look-ups.
+
+Daemon, net threads. Source: dockerd's --registry-mirror and --insecure-registry; docker.io is served by
+registry-1.docker.io. An insecure registry is tried over HTTPS without verification first, then over HTTP; 127.0.0.0/8,
+::1 and localhost are insecure without being asked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from corten.errors import InvalidArgument
+from corten.spec.reference import DEFAULT_DOMAIN
+
+HUB_HOST = "registry-1.docker.io"
+HUB_INDEX = "https://index.docker.io/v1/"
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryConfig:
+    """What the daemon's configuration says of registries."""
+
+    mirrors: tuple[str, ...] = ()
+    insecure: tuple[str, ...] = ()
+    certs_dirs: tuple[str, ...] = ("/etc/corten/certs.d", "/etc/docker/certs.d")
+
+    def __post_init__(self) -> None:
+        for mirror in self.mirrors:
+            parts = urlsplit(mirror)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+                raise InvalidArgument(f'invalid mirror: "{mirror}" must be an http or https URL without query')
+            if parts.username is not None:
+                raise InvalidArgument("invalid mirror: username/password not allowed in URI")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One place that serves a registry's API; `schemes` are tried in order."""
+
+    host: str
+    schemes: tuple[str, ...] = ("https",)
+    verify: bool = True
+    prefix: str = ""
+    mirror: bool = False
+
+    def base(self, scheme: str) -> str:
+        """The URL below which `/v2/` lies."""
+        return f"{scheme}://{self.host}{self.prefix}"
+
+
+def endpoints(domain: str, config: RegistryConfig, *, push: bool = False) -> list[Endpoint]:
+    """Where to ask for images of `domain`, in order: mirrors serve docker.io only, and never take pushes."""
+    found: list[Endpoint] = []
+    if domain == DEFAULT_DOMAIN and not push:
+        for mirror in config.mirrors:
+            parts = urlsplit(mirror)
+            found.append(
+                Endpoint(
+                    host=parts.netloc,
+                    schemes=(parts.scheme,),
+                    verify=not is_insecure(parts.netloc, config.insecure),
+                    prefix=parts.path.rstrip("/"),
+                    mirror=True,
+                )
+            )
+    host = HUB_HOST if domain == DEFAULT_DOMAIN else domain
+    if is_insecure(domain, config.insecure):
+        found.append(Endpoint(host=host, schemes=("https", "http"), verify=False))
+    else:
+        found.append(Endpoint(host=host))
+    return found
+
+
+def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
+    """Whether `host[:port]` may be spoken to without verified TLS: loopback, or named or covered by `insecure`."""
+    if host in insecure:
+        return True
+    name = _hostname(host)
+    if name in insecure or name == "localhost" or name.endswith(".localhost"):
+        return True
+    networks = [*_LOOPBACK, *_networks(insecure)]
+    addresses = _addresses(name, resolve=len(networks) > len(_LOOPBACK))
+    return any(address in network for address in addresses for network in networks)
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or host
+    except ValueError:
+        return host
+
+
+def _networks(insecure: tuple[str, ...]) -> list[_Network]:
+    networks: list[_Network] = []
+    for entry in insecure:
+        if "/" in entry:
+            try:
+                networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError as error:
+                raise InvalidArgument(f"insecure registry {entry} is not valid: {error}") from error
+    return networks
+
+
+def _addresses(name: str, *, resolve: bool) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    try:
+        return [ipaddress.ip_address(name)]
+    except ValueError:
+        pass
+    if not resolve:
+        return []
+    try:
+        found = socket.getaddrinfo(name, None, proto=socket.IPPROTO_TCP)
+    except OSError:
+        return []
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

@@ -1,0 +1,75 @@
+"""What a registry, or the way to it, can answer with. Pure; daemon.
+
+Source: OCI distribution-spec ("Error Codes"). The texts are those Docker shows: `<code in words>: <message>`. The kinds
+avoid 401: a client that gets 401 for a pull asks its user for a password, which Docker's engine never causes.
+"""
+
+from __future__ import annotations
+
+from corten.errors import DataLoss, FailedPrecondition
+
+
+class RegistryError(FailedPrecondition):
+    """A request to a registry failed."""
+
+    code = "registry-error"
+
+
+class RegistryUnreachable(RegistryError):
+    """No answer: name resolution, connection, TLS or the wait for bytes failed. `transient` ones are worth a retry."""
+
+    code = "registry-unreachable"
+
+    def __init__(self, message: str, *, transient: bool = False, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.transient = transient
+
+
+class RegistryRefused(RegistryError):
+    """An HTTP answer that is an error; `reason` is the specification's code, such as MANIFEST_UNKNOWN, or empty."""
+
+    code = "registry-refused"
+
+    def __init__(self, message: str, *, status: int, reason: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may work in a moment."""
+        return self.status in {408, 429, 500, 502, 503, 504}
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the registry does not know the name or the blob."""
+        return self.status == 404 or self.reason in {"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"}
+
+
+class LoginRequired(RegistryRefused):
+    """The registry, or its token server, wants other credentials than it got."""
+
+    code = "login-required"
+
+
+class CorruptContent(DataLoss):
+    """The registry sent other bytes than those asked for."""
+
+    code = "corrupt-content"
+
+
+def refused(status: int, reason: str, message: str, retry_after_s: float | None = None) -> RegistryRefused:
+    """The error for an HTTP status and the first of the errors in its body, worded as Docker words it."""
+    if not reason:
+        reason = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}.get(status, "")
+    default = {
+        "UNAUTHORIZED": "authentication required",
+        "DENIED": "requested access to the resource is denied",
+        "TOOMANYREQUESTS": "too many requests",
+    }.get(reason, "")
+    words = reason.lower().replace("_", " ")
+    message = message or default or words
+    text = f"{words}: {message}" if words else message or f"received unexpected HTTP status: {status}"
+    kind = LoginRequired if status == 401 else RegistryRefused
+    return kind(text, status=status, reason=reason, retry_after_s=retry_after_s)
