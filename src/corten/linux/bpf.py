@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
+
+from corten.linux.errors import SyscallError
+from corten.linux.syscalls import check, raw
 
 BPF_PROG_LOAD = 5
 BPF_PROG_ATTACH = 8
@@ -22,24 +24,16 @@ BPF_CGROUP_DEVICE = 6
 BPF_F_ALLOW_MULTI = 2
 BPF_F_REPLACE = 4
 
-_NR_BPF = {"x86_64": 321, "aarch64": 280, "armv7l": 386, "i686": 357, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _LICENSE = ctypes.create_string_buffer(b"Apache")
 _LOG_BYTES = 1 << 16
 _MAX_PROGRAMS = 64
 _ATTR_BYTES = 128
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_raw_bpf = raw("bpf", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 
 
 def _bpf(command: int, attr: ctypes.Array[ctypes.c_char], what: str) -> int:
-    number = _NR_BPF.get(platform.machine())
-    if number is None:
-        raise OSError(errno.ENOSYS, f"bpf: unknown system call number on {platform.machine()}")
-    result: int = _libc.syscall(ctypes.c_long(number), ctypes.c_int(command), attr, ctypes.c_uint(_ATTR_BYTES))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"bpf({what}): {os.strerror(code)}")
-    return result
+    return check(_raw_bpf(command, ctypes.addressof(attr), _ATTR_BYTES), f"bpf({what})")
 
 
 def _attr(form: str, *values: int) -> ctypes.Array[ctypes.c_char]:
@@ -78,7 +72,7 @@ def load_cgroup_device(program: bytes) -> int:
         return attempt(log)
     except OSError as error:
         reason = log.value.decode("ascii", "replace").strip().rpartition("\n")[2]
-        raise OSError(error.errno, f"{error.strerror} {reason}".strip()) from error
+        raise SyscallError(error.errno or 0, "bpf(BPF_PROG_LOAD)", hint=reason) from error
 
 
 def cgroup_device_programs(cgroup_fd: int) -> list[int]:

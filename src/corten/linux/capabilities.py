@@ -1,15 +1,11 @@
-"""Capabilities: names and numbers, sets as bit masks, and the system calls that change them. Stdlib only, blocking.
+"""Capabilities: names and numbers, and the five sets of a process as bit masks. Stdlib only, any process.
 
-The runtime's init uses it after the last privileged step. Facts: capabilities(7), capset(2), prctl(2),
-linux/capability.h. Which capabilities a container gets is decided in corten.security.
+The system calls that change them are in credentials.py; which of them a container gets is decided in
+corten.security. Facts: capabilities(7), linux/capability.h.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
-import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -59,14 +55,6 @@ NAMES: tuple[str, ...] = (
     "CAP_CHECKPOINT_RESTORE",
 )
 NUMBERS: dict[str, int] = {name: number for number, name in enumerate(NAMES)}
-
-_PR_CAPBSET_DROP = 24
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
-_CAPABILITY_VERSION_3 = 0x20080522
-# The raw calls: libc has no wrapper for them.
-_NR_CAPSET = {"x86_64": 126, "aarch64": 91, "armv7l": 185, "i686": 185, "riscv64": 91, "s390x": 185, "ppc64le": 184}
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CapabilitySets(NamedTuple):
@@ -120,37 +108,3 @@ def of_process(pid: int | str = "self") -> CapabilitySets:
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
         lines = dict(line.split(":", 1) for line in status if line.startswith("Cap"))
     return CapabilitySets(*(int(lines[key], 16) for key in ("CapBnd", "CapEff", "CapInh", "CapPrm", "CapAmb")))
-
-
-def drop_bounding(keep: int) -> None:
-    """Take all but `keep` out of the bounding set; needs CAP_SETPCAP, so it comes before `set_process`."""
-    for number in range(last_cap() + 1):
-        if not keep & (1 << number):
-            _prctl(_PR_CAPBSET_DROP, number, 0, f"PR_CAPBSET_DROP, {to_names(1 << number)[0]}")
-
-
-def set_process(sets: CapabilitySets) -> None:
-    """Set effective, permitted and inheritable of this thread, then make the ambient set what `sets` says.
-
-    An ambient capability must be permitted and inheritable too: others are left out, as runc does.
-    """
-    header = ctypes.create_string_buffer(struct.pack("=II", _CAPABILITY_VERSION_3, 0), 8)
-    words = [
-        (mask >> shift) & 0xFFFFFFFF for shift in (0, 32) for mask in (sets.effective, sets.permitted, sets.inheritable)
-    ]
-    data = ctypes.create_string_buffer(struct.pack("=6I", *words), 24)
-    if _libc.syscall(ctypes.c_long(_NR_CAPSET[platform.machine()]), header, data) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"capset: {os.strerror(code)}")
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, "PR_CAP_AMBIENT_CLEAR_ALL")
-    ambient = sets.ambient & sets.permitted & sets.inheritable
-    for number in range(last_cap() + 1):
-        if ambient & (1 << number):
-            _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, f"PR_CAP_AMBIENT_RAISE, {to_names(1 << number)[0]}")
-
-
-def _prctl(option: int, second: int, third: int, what: str) -> None:
-    arguments = (ctypes.c_ulong(value) for value in (second, third, 0, 0))
-    if _libc.prctl(ctypes.c_int(option), *arguments) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"prctl({what}): {os.strerror(code)}")

@@ -1,5 +1,7 @@
 """OCI `linux.seccomp` -> a classic BPF program for seccomp(2). Pure, stdlib only; whoever starts containers caches it.
 
+seccomp_load.py installs it.
+
 Shape of a program: the architecture picks a section (any other one kills), the call's number goes through a binary
 search over ranges of equal outcome, and argument rules stand at its leaves. The kernel itself remembers the numbers
 that are always allowed (Linux 5.11), so that for most calls no instruction runs.
@@ -49,12 +51,6 @@ _ACTIONS = {
     "SCMP_ACT_ALLOW": RET_ALLOW,
 }
 _REFUSALS = frozenset({RET_KILL_PROCESS, RET_KILL_THREAD, RET_TRAP, RET_ERRNO})
-_FLAGS = {  # SECCOMP_FILTER_FLAG_*
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
-    "SECCOMP_FILTER_FLAG_LOG": 2,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
-}
 _OPERATORS = frozenset(f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
 
 # OCI name, AUDIT_ARCH_* (linux/audit.h), table; each machine's own architecture first.
@@ -103,16 +99,6 @@ def compile_filter(seccomp: Mapping[str, Any], *, machine: str = "") -> bytes:
     if len(code) > BPF_MAXINSNS:
         raise InvalidArgument(f"seccomp: the filter needs {len(code)} instructions, the kernel takes {BPF_MAXINSNS}")
     return b"".join(code)
-
-
-def filter_flags(seccomp: Mapping[str, Any]) -> int:
-    """The flags for seccomp(SECCOMP_SET_MODE_FILTER) that the profile asks for. Raises InvalidArgument."""
-    flags = 0
-    for name in seccomp.get("flags") or ():
-        if name not in _FLAGS:
-            raise InvalidArgument(f"seccomp: unknown flag {name!r}")
-        flags |= _FLAGS[name]
-    return flags
 
 
 def _action(name: object, errno_ret: object) -> int:

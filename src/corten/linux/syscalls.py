@@ -21,6 +21,7 @@ MACHINE = os.uname().machine
 
 # The number on x86_64 and the number on aarch64, by name.
 _NUMBERS = {
+    "bpf": (321, 280),
     "capget": (125, 90),
     "capset": (126, 91),
     "clone": (56, 220),

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from corten.errors import FailedPrecondition
 from corten.linux.cgroup.files import read_or, write_text
+from corten.linux.errors import SyscallError
 
 _KILL_S = 5.0
 
@@ -71,7 +72,7 @@ def kill_by_signals(cgroup: _Killable) -> None:
             for fd in held.values():
                 os.close(fd)
         if time.monotonic() >= deadline:
-            raise OSError(errno.ETIMEDOUT, "processes appear faster than they can be killed")
+            raise SyscallError(errno.ETIMEDOUT, "kill", hint="processes appear faster than they can be killed")
 
 
 def freeze_by_file(directory: str, timeout_s: float) -> bool:
@@ -80,7 +81,7 @@ def freeze_by_file(directory: str, timeout_s: float) -> bool:
         return False
     if not _wait(directory, "frozen", wanted=True, timeout_s=timeout_s):
         write_text(directory + "/cgroup.freeze", "0")
-        raise OSError(errno.ETIMEDOUT, "the processes could not be frozen in time", directory)
+        raise SyscallError(errno.ETIMEDOUT, "freeze", directory, "processes did not stop in time")
     return True
 
 

@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Iterator
 
+from corten.linux.errors import SyscallError
+
 _CHUNK = 65536
 
 
@@ -22,7 +24,7 @@ def read_text(path: str) -> str:
         while more := os.read(fd, _CHUNK):
             data += more
     except OSError as error:
-        raise OSError(error.errno, f"read: {os.strerror(error.errno or 0)}", path) from error
+        raise SyscallError(error.errno or 0, "read", path) from error
     finally:
         os.close(fd)
     return data.decode("utf-8", "surrogateescape")
@@ -44,8 +46,7 @@ def write_text(path: str, value: str) -> None:
     try:
         os.write(fd, value.encode("utf-8", "surrogateescape"))
     except OSError as error:
-        number = error.errno or 0
-        raise OSError(number, f"write {value!r}: {os.strerror(number)}", path) from error
+        raise SyscallError(error.errno or 0, "write", path, f"the value was {value!r}") from error
     finally:
         os.close(fd)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from corten.errors import FailedPrecondition, InvalidArgument
 from corten.linux.cgroup.files import write_text
+from corten.linux.errors import SyscallError
 
 
 class LimitUnsupported(FailedPrecondition):
@@ -125,14 +126,14 @@ def _write_group(group: list[Step]) -> None:
         again: list[Step] = []
         failure: OSError | None = None
         for step in group:
-            path, value, _ = step
             try:
-                write_text(path, value)
+                write_text(step[0], step[1])
             except OSError as error:
                 if error.errno not in (errno.EINVAL, errno.EBUSY):
                     raise
                 failure = failure or error
                 again.append(step)
         if failure is not None and len(again) == len(group):
-            raise OSError(failure.errno, f"cannot set {again[0][2]}: {failure.strerror}", failure.filename)
+            path, value, what = again[0]
+            raise SyscallError(failure.errno or 0, "write", path, f"setting the {what} to {value!r}") from failure
         group = again

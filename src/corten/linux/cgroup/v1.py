@@ -18,6 +18,7 @@ from corten.linux.cgroup.files import list_pids, make_dirs, read_or, read_text, 
 from corten.linux.cgroup.mounts import CgroupMounts
 from corten.linux.cgroup.plan import LimitUnsupported, execute, section
 from corten.linux.cgroup.v1_plan import v1_plan
+from corten.linux.errors import SyscallError
 
 _REMOVE_S = 5.0
 _FREEZE_S = 10.0
@@ -117,7 +118,7 @@ class V1Cgroup:
         while read_text(state).strip() != "FROZEN":
             if time.monotonic() >= deadline:
                 write_text(state, "THAWED")
-                raise OSError(errno.ETIMEDOUT, "the processes could not be frozen in time", state)
+                raise SyscallError(errno.ETIMEDOUT, "freeze", state, "processes did not stop in time")
             attempt += 1
             if attempt % 50 == 0:
                 # New children of a fork during the freeze can be missed by old kernels: thaw and try again.

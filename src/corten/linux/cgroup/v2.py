@@ -20,10 +20,14 @@ from corten.linux.cgroup.files import list_pids, make_dirs, read_or, read_text, 
 from corten.linux.cgroup.mounts import CgroupMounts
 from corten.linux.cgroup.plan import LimitUnsupported, execute, section
 from corten.linux.cgroup.v2_plan import v2_plan
+from corten.linux.syscalls import check, libc
 
 _REMOVE_S = 5.0
 _FREEZE_S = 10.0
-_IN_MODIFY, _IN_NONBLOCK, _IN_CLOEXEC = 0x2, 0o4000, 0o2000000  # sys/inotify.h
+_IN_MODIFY = 0x2  # sys/inotify.h
+
+_inotify_init1 = libc("inotify_init1", ctypes.c_int)
+_inotify_add_watch = libc("inotify_add_watch", ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
 
 class V2Cgroup:
@@ -145,14 +149,12 @@ class V2Cgroup:
         path = self._directory + "/memory.events"
         if not os.path.exists(path):
             raise LimitUnsupported("cannot watch for OOM: the cgroup controller 'memory' is not available")
-        libc = ctypes.CDLL(None, use_errno=True)
-        fd: int = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
-        if fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-        if libc.inotify_add_watch(fd, os.fsencode(path), _IN_MODIFY) < 0:
-            number = ctypes.get_errno()
+        fd = check(_inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
+        try:
+            check(_inotify_add_watch(fd, os.fsencode(path), _IN_MODIFY), "inotify_add_watch", path)
+        except BaseException:
             os.close(fd)
-            raise OSError(number, "inotify_add_watch", path)
+            raise
         return fd
 
     def remove(self) -> None:
