@@ -37,7 +37,6 @@ RTM_NEWADDR = 20
 RTM_DELADDR = 21
 RTM_GETADDR = 22
 RTM_NEWROUTE = 24
-RTM_DELROUTE = 25
 RTM_GETROUTE = 26
 RTM_DELNEIGH = 29
 
@@ -58,8 +57,6 @@ IFLA_NUM_TX_QUEUES = 31
 IFLA_NUM_RX_QUEUES = 32
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
-IFLA_INFO_SLAVE_KIND = 4
-IFLA_INFO_SLAVE_DATA = 5
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 IFLA_INET6_ADDR_GEN_MODE = 8
@@ -76,10 +73,7 @@ RTA_DST = 1
 RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_PRIORITY = 6
-RTA_PREFSRC = 7
-RTA_TABLE = 15
 RT_TABLE_MAIN = 254
-RT_TABLE_LOCAL = 255
 RTPROT_BOOT = 3
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
@@ -87,7 +81,6 @@ RTN_UNICAST = 1
 
 NDA_DST = 1
 
-IFNAMSIZ = 16
 _LOOPBACK_INDEX = 1  # the loopback device is the first of every network namespace (net/core: loopback_net_init)
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
@@ -221,6 +214,11 @@ def set_link_request(
     return _link(RTM_NEWLINK, 0, index, IFF_UP if up else 0, change, *attrs)
 
 
+def set_link_alias_request(index: int, alias: str) -> bytes:
+    """A free text on a link, shown by ip(8)."""
+    return _link(RTM_NEWLINK, 0, index, 0, 0, attr(IFLA_IFALIAS, alias.encode()))
+
+
 def set_bridge_port_request(index: int, *, hairpin: bool | None = None, isolated: bool | None = None) -> bytes:
     """Set flags of a bridge port."""
     attrs = []
@@ -343,7 +341,7 @@ def prepare_namespace() -> NetlinkSocket:
     netlink = NetlinkSocket()
     try:
         bring_up_loopback(netlink)
-        _write_sysctls("default", dict([_IPV6_OFF]))
+        write_sysctls("default", dict([_IPV6_OFF]))
     except BaseException:
         netlink.close()
         raise
@@ -369,7 +367,7 @@ def configure_interfaces(
         sysctls = dict(iface.get("sysctls") or {})
         if prepared and sysctls.get(_IPV6_OFF[0]) == _IPV6_OFF[1]:
             del sysctls[_IPV6_OFF[0]]
-        _write_sysctls(current, sysctls)
+        write_sysctls(current, sysctls)
         requests += _interface_requests(socket.if_nametoindex(current), current, iface)
     own = netlink or NetlinkSocket()
     try:
@@ -399,8 +397,22 @@ def _interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> l
     return requests
 
 
-def _write_sysctls(ifname: str, sysctls: Mapping[str, str]) -> None:
-    """Write /proc/sys of this namespace; IFNAME in a key is the interface. Without IPv6 its keys are left out."""
+def configure_remote_interface(netlink: NetlinkSocket, iface: Mapping[str, Any]) -> None:
+    """Configure an interface of another namespace, whose socket this is; sysctls cannot be written that way.
+
+    Without an IPv6 address the link-local one is left out, too, which comes near to `disable_ipv6`.
+    """
+    current = iface.get("ifname_in_netns") or iface["name"]
+    request = _link(RTM_GETLINK, 0, 0, 0, 0, attr_text(IFLA_IFNAME, current))
+    index = _IFINFO.unpack_from(netlink.dump(request, f"find the interface {current}")[0].payload)[2]
+    requests = _interface_requests(index, current, iface)
+    if not any(":" in cidr for cidr in iface.get("addresses") or ()):
+        requests.insert(0, set_link_request(index=index, no_ipv6_address=True))
+    netlink.batch(requests, f"configure the interface {iface['name']}")
+
+
+def write_sysctls(ifname: str, sysctls: Mapping[str, str]) -> None:
+    """Write /proc/sys of the caller's namespace; IFNAME is the interface. Without IPv6 its keys are left out."""
     for key, value in sysctls.items():
         path = "/proc/sys/" + "/".join(ifname if part == "IFNAME" else part for part in key.split("."))
         try:

@@ -1,0 +1,164 @@
+"""What a network is: its record, its options as values, and the record of a container's place in it. Pure; daemon only.
+
+The structs are stored as JSON by engine/networks. Option names are Docker's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from corten.errors import InvalidArgument
+from corten.network.ipam import IPAddress, IPNetwork
+
+OPTION_NAME = "com.docker.network.bridge.name"
+OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+OPTION_ICC = "com.docker.network.bridge.enable_icc"
+OPTION_HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+OPTION_DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
+OPTION_MTU = "com.docker.network.driver.mtu"
+OPTION_CONTAINER_PREFIX = "com.docker.network.container_iface_prefix"
+_INTERFACE = re.compile(r"[A-Za-z0-9_.\-]{1,15}\Z")
+_MIN_MTU, _MIN_MTU_IPV6, _MAX_MTU = 68, 1280, 65535
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+
+
+class SubnetConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A subnet of a network; `gateway` is the host's address on the bridge."""
+
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
+    auxiliary: dict[str, str] = {}
+
+    def network(self) -> IPNetwork:
+        """The subnet."""
+        return ipaddress.ip_network(self.subnet)
+
+    def gateway_address(self) -> IPAddress | None:
+        """The gateway, if there is one."""
+        return ipaddress.ip_address(self.gateway) if self.gateway else None
+
+
+class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A network's record."""
+
+    id: str
+    name: str
+    driver: str
+    created: str
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    subnets: list[SubnetConfig] = []
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    predefined: bool = False
+
+    def subnet(self, version: int) -> SubnetConfig | None:
+        """The first subnet of a family."""
+        return next((s for s in self.subnets if s.network().version == version), None)
+
+
+class PortRecord(msgspec.Struct, kw_only=True, frozen=True):
+    """A published port of an endpoint."""
+
+    protocol: str
+    container_port: int
+    host_ip: str
+    host_port: int
+
+
+class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A container's place in a network, while it runs."""
+
+    id: str
+    network: str
+    veth: str = ""
+    ifname: str = ""
+    mac: str = ""
+    ipv4: str = ""  # with prefix length
+    ipv6: str = ""
+    gateway: str = ""
+    gateway6: str = ""
+    aliases: list[str] = []
+    dns_names: list[str] = []
+
+    def address(self, version: int) -> IPAddress | None:
+        """The endpoint's address of a family."""
+        text = self.ipv4 if version == 4 else self.ipv6
+        return ipaddress.ip_interface(text).ip if text else None
+
+
+class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """All of a running container's endpoints and published ports: what is stored while it runs."""
+
+    container: str
+    name: str
+    endpoints: list[Endpoint] = []
+    ports: list[PortRecord] = []
+    exposed: list[str] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeOptions:
+    """A bridge network's options as values."""
+
+    bridge: str
+    mtu: int = 0
+    masquerade: bool = True
+    icc: bool = True
+    host_binding: str = ""
+    container_prefix: str = "eth"
+
+
+def _flag(options: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = options.get(name)
+    if value is None:
+        return default
+    if value in _TRUE or value == "":
+        return True
+    if value in _FALSE:
+        return False
+    raise InvalidArgument(f'failed to parse {name} value: "{value[:64]}"')
+
+
+def check_interface_name(name: str) -> str:
+    """A name that a Linux interface can have (dev_valid_name). Raises InvalidArgument."""
+    if not _INTERFACE.match(name) or name in (".", ".."):
+        raise InvalidArgument(f"invalid interface name {name[:64]!r}")
+    return name
+
+
+def bridge_options(network: NetworkConfig) -> BridgeOptions:
+    """The options of a bridge network. Raises InvalidArgument."""
+    options = network.options
+    mtu_text = options.get(OPTION_MTU, "") or "0"
+    low = _MIN_MTU_IPV6 if network.enable_ipv6 else _MIN_MTU
+    if not mtu_text.isascii() or not mtu_text.isdigit() or not (int(mtu_text[:9]) == 0 or int(mtu_text[:9]) >= low):
+        raise InvalidArgument(f"invalid MTU value: {mtu_text[:64]}")
+    mtu = int(mtu_text[:9])
+    if mtu > _MAX_MTU:
+        raise InvalidArgument(f"invalid MTU value: {mtu}")
+    binding = options.get(OPTION_HOST_BINDING, "")
+    if binding:
+        try:
+            ipaddress.ip_address(binding)
+        except ValueError:
+            raise InvalidArgument(f"invalid {OPTION_HOST_BINDING} address {binding[:64]!r}") from None
+    return BridgeOptions(
+        bridge=check_interface_name(options.get(OPTION_NAME) or f"br-{network.id[:12]}"),
+        mtu=mtu,
+        masquerade=_flag(options, OPTION_MASQUERADE, default=True),
+        icc=_flag(options, OPTION_ICC, default=True),
+        host_binding=binding,
+        container_prefix=check_interface_name((options.get(OPTION_CONTAINER_PREFIX) or "eth") + "0")[:-1],
+    )

@@ -1,0 +1,39 @@
+"""What a network driver does for the service. Daemon only; drivers are blocking, most calls take under a millisecond.
+
+A driver makes links; addresses are the service's (`network.ipam`), rules the firewall's (`network.firewall`). A new
+driver is a file in drivers/ and a line in `drivers/__init__.py: DRIVERS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from corten.network.config import Endpoint, NetworkConfig
+from corten.network.ruleset import BridgeRules
+
+
+class NetworkDriver(Protocol):
+    """One kind of network."""
+
+    name: str
+
+    def check(self, network: NetworkConfig) -> None:
+        """Whether this configuration can work. Raises InvalidArgument."""
+
+    def ensure(self, network: NetworkConfig) -> None:
+        """Make what the network needs on the host, or put right what is there. Raises OSError."""
+
+    def remove(self, network: NetworkConfig) -> None:
+        """Take it away; nothing there is no error."""
+
+    def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any] | None:
+        """Place an interface in the network namespace of `pid`; returns what init configures there, None for nothing.
+
+        The fields are those of docs/architecture.md, without the default gateway.
+        """
+
+    def detach(self, endpoint: Endpoint) -> None:
+        """Remove the endpoint's interface, now; it may be gone already."""
+
+    def rules(self, network: NetworkConfig) -> BridgeRules | None:
+        """What the firewall must know of the network."""

@@ -1,0 +1,219 @@
+"""The bridge driver: a Linux bridge a network, a veth pair an endpoint. Daemon only, blocking, over one kept socket.
+
+The pair is made in one request: the host's end up and enslaved, the peer in the container's namespace under its last
+name. A pair can be made before its container is known (`prewarm`) and adopted by `attach`.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from corten.errors import Conflict
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkError, NetlinkSocket
+from corten.network.config import BridgeOptions, Endpoint, NetworkConfig, bridge_options
+from corten.network.ipam import mac_of
+from corten.network.ruleset import BridgeRules
+
+_GONE = frozenset({errno.ENODEV, errno.ENOENT})
+_PRESENT = frozenset({errno.EEXIST})
+_ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
+_IPV6_OFF = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
+_IPV6_ON = {"net.ipv6.conf.IFNAME.disable_ipv6": "0", "net.ipv6.conf.IFNAME.accept_ra": "0"}
+
+
+class BridgeDriver:
+    """All bridges and veth pairs of an instance. `owner` marks links as this instance's."""
+
+    name = "bridge"
+
+    def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
+        self._netlink = netlink
+        self._owner = owner
+        self._index: dict[str, int] = {}
+        self._options: dict[str, BridgeOptions] = {}
+        self._warm: dict[str, tuple[str, str]] = {}  # host end -> (network id, name of the peer)
+        self._local_routes: set[str] = set()
+
+    def check(self, network: NetworkConfig) -> None:
+        """Whether the options can work."""
+        bridge_options(network)
+
+    def ensure(self, network: NetworkConfig) -> None:
+        """Make the bridge with its addresses, or give one that is there the addresses it lacks."""
+        options = bridge_options(network)
+        wanted = {f"{s.gateway}/{s.network().prefixlen}" for s in network.subnets if s.gateway}
+        created = False
+        try:
+            index = socket.if_nametoindex(options.bridge)
+        except OSError:
+            subnet = network.subnets[0]
+            mac = mac_of(subnet.gateway_address() or subnet.network().network_address)
+            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=mac)
+            self._netlink.batch([request], f"create bridge {options.bridge}")
+            index = socket.if_nametoindex(options.bridge)
+            created = True
+        try:
+            self._address(index, options.bridge, wanted, created=created, ipv6=network.enable_ipv6)
+        except OSError:
+            if created:
+                self._netlink.batch([rtnetlink.delete_link_request(index=index)], "remove the bridge again")
+            raise
+        self._index[network.id] = index
+        self._options[network.id] = options
+
+    def _address(self, index: int, bridge: str, wanted: set[str], *, created: bool, ipv6: bool) -> None:
+        """Addresses, up, and sysctls. Only on a bridge of our own are other addresses taken away and IPv6 switched."""
+        requests = [rtnetlink.set_link_request(index=index, up=True)]
+        if created:
+            requests.insert(0, rtnetlink.set_link_alias_request(index, self._owner))
+        present = set() if created else {c for i, c in rtnetlink.list_addresses(self._netlink) if i == index}
+        own = created or any(k.index == index and k.alias == self._owner for k in rtnetlink.list_links(self._netlink))
+        if own:
+            rtnetlink.write_sysctls(bridge, _IPV6_ON if ipv6 else _IPV6_OFF)
+            stale = [c for c in present - wanted if not c.startswith("fe80:")]
+            requests += [rtnetlink.delete_address_request(index, c) for c in stale]
+        requests += [rtnetlink.add_address_request(index, c) for c in sorted(wanted - present)]
+        self._netlink.batch(requests, f"configure bridge {bridge}")
+
+    def remove(self, network: NetworkConfig) -> None:
+        """Delete the bridge."""
+        self._index.pop(network.id, None)
+        self._options.pop(network.id, None)
+        bridge = bridge_options(network).bridge
+        self._local_routes.discard(bridge)
+        request = rtnetlink.delete_link_request(name=bridge)
+        self._netlink.batch([request], f"delete bridge {bridge}", ignore=[_GONE])
+
+    def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
+        """Make a pair for a namespace whose container is not known yet."""
+        self._pair(network, veth, self._options[network.id].container_prefix + "0", pid)
+        self._warm[veth] = (network.id, self._options[network.id].container_prefix + "0")
+
+    def forget_prewarmed(self, veth: str) -> bool:
+        """The prepared namespace is given up; returns whether there was a pair."""
+        return self._warm.pop(veth, None) is not None
+
+    def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
+        """The endpoint's pair, made or adopted."""
+        options = self._options[network.id]
+        present = endpoint.ifname
+        warm = self._warm.pop(endpoint.veth, None)
+        if warm is None:
+            self._pair(network, endpoint.veth, endpoint.ifname, pid)
+        else:
+            present = warm[1]
+            if warm[0] != network.id:
+                self._move(network, endpoint.veth)
+        return {
+            "name": endpoint.ifname,
+            "ifname_in_netns": present,
+            "mac": endpoint.mac,
+            "addresses": [cidr for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr],
+            "gateway": None,
+            "gateway6": None,
+            "mtu": options.mtu,
+            "routes": [],
+            "sysctls": dict(_IPV6_ON if endpoint.ipv6 else _IPV6_OFF),
+        }
+
+    def _pair(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
+        options = self._options[network.id]
+        create = rtnetlink.create_veth_request(
+            veth, peer, netns_pid=pid, mtu=options.mtu, master=self._index[network.id]
+        )
+        try:
+            self._netlink.batch([create], f"create the interface {veth}")
+            if not options.icc:
+                self._port(veth, isolated=True)
+        except NetlinkError as error:
+            if error.errno == errno.EEXIST:
+                raise Conflict(f"network interface {veth} exists already") from error
+            raise
+
+    def _move(self, network: NetworkConfig, veth: str) -> None:
+        """A prewarmed pair goes to the bridge of another network."""
+        index = socket.if_nametoindex(veth)
+        options = self._options[network.id]
+        request = rtnetlink.set_link_request(index=index, master=self._index[network.id], mtu=options.mtu)
+        self._netlink.batch([request], f"move {veth} to {options.bridge}")
+        if not options.icc:
+            self._port(veth, isolated=True)
+
+    def _port(self, veth: str, *, hairpin: bool | None = None, isolated: bool | None = None) -> None:
+        request = rtnetlink.set_bridge_port_request(socket.if_nametoindex(veth), hairpin=hairpin, isolated=isolated)
+        self._netlink.batch([request], f"set the bridge port {veth}")
+
+    def publish(self, network: NetworkConfig, endpoint: Endpoint) -> None:
+        """Before ports of this endpoint are published: what the kernel needs beside the rules.
+
+        Hairpin: with br_netfilter a container's packet to its own published port is bridged back to the port it came
+        from. route_localnet: translated packets from 127.0.0.1 may leave by this bridge, no other; the raw rules drop
+        what claims such an address from outside.
+        """
+        self._port(endpoint.veth, hairpin=True)
+        bridge = self._options[network.id].bridge
+        if bridge not in self._local_routes:
+            rtnetlink.write_sysctls(bridge, {"net.ipv4.conf.IFNAME.route_localnet": "1"})
+            self._local_routes.add(bridge)
+
+    def detach(self, endpoint: Endpoint) -> None:
+        """Delete the pair. Takes tens of milliseconds: the kernel waits for its readers."""
+        request = rtnetlink.delete_link_request(name=endpoint.veth)
+        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[_GONE])
+
+    def forget_neighbour(self, network: NetworkConfig, address: str) -> None:
+        """Drop what the host remembers of an address whose MAC changes."""
+        request = rtnetlink.delete_neighbour_request(self._index[network.id], address)
+        self._netlink.batch([request], f"forget the neighbour {address}", ignore=[_GONE | _ABSENT_ADDRESS])
+
+    def rules(self, network: NetworkConfig) -> BridgeRules:
+        """For the firewall."""
+        options = bridge_options(network)
+        return BridgeRules(
+            bridge=options.bridge,
+            subnets=tuple((s.network(), s.gateway_address()) for s in network.subnets),
+            masquerade=options.masquerade,
+            icc=options.icc,
+            internal=network.internal,
+        )
+
+    def strays(self, networks: list[NetworkConfig], veths: set[str]) -> list[str]:
+        """Links of ours that no record accounts for: bridges by their mark, veth pairs by their bridge."""
+        bridges = {bridge_options(network).bridge for network in networks if network.driver == self.name}
+        links = rtnetlink.list_links(self._netlink)
+        own = {link.index for link in links if link.kind == "bridge" and link.name in bridges}
+        marked = {link.index for link in links if link.kind == "bridge" and link.alias == self._owner}
+        found = [link.name for link in links if link.index in marked - own]
+        found += [
+            link.name
+            for link in links
+            if link.kind == "veth" and link.master in own | marked and is_our_veth(link.name) and link.name not in veths
+        ]
+        return found
+
+    def delete_links(self, names: list[str]) -> None:
+        """Delete links by name, those that are there."""
+        requests = [rtnetlink.delete_link_request(name=name) for name in names]
+        self._netlink.batch(requests, "delete left-over links", ignore=[_GONE] * len(requests))
+
+
+def veth_name(cid: str, number: int) -> str:
+    """The host's end for a container's interface: its name says whose it is."""
+    return f"veth{cid[:9]}{number:02x}"
+
+
+def is_our_veth(name: str) -> bool:
+    """Whether a name has the form of `veth_name`."""
+    return len(name) == 15 and name.startswith("veth") and all(c in "0123456789abcdef" for c in name[4:])
+
+
+def link_exists(name: str) -> bool:
+    """Whether the host has a link of this name."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True

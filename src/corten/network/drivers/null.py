@@ -1,0 +1,40 @@
+"""The network "none": a container with its loopback alone. Daemon only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from corten.network.config import Endpoint, NetworkConfig
+from corten.network.ruleset import BridgeRules
+
+
+class NullDriver:
+    """Nothing to do: init brings lo up."""
+
+    name = "null"
+
+    def check(self, network: NetworkConfig) -> None:
+        """Any configuration works."""
+
+    def ensure(self, network: NetworkConfig) -> None:
+        """Nothing on the host."""
+
+    def remove(self, network: NetworkConfig) -> None:
+        """Nothing on the host."""
+
+    def attach(
+        self,
+        network: NetworkConfig,  # noqa: ARG002 - the driver's Protocol
+        endpoint: Endpoint,  # noqa: ARG002
+        *,
+        pid: int,  # noqa: ARG002
+    ) -> dict[str, Any] | None:
+        """No interface."""
+        return None
+
+    def detach(self, endpoint: Endpoint) -> None:
+        """Nothing to remove."""
+
+    def rules(self, network: NetworkConfig) -> BridgeRules | None:  # noqa: ARG002
+        """No rules."""
+        return None

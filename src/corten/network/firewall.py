@@ -1,0 +1,119 @@
+"""The instance's nftables table in the kernel, kept equal to what is wanted. Daemon only, blocking (below 1 ms).
+
+Published ports change by set elements alone; networks replace the table, atomically: no packet sees a moment without
+rules, and connections that are known go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from corten.errors import Unavailable
+from corten.linux.netlink import NetlinkError
+from corten.network import nft, ruleset
+from corten.network.nft_socket import NftSocket
+from corten.network.ruleset import BridgeRules, PortRule
+
+_LOG = logging.getLogger("corten.network")
+_FORWARD4 = Path("/proc/sys/net/ipv4/ip_forward")
+_IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
+
+
+class Firewall:
+    """What stands in the table, and the way to change it."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._socket: NftSocket | None = None
+        self._bridges: tuple[BridgeRules, ...] = ()
+        self._ports: dict[PortRule, None] = {}
+        self._guard = False
+
+    def enable_forwarding(self, *, ipv6: bool, guard: bool = True) -> None:
+        """Let the kernel route between bridges and outside; remember when it was us, for the guard chain.
+
+        With forwarding on the kernel ignores router advertisements unless accept_ra is 2 (ip-sysctl.rst): a host that
+        has its own default route from them keeps it.
+        """
+        if _FORWARD4.read_text().strip() == "0":
+            self._guard = guard
+            _FORWARD4.write_text("1")
+        elif self._open().has_chain(self._table, ruleset.GUARD_CHAIN):
+            self._guard = guard
+        everywhere = _IPV6_CONF / "all" / "forwarding"
+        if ipv6 and everywhere.exists() and everywhere.read_text().strip() == "0":
+            for interface in _IPV6_CONF.iterdir():
+                accept = interface / "accept_ra"
+                if interface.name not in ("all", "lo") and accept.read_text().strip() == "1":
+                    accept.write_text("2")
+            everywhere.write_text("1")
+
+    def replace(self, bridges: Sequence[BridgeRules], ports: Sequence[PortRule] | None = None) -> None:
+        """Make the whole table anew for these networks (and ports, else those known). Raises Unavailable."""
+        wanted = dict.fromkeys(ports) if ports is not None else self._ports
+        table = ruleset.build(self._table, bridges, list(wanted), guard=self._guard)
+        self._commit(nft.replace_table(table), "replace the packet filter rules")
+        self._bridges, self._ports = tuple(bridges), wanted
+
+    def publish(self, ports: Sequence[PortRule]) -> None:
+        """Add published ports. Raises Unavailable."""
+        if not ports:
+            return
+        requests: list[bytes] = []
+        for name, elements in ruleset.port_elements(ports).items():
+            requests += nft.add_elements(self._table, name, elements)
+        self._change(requests, "publish ports", dict.fromkeys([*self._ports, *ports]))
+
+    def withdraw(self, ports: Sequence[PortRule]) -> None:
+        """Remove published ports. A container port stays exposed while another host port leads to it."""
+        if not ports:
+            return
+        left = {port: None for port in self._ports if port not in ports}
+        stay = {element for elements in ruleset.port_elements(list(left)).values() for element in elements}
+        requests: list[bytes] = []
+        for name, elements in ruleset.port_elements(ports).items():
+            gone = [element for element in elements if element not in stay]
+            requests += nft.delete_elements(self._table, name, gone)
+        self._change(requests, "withdraw ports", left)
+
+    def uninstall(self) -> None:
+        """Remove the table, with all rules."""
+        self._ports, self._bridges = {}, ()
+        self._commit([nft.add_table(self._table), nft.delete_table(self._table)], "remove the packet filter rules")
+
+    def close(self) -> None:
+        """Close the socket; the rules stay."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _change(self, requests: list[bytes], what: str, ports: dict[PortRule, None]) -> None:
+        """A change of elements; when the table is not as we left it (flushed by someone), the whole is made anew."""
+        try:
+            self._open().commit(requests, what)
+            self._ports = ports
+        except NetlinkError as error:
+            if error.errno not in (errno.ENOENT, errno.EEXIST):
+                raise _unavailable(error) from error
+            _LOG.warning(
+                "the nftables table was changed by someone else; it is made anew", extra={"table": self._table}
+            )
+            self.replace(self._bridges, list(ports))
+
+    def _commit(self, requests: list[bytes], what: str) -> None:
+        try:
+            self._open().commit(requests, what)
+        except NetlinkError as error:
+            raise _unavailable(error) from error
+
+    def _open(self) -> NftSocket:
+        if self._socket is None:
+            self._socket = NftSocket()
+        return self._socket
+
+
+def _unavailable(error: NetlinkError) -> Unavailable:
+    return Unavailable(str(error), hint="the kernel needs nf_tables with NAT (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT)")
