@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from corten.errors import InvalidArgument
 from corten.linux.cgroup.mounts import CgroupMounts, cgroup_mounts
 from corten.linux.cgroup.plan import LimitUnsupported
+from corten.linux.cgroup.v1 import V1Cgroup
+from corten.linux.cgroup.v2 import V2Cgroup
 
 __all__ = ["Cgroup", "CgroupMounts", "LimitUnsupported", "cgroup_mounts", "open_cgroup"]
 
@@ -72,10 +74,4 @@ def open_cgroup(path: str) -> Cgroup:
         raise InvalidArgument(f"invalid cgroupsPath {path!r}: must name a cgroup below the root")
     clean = "/" + "/".join(parts)
     mounts = cgroup_mounts()
-    if mounts.mode == "v2":
-        from corten.linux.cgroup.v2 import V2Cgroup
-
-        return V2Cgroup(clean, mounts)
-    from corten.linux.cgroup.v1 import V1Cgroup
-
-    return V1Cgroup(clean, mounts)
+    return V2Cgroup(clean, mounts) if mounts.mode == "v2" else V1Cgroup(clean, mounts)

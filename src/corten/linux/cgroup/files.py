@@ -51,19 +51,28 @@ def write_text(path: str, value: str) -> None:
         os.close(fd)
 
 
-def make_dirs(root: str, path: str) -> list[str]:
-    """Make the cgroup `path` (absolute, clean) below the mount point `root`; returns the new directories, top first."""
+def make_dirs(root: str, path: str, made: list[str]) -> None:
+    """Make the cgroup `path` (absolute, clean) below the mount point `root`; new directories go to `made`."""
     leaf = root + path
     try:
         os.mkdir(leaf, 0o755)
     except FileExistsError:
-        return []
+        return
     except FileNotFoundError:
         parent = path.rpartition("/")[0]
         if not parent:
             raise
-        return [*make_dirs(root, parent), *make_dirs(root, path)]
-    return [leaf]
+        make_dirs(root, parent, made)
+        make_dirs(root, path, made)
+        return
+    made.append(leaf)
+
+
+def remove_made(made: list[str]) -> None:
+    """Undo make_dirs, as far as nobody else uses the directories by now."""
+    for directory in reversed(made):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
 
 
 def walk(directory: str) -> Iterator[str]:

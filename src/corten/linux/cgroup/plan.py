@@ -130,10 +130,14 @@ def _write_group(group: list[Step]) -> None:
                 write_text(step[0], step[1])
             except OSError as error:
                 if error.errno not in (errno.EINVAL, errno.EBUSY):
-                    raise
+                    raise _failure(error, step) from error
                 failure = failure or error
                 again.append(step)
         if failure is not None and len(again) == len(group):
-            path, value, what = again[0]
-            raise SyscallError(failure.errno or 0, "write", path, f"setting the {what} to {value!r}") from failure
+            raise _failure(failure, again[0]) from failure
         group = again
+
+
+def _failure(error: OSError, step: Step) -> SyscallError:
+    path, value, what = step
+    return SyscallError(error.errno or 0, "write", path, f"setting the {what} to {value!r}")

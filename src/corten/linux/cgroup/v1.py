@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from corten.linux.cgroup import core, devices, stats
-from corten.linux.cgroup.files import list_pids, make_dirs, read_or, read_text, remove_tree, write_text
+from corten.linux.cgroup.files import (
+    list_pids,
+    make_dirs,
+    read_or,
+    read_text,
+    remove_made,
+    remove_tree,
+    write_text,
+)
 from corten.linux.cgroup.mounts import CgroupMounts
 from corten.linux.cgroup.plan import LimitUnsupported, execute, section
 from corten.linux.cgroup.v1_plan import v1_plan
@@ -41,17 +49,13 @@ class V1Cgroup:
         made: list[str] = []
         try:
             for _, root in self._roots:
-                new = make_dirs(root, self._path)
-                made += new
+                known = len(made)
+                make_dirs(root, self._path, made)
                 if self._controllers.get("cpuset") == root + self._path:
-                    for directory in new:
+                    for directory in made[known:]:
                         _inherit_cpuset(directory)
         except BaseException:
-            for directory in reversed(made):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    continue  # someone else uses a parent by now
+            remove_made(made)
             raise
 
     def add(self, pid: int) -> None:

@@ -16,7 +16,16 @@ from typing import Any
 
 from corten.linux import bpf
 from corten.linux.cgroup import core, devices, stats
-from corten.linux.cgroup.files import list_pids, make_dirs, read_or, read_text, remove_tree, walk, write_text
+from corten.linux.cgroup.files import (
+    list_pids,
+    make_dirs,
+    read_or,
+    read_text,
+    remove_made,
+    remove_tree,
+    walk,
+    write_text,
+)
 from corten.linux.cgroup.mounts import CgroupMounts
 from corten.linux.cgroup.plan import LimitUnsupported, execute, section
 from corten.linux.cgroup.v2_plan import v2_plan
@@ -41,18 +50,15 @@ class V2Cgroup:
 
     def create(self) -> None:
         """Make the directory with all controllers that its parents can pass on; nothing is left when it fails."""
-        made = make_dirs(self._root, self._path)
+        made: list[str] = []
         try:
+            make_dirs(self._root, self._path, made)
             parent = self._root
             for name in self._path.split("/")[1:]:
                 _pass_controllers(parent)
                 parent += "/" + name
         except BaseException:
-            for directory in reversed(made):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    continue  # someone else uses a parent by now
+            remove_made(made)
             raise
 
     def add(self, pid: int) -> None:
