@@ -1,0 +1,134 @@
+"""The default bridge: addresses, NAT, published ports, files of the resolver; nothing reachable that is not published."""
+
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from tests.lab import images
+from tests.lab.daemon import Daemon
+
+
+def http(url: str) -> str:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                return reply.read().decode()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def web(daemon: Daemon) -> Iterator[str]:
+    """A web server published on a random port."""
+    script = "echo hello > /var/www/index.html; exec httpd -f -p 80 -h /var/www"
+    container = daemon.out("run", "-d", "-p", "80", "-p", "127.0.0.1::80", "busybox", "sh", "-c", script)
+    yield container
+    daemon.docker("rm", "-f", container)
+
+
+def test_a_published_port_answers_on_every_address_of_the_host(daemon: Daemon, web: str) -> None:
+    ports = daemon.inspect(web)["NetworkSettings"]["Ports"]["80/tcp"]
+    any_port = next(port["HostPort"] for port in ports if port["HostIp"] == "0.0.0.0")
+    loopback = next(port["HostPort"] for port in ports if port["HostIp"] == "127.0.0.1")
+    address = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert http(f"http://127.0.0.1:{any_port}/") == "hello\n"
+    assert http(f"http://{address}:{any_port}/") == "hello\n"
+    assert http(f"http://127.0.0.1:{loopback}/") == "hello\n"
+    assert http(f"http://[::1]:{any_port}/") == "hello\n"
+    assert daemon.out("port", web, "80/tcp").splitlines()[0].startswith("0.0.0.0:")
+    with pytest.raises(OSError), socket.create_connection((address, int(loopback)), timeout=2):
+        pass
+
+
+def test_containers_reach_each_other_and_the_published_port_by_hairpin(daemon: Daemon, web: str) -> None:
+    settings = daemon.inspect(web)["NetworkSettings"]
+    address, gateway = settings["IPAddress"], settings["Gateway"]
+    port = settings["Ports"]["80/tcp"][0]["HostPort"]
+    assert daemon.out("run", "--rm", "busybox", "wget", "-qO-", f"http://{address}/") == "hello"
+    assert daemon.out("run", "--rm", "busybox", "wget", "-qO-", f"http://{gateway}:{port}/") == "hello"
+    assert daemon.out("exec", web, "wget", "-qO-", f"http://{gateway}:{port}/") == "hello"
+
+
+def test_a_taken_port_is_refused_and_a_removed_container_frees_it(daemon: Daemon) -> None:
+    with socket.socket() as sock:
+        sock.bind(("0.0.0.0", 0))
+        sock.listen()
+        taken = sock.getsockname()[1]
+        result = daemon.docker(
+            "run", "-d", "--name", "late", "-p", f"{taken}:80", "busybox", "sleep", "10", check=False
+        )
+    assert result.returncode == 125
+    assert "address already in use" in result.stderr or "port is already allocated" in result.stderr
+    daemon.docker("rm", "late", check=False)
+    first = daemon.out("run", "-d", "-p", f"{taken}:80", "busybox", "sleep", "1000")
+    second = daemon.docker("run", "-d", "-p", f"{taken}:80", "busybox", "sleep", "1000", check=False)
+    assert "port is already allocated" in second.stderr
+    daemon.docker("rm", "-f", first)
+    third = daemon.out("run", "-d", "-p", f"{taken}:80/udp", "-p", f"{taken}:80", "busybox", "sleep", "1000")
+    daemon.docker("rm", "-f", third, *daemon.out("ps", "-aq", "--filter", "status=created").split())
+
+
+def test_udp_and_ranges_are_published(daemon: Daemon) -> None:
+    container = daemon.out(
+        "run", "-d", "-p", "41000-41002:5000-5002/udp", "busybox", "nc", "-u", "-l", "-p", "5001", "-e", "cat"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(1)
+        for _ in range(20):
+            sock.sendto(b"ping\n", ("127.0.0.1", 41001))
+            try:
+                assert sock.recv(100) == b"ping\n"
+                break
+            except (TimeoutError, ConnectionRefusedError):
+                continue
+        else:
+            raise AssertionError("no answer over UDP")
+    daemon.docker("rm", "-f", container)
+
+
+def test_files_of_the_resolver_and_names(daemon: Daemon) -> None:
+    flags = ["--dns", "203.0.113.5", "--dns-search", "example.test", "--add-host", "db:203.0.113.9", "-h", "web"]
+    out = daemon.out(
+        "run", "--rm", *flags, "busybox", "sh", "-c", "cat /etc/resolv.conf /etc/hosts /etc/hostname; hostname -i"
+    )
+    assert "nameserver 203.0.113.5" in out
+    assert "search example.test" in out
+    assert "203.0.113.9\tdb" in out
+    lines = out.splitlines()
+    assert "web" in lines
+    assert f"{lines[-1]}\tweb" in out
+
+
+def test_two_containers_have_different_addresses_and_a_freed_one_is_used_again(daemon: Daemon) -> None:
+    names = [daemon.out("run", "-d", "busybox", "sleep", "1000") for _ in range(3)]
+    addresses = {daemon.inspect(name)["NetworkSettings"]["IPAddress"] for name in names}
+    assert len(addresses) == 3
+    daemon.docker("rm", "-f", *names)
+
+
+def test_apt_installs_through_nat_and_nginx_answers_on_a_published_port(daemon: Daemon) -> None:
+    daemon.docker("load", "-i", str(images.debian()), timeout=300)
+    script = "apt-get update -qq && apt-get install -y -qq --no-install-recommends hello >/dev/null 2>&1; hello; stat -c %U /usr/bin/hello"
+    assert daemon.out("run", "--rm", "debian", "sh", "-c", script, timeout=300).splitlines()[-2:] == [
+        "Hello, world!",
+        "root",
+    ]
+    daemon.docker("load", "-i", str(images.nginx()), timeout=300)
+    server = daemon.out("run", "-d", "-p", "127.0.0.1::80", "nginx")
+    port = daemon.out("port", server, "80/tcp").rsplit(":", 1)[1]
+    assert "Welcome to nginx" in http(f"http://127.0.0.1:{port}/")
+    daemon.docker("stop", server)
+    assert daemon.inspect(server)["State"]["ExitCode"] == 0
+    daemon.docker("rm", server)
+
+
+def test_a_python_script_runs_as_an_ordinary_user(daemon: Daemon) -> None:
+    daemon.docker("load", "-i", str(images.python()), timeout=300)
+    code = "import os, sqlite3, socket; print(os.getuid(), os.getgroups(), sqlite3.connect(':memory:').execute('select 6*7').fetchone()[0])"
+    assert daemon.out("run", "--rm", "-u", "1000:1000", "python:3.11", "python3", "-c", code) == "1000 [1000] 42"

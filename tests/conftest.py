@@ -1,0 +1,30 @@
+"""Fixtures of the tests that need a real engine: one daemon a module, with busybox loaded, gone without trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import images
+from tests.lab.daemon import Daemon
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    """A running daemon of this module's own, busybox:latest loaded."""
+    engine = Daemon().start()
+    try:
+        engine.docker("load", "-i", str(images.busybox()))
+        yield engine
+    finally:
+        left = engine.clean()
+    assert left == []
+
+
+@pytest.fixture
+def cid(daemon: Daemon) -> Iterator[str]:
+    """A container that runs `sleep` and answers SIGTERM at once, removed afterwards."""
+    container = daemon.out("run", "-d", "--init", "busybox", "sleep", "1000")
+    yield container
+    daemon.docker("rm", "-f", "-v", container, check=False)
