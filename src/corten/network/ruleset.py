@@ -26,6 +26,7 @@ from corten.network.ipam import IPAddress, IPNetwork
 
 GUARD_CHAIN = "forward-guard"
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
+_LOOPBACK6 = ipaddress.IPv6Network("::1/128")
 _RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
 
 
@@ -90,11 +91,13 @@ def build(name: str, bridges: Sequence[BridgeRules], ports: Sequence[PortRule], 
             chains.append(nft.Chain(f"from-{bridge.bridge}", (leave,)))
             outward.append(nft.interface_jump(bridge.bridge, f"from-{bridge.bridge}"))
     publish = (nft.local_destination(), nft.verdict("jump", "publish"))
+    # a packet from ::1 cannot leave by a bridge, IPv6 has no route_localnet: the port's own socket takes it
+    here = (nft.address("daddr", _LOOPBACK6), nft.verdict("return"))
     chains += [
         nft.Chain("publish", tuple(_publish())),
         nft.Chain("raw-prerouting", tuple(raw), "filter", "prerouting", _RAW),
         nft.Chain("prerouting", (publish,), "nat", "prerouting", _DSTNAT),
-        nft.Chain("output", (publish,), "nat", "output", _DSTNAT),
+        nft.Chain("output", (here, publish), "nat", "output", _DSTNAT),
         nft.Chain("forward", _forward(), "filter", "forward", _FILTER),
         nft.Chain("postrouting", tuple(srcnat), "nat", "postrouting", _SRCNAT),
     ]

@@ -7,3 +7,5 @@ from corten.network.drivers.host import HostDriver
 from corten.network.drivers.null import NullDriver
 
 DRIVERS = (BridgeDriver, HostDriver, NullDriver)
+
+__all__ = ["DRIVERS", "BridgeDriver", "HostDriver", "NullDriver"]

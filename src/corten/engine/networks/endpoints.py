@@ -1,0 +1,403 @@
+"""Containers in networks: attach at start, release at end, take back after a restart. Daemon only, on the loop.
+
+`attach` is on the path of every start: address and MAC from memory, an adopted veth pair or one request for a new one,
+one row recorded, and a packet filter transaction only for published ports. `release` gives the name and ports back at
+once; the veth pair dies with its namespace, and its address is free again when it is gone: an address that moved to a
+new pair while the bridge still knew the old one would lose packets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from corten.engine.events import Events
+from corten.engine.networks.publishing import Publisher
+from corten.engine.networks.registry import Registry, new_id
+from corten.engine.networks.settings import Attached, AttachRequest, Records
+from corten.errors import CortenError, FailedPrecondition, InvalidArgument, ResourceExhausted
+from corten.lib import codec
+from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, bridge_options
+from corten.network.driver import NetworkDriver
+from corten.network.drivers.bridge import BridgeDriver, link_exists, veth_name
+from corten.network.ipam import mac_of
+from corten.network.ports import parse_bindings
+from corten.spec.docker.network import EndpointSettings
+
+_LOG = logging.getLogger("corten.network")
+_MAC_BYTES = 6
+
+
+class Endpoints:
+    """What running containers have of networks."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        drivers: Mapping[str, NetworkDriver],
+        bridge: BridgeDriver,
+        publisher: Publisher,
+        records: Records,
+        events: Events,
+    ) -> None:
+        self._registry = registry
+        self._drivers = drivers
+        self._bridge = bridge
+        self._publisher = publisher
+        self._records = records
+        self._events = events
+        self._attached: dict[str, ContainerEndpoints] = {}
+        self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
+        self._lingering: dict[str, tuple[str, list[str]]] = {}  # veth -> network id, addresses
+
+    def of(self, cid: str) -> ContainerEndpoints | None:
+        """A container's endpoints."""
+        return self._attached.get(cid)
+
+    def members(self, network_id: str) -> dict[str, tuple[str, Endpoint]]:
+        """Container id -> (name, endpoint) of the running containers in a network."""
+        found = self._members.get(network_id, {})
+        return {cid: (self._attached[cid].name, endpoint) for cid, endpoint in found.items()}
+
+    def prewarm(self, cid: str, pid: int, network: NetworkConfig) -> None:
+        """Place an interface in a prepared sandbox; `attach` or `release` of the same id takes it from there."""
+        self._bridge.prewarm(network, veth_name(cid, 0), pid)
+
+    def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
+        """Everything a start needs of networks, or nothing: a failure gives back what was taken."""
+        self._sweep()
+        if request.mode.startswith("container:"):
+            self._drop_prewarmed(cid)
+            return Attached()
+        wanted = self._wanted(request)
+        record = ContainerEndpoints(container=cid, name=request.name)
+        interfaces: list[dict[str, object]] = []
+        with ExitStack() as undo:
+            for network, settings in wanted:
+                number = len(interfaces)
+                endpoint, interface = self._join(cid, network, settings, request, number, pid, undo)
+                record.endpoints.append(endpoint)
+                if interface is not None:
+                    interfaces.append(interface)
+            if not interfaces:
+                self._drop_prewarmed(cid)
+            self._route(record, wanted, interfaces)
+            self._publish(record, request, wanted, undo)
+            self._records.put(cid, codec.encode(record))
+            undo.pop_all()
+        self._attached[cid] = record
+        for endpoint in record.endpoints:
+            self._members.setdefault(endpoint.network, {})[cid] = endpoint
+            self._announce("connect", cid, endpoint.network)
+        return self._answer(record, interfaces, {n.id: s for n, s in wanted})
+
+    def check(self, request: AttachRequest) -> None:
+        """What can be refused before a start: unknown networks, bad addresses, MACs and ports."""
+        parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
+        check_mac(request.mac)
+        if request.mode.startswith("container:"):
+            return
+        for network, settings in self._wanted(request):
+            check_endpoint(network, settings)
+            check_mac(settings.mac_address)
+
+    def _wanted(self, request: AttachRequest) -> list[tuple[NetworkConfig, EndpointSettings]]:
+        """The networks in the order of their interfaces: that of the mode first, then the others by name."""
+        default = "bridge" if self._registry.by_name("bridge") else "none"
+        mode = default if request.mode in ("", "default") else request.mode
+        primary = self._registry.find(mode)
+        found = {primary.id: (primary, EndpointSettings(mac_address=request.mac))}
+        for name, settings in request.endpoints.items():
+            network = primary if name == "default" else self._registry.find(name)
+            if network.id == primary.id and not settings.mac_address and request.mac:
+                settings.mac_address = request.mac
+            found[network.id] = (network, settings)
+        first = found.pop(primary.id)
+        return [first, *sorted(found.values(), key=lambda pair: pair[0].name)]
+
+    def _join(
+        self,
+        cid: str,
+        network: NetworkConfig,
+        settings: EndpointSettings,
+        request: AttachRequest,
+        number: int,
+        pid: int,
+        undo: ExitStack,
+    ) -> tuple[Endpoint, dict[str, object] | None]:
+        """One endpoint: addresses, then the link."""
+        driver = self._drivers[network.driver]
+        endpoint = Endpoint(id=new_id(), network=network.id)
+        if network.driver != "bridge":
+            return endpoint, driver.attach(network, endpoint, pid=pid)
+        check_endpoint(network, settings)
+        self._addresses(network, endpoint, settings, undo)
+        endpoint.veth = veth_name(cid, number)
+        endpoint.ifname = f"{bridge_options(network).container_prefix}{number}"
+        if not network.predefined:
+            names = [request.name, *(settings.aliases or []), cid[:12], request.hostname]
+            endpoint.aliases = list(settings.aliases or [])
+            endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
+        undo.callback(_detach, driver, endpoint)
+        return endpoint, driver.attach(network, endpoint, pid=pid)
+
+    def _addresses(
+        self, network: NetworkConfig, endpoint: Endpoint, settings: EndpointSettings, undo: ExitStack
+    ) -> None:
+        asked = settings.ipam_config
+        for version in (4, 6):
+            wanted = "" if asked is None else asked.ipv4_address if version == 4 else asked.ipv6_address
+            enabled = network.enable_ipv4 if version == 4 else network.enable_ipv6
+            if not enabled and not wanted:
+                continue
+            cidr = self._allocate(network, version, wanted)
+            if not cidr:
+                continue
+            undo.callback(self._registry.free, network.id, cidr)
+            gateway = next((s.gateway for s in network.subnets if s.network().version == version), "")
+            if version == 4:
+                endpoint.ipv4, endpoint.gateway = cidr, gateway
+            else:
+                endpoint.ipv6, endpoint.gateway6 = cidr, gateway
+        address = endpoint.address(4) or endpoint.address(6)
+        if address is None:
+            raise ResourceExhausted(f"network {network.name} has no subnet to take an address from")
+        natural = mac_of(address)
+        endpoint.mac = check_mac(settings.mac_address) or natural
+        if endpoint.mac != natural:
+            self._bridge.forget_neighbour(network, str(address))
+
+    def _allocate(self, network: NetworkConfig, version: int, wanted: str) -> str:
+        """An address; when there is none, what lingers is cleared away first."""
+        try:
+            return self._registry.allocate(network, version, wanted)
+        except CortenError:
+            if not any(where == network.id for where, _addresses in self._lingering.values()):
+                raise
+            self.collect()
+            return self._registry.allocate(network, version, wanted)
+
+    def _route(
+        self,
+        record: ContainerEndpoints,
+        wanted: list[tuple[NetworkConfig, EndpointSettings]],
+        interfaces: list[dict[str, object]],
+    ) -> None:
+        """The default gateway: of the network with the highest GwPriority, then by name; never of an internal one."""
+        by_name = {interface["name"]: interface for interface in interfaces}
+        for key, text in (("gateway", "gateway"), ("gateway6", "gateway6")):
+            candidates = [
+                (-settings.gw_priority, network.name, endpoint)
+                for endpoint, (network, settings) in zip(record.endpoints, wanted, strict=True)
+                if getattr(endpoint, text) and not network.internal and endpoint.ifname in by_name
+            ]
+            if candidates:
+                best = min(candidates, key=lambda item: item[:2])[2]
+                by_name[best.ifname][key] = getattr(best, text)
+
+    def _publish(
+        self,
+        record: ContainerEndpoints,
+        request: AttachRequest,
+        wanted: list[tuple[NetworkConfig, EndpointSettings]],
+        undo: ExitStack,
+    ) -> None:
+        """Published ports lead to the first endpoint on a bridge that is not internal."""
+        record.exposed = sorted({*request.exposed, *request.port_bindings})
+        ports = parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
+        if not ports:
+            return
+        pairs = zip(record.endpoints, wanted, strict=True)
+        place = next(((e, n) for e, (n, _s) in pairs if n.driver == "bridge" and not n.internal), None)
+        if place is None:  # host, none, internal: Docker discards the ports
+            return
+        endpoint, network = place
+        record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
+        undo.callback(self._publisher.withdraw, record.container)
+
+    def _answer(
+        self,
+        record: ContainerEndpoints,
+        interfaces: list[dict[str, object]],
+        asked: Mapping[str, EndpointSettings],
+    ) -> Attached:
+        settings = {}
+        for endpoint in record.endpoints:
+            network = self._registry.get(endpoint.network)
+            if network is not None:
+                settings[network.name] = endpoint_settings(endpoint, asked[network.id])
+        bridged = [e for e in record.endpoints if e.veth]
+        texts = [str(a) for e in bridged for version in (4, 6) if (a := e.address(version)) is not None]
+        return Attached(
+            interfaces=interfaces,
+            settings=settings,
+            ports=self._publisher.map_of(record) if bridged else {},
+            addresses=texts,
+            ipv6=any(e.ipv6 for e in bridged),
+        )
+
+    def release(self, cid: str) -> None:
+        """The container ended, or its prepared sandbox is given up: records, ports and names go at once."""
+        self._bridge.forget_prewarmed(veth_name(cid, 0))
+        record = self._attached.pop(cid, None)
+        if record is None:
+            return
+        self._publisher.withdraw(cid)
+        self._records.delete(cid)
+        for endpoint in record.endpoints:
+            self._members.get(endpoint.network, {}).pop(cid, None)
+            self._linger(endpoint)
+            self._announce("disconnect", cid, endpoint.network)
+
+    def add(
+        self, cid: str, network: NetworkConfig, settings: EndpointSettings, request: AttachRequest, pid: int
+    ) -> dict[str, object]:
+        """One more network for a running container; returns the interface, which is not configured yet."""
+        record = self._attached.get(cid) or ContainerEndpoints(container=cid, name=request.name)
+        used = {endpoint.ifname for endpoint in record.endpoints}
+        prefix = bridge_options(network).container_prefix
+        number = next(n for n in range(256) if f"{prefix}{n}" not in used)
+        with ExitStack() as undo:
+            endpoint, interface = self._join(cid, network, settings, request, number, pid, undo)
+            if interface is None:
+                raise FailedPrecondition(f"network {network.name} has no interfaces")
+            updated = codec.decode(ContainerEndpoints, codec.encode(record))
+            updated.endpoints.append(endpoint)
+            if not network.internal and not any(e.gateway for e in record.endpoints):
+                interface["gateway"] = endpoint.gateway or None
+            self._records.put(cid, codec.encode(updated))
+            undo.pop_all()
+        self._attached[cid] = updated
+        self._members.setdefault(network.id, {})[cid] = endpoint
+        self._announce("connect", cid, network.id)
+        return interface
+
+    def drop(self, cid: str, network: NetworkConfig) -> None:
+        """Take a running container out of a network: its interface goes now."""
+        record = self._attached[cid]
+        endpoint = self._members[network.id].pop(cid)
+        record.endpoints = [e for e in record.endpoints if e.id != endpoint.id]
+        self._publisher.withdraw_endpoint(cid, endpoint)
+        record.ports = self._publisher.records_of(cid)
+        self._records.put(cid, codec.encode(record))
+        self._drivers[network.driver].detach(endpoint)
+        for cidr in (endpoint.ipv4, endpoint.ipv6):
+            if cidr:
+                self._registry.free(network.id, cidr)
+        self._announce("disconnect", cid, network.id)
+
+    def settings_of(self, cid: str, network: NetworkConfig, asked: EndpointSettings) -> EndpointSettings:
+        """What inspect shows of a running container's place in a network."""
+        endpoint = self._members.get(network.id, {}).get(cid)
+        return endpoint_settings(endpoint, asked) if endpoint is not None else asked
+
+    def recover(self, living: Mapping[str, int]) -> None:
+        """Take back what living containers have; records of others are dropped."""
+        for cid, value in list(self._records.list()):
+            record = codec.decode(ContainerEndpoints, value)
+            if cid not in living:
+                self._records.delete(cid)
+                continue
+            self._attached[cid] = record
+            for endpoint in record.endpoints:
+                network = self._registry.get(endpoint.network)
+                if network is None:
+                    continue
+                self._members.setdefault(network.id, {})[cid] = endpoint
+                for cidr in (endpoint.ipv4, endpoint.ipv6):
+                    if cidr:
+                        self._registry.retake(network, cidr)
+            self._publisher.adopt(record)
+
+    def veths(self) -> set[str]:
+        """The host's ends of all endpoints."""
+        return {endpoint.veth for record in self._attached.values() for endpoint in record.endpoints if endpoint.veth}
+
+    def _linger(self, endpoint: Endpoint) -> None:
+        if endpoint.veth:
+            self._lingering[endpoint.veth] = (endpoint.network, [c for c in (endpoint.ipv4, endpoint.ipv6) if c])
+
+    def _sweep(self) -> None:
+        """Free the addresses whose veth pair is gone."""
+        for veth in [name for name in self._lingering if not link_exists(name)]:
+            network_id, addresses = self._lingering.pop(veth)
+            for cidr in addresses:
+                self._registry.free(network_id, cidr)
+
+    def collect(self) -> None:
+        """Delete what lingers and free its addresses. Slow: not on the path of a start."""
+        self._bridge.delete_links(list(self._lingering))
+        self._sweep()
+
+    def lingering(self) -> int:
+        """How many veth pairs wait for their end."""
+        self._sweep()
+        return len(self._lingering)
+
+    def _drop_prewarmed(self, cid: str) -> None:
+        """This container wants no interface: its prepared one must not be there."""
+        veth = veth_name(cid, 0)
+        if self._bridge.forget_prewarmed(veth):
+            self._bridge.delete_links([veth])
+
+    def _announce(self, action: str, cid: str, network_id: str) -> None:
+        network = self._registry.get(network_id)
+        if network is not None:
+            attributes = {"container": cid, "name": network.name, "type": network.driver}
+            self._events.publish("network", action, network_id, attributes)
+
+
+def _detach(driver: NetworkDriver, endpoint: Endpoint) -> None:
+    """Undo of an attachment that failed: the first error is the one to tell."""
+    try:
+        driver.detach(endpoint)
+    except OSError:
+        _LOG.exception("an interface could not be removed", extra={"interface": endpoint.veth})
+
+
+def check_mac(mac: str) -> str:
+    """A MAC in its usual form. Raises InvalidArgument with Docker's text."""
+    if not mac:
+        return ""
+    try:
+        raw = bytes.fromhex(mac.replace(":", "").replace("-", ""))
+    except ValueError:
+        raw = b""
+    if len(raw) != _MAC_BYTES or raw[0] & 1:
+        raise InvalidArgument(f"{mac[:64]} is not a valid mac address")
+    return raw.hex(":")
+
+
+def check_endpoint(network: NetworkConfig, settings: EndpointSettings) -> None:
+    """What an endpoint on the default bridge may not ask for. Raises InvalidArgument with Docker's texts."""
+    asked = settings.ipam_config
+    static = asked is not None and (asked.ipv4_address or asked.ipv6_address)
+    if network.predefined and static:
+        raise InvalidArgument("user specified IP address is supported on user defined networks only")
+    if network.predefined and settings.aliases:
+        raise InvalidArgument("network-scoped aliases are only supported for user-defined networks")
+
+
+def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSettings:
+    """`NetworkSettings.Networks.<name>` of a running container: what was asked, with what it got."""
+    ipv4, _slash, prefix4 = endpoint.ipv4.partition("/")
+    ipv6, _slash, prefix6 = endpoint.ipv6.partition("/")
+    return EndpointSettings(
+        ipam_config=asked.ipam_config,
+        links=asked.links,
+        aliases=asked.aliases,
+        mac_address=endpoint.mac,
+        driver_opts=asked.driver_opts,
+        gw_priority=asked.gw_priority,
+        network_id=endpoint.network,
+        endpoint_id=endpoint.id,
+        gateway=endpoint.gateway,
+        ip_address=ipv4,
+        ip_prefix_len=int(prefix4 or 0),
+        ipv6_gateway=endpoint.gateway6,
+        global_ipv6_address=ipv6,
+        global_ipv6_prefix_len=int(prefix6 or 0),
+        dns_names=endpoint.dns_names or None,
+    )

@@ -1,0 +1,365 @@
+"""The network use cases: what the routes and the container service call. Daemon only, on the loop.
+
+Kernel work here takes well under a millisecond a call and runs on the loop; what takes longer (deleting links) is
+deferred to `collect`, which runs when the daemon is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from corten.engine.events import Events
+from corten.engine.networks import default_bridge
+from corten.engine.networks.endpoints import Endpoints
+from corten.engine.networks.listing import matches, prunable, resource
+from corten.engine.networks.publishing import Publisher
+from corten.engine.networks.registry import Registry, new_id
+from corten.engine.networks.settings import (
+    Attached,
+    AttachRequest,
+    ContainerDirectory,
+    ContainerView,
+    NetnsSockets,
+    NetworkSettings,
+    Records,
+)
+from corten.errors import Conflict, CortenError, FailedPrecondition, Forbidden, InvalidArgument, NotFound
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkSocket
+from corten.network.config import NetworkConfig, bridge_options
+from corten.network.driver import NetworkDriver
+from corten.network.drivers import BridgeDriver, HostDriver, NullDriver
+from corten.network.firewall import Firewall
+from corten.network.ipam import parse_address
+from corten.network.ports import PortHolder
+from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
+
+_LOG = logging.getLogger("corten.network")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
+_PREDEFINED = ("bridge", "host", "none", "default")
+_COLLECT_AFTER_S = 2.0
+
+
+class NetworkService:
+    """All networks and all containers in them."""
+
+    def __init__(
+        self,
+        *,
+        settings: NetworkSettings,
+        networks: Records,
+        endpoints: Records,
+        events: Events,
+        containers: ContainerDirectory | None = None,
+        netns: NetnsSockets | None = None,
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self.containers = containers
+        self.netns = netns
+        self._netlink = NetlinkSocket()
+        self._bridge = BridgeDriver(self._netlink, owner=settings.table)
+        self._drivers: dict[str, NetworkDriver] = {d.name: d for d in (self._bridge, HostDriver(), NullDriver())}
+        self._firewall = Firewall(settings.table)
+        self._registry = Registry(settings, networks)
+        default = parse_address(settings.default_ip) if settings.default_ip else None
+        self._publisher = Publisher(
+            holder=PortHolder(default_address=None if default is None or default.is_unspecified else default),
+            firewall=self._firewall,
+            bridge=self._bridge,
+            relay=settings.userland_proxy,
+        )
+        self._endpoints = Endpoints(
+            registry=self._registry,
+            drivers=self._drivers,
+            bridge=self._bridge,
+            publisher=self._publisher,
+            records=endpoints,
+            events=events,
+        )
+        self._collecting: asyncio.TimerHandle | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def recover(self, living: Mapping[str, int]) -> None:
+        """Once, at start: predefined networks, links, what living containers (id -> pid) have, rules; strays go.
+
+        The kernel is made equal to the records, whatever a killed daemon left.
+        """
+        self._registry.load()
+        default_bridge.ensure_predefined(self._settings, self._registry, self._netlink)
+        if self._settings.ip_forward:
+            ipv6 = any(network.enable_ipv6 for network in self._registry.all())
+            self._firewall.enable_forwarding(ipv6=ipv6, guard=not self._settings.ip_forward_no_drop)
+        for network in self._registry.all():
+            try:
+                self._drivers[network.driver].ensure(network)
+            except OSError:
+                _LOG.exception("network could not be set up", extra={"network": network.name})
+        self._endpoints.recover(living)
+        strays = self._bridge.strays(self._registry.all(), self._endpoints.veths())
+        self._bridge.delete_links(strays)
+        self._firewall.replace(self._rules(), self._publisher.rules())
+
+    async def close(self) -> None:
+        """The daemon ends; networks and rules stay for the containers that go on."""
+        if self._collecting is not None:
+            self._collecting.cancel()
+        with contextlib.suppress(OSError):
+            self._endpoints.collect()
+        self._publisher.close()
+        self._firewall.close()
+        self._netlink.close()
+
+    def uninstall(self) -> None:
+        """Remove rules and bridges from the host. Only without running containers; records stay."""
+        self._firewall.uninstall()
+        for network in self._registry.all():
+            if not (network.predefined and self._settings.bridge):
+                self._drivers[network.driver].remove(network)
+
+    # -- containers --------------------------------------------------------------------------------------------------
+
+    def prewarm(self, cid: str, pid: int) -> None:
+        """Place the default network's interface in a prepared sandbox. Raises OSError; nothing is left then."""
+        network = self._registry.by_name("bridge")
+        if network is not None:
+            self._endpoints.prewarm(cid, pid, network)
+
+    async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
+        """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
+        return self._endpoints.attach(cid, request, pid)
+
+    async def release(self, cid: str) -> None:
+        """The container ended or its sandbox is given up; idempotent. The links' end is awaited off this path."""
+        self._endpoints.release(cid)
+        if self._collecting is None:
+            self._collecting = asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, self._collect)
+
+    def _collect(self) -> None:
+        """Namespaces take their pairs along; what is still there after a while is deleted."""
+        self._collecting = None
+        if self._endpoints.lingering():
+            try:
+                self._endpoints.collect()
+            except OSError:
+                _LOG.exception("left-over interfaces could not be deleted")
+
+    def check(self, request: AttachRequest) -> None:
+        """What `create` can refuse already. Raises as `attach` does."""
+        self._endpoints.check(request)
+
+    def endpoint_settings(self, cid: str, name: str, asked: EndpointSettings) -> EndpointSettings:
+        """What inspect shows for a running container in a network."""
+        network = self._registry.by_name(name)
+        return asked if network is None else self._endpoints.settings_of(cid, network, asked)
+
+    def host_gateways(self) -> list[str]:
+        """What `host-gateway` stands for: the default bridge's addresses."""
+        network = self._registry.by_name("bridge")
+        return [subnet.gateway for subnet in (network.subnets if network else []) if subnet.gateway]
+
+    # -- the API -----------------------------------------------------------------------------------------------------
+
+    def list_(self, filters: Mapping[str, list[str]] | None = None) -> list[NetworkResource]:
+        """All networks that the filters let through. Raises InvalidArgument."""
+        used = self._used_ids()
+        found = [n for n in self._registry.all() if matches(n, filters or {}, in_use=n.id in used)]
+        return [resource(network, {}) for network in found]
+
+    def inspect(self, reference: str) -> NetworkResource:
+        """One network with its running containers. Raises NotFound."""
+        network = self._registry.find(reference)
+        return resource(network, self._endpoints.members(network.id))
+
+    async def create(self, request: NetworkCreateRequest) -> str:
+        """A new network; returns its id. Raises InvalidArgument, Conflict, Forbidden, NotFound (driver)."""
+        network = self._plan(request)
+        driver = self._drivers[network.driver]
+        driver.check(network)
+        self._check_bridge_name(network)
+        driver.ensure(network)
+        try:
+            if network.enable_ipv6 and self._settings.ip_forward:
+                self._firewall.enable_forwarding(ipv6=True, guard=not self._settings.ip_forward_no_drop)
+            self._firewall.replace([*self._rules(), *([r] if (r := driver.rules(network)) else [])])
+            self._registry.add(network)
+        except BaseException:
+            driver.remove(network)
+            raise
+        self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
+        return network.id
+
+    async def remove(self, reference: str) -> None:
+        """Delete a network. Raises NotFound, Forbidden (predefined or in use)."""
+        network = self._registry.find(reference)
+        if network.predefined:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        members = self._endpoints.members(network.id)
+        if members:
+            shown = ", ".join(f'name:"{name}" id:"{endpoint.id[:12]}"' for name, endpoint in members.values())
+            raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
+        self._drivers[network.driver].remove(network)
+        self._registry.remove(network)
+        self._firewall.replace(self._rules())
+        self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
+
+    async def prune(self, filters: Mapping[str, list[str]]) -> list[str]:
+        """Delete networks that no container uses; returns their names. Raises InvalidArgument."""
+        used = self._used_ids()
+        gone = []
+        for network in self._registry.all():
+            if prunable(network, filters) and network.id not in used:
+                try:
+                    await self.remove(network.id)
+                    gone.append(network.name)
+                except (CortenError, OSError):
+                    _LOG.exception("network could not be pruned", extra={"network": network.name})
+        self._events.publish("network", "prune", "", {"reclaimed": "0"})
+        return gone
+
+    async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
+        """Put a container into a network, running or not. Raises NotFound, Forbidden."""
+        network, view = self._registry.find(reference), self._view(container)
+        asked = settings or EndpointSettings()
+        self._check_connect(network, view)
+        self._endpoints.check(AttachRequest(name=view.name, mode="none", endpoints={network.name: asked}))
+        if view.pid:
+            await self._connect_running(network, view, asked)
+        assert self.containers is not None
+        await self.containers.set_endpoint(
+            view.id, network.name, self._endpoints.settings_of(view.id, network, asked) if view.pid else asked
+        )
+
+    async def _connect_running(self, network: NetworkConfig, view: ContainerView, asked: EndpointSettings) -> None:
+        if self.netns is None:
+            raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
+        request = AttachRequest(name=view.name, mode="none", hostname=view.hostname)
+        interface = self._endpoints.add(view.id, network, asked, request, view.pid)
+        try:
+            opened = await self.netns.open(view.pid)
+            with NetlinkSocket(fileno=opened.detach()) as inside:
+                rtnetlink.configure_remote_interface(inside, interface)
+        except BaseException:
+            self._endpoints.drop(view.id, network)
+            raise
+
+    def _check_connect(self, network: NetworkConfig, view: ContainerView) -> None:
+        if network.driver == "host":
+            raise Forbidden("cannot connect container to host network - container must be created in host network mode")
+        if view.mode == "host" or view.mode.startswith("container:"):
+            raise Forbidden(
+                "container sharing network namespace with another container or host "
+                "cannot be connected to any other network"
+            )
+        if network.driver == "null" or view.mode == "none":
+            raise Forbidden(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+        if network.name in view.networks or view.id in self._endpoints.members(network.id):
+            raise Forbidden(f"endpoint with name {view.name} already exists in network {network.name}")
+
+    async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
+        """Take a container out of a network. Raises NotFound, Forbidden."""
+        network = self._registry.find(reference)
+        try:
+            view = self._view(container)
+        except NotFound:
+            if not force or not self._forced(network, container):
+                raise
+            return
+        if network.driver == "host":
+            raise Forbidden("container cannot be disconnected from host network or connected to host network")
+        member = view.id in self._endpoints.members(network.id)
+        if not member and network.name not in view.networks:
+            raise Forbidden(f"container {view.id} is not connected to network {network.name}")
+        if member:
+            self._endpoints.drop(view.id, network)
+        assert self.containers is not None
+        await self.containers.set_endpoint(view.id, network.name, None)
+
+    def _forced(self, network: NetworkConfig, container: str) -> bool:
+        """Drop the endpoint of a container that is not known any more."""
+        for cid, (name, _endpoint) in self._endpoints.members(network.id).items():
+            if container in (cid, name):
+                self._endpoints.drop(cid, network)
+                return True
+        return False
+
+    def _view(self, container: str) -> ContainerView:
+        if self.containers is None:
+            raise NotFound(f"No such container: {container}")
+        return self.containers.view(container)
+
+    # -- planning ----------------------------------------------------------------------------------------------------
+
+    def _plan(self, request: NetworkCreateRequest) -> NetworkConfig:
+        """The record of a network that is asked for."""
+        if request.name in _PREDEFINED:
+            raise Forbidden(f"operation is not permitted on predefined {request.name} network")
+        if not _NAME.match(request.name):
+            raise InvalidArgument(
+                f"invalid network name: {request.name[:64]!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            )
+        if self._registry.by_name(request.name) is not None:
+            raise Conflict(f"network with name {request.name} already exists")
+        driver = request.driver or "bridge"
+        if driver in ("host", "null"):
+            raise Forbidden(f'only one instance of "{driver}" network is allowed')
+        if driver not in self._drivers:
+            raise NotFound(
+                f'could not find plugin {driver[:64]} in v1 plugin registry: plugin "{driver[:64]}" not found'
+            )
+        if request.config_only or request.config_from or request.ingress or request.scope not in (None, "", "local"):
+            raise Forbidden("this node is not a swarm manager: only networks of scope local can be created")
+        ipam = request.ipam
+        if ipam is not None and ipam.driver not in ("", "default"):
+            raise NotFound(f'could not find plugin {ipam.driver[:64]}: plugin "{ipam.driver[:64]}" not found')
+        ipv4 = request.enable_ipv4 is not False
+        ipv6 = bool(request.enable_ipv6)
+        if not ipv4 and not ipv6:
+            raise InvalidArgument("IPv4 or IPv6 must be enabled")
+        subnets = self._registry.subnets(
+            (ipam.config if ipam else None) or [],
+            ipv4=ipv4,
+            ipv6=ipv6,
+            taken=default_bridge.host_prefixes(self._netlink),
+        )
+        subnets = [s for s in subnets if (ipv4 if s.network().version == 4 else ipv6)]
+        return NetworkConfig(
+            id=new_id(),
+            name=request.name,
+            driver=driver,
+            created=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            enable_ipv4=ipv4,
+            enable_ipv6=ipv6,
+            internal=request.internal,
+            attachable=request.attachable,
+            subnets=subnets,
+            ipam_options=dict((ipam.options if ipam else None) or {}),
+            options=dict(request.options or {}),
+            labels=dict(request.labels or {}),
+        )
+
+    def _check_bridge_name(self, network: NetworkConfig) -> None:
+        name = bridge_options(network).bridge
+        for other in self._registry.all():
+            if other.driver == "bridge" and bridge_options(other).bridge == name:
+                raise Forbidden(f"conflicts with network {other.id} ({other.name}): networks have same bridge name")
+
+    def _rules(self) -> list[default_bridge.BridgeRules]:
+        rules = [self._drivers[network.driver].rules(network) for network in self._registry.all()]
+        return [rule for rule in rules if rule is not None]
+
+    def _used_ids(self) -> set[str]:
+        """Networks with running containers, or that containers are configured for."""
+        used = {network.id for network in self._registry.all() if self._endpoints.members(network.id)}
+        if self.containers is not None:
+            directory = self.containers
+            used |= {n.id for n in self._registry.all() if directory.using(n.id, n.name)}
+        return used
