@@ -1,0 +1,78 @@
+"""`python -m tests.qemu.run [PYTEST ARGUMENT...]`: run tests as root in a guest with cgroup v2; pytest's exit code.
+
+Without arguments it runs PATHS, the tests that depend on the kind of cgroups. The serial console is passed on as it
+comes. Needs no KVM: emulation runs Python about fifteen times slower than the host does.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.qemu.guest import Guest, build_guest, make_project_disk, small_lab_files
+
+# What runs in the guest when nothing is chosen: add what depends on cgroup v2, and little else.
+PATHS = ["tests/kernel/cgroup"]
+
+TIMEOUT_S = 20 * 60
+_EXIT = re.compile(r"guest-exit: (\d+)")
+_COMMAND = """
+export PYTHONPATH=/work/src:/work:/opt/site PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp CI=true CORTEN_GUEST=1
+exec python3 -m pytest -v --tb=short -p no:cacheprovider {arguments}
+"""
+
+
+def _qemu(guest: Guest, project: Path) -> list[str]:
+    return [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max", "-m", "2048",
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-nic", "none",
+        "-kernel", str(guest.kernel), "-initrd", str(guest.initrd),
+        "-append", "console=ttyS0 panic=-1 quiet loglevel=3",
+        "-drive", f"file={guest.disk},if=virtio,format=raw,cache=unsafe,snapshot=on",
+        "-drive", f"file={project},if=virtio,format=raw,cache=unsafe",
+    ]  # fmt: skip
+
+
+def run_in_guest(arguments: list[str], timeout_s: float = TIMEOUT_S) -> int:
+    """Boot a guest, run pytest with `arguments`, print the console; returns pytest's exit code, 125 without one."""
+    guest = build_guest()
+    with tempfile.TemporaryDirectory(prefix="corten-guest-", dir="/var/tmp") as directory:
+        project = Path(directory) / "project.img"
+        make_project_disk(project, _COMMAND.format(arguments=shlex.join(arguments)), small_lab_files())
+        machine = subprocess.Popen(_qemu(guest, project), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        try:
+            return _follow(machine, time.monotonic() + timeout_s)
+        finally:
+            machine.kill()
+            machine.wait()
+
+
+def _follow(machine: subprocess.Popen[bytes], deadline: float) -> int:
+    """Print the console's lines until the machine ends; the exit code that the guest reported."""
+    assert machine.stdout
+    code = 125
+    pending = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([machine.stdout], [], [], left)[0]:
+            break
+        data = machine.stdout.read1(65536)  # type: ignore[attr-defined]
+        if not data:
+            return code
+        *lines, pending = (pending + data).split(b"\n")
+        for raw in lines:
+            line = raw.decode(errors="replace").rstrip("\r")
+            print(line, flush=True)
+            if found := _EXIT.search(line):
+                code = int(found[1])
+    print("the guest did not end in time", flush=True)
+    return 125
+
+
+if __name__ == "__main__":
+    sys.exit(run_in_guest(sys.argv[1:] or PATHS))
