@@ -101,7 +101,6 @@ def _build(directory: Path) -> None:
         )  # fmt: skip
         version = _install_kernel(directory, root)
         _install_python_packages(root)
-        (root / "sbin/modprobe").exists() or (root / "sbin/modprobe").symlink_to("/bin/kmod")
         init = root / "sbin/guest-init"
         init.write_text(_GUEST_INIT)
         init.chmod(0o755)

@@ -5,6 +5,7 @@ Names are OCI's (`CAP_CHOWN`); numbers and system calls are in corten.linux. Dae
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -49,13 +50,9 @@ def normalize(names: Iterable[str]) -> list[str]:
         if full != ALL:
             full = full if full.startswith("CAP_") else f"CAP_{full}"
             if kernel.unknown((full,)):
-                raise InvalidArgument(f"unknown capability: {_quoted(full)}")
+                raise InvalidArgument(f"unknown capability: {json.dumps(full)}")
         result.append(full)
     return result
-
-
-def _quoted(name: str) -> str:
-    return '"' + "".join(char if char.isprintable() and char not in '"\\' else repr(char)[1:-1] for char in name) + '"'
 
 
 def validate(add: Iterable[str], drop: Iterable[str]) -> None:
