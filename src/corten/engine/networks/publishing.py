@@ -44,6 +44,8 @@ class Publisher:
         """Publish all ports of a container or none. Raises ResourceExhausted with Docker's text."""
         item = self._published[cid] = _Published(endpoint.id)
         binding = bridge_options(network).host_binding
+        if binding == "0.0.0.0":  # Docker's way to say any address, of both families
+            binding = ""
         try:
             for request in requests:
                 wanted = request

@@ -1,0 +1,206 @@
+"""The service against a host that a killed daemon, or someone else, left in some state; connect and disconnect."""
+
+import os
+import socket
+
+import pytest
+from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp, sysctl
+
+from corten.engine.networks.settings import ContainerView
+from corten.errors import Conflict, Forbidden, NotFound
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkSocket
+from corten.network import nft
+from corten.network.nft_socket import NftSocket
+from corten.spec.docker.network import IPAM, IPAMConfig, NetworkCreateRequest, PortBinding
+
+pytestmark = pytest.mark.root
+
+WEB = {"80/tcp": [PortBinding(host_port="8080")]}
+
+
+def links():
+    with NetlinkSocket() as netlink:
+        return {link.name for link in rtnetlink.list_links(netlink)}
+
+
+def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
+    async def scenario(world):
+        first = await world.service()
+        lan = world.neighbour()
+        await first.create(NetworkCreateRequest(name="net"))
+        cid, web, attached = await world.container(first, port_bindings=WEB)
+        dead, _ended, _attached = await world.container(first, mode="net")
+        web.serve_tcp(80)
+        with NetlinkSocket() as netlink:  # a bridge of ours whose record was never written
+            netlink.batch([rtnetlink.create_bridge_request("br-stray", mtu=1500, mac="02:42:00:00:00:09")], "stray")
+            index = socket.if_nametoindex("br-stray")
+            netlink.batch([rtnetlink.set_link_alias_request(index, "corten-00test")], "stray")
+        first._publisher.close()  # the ports of a killed process are free again
+        before = links()
+
+        second = await world.service({cid: web.pid})
+
+        gone = before - links()
+        assert gone == {"br-stray", f"veth{dead[:9]}00"}
+        assert list(world.endpoints.rows) == [cid]
+        assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
+        assert set(second.inspect("bridge").containers) == {cid}
+        _cid, _box, next_one = await world.container(second)
+        assert next_one.settings["bridge"].ip_address != attached.settings["bridge"].ip_address
+        assert second.inspect("net").id == first.inspect("net").id
+        await second.release(cid)
+        assert lan.do(refused_tcp, "203.0.113.1", 8080)
+
+    in_own_world(scenario)
+
+
+def test_rules_that_someone_flushed_come_back_with_the_next_change():
+    async def scenario(world):
+        service = await world.service()
+        lan = world.neighbour()
+        _cid, web, _attached = await world.container(service, port_bindings=WEB)
+        web.serve_tcp(80)
+        stranger = NftSocket()
+        stranger.commit([nft.delete_table("corten-00test")], "flush")
+        _cid, _box, _attached = await world.container(service, port_bindings={"80/tcp": [PortBinding(host_port="0")]})
+        assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
+        stranger.close()
+
+    in_own_world(scenario)
+
+
+def test_forwarding_is_switched_on_with_a_guard_and_the_guard_stays():
+    async def scenario(world):
+        assert sysctl("net/ipv4/ip_forward") == "0"
+        await world.service()
+        assert sysctl("net/ipv4/ip_forward") == "1"
+        rules = NftSocket()
+        assert rules.has_chain("corten-00test", "forward-guard")
+        await world.service()
+        assert rules.has_chain("corten-00test", "forward-guard")
+        rules.close()
+
+    in_own_world(scenario)
+
+
+def test_uninstall_leaves_neither_rules_nor_bridges():
+    async def scenario(world):
+        service = await world.service()
+        await service.create(NetworkCreateRequest(name="net"))
+        service.uninstall()
+        assert links() <= {"lo", "sit0", "tunl0", "gre0", "gretap0", "erspan0", "ip6tnl0"}
+        rules = NftSocket()
+        assert not rules.has_chain("corten-00test", "prerouting")
+        rules.close()
+
+    in_own_world(scenario)
+
+
+def test_a_subnet_avoids_the_hosts_routes_and_other_networks():
+    async def scenario(world):
+        with NetlinkSocket() as netlink:
+            netlink.batch([rtnetlink.create_bridge_request("vpn0", mtu=1500, mac="02:42:00:00:00:09")], "vpn")
+            index = socket.if_nametoindex("vpn0")
+            netlink.batch([rtnetlink.add_address_request(index, "172.17.9.1/24")], "vpn")
+            netlink.batch([rtnetlink.add_route_request(index, "172.18.0.0/15", "172.17.9.2")], "vpn")
+        service = await world.service()
+        assert service.inspect("bridge").ipam.config[0].subnet == "172.20.0.0/16"
+        await service.create(NetworkCreateRequest(name="net"))
+        assert service.inspect("net").ipam.config[0].subnet == "172.21.0.0/16"
+        overlapping = IPAM(config=[IPAMConfig(subnet="172.20.128.0/24")])
+        with pytest.raises(Forbidden, match="Pool overlaps with other one on this address space"):
+            await service.create(NetworkCreateRequest(name="late", ipam=overlapping))
+
+    in_own_world(scenario)
+
+
+def test_networks_are_created_listed_and_removed_with_dockers_answers():
+    async def scenario(world):
+        service = await world.service()
+        made = await service.create(NetworkCreateRequest(name="net", labels={"a": "b"}))
+        assert len(made) == 64
+        assert {n.name for n in service.list_()} == {"bridge", "host", "none", "net"}
+        assert [n.name for n in service.list_({"label": ["a=b"]})] == ["net"]
+        assert [n.name for n in service.list_({"type": ["custom"], "dangling": ["true"]})] == ["net"]
+        with pytest.raises(Conflict, match="network with name net already exists"):
+            await service.create(NetworkCreateRequest(name="net"))
+        with pytest.raises(Forbidden, match="bridge is a pre-defined network and cannot be removed"):
+            await service.remove("bridge")
+        with pytest.raises(NotFound, match="network nope not found"):
+            service.inspect("nope")
+        cid, box, _attached = await world.container(service, mode="net", name="user")
+        with pytest.raises(Forbidden, match='has active endpoints \\(name:"user" id:"'):
+            await service.remove(made[:12])
+        assert await service.prune({}) == []
+        await service.release(cid)
+        box.end()
+        assert await service.prune({}) == ["net"]
+        assert f"br-{made[:12]}" not in links()
+
+    in_own_world(scenario)
+
+
+class Directory:
+    """The running containers of one test, as connect and disconnect see them."""
+
+    def __init__(self):
+        self.views = {}
+
+    def view(self, reference):
+        return self.views[reference]
+
+    async def set_endpoint(self, cid, network, settings):
+        view = next(v for v in self.views.values() if v.id == cid)
+        view.networks.pop(network, None)
+        if settings is not None:
+            view.networks[network] = settings
+
+    def using(self, network_id, name):
+        return [view.name for view in self.views.values() if name in view.networks]
+
+
+class Sockets:
+    """Netlink sockets of other namespaces by a forked process, as the zygote does it."""
+
+    def __init__(self, boxes):
+        self.boxes = boxes
+
+    async def open(self, pid):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        box = next(box for box in self.boxes if box.pid == pid)
+        os.set_inheritable(theirs.fileno(), True)
+        box.hand_out_netlink(theirs)
+        _data, fds, _flags, _address = socket.recv_fds(ours, 1, 1)
+        ours.close()
+        theirs.close()
+        return socket.socket(fileno=fds[0])
+
+
+def test_a_running_container_joins_and_leaves_a_network():
+    async def scenario(world):
+        service = await world.service()
+        service.containers = directory = Directory()
+        service.netns = Sockets(world.boxes)
+        await service.create(NetworkCreateRequest(name="net"))
+        cid, one, _attached = await world.container(service, name="one")
+        _cid, two, _attached = await world.container(service, mode="net", name="two")
+        two.serve_tcp(80)
+        directory.views["one"] = ContainerView(id=cid, name="one", mode="bridge", pid=one.pid)
+        assert one.do(refused_tcp, "172.18.0.2", 80)
+
+        await service.connect("net", "one", None)
+
+        assert directory.views["one"].networks["net"].ip_address == "172.18.0.3"
+        assert one.do(ask_tcp, "172.18.0.2", 80) == "172.18.0.3"
+        assert {r.name for r in service.inspect("net").containers.values()} == {"one", "two"}
+        with pytest.raises(Forbidden, match="endpoint with name one already exists in network net"):
+            await service.connect("net", "one", None)
+
+        await service.disconnect("net", "one")
+
+        assert "net" not in directory.views["one"].networks
+        assert one.do(refused_tcp, "172.18.0.2", 80)
+        assert f"veth{cid[:9]}01" not in links()
+
+    in_own_world(scenario)
