@@ -23,8 +23,8 @@ PATHS = ["tests/kernel/cgroup"]
 TIMEOUT_S = 20 * 60
 _EXIT = re.compile(r"guest-exit: (\d+)")
 _COMMAND = """
-export PYTHONPATH=/work/src:/work:/opt/site PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp CI=true CORTEN_GUEST=1
-exec python3 -m pytest -v --tb=short -p no:cacheprovider {arguments}
+export TERM=dumb PYTHONPATH=/work/src:/work:/opt/site PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp CI=true CORTEN_GUEST=1
+exec python3 -m pytest -vv --color=no --tb=short -p no:cacheprovider {arguments}
 """
 
 

@@ -61,16 +61,30 @@ def test_a_clone_fd_is_a_directory_on_v2_and_absent_on_v1(cgroup: Cgroup, path: 
 
 
 def test_processes_in_cgroups_that_the_container_made_are_listed_killed_and_removed(cgroup: Cgroup, path: str, spawn):
-    inner = open_cgroup(path + "/inner/most")
-    inner.create()
     outside, inside = spawn(signal.pause), spawn(signal.pause)
     cgroup.add(outside.pid)
-    inner.add(inside.pid)
+    for directory in directories(path + "/inner/most"):
+        os.makedirs(directory)
+        with open(directory + "/cgroup.procs", "w") as procs:
+            procs.write(str(inside.pid))
     assert sorted(cgroup.pids()) == sorted([outside.pid, inside.pid])
     cgroup.kill()
     assert (outside.wait(), inside.wait()) == (-signal.SIGKILL, -signal.SIGKILL)
     cgroup.remove()
     assert not any(os.path.exists(directory) for directory in directories(path))
+
+
+def test_a_process_joins_a_container_that_handed_its_controllers_down(cgroup: Cgroup, path: str, spawn):
+    first, second = spawn(signal.pause), spawn(signal.pause)
+    inner = open_cgroup(path + "/inner")
+    inner.create()
+    inner.add(first.pid)
+    cgroup.add(second.pid)
+    assert sorted(cgroup.pids()) == sorted([first.pid, second.pid])
+    fd = cgroup.clone_fd()
+    if fd is not None:  # v2: processes may live in leaves only
+        assert os.readlink(f"/proc/self/fd/{fd}").endswith(path + "/inner")
+        os.close(fd)
 
 
 def test_kill_reaches_a_process_that_forks_all_the_time(cgroup: Cgroup, spawn):
