@@ -37,9 +37,14 @@ def main(channel: Channel, created: frozenset[str]) -> NoReturn:
         _isolate([channel.fileno()])
         netlink = rtnetlink.prepare_namespace() if "network" in created else None
         request, context = _receive(channel)
-        context.netlink = netlink
-        if "user" in created or request.get("user_namespace"):
+        if "user" in created:
             _become_namespace_root()
+        if request.get("prepare"):
+            _prepare(context, request)
+            prepared, namespaces = context.prepared, context.prepared_namespaces
+            request, context = _receive(channel)
+            context.prepared, context.prepared_namespaces = prepared, namespaces
+        context.netlink = netlink
         _run(context, request, plan_container)
 
     _guarded(channel, body)
@@ -103,6 +108,20 @@ def _receive(channel: Channel) -> tuple[dict[str, Any], Context]:
     request, fds = channel.receive_request()
     names = request["fds"]
     return request, Context(channel, request, dict(zip(names, fds, strict=True)))
+
+
+def _prepare(context: Context, request: dict[str, Any]) -> None:
+    """Do ahead what the container that `request` sketches will need; what fails will be done, and reported, later.
+
+    Besides what the steps prepare, planning once makes this process's own copies of the pages that planning touches:
+    a page shared with the parent costs a fault of some microseconds, hundreds of them a start.
+    """
+    umask = os.umask(0)
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        for step in plan_container(request):
+            with contextlib.suppress(OSError):
+                step.prepare(context)
+    os.umask(umask)
 
 
 def _run(context: Context, request: dict[str, Any], plan: Plan) -> NoReturn:

@@ -129,6 +129,18 @@ class InitProcess(ChildProcess):
                 raise StartFailed.from_error("mappings", error, "failed to write the id mappings") from error
         return process
 
+    def prepare(self, sketch: LaunchRequest) -> None:
+        """Off the hot path, and at most once: let the child do ahead what a container like `sketch` needs.
+
+        Called when the child sits in its cgroup, since it makes its cgroup namespace then. `configure` may ask for
+        something else: what does not fit is made anew. Raises StartFailed when the sketch itself cannot be planned.
+        """
+        try:
+            document = self._document(sketch)
+        except ValueError as error:
+            raise StartFailed("spec", 22, str(error)) from error
+        self._send({**document, "prepare": True}, {})
+
     def configure(self, request: LaunchRequest, *, stdio: tuple[int, int, int] | None) -> int | None:
         """Send everything; `stdio` are descriptors for 0, 1, 2 (None with a terminal, whose master is returned).
 

@@ -74,11 +74,11 @@ def mount_sources(spec: Mapping[str, Any], *, user_namespace: bool) -> list[Moun
 
 def uses_own_dev(spec: Mapping[str, Any]) -> bool:
     """Whether /dev is a tmpfs that Corten fills. Only a bind of somebody else's /dev makes it not so."""
-    for mount in spec.get("mounts") or ():
+    mounts: Sequence[Mapping[str, Any]] = spec.get("mounts") or ()
+    for mount in mounts:
         if clean_destination(mount["destination"]) == "/dev":
             bind = is_bind(mount, parse_options(mount.get("options") or ()))
-            fstype: str = mount.get("type") or ""
-            return not bind and fstype == "tmpfs"
+            return not bind and str(mount.get("type")) == "tmpfs"
     return True
 
 
@@ -102,8 +102,9 @@ def mount_steps(request: Mapping[str, Any]) -> Iterator[Step]:
     mounts: Sequence[Mapping[str, Any]] = spec.get("mounts") or ()
     own_dev = uses_own_dev(spec)
     default_slave = "shared" not in ((spec.get("linux") or {}).get("rootfsPropagation") or "")
+    directories = _directories_in_dev(mounts)
     if not any(clean_destination(mount["destination"]) == "/dev" for mount in mounts):
-        yield FilesystemMount("tmpfs", "tmpfs", "/dev", parse_options(_DEV_OPTIONS), devices)
+        yield FilesystemMount("tmpfs", "tmpfs", "/dev", parse_options(_DEV_OPTIONS), devices, directories)
     has_proc = False
     for index, mount in enumerate(mounts):
         options = parse_options(mount.get("options") or ())
@@ -117,10 +118,23 @@ def mount_steps(request: Mapping[str, Any]) -> Iterator[Step]:
             raise ValueError(f'mount at "{destination}" has no type')
         else:
             is_dev = own_dev and clean_destination(destination) == "/dev"
-            yield FilesystemMount(fstype, source, destination, options, devices if is_dev else None)
+            if is_dev:
+                yield FilesystemMount(fstype, source, destination, options, devices, directories)
+            else:
+                yield FilesystemMount(fstype, source, destination, options)
             has_proc = has_proc or (fstype == "proc" and clean_destination(destination) == "/proc")
     if not has_proc:
         yield PrivateProc()
+
+
+def _directories_in_dev(mounts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Mount points of file systems right below /dev (pts, shm, mqueue), which can be made with it."""
+    names = []
+    for mount in mounts:
+        parent, name = os.path.split(clean_destination(mount["destination"]))
+        if parent == "/dev" and not is_bind(mount, parse_options(mount.get("options") or ())) and name not in names:
+            names.append(name)
+    return tuple(names)
 
 
 def device_steps(request: Mapping[str, Any]) -> Iterator[Step]:

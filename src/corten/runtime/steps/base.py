@@ -1,7 +1,8 @@
 """What a step of the start is, and what steps share. Runs in init (or in a process that joins a container).
 
-A step is planned from the spec (see runtime/plan.py), says what it will do (`describe`), and does it (`run`). Its
-failure becomes a StartFailed with runc's words. Steps hold plain data; what is found on the way is in the Context.
+A step is planned from the spec (see runtime/plan.py), says what it will do (`describe`), and does it (`run`); what it
+can do before its container is known, it does in `prepare`. Its failure becomes a StartFailed with runc's words. Steps
+hold plain data; what is found on the way is in the Context.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Context:
         "final_capset",
         "namespace_fds",
         "netlink",
+        "prepared",
+        "prepared_namespaces",
         "proc_fd",
         "request",
         "root_fd",
@@ -41,6 +44,8 @@ class Context:
 
     def __init__(self, channel: Channel, request: Mapping[str, Any], fds: Mapping[str, int]) -> None:
         self.channel = channel
+        self.prepared: dict[Any, Any] = {}  # what `prepare` made, by a key of the step's choosing
+        self.prepared_namespaces: set[str] = set()
         self.request = request
         self.root_fd = -1  # the container's root, until pivot_root
         self.proc_fd = -1  # a procfs mount of our own, for every write into /proc
@@ -78,6 +83,9 @@ class Step:
     def run(self, context: Context) -> None:
         """Do it. Raises OSError, ValueError or StartFailed."""
         raise NotImplementedError
+
+    def prepare(self, context: Context) -> None:
+        """Do ahead of time what does not depend on the container, for `run` to find in `context.prepared`."""
 
     def doing(self) -> str:
         """What stands before the reason when it fails, in runc's words where they are known."""

@@ -40,6 +40,14 @@ def hierarchy_directory(hierarchy: Hierarchy) -> str:
     return ",".join(hierarchy.controllers) or hierarchy.name
 
 
+def _new_hierarchy(hierarchy: Hierarchy, attributes: int) -> int:
+    options: list[tuple[str, str | None]] = [("source", "cgroup")]
+    options += [(controller, None) for controller in hierarchy.controllers or ("none",)]
+    if hierarchy.name:
+        options.append(("name", hierarchy.name))
+    return new_filesystem("cgroup", options, attributes)
+
+
 class CgroupMount(MountStep):
     """Show the container its cgroups."""
 
@@ -53,11 +61,22 @@ class CgroupMount(MountStep):
     def describe(self) -> str:
         return f"mount cgroup {self._mounts.mode} on {self.destination}"
 
+    def prepare(self, context: Context) -> None:
+        if not self._namespaced:
+            return
+        attributes = new_mount_attributes(self.options)
+        if self._mounts.mode == "v2":
+            context.prepared["cgroup2", attributes] = self._unified()
+            return
+        for hierarchy in self._mounts.v1:
+            context.prepared["cgroup", hierarchy, attributes] = _new_hierarchy(hierarchy, attributes)
+
     def run(self, context: Context) -> None:
         target = ensure_in_root(context.root_fd, self.destination, directory=True)
         try:
             if self._mounts.mode == "v2":
-                fd = self._unified()
+                fd = context.prepared.pop(("cgroup2", new_mount_attributes(self.options)), -1)
+                fd = fd if fd >= 0 else self._unified()
             else:
                 fd = new_filesystem(
                     "tmpfs",
@@ -67,7 +86,7 @@ class CgroupMount(MountStep):
             try:
                 self.attach(context, fd, target)
                 if self._mounts.mode != "v2":
-                    self._hierarchies(fd)
+                    self._hierarchies(context, fd)
                     if self.options.read_only:
                         mount_setattr(fd, attr_set=MOUNT_ATTR_RDONLY)
             finally:
@@ -87,7 +106,7 @@ class CgroupMount(MountStep):
             path = parse_memberships(memberships.read()).get("", "/")
         return self._bound(f"{self._mounts.unified}{path}", attributes)
 
-    def _hierarchies(self, tmpfs: int) -> None:
+    def _hierarchies(self, context: Context, tmpfs: int) -> None:
         attributes = new_mount_attributes(self.options)
         memberships: dict[str, str] = {}
         if not self._namespaced:
@@ -97,11 +116,8 @@ class CgroupMount(MountStep):
             name = hierarchy_directory(hierarchy)
             os.mkdir(name, 0o755, dir_fd=tmpfs)
             if self._namespaced:
-                options: list[tuple[str, str | None]] = [("source", "cgroup")]
-                options += [(controller, None) for controller in hierarchy.controllers or ("none",)]
-                if hierarchy.name:
-                    options.append(("name", hierarchy.name))
-                fd = new_filesystem("cgroup", options, attributes)
+                fd = context.prepared.pop(("cgroup", hierarchy, attributes), -1)
+                fd = fd if fd >= 0 else _new_hierarchy(hierarchy, attributes)
             else:
                 key = ",".join(hierarchy.controllers) or f"name={hierarchy.name}"
                 fd = self._bound(f"{hierarchy.mountpoint}{memberships.get(key, '/')}", attributes)

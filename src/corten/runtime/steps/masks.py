@@ -68,6 +68,9 @@ class MaskPaths(Step):
     def describe(self) -> str:
         return f"mask {len(self._paths)} paths"
 
+    def prepare(self, context: Context) -> None:
+        context.prepared["empty directory",] = _new_empty()
+
     def run(self, context: Context) -> None:
         null = empty = -1
         try:
@@ -82,7 +85,8 @@ class MaskPaths(Step):
                         _bind(null, target)
                     elif empty < 0:
                         # The first one attaches the tmpfs itself; only what is attached can be cloned (open_tree(2)).
-                        empty = new_filesystem("tmpfs", [("mode", "555"), ("nr_inodes", "1")], _EMPTY)
+                        empty = context.prepared.pop(("empty directory",), -1)
+                        empty = empty if empty >= 0 else _new_empty()
                         move_mount(empty, target)
                     else:
                         _bind(empty, target)
@@ -92,6 +96,10 @@ class MaskPaths(Step):
             for fd in (null, empty):
                 if fd >= 0:
                     os.close(fd)
+
+
+def _new_empty() -> int:
+    return new_filesystem("tmpfs", [("source", "tmpfs"), ("mode", "555"), ("nr_inodes", "1")], _EMPTY)
 
 
 def _bind(source: int, target: int) -> None:

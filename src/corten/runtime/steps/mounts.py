@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 from corten.linux.errors import fail
@@ -31,6 +32,7 @@ from corten.runtime.steps.devices import populate_dev
 
 PROC_SUPER_MAGIC = 0x9FA0
 _ORDINARY = frozenset({"proc", "sysfs"})
+_PREPARABLE = frozenset({"proc", "sysfs", "tmpfs", "devpts", "mqueue"})
 # Files of procfs that may be replaced, by lxcfs and the like; runc's list.
 _PROC_ALLOWED = frozenset(
     {
@@ -87,7 +89,7 @@ class MountStep(Step):
 class FilesystemMount(MountStep):
     """A new file system: proc, sysfs, tmpfs, devpts, mqueue, or any other type of the kernel."""
 
-    __slots__ = ("_devices", "_fstype")
+    __slots__ = ("_devices", "_directories", "_fstype")
 
     def __init__(
         self,
@@ -96,10 +98,12 @@ class FilesystemMount(MountStep):
         destination: str,
         options: MountOptions,
         devices: list[dict[str, Any]] | None = None,
+        directories: Sequence[str] = (),
     ) -> None:
         super().__init__(source, destination, options)
         self._fstype = fstype
         self._devices = devices  # on the tmpfs that is /dev: the nodes to make
+        self._directories = directories  # and the mount points of later mounts
 
     def describe(self) -> str:
         return f"mount {self._fstype} on {self.destination}"
@@ -108,10 +112,10 @@ class FilesystemMount(MountStep):
         ordinary = self._fstype in _ORDINARY or self.destination == "/dev"
         target, existing_mode = self._open_target(context, ordinary=ordinary)
         try:
-            mount_fd = self._make(target, existing_mode)
+            mount_fd = context.prepared.pop(self._key(), -1)
+            if mount_fd < 0:
+                mount_fd = self._make(context, target, existing_mode)
             try:
-                if self._devices is not None:
-                    populate_dev(mount_fd, self._devices, nodes=not context.request.get("user_namespace"))
                 self.attach(context, mount_fd, target)
                 self._keep(context, mount_fd)
             except BaseException:
@@ -135,7 +139,30 @@ class FilesystemMount(MountStep):
                 raise
         return ensure_in_root(context.root_fd, self.destination, directory=True, symlinks=not ordinary), None
 
-    def _make(self, target: int, existing_mode: int | None) -> int:
+    def _key(self) -> tuple[Any, ...]:
+        """What two mounts must have in common to be the same before they are attached."""
+        options = self.options
+        content = repr((self._devices, self._directories)) if self._devices is not None else ""
+        return self._fstype, self.source, tuple(options.data), new_mount_attributes(options), content
+
+    def prepare(self, context: Context) -> None:
+        has_mode = any(key == "mode" for key, _ in self.options.data)
+        if self._fstype in _PREPARABLE and not self.options.tmpcopyup and (has_mode or self._fstype != "tmpfs"):
+            context.prepared[self._key()] = self._make(context, -1, None)
+
+    def _make(self, context: Context, target: int, existing_mode: int | None) -> int:
+        mount_fd = self._new(target, existing_mode)
+        if self._devices is not None:
+            try:
+                populate_dev(mount_fd, self._devices, nodes=not context.request.get("user_namespace"))
+                for name in self._directories:
+                    os.mkdir(name, 0o755, dir_fd=mount_fd)
+            except BaseException:
+                os.close(mount_fd)
+                raise
+        return mount_fd
+
+    def _new(self, target: int, existing_mode: int | None) -> int:
         data = self.options.data
         if self._fstype == "tmpfs" and existing_mode is not None and not any(key == "mode" for key, _ in data):
             data = [*data, ("mode", f"{existing_mode:o}")]

@@ -27,6 +27,8 @@ ROOT_PROPAGATION = {
     "unbindable": MS_UNBINDABLE,
     "runbindable": MS_UNBINDABLE | MS_REC,
 }
+# File systems whose content belongs to a namespace.
+_SHOWS = {"network": ("sysfs",), "ipc": ("mqueue",), "cgroup": ("cgroup", "cgroup2")}
 
 
 class EnterNamespaces(Step):
@@ -46,7 +48,12 @@ class EnterNamespaces(Step):
             fd = context.namespace_fds[kind]
             setns(fd, TYPES[kind][0])
             os.close(fd)
-        context.netlink = None if "network" in self._kinds else context.netlink
+            for key in [key for key in context.prepared if key[0] in _SHOWS.get(kind, ())]:
+                del context.prepared[
+                    key
+                ]  # it shows the namespace that was left; its descriptor is closed with all others
+        if "network" in self._kinds:
+            context.netlink = None
 
 
 class NewNamespaces(Step):
@@ -61,10 +68,16 @@ class NewNamespaces(Step):
     def describe(self) -> str:
         return f"make a new {', '.join(self._kinds)} namespace"
 
+    def prepare(self, context: Context) -> None:
+        if "cgroup" in self._kinds:
+            unshare(TYPES["cgroup"][0])
+            context.prepared_namespaces.add("cgroup")
+
     def run(self, context: Context) -> None:
         flags = 0
         for kind in self._kinds:
-            flags |= TYPES[kind][0]
+            if kind not in context.prepared_namespaces:
+                flags |= TYPES[kind][0]
         unshare(flags)
 
 
