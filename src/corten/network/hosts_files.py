@@ -87,12 +87,12 @@ def hosts_file(
     *, hostname: str, domain: str = "", addresses: Sequence[str] = (), extra: Sequence[tuple[str, str]] = (), ipv6: bool
 ) -> str:
     """/etc/hosts: loopback, `extra` (address, names), then the container's own addresses with its name."""
-    names = f"{hostname}.{domain} {hostname}" if domain else hostname
-    for part in names.split():
+    for part in (hostname, domain) if domain else (hostname,):
         check_host_name(part)
+    names = f"{hostname}.{domain} {hostname}" if domain else hostname
     text = _LOOPBACK4 + (_LOOPBACK6 if ipv6 else "")
     for address, name in extra:
-        for part in name.split():
+        for part in name.split(" "):
             check_host_name(part)
         text += f"{ipaddress.ip_address(address)}\t{name}\n"
     for address in addresses:
