@@ -5,7 +5,6 @@ Not for the guest with cgroup v2: it needs the v1 hierarchies of this machine, o
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import secrets
 import signal
@@ -27,7 +26,7 @@ def path() -> str:
 
 @pytest.fixture
 def cgroup(path: str) -> Iterator[V1Cgroup]:
-    cgroup = V1Cgroup(path, dataclasses.replace(cgroup_mounts(), unified=None))
+    cgroup = V1Cgroup(path, cgroup_mounts()._replace(unified=None))
     cgroup.create()
     yield cgroup
     cgroup.thaw()
@@ -66,7 +65,7 @@ def test_a_frozen_process_stands_still_until_thawed(cgroup: V1Cgroup, spawn):
 
 def test_kill_ends_frozen_processes_and_nested_ones(cgroup: V1Cgroup, path: str, spawn):
     outside, inside = spawn(signal.pause), spawn(signal.pause)
-    inner = V1Cgroup(path + "/inner", dataclasses.replace(cgroup_mounts(), unified=None))
+    inner = V1Cgroup(path + "/inner", cgroup_mounts()._replace(unified=None))
     inner.create()
     cgroup.add(outside.pid)
     inner.add(inside.pid)

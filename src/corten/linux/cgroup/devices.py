@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from corten.errors import InvalidArgument
@@ -36,12 +35,22 @@ DEFAULT_RULES: tuple[Mapping[str, Any], ...] = (
 )
 
 
-@dataclass(slots=True)
 class DeviceList:
     """A default and its exceptions: with `allow_all` they are refused accesses, else allowed ones."""
 
-    allow_all: bool = False
-    exceptions: dict[Key, int] = field(default_factory=dict)
+    __slots__ = ("allow_all", "exceptions")
+
+    def __init__(self, allow_all: bool = False, exceptions: Mapping[Key, int] | None = None) -> None:
+        self.allow_all = allow_all
+        self.exceptions: dict[Key, int] = dict(exceptions or {})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DeviceList):
+            return NotImplemented
+        return self.allow_all == other.allow_all and self.exceptions == other.exceptions
+
+    def __repr__(self) -> str:
+        return f"DeviceList(allow_all={self.allow_all}, exceptions={self.exceptions})"
 
     def update(self, key: Key, access: int, *, allow: bool) -> None:
         """Apply one rule as a write to devices.allow or devices.deny does."""

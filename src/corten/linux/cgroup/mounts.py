@@ -6,9 +6,8 @@ process must ask before it changes its mount namespace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Mode = Literal["v1", "hybrid", "v2"]
 
@@ -18,8 +17,7 @@ _NOT_CONTROLLERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Hierarchy:
+class Hierarchy(NamedTuple):
     """One mounted v1 hierarchy: its mount point, its controllers, and its name (`systemd`) if it has one."""
 
     mountpoint: str
@@ -27,8 +25,7 @@ class Hierarchy:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CgroupMounts:
+class CgroupMounts(NamedTuple):
     """All hierarchies of the machine. `unified` is the mount point of cgroup2, or None."""
 
     v1: tuple[Hierarchy, ...]

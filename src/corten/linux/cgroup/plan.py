@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from corten.errors import FailedPrecondition, InvalidArgument
 from corten.linux.cgroup.files import write_text
@@ -23,8 +22,7 @@ class LimitUnsupported(FailedPrecondition):
     code = "limit-unsupported"
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A value for a file. `choices` are (file, value) alternatives, as names differ by kernel: the first that exists.
 
     With `optional` nothing is lost when no such file exists (the value means "no limit").
