@@ -34,7 +34,7 @@ def main(channel: Channel, created: frozenset[str]) -> NoReturn:
     """The whole life of a container's init. `created`: the namespaces that clone made."""
 
     def body() -> None:
-        _isolate([channel.fileno()])
+        executable = _isolate([channel.fileno()])
         netlink = rtnetlink.prepare_namespace() if "network" in created else None
         request, context = _receive(channel)
         if "user" in created:
@@ -45,6 +45,7 @@ def main(channel: Channel, created: frozenset[str]) -> NoReturn:
             request, context = _receive(channel)
             context.prepared, context.prepared_namespaces = prepared, namespaces
         context.netlink = netlink
+        context.own_executable = executable
         _run(context, request, plan_container)
 
     _guarded(channel, body)
@@ -54,8 +55,9 @@ def main_joined(channel: Channel, pidfd: int, flags: int, *, user: bool) -> NoRe
     """The whole life of a process that joins a container: all namespaces in one call, by the init's pidfd."""
 
     def body() -> None:
-        _isolate([channel.fileno(), pidfd])
+        executable = _isolate([channel.fileno(), pidfd])
         request, context = _receive(channel)
+        context.own_executable = executable
         setns(pidfd, flags)
         os.close(pidfd)
         os.chdir("/")
@@ -81,8 +83,8 @@ def _guarded(channel: Channel, body: Callable[[], None]) -> NoReturn:
     os._exit(1)
 
 
-def _isolate(keep: Sequence[int]) -> None:
-    """Let go of everything that was the parent's."""
+def _isolate(keep: Sequence[int]) -> tuple[int, int]:
+    """Let go of everything that was the parent's; returns the identity of this process's executable."""
     gc.disable()
     set_dumpable(False)
     close_other_descriptors(keep)
@@ -93,6 +95,8 @@ def _isolate(keep: Sequence[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.setsid()
     set_name("corten:init")
+    own = os.stat("/proc/self/exe")
+    return own.st_dev, own.st_ino
 
 
 def _become_namespace_root() -> None:

@@ -87,7 +87,7 @@ def _devices(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside_dev(device: Mapping[str, Any]) -> bool:
-    return os.path.normpath(device["path"]).startswith("/dev/")
+    return clean_destination(device["path"]).startswith("/dev/")
 
 
 def _host_devices(spec: Mapping[str, Any]) -> list[tuple[int, str]]:

@@ -33,6 +33,7 @@ class Context:
         "final_capset",
         "namespace_fds",
         "netlink",
+        "own_executable",
         "prepared",
         "prepared_namespaces",
         "proc_fd",
@@ -47,6 +48,7 @@ class Context:
         self.prepared: dict[Any, Any] = {}  # what `prepare` made, by a key of the step's choosing
         self.prepared_namespaces: set[str] = set()
         self.request = request
+        self.own_executable = (-1, -1)  # device and inode of the interpreter's file
         self.root_fd = -1  # the container's root, until pivot_root
         self.proc_fd = -1  # a procfs mount of our own, for every write into /proc
         self.dev_fd = -1  # the fresh tmpfs on /dev

@@ -6,6 +6,7 @@ their memory is laid out before, since a filter may refuse whatever else the int
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -16,11 +17,14 @@ from corten.linux.credentials import Capset, capget
 from corten.linux.errors import reason
 from corten.linux.process import Execve, close_range
 from corten.linux.seccomp_load import SeccompFilter
-from corten.runtime.lookup import look_path
+from corten.runtime.failure import StartFailed
+from corten.runtime.lookup import go_quoted, look_path
 from corten.runtime.steps.base import Context, Step
 from corten.runtime.steps.privileges import CAP_SYS_ADMIN
 
 _MAX_PASSWD = 10 << 20
+_SHEBANG_SIZE = 256  # BINPRM_BUF_SIZE of the kernel
+_MAX_INTERPRETERS = 5  # and how many #! lines it follows
 # What runc's init exits with when the execve itself fails, after the start was already reported as done.
 EXEC_FAILED = 255
 
@@ -46,6 +50,32 @@ class PrepareCommand(Step):
             environment.append(f"HOME={home_of(self._uid)}")
         context.environment = environment
         context.executable = look_path(self._args[0], environment)
+        refuse_own_executable(context.executable, context.own_executable)
+
+
+def refuse_own_executable(path: str, own: tuple[int, int]) -> None:
+    """Refuse a command that is, or whose `#!` line names, the host's interpreter by way of /proc (CVE-2019-5736).
+
+    The interpreter's file cannot be written anyway (runtime/sealed.py); this makes the attempt a clear error.
+    """
+    for _ in range(_MAX_INTERPRETERS):
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) == own:
+                raise StartFailed("exec", errno.EACCES, f"exec: {go_quoted(path)}: {reason(errno.EACCES)}")
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return  # it may be executable and not readable; execve will tell
+        try:
+            head = os.read(fd, _SHEBANG_SIZE)
+        except OSError:
+            return
+        finally:
+            os.close(fd)
+        words = head[2:].split(b"\n", 1)[0].split() if head.startswith(b"#!") else []
+        if not words:
+            return
+        path = os.fsdecode(words[0])
 
 
 def home_of(uid: int) -> str:
