@@ -7,12 +7,12 @@ import pytest
 from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp, sysctl
 
 from corten.engine.networks.settings import ContainerView
-from corten.errors import Conflict, Forbidden, NotFound
+from corten.errors import Conflict, Forbidden, NotFound, ResourceExhausted
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network import nft
 from corten.network.nft_socket import NftSocket
-from corten.spec.docker.network import IPAM, IPAMConfig, NetworkCreateRequest, PortBinding
+from corten.spec.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreateRequest, PortBinding
 
 pytestmark = pytest.mark.root
 
@@ -139,6 +139,72 @@ def test_networks_are_created_listed_and_removed_with_dockers_answers():
         assert f"br-{made[:12]}" not in links()
 
     in_own_world(scenario)
+
+
+def test_a_container_starts_again_while_its_last_pair_lingers():
+    async def scenario(world):
+        service = await world.service()
+        cid, first, attached = await world.container(service)
+        await service.release(cid)
+        _cid, again, second = await world.container(service, cid=cid, prewarm=True)
+        again.serve_tcp(80)
+        address = second.settings["bridge"].ip_address
+        assert address != attached.settings["bridge"].ip_address
+        assert ask_tcp(address, 80) == "172.17.0.1"
+        first.end()
+        await service.release(cid)
+        again.end()
+        service._endpoints.collect()
+        assert service._endpoints.lingering() == 0
+        assert [name for name in links() if name.startswith("veth")] == []
+
+    in_own_world(scenario)
+
+
+def test_a_bridge_that_someone_deleted_is_made_again():
+    async def scenario(world):
+        service = await world.service()
+        lan = world.neighbour()
+        lan.serve_tcp(7000)
+        with NetlinkSocket() as netlink:
+            netlink.batch([rtnetlink.delete_link_request(name="ct00test")], "delete")
+        _cid, box, _attached = await world.container(service)
+        assert box.do(ask_tcp, "203.0.113.2", 7000) == "203.0.113.1"
+
+    in_own_world(scenario)
+
+
+def test_a_container_without_a_network_keeps_none_of_its_prepared_interface():
+    async def scenario(world):
+        service = await world.service()
+        _cid, box, attached = await world.container(service, prewarm=True, mode="none")
+        assert attached.interfaces == []
+        assert list(attached.settings) == ["none"]
+        assert [name for name in box.do(link_names) if name.startswith("eth")] == []
+
+    in_own_world(scenario)
+
+
+def test_a_failed_attach_leaves_nothing():
+    async def scenario(world):
+        service = await world.service()
+        await service.create(NetworkCreateRequest(name="net"))
+        before = links()
+        taken = socket.create_server(("127.0.0.1", 8080))
+        with pytest.raises(ResourceExhausted):
+            await world.container(service, endpoints={"net": EndpointSettings()}, port_bindings=WEB)
+        taken.close()
+        assert links() == before
+        assert world.endpoints.rows == {}
+        assert service.inspect("net").containers == {}
+        _cid, _box, attached = await world.container(service, port_bindings=WEB)
+        assert attached.settings["bridge"].ip_address == "172.17.0.2"
+
+    in_own_world(scenario)
+
+
+def link_names():
+    return sorted(links())
 
 
 class Directory:

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from corten.engine.events import Events
+from corten.engine.networks.endpoint_settings import check_endpoint, check_mac, endpoint_settings
 from corten.engine.networks.publishing import Publisher
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import Attached, AttachRequest, Records
-from corten.errors import CortenError, FailedPrecondition, InvalidArgument, ResourceExhausted
+from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import codec
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, bridge_options
 from corten.network.driver import NetworkDriver
@@ -26,7 +27,6 @@ from corten.network.ports import parse_bindings
 from corten.spec.docker.network import EndpointSettings
 
 _LOG = logging.getLogger("corten.network")
-_MAC_BYTES = 6
 
 
 class Endpoints:
@@ -50,6 +50,7 @@ class Endpoints:
         self._events = events
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
+        self._prewarmed: dict[str, str] = {}  # container id -> veth
         self._lingering: dict[str, tuple[str, list[str]]] = {}  # veth -> network id, addresses
 
     def of(self, cid: str) -> ContainerEndpoints | None:
@@ -63,11 +64,15 @@ class Endpoints:
 
     def prewarm(self, cid: str, pid: int, network: NetworkConfig) -> None:
         """Place an interface in a prepared sandbox; `attach` or `release` of the same id takes it from there."""
-        self._bridge.prewarm(network, veth_name(cid, 0), pid)
+        veth = _fresh_veth(cid)
+        self._bridge.prewarm(network, veth, pid)
+        self._prewarmed[cid] = veth
 
     def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Everything a start needs of networks, or nothing: a failure gives back what was taken."""
         self._sweep()
+        if cid in self._attached:
+            self.release(cid)
         if request.mode.startswith("container:"):
             self._drop_prewarmed(cid)
             return Attached()
@@ -134,7 +139,7 @@ class Endpoints:
             return endpoint, driver.attach(network, endpoint, pid=pid)
         check_endpoint(network, settings)
         self._addresses(network, endpoint, settings, undo)
-        endpoint.veth = veth_name(cid, number)
+        endpoint.veth = self._prewarmed.pop(cid, "") or _fresh_veth(cid)
         endpoint.ifname = f"{bridge_options(network).container_prefix}{number}"
         if not network.predefined:
             names = [request.name, *(settings.aliases or []), cid[:12], request.hostname]
@@ -240,7 +245,9 @@ class Endpoints:
 
     def release(self, cid: str) -> None:
         """The container ended, or its prepared sandbox is given up: records, ports and names go at once."""
-        self._bridge.forget_prewarmed(veth_name(cid, 0))
+        veth = self._prewarmed.pop(cid, "")
+        if veth:
+            self._bridge.forget_prewarmed(veth)
         record = self._attached.pop(cid, None)
         if record is None:
             return
@@ -338,8 +345,9 @@ class Endpoints:
 
     def _drop_prewarmed(self, cid: str) -> None:
         """This container wants no interface: its prepared one must not be there."""
-        veth = veth_name(cid, 0)
-        if self._bridge.forget_prewarmed(veth):
+        veth = self._prewarmed.pop(cid, "")
+        if veth:
+            self._bridge.forget_prewarmed(veth)
             self._bridge.delete_links([veth])
 
     def _announce(self, action: str, cid: str, network_id: str) -> None:
@@ -357,47 +365,7 @@ def _detach(driver: NetworkDriver, endpoint: Endpoint) -> None:
         _LOG.exception("an interface could not be removed", extra={"interface": endpoint.veth})
 
 
-def check_mac(mac: str) -> str:
-    """A MAC in its usual form. Raises InvalidArgument with Docker's text."""
-    if not mac:
-        return ""
-    try:
-        raw = bytes.fromhex(mac.replace(":", "").replace("-", ""))
-    except ValueError:
-        raw = b""
-    if len(raw) != _MAC_BYTES or raw[0] & 1:
-        raise InvalidArgument(f"{mac[:64]} is not a valid mac address")
-    return raw.hex(":")
-
-
-def check_endpoint(network: NetworkConfig, settings: EndpointSettings) -> None:
-    """What an endpoint on the default bridge may not ask for. Raises InvalidArgument with Docker's texts."""
-    asked = settings.ipam_config
-    static = asked is not None and (asked.ipv4_address or asked.ipv6_address)
-    if network.predefined and static:
-        raise InvalidArgument("user specified IP address is supported on user defined networks only")
-    if network.predefined and settings.aliases:
-        raise InvalidArgument("network-scoped aliases are only supported for user-defined networks")
-
-
-def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSettings:
-    """`NetworkSettings.Networks.<name>` of a running container: what was asked, with what it got."""
-    ipv4, _slash, prefix4 = endpoint.ipv4.partition("/")
-    ipv6, _slash, prefix6 = endpoint.ipv6.partition("/")
-    return EndpointSettings(
-        ipam_config=asked.ipam_config,
-        links=asked.links,
-        aliases=asked.aliases,
-        mac_address=endpoint.mac,
-        driver_opts=asked.driver_opts,
-        gw_priority=asked.gw_priority,
-        network_id=endpoint.network,
-        endpoint_id=endpoint.id,
-        gateway=endpoint.gateway,
-        ip_address=ipv4,
-        ip_prefix_len=int(prefix4 or 0),
-        ipv6_gateway=endpoint.gateway6,
-        global_ipv6_address=ipv6,
-        global_ipv6_prefix_len=int(prefix6 or 0),
-        dns_names=endpoint.dns_names or None,
-    )
+def _fresh_veth(cid: str) -> str:
+    """A name that no link has: a container that is started again may wait for the end of its last pair."""
+    names = (veth_name(cid, number) for number in range(256))
+    return next(name for name in names if not link_exists(name))

@@ -28,7 +28,7 @@ from corten.engine.networks.settings import (
     NetworkSettings,
     Records,
 )
-from corten.errors import Conflict, CortenError, FailedPrecondition, Forbidden, InvalidArgument, NotFound
+from corten.errors import Conflict, CortenError, FailedPrecondition, Forbidden, InvalidArgument, NotFound, Unavailable
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network.config import NetworkConfig, bridge_options
@@ -93,9 +93,7 @@ class NetworkService:
         """
         self._registry.load()
         default_bridge.ensure_predefined(self._settings, self._registry, self._netlink)
-        if self._settings.ip_forward:
-            ipv6 = any(network.enable_ipv6 for network in self._registry.all())
-            self._firewall.enable_forwarding(ipv6=ipv6, guard=not self._settings.ip_forward_no_drop)
+        self._forward(ipv6=any(network.enable_ipv6 for network in self._registry.all()))
         for network in self._registry.all():
             try:
                 self._drivers[network.driver].ensure(network)
@@ -104,7 +102,19 @@ class NetworkService:
         self._endpoints.recover(living)
         strays = self._bridge.strays(self._registry.all(), self._endpoints.veths())
         self._bridge.delete_links(strays)
-        self._firewall.replace(self._rules(), self._publisher.rules())
+        try:
+            self._firewall.replace(self._rules(), self._publisher.rules())
+        except (Unavailable, OSError):  # containers without published ports and NAT must still work
+            _LOG.exception("no packet filter: containers have no way outside and no published ports")
+
+    def _forward(self, *, ipv6: bool) -> None:
+        """Switch the kernel's forwarding on, where it may be (not with /proc/sys read-only)."""
+        if not self._settings.ip_forward:
+            return
+        try:
+            self._firewall.enable_forwarding(ipv6=ipv6, guard=not self._settings.ip_forward_no_drop)
+        except OSError:
+            _LOG.exception("IP forwarding could not be enabled; containers have no way outside")
 
     async def close(self) -> None:
         """The daemon ends; networks and rules stay for the containers that go on."""
@@ -185,8 +195,8 @@ class NetworkService:
         self._check_bridge_name(network)
         driver.ensure(network)
         try:
-            if network.enable_ipv6 and self._settings.ip_forward:
-                self._firewall.enable_forwarding(ipv6=True, guard=not self._settings.ip_forward_no_drop)
+            if network.enable_ipv6:
+                self._forward(ipv6=True)
             self._firewall.replace([*self._rules(), *([r] if (r := driver.rules(network)) else [])])
             self._registry.add(network)
         except BaseException:

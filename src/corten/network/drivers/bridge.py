@@ -10,7 +10,6 @@ import errno
 import socket
 from typing import Any
 
-from corten.errors import Conflict
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import BridgeOptions, Endpoint, NetworkConfig, bridge_options
@@ -18,7 +17,6 @@ from corten.network.ipam import mac_of
 from corten.network.ruleset import BridgeRules
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT})
-_PRESENT = frozenset({errno.EEXIST})
 _ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
 _IPV6_OFF = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
 _IPV6_ON = {"net.ipv6.conf.IFNAME.disable_ipv6": "0", "net.ipv6.conf.IFNAME.accept_ra": "0"}
@@ -89,8 +87,9 @@ class BridgeDriver:
 
     def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
         """Make a pair for a namespace whose container is not known yet."""
-        self._pair(network, veth, self._options[network.id].container_prefix + "0", pid)
-        self._warm[veth] = (network.id, self._options[network.id].container_prefix + "0")
+        peer = bridge_options(network).container_prefix + "0"
+        self._pair(network, veth, peer, pid)
+        self._warm[veth] = (network.id, peer)
 
     def forget_prewarmed(self, veth: str) -> bool:
         """The prepared namespace is given up; returns whether there was a pair."""
@@ -98,7 +97,6 @@ class BridgeDriver:
 
     def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
         """The endpoint's pair, made or adopted."""
-        options = self._options[network.id]
         present = endpoint.ifname
         warm = self._warm.pop(endpoint.veth, None)
         if warm is None:
@@ -114,27 +112,36 @@ class BridgeDriver:
             "addresses": [cidr for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr],
             "gateway": None,
             "gateway6": None,
-            "mtu": options.mtu,
+            "mtu": self._options[network.id].mtu,
             "routes": [],
             "sysctls": dict(_IPV6_ON if endpoint.ipv6 else _IPV6_OFF),
         }
 
     def _pair(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
+        """Create the pair; a bridge that someone deleted, or that failed to come up before, is made (again) first."""
+        if network.id not in self._index:
+            self.ensure(network)
+        try:
+            self._create(network, veth, peer, pid)
+        except NetlinkError:
+            if link_exists(self._options[network.id].bridge):
+                raise
+            self.ensure(network)
+            self._create(network, veth, peer, pid)
+
+    def _create(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
         options = self._options[network.id]
         create = rtnetlink.create_veth_request(
             veth, peer, netns_pid=pid, mtu=options.mtu, master=self._index[network.id]
         )
-        try:
-            self._netlink.batch([create], f"create the interface {veth}")
-            if not options.icc:
-                self._port(veth, isolated=True)
-        except NetlinkError as error:
-            if error.errno == errno.EEXIST:
-                raise Conflict(f"network interface {veth} exists already") from error
-            raise
+        self._netlink.batch([create], f"create the interface {veth}")
+        if not options.icc:
+            self._port(veth, isolated=True)
 
     def _move(self, network: NetworkConfig, veth: str) -> None:
         """A prewarmed pair goes to the bridge of another network."""
+        if network.id not in self._index:
+            self.ensure(network)
         index = socket.if_nametoindex(veth)
         options = self._options[network.id]
         request = rtnetlink.set_link_request(index=index, master=self._index[network.id], mtu=options.mtu)

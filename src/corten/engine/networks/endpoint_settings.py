@@ -1,0 +1,55 @@
+"""EndpointSettings: what a client may ask for, and what inspect shows. Pure; daemon only."""
+
+from __future__ import annotations
+
+from corten.errors import InvalidArgument
+from corten.network.config import Endpoint, NetworkConfig
+from corten.spec.docker.network import EndpointSettings
+
+_MAC_BYTES = 6
+
+
+def check_mac(mac: str) -> str:
+    """A MAC in its usual form. Raises InvalidArgument with Docker's text."""
+    if not mac:
+        return ""
+    try:
+        raw = bytes.fromhex(mac.replace(":", "").replace("-", ""))
+    except ValueError:
+        raw = b""
+    if len(raw) != _MAC_BYTES or raw[0] & 1:
+        raise InvalidArgument(f"{mac[:64]} is not a valid mac address")
+    return raw.hex(":")
+
+
+def check_endpoint(network: NetworkConfig, settings: EndpointSettings) -> None:
+    """What an endpoint on the default bridge may not ask for. Raises InvalidArgument with Docker's texts."""
+    asked = settings.ipam_config
+    static = asked is not None and (asked.ipv4_address or asked.ipv6_address)
+    if network.predefined and static:
+        raise InvalidArgument("user specified IP address is supported on user defined networks only")
+    if network.predefined and settings.aliases:
+        raise InvalidArgument("network-scoped aliases are only supported for user-defined networks")
+
+
+def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSettings:
+    """`NetworkSettings.Networks.<name>` of a running container: what was asked, with what it got."""
+    ipv4, _slash, prefix4 = endpoint.ipv4.partition("/")
+    ipv6, _slash, prefix6 = endpoint.ipv6.partition("/")
+    return EndpointSettings(
+        ipam_config=asked.ipam_config,
+        links=asked.links,
+        aliases=asked.aliases,
+        mac_address=endpoint.mac,
+        driver_opts=asked.driver_opts,
+        gw_priority=asked.gw_priority,
+        network_id=endpoint.network,
+        endpoint_id=endpoint.id,
+        gateway=endpoint.gateway,
+        ip_address=ipv4,
+        ip_prefix_len=int(prefix4 or 0),
+        ipv6_gateway=endpoint.gateway6,
+        global_ipv6_address=ipv6,
+        global_ipv6_prefix_len=int(prefix6 or 0),
+        dns_names=endpoint.dns_names or None,
+    )
