@@ -1,15 +1,16 @@
 """What a registry, or the way to it, can answer with. Pure; daemon.
 
-Source: OCI distribution-spec ("Error Codes"). The texts are those Docker shows: `<code in words>: <message>`. The kinds
-avoid 401: a client that gets 401 for a pull asks its user for a password, which Docker's engine never causes.
+Source: OCI distribution-spec ("Error Codes"). The texts are those Docker shows: `<code in words>: <message>`. They are
+no kind of the closed set but its base, which is answered with 500 as by Docker's engine: a client that got 401 for a
+pull would ask its user for a password.
 """
 
 from __future__ import annotations
 
-from corten.errors import DataLoss, FailedPrecondition
+from corten.errors import CortenError, DataLoss
 
 
-class RegistryError(FailedPrecondition):
+class RegistryError(CortenError):
     """A request to a registry failed."""
 
     code = "registry-error"

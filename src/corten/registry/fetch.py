@@ -9,6 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urljoin
+
+import msgspec
 
 from corten.errors import InvalidArgument
 from corten.registry.errors import CorruptContent, RegistryError, RegistryRefused, RegistryUnreachable
@@ -16,8 +19,11 @@ from corten.registry.session import OnRetry, Session, is_transient, pause_s
 from corten.registry.transport import Response
 from corten.spec.digest import Digest, digest_of, is_digest
 from corten.spec.oci_image import ACCEPTED_TYPES, MANIFEST_LIMIT, Descriptor
+from corten.spec.reference import is_tag
 
 _ACCEPT = ", ".join((*ACCEPTED_TYPES, "*/*;q=0.5"))
+_PAGES = 1000
+_NEXT = re.compile(r"<([^<>]+)>\s*;[^,]*\brel=\"?next\"?")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
 OnProgress = Callable[[int], None]
 
@@ -68,6 +74,24 @@ def head_manifest(session: Session, tag_or_digest: str) -> Descriptor | None:
     return Descriptor(media_type=media_type, digest=digest, size=int(length))
 
 
+def list_tags(session: Session, limit: int = 10_000) -> list[str]:
+    """The tags of the repository, at most `limit`. Raises RegistryError."""
+    tags: list[str] = []
+    path = "tags/list"
+    for _ in range(_PAGES):
+        with session.open("GET", path) as response:
+            try:
+                page = msgspec.json.decode(response.body(), type=_Tags).tags or []
+            except (msgspec.DecodeError, RecursionError, ValueError) as error:
+                raise RegistryError(f"{session.repository}: the registry gave no valid list of tags") from error
+            link = _NEXT.match(response.headers.get("Link", ""))
+        tags += [tag for tag in page if is_tag(tag)]
+        if link is None or len(tags) >= limit:
+            break
+        path = urljoin(response.url, link.group(1))
+    return tags[:limit]
+
+
 def get_blob(
     session: Session,
     descriptor: Descriptor,
@@ -111,6 +135,10 @@ def get_small_blob(session: Session, descriptor: Descriptor, limit: int) -> byte
     if digest_of(raw) != descriptor.digest:
         raise CorruptContent(f"verification failed for digest {descriptor.digest}")
     return raw
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
 
 
 class _Buffer:

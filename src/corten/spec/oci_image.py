@@ -182,15 +182,22 @@ class Image(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
         return platform.normalize(Platform(self.os or "linux", self.architecture, self.variant or ""))
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Shape(msgspec.Struct, rename="camel"):
     """The fields that tell a manifest from an index; raw, so that presence alone counts."""
 
     schema_version: int = 0
     media_type: str = ""
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
-    fs_layers: msgspec.Raw | None = None
+    manifests: msgspec.Raw = _ABSENT
+    layers: msgspec.Raw = _ABSENT
+    config: msgspec.Raw = _ABSENT
+    fs_layers: msgspec.Raw = _ABSENT
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the fields is there and not null."""
+        return any(bytes(getattr(self, name)).strip() not in {b"", b"null"} for name in names)
 
 
 def parse_document(raw: bytes, media_type: str = "") -> Manifest | Index:
@@ -202,14 +209,14 @@ def parse_document(raw: bytes, media_type: str = "") -> Manifest | Index:
         raise InvalidArgument(f"manifest of {len(raw)} bytes is larger than the limit of {MANIFEST_LIMIT}")
     media_type = media_type.partition(";")[0].strip()
     shape = _decode(_Shape, raw)
-    if shape.schema_version == 1 or shape.fs_layers is not None or media_type.startswith(DOCKER_MANIFEST_V1[:-5]):
+    if shape.schema_version == 1 or shape.has("fs_layers") or media_type.startswith(DOCKER_MANIFEST_V1[:-5]):
         raise UnsupportedImage(
             "Docker image manifest version 2, schema 1 is no longer supported",
             hint="ask the image's author to push it again with a current tool",
         )
     if shape.schema_version != 2:
         raise InvalidArgument(f"unsupported manifest schema version {shape.schema_version}")
-    if shape.manifests is not None and (shape.layers is not None or shape.config is not None):
+    if shape.has("manifests") and shape.has("layers", "config"):
         raise InvalidArgument("ambiguous manifest: it has both manifests and layers")
     declared = shape.media_type
     known = INDEX_TYPES | MANIFEST_TYPES
@@ -218,7 +225,7 @@ def parse_document(raw: bytes, media_type: str = "") -> Manifest | Index:
     effective = declared or (media_type if media_type in known else "")
     if effective and effective not in known:
         raise InvalidArgument(f"unsupported manifest media type {effective}")
-    if shape.manifests is not None:
+    if shape.has("manifests"):
         if effective in MANIFEST_TYPES:
             raise InvalidArgument("ambiguous manifest: an index under the media type of a manifest")
         return _checked_index(_decode(Index, raw))

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from corten.errors import Cancelled, DataLoss, FailedPrecondition
+from corten.errors import Cancelled, DataLoss
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, fetch, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
@@ -74,7 +74,7 @@ def test_a_manifest_with_other_bytes_than_its_digest_is_refused(registry, by):
 
 def test_an_oversized_manifest_is_refused(registry):
     registry.add_manifest("demo", "big", b" " * (5 << 20))
-    with pytest.raises(FailedPrecondition, match="larger than the limit"):
+    with pytest.raises(RegistryError, match="larger than the limit"):
         get_manifest(session_for(registry), "big")
 
 

@@ -1,0 +1,42 @@
+"""POST /images/create: pull from a registry, or import a tar. Daemon only."""
+
+from __future__ import annotations
+
+from corten import errors
+from corten.api.progress import progress_response
+from corten.api.routes.images.credentials import registry_auth
+from corten.api.routing import Request, Response, route
+from corten.api.services import Services
+from corten.errors import InvalidArgument
+
+
+@route("POST", "/images/create")
+async def image_create(request: Request, services: Services) -> Response:
+    """`fromImage` pulls (a name without a tag means all tags), `fromSrc=-` imports the body."""
+    query = request.query
+    platform = query.text("platform") if request.version >= (1, 32) else ""
+    if query.text("fromImage"):
+        messages = services.transfer.pull(
+            query.text("fromImage"),
+            query.text("tag"),
+            platform=platform,
+            credentials=registry_auth(request),
+        )
+        return await progress_response(messages)
+    source = query.text("fromSrc")
+    if not source:
+        raise InvalidArgument("either fromImage or fromSrc is required")
+    if source != "-":
+        raise errors.NotImplemented(
+            f"cannot import from {source[:200]!r}: only a tar in the request's body can be imported",
+            hint="download the file and import it from there",
+        )
+    messages = services.transfer.import_image(
+        request.connection.body(),
+        repository=query.text("repo"),
+        tag=query.text("tag"),
+        message=query.text("message"),
+        changes=query.values("changes"),
+        platform=platform,
+    )
+    return await progress_response(messages)

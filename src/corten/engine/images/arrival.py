@@ -1,0 +1,311 @@
+"""An image on its way in: its documents chosen and checked, its layers brought and unpacked in order, then its record.
+
+Daemon's loop; transfers run in net threads, unpacking in disk threads. Nothing is named before everything is there, and
+what is being brought is leased, so that a removal running beside it takes nothing away. Used by pull and load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from corten.engine.images.catalog import ImageEntry
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.progress import Progress, all_or_none
+from corten.engine.images.sources import ImageSource
+from corten.errors import DataLoss, InvalidArgument, NotFound
+from corten.lib import blocking
+from corten.lib.blocking import Pool
+from corten.lib.keylock import KeyLock
+from corten.registry.fetch import RawManifest
+from corten.spec import oci_image
+from corten.spec.digest import chain_ids, digest_of, short
+from corten.spec.docker.progress import layer_status
+from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, Image, Index, Manifest
+from corten.spec.platform import Platform, matches
+
+T = TypeVar("T")
+_NESTING = 3
+_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What the line of a layer says at each step; an empty text is not said. `by_diff_id` names lines by diffIDs."""
+
+    exists: str = "Already exists"
+    found: str = "Pulling fs layer"
+    waiting: str = "Waiting"
+    downloading: str = "Downloading"
+    verifying: str = "Verifying Checksum"
+    downloaded: str = "Download complete"
+    extracting: str = "Extracting"
+    complete: str = "Pull complete"
+    by_diff_id: bool = False
+
+
+PULL_WORDS = Words()
+
+
+class NoMatchingPlatform(NotFound):
+    """The image is not there for the platform that was asked for."""
+
+    code = "no-matching-platform"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenImage:
+    """One platform's image: its documents as bytes and as what they say."""
+
+    manifest_raw: bytes
+    descriptor: Descriptor
+    manifest: Manifest
+    config_raw: bytes
+    image: Image
+    indexes: tuple[RawManifest, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The image's id."""
+        return self.manifest.config.digest
+
+
+async def run_cancellable(progress: Progress, pool: Pool, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run `fn` in a thread; when this task is cancelled, tell the thread and wait until it has let go."""
+    work = asyncio.ensure_future(blocking.run(partial(fn, *args, **kwargs), pool=pool))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        progress.cancel.set()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()
+        raise
+
+
+def choose(source: ImageSource, top: RawManifest, wanted: Platform, *, given: str, explicit: bool) -> ChosenImage:
+    """Follow indexes from `top` to the image for `wanted`, and read its configuration. Blocking.
+
+    Raises NoMatchingPlatform (`explicit`: also for an image that is only for another platform), InvalidArgument.
+    """
+    current = top
+    indexes: list[RawManifest] = []
+    for _ in range(_NESTING):
+        document = oci_image.parse_document(current.raw, current.media_type)
+        if isinstance(document, Manifest):
+            return _read(source, current, document, wanted, given=given, explicit=explicit, indexes=tuple(indexes))
+        indexes.append(current)
+        entry = _entry(document, wanted, given)
+        found = source.manifest(entry)
+        if len(found.raw) != entry.size or digest_of(found.raw) != entry.digest:
+            raise DataLoss(f"manifest verification failed for digest {entry.digest}")
+        current = RawManifest(entry.media_type or found.media_type, digest_of(found.raw), found.raw)
+    raise InvalidArgument("image index is nested too deeply")
+
+
+def _entry(index: Index, wanted: Platform, given: str) -> Descriptor:
+    entry = oci_image.choose_manifest(index, wanted)
+    if entry is None:
+        raise NoMatchingPlatform(
+            f"no matching manifest for {wanted} in the manifest list entries",
+            hint=f"{given} is there for other platforms only",
+        )
+    return entry
+
+
+def _read(
+    source: ImageSource,
+    raw: RawManifest,
+    manifest: Manifest,
+    wanted: Platform,
+    *,
+    given: str,
+    explicit: bool,
+    indexes: tuple[RawManifest, ...],
+) -> ChosenImage:
+    if not oci_image.is_image(manifest):
+        raise oci_image.UnsupportedImage(
+            f"{given} is no container image: its configuration has the media type {manifest.config.media_type}"
+        )
+    buffer = _Buffer(manifest.config.size)
+    source.blob(manifest.config, buffer)
+    config_raw = bytes(buffer.data)
+    if digest_of(config_raw) != manifest.config.digest:
+        raise DataLoss(f"image configuration verification failed for digest {manifest.config.digest}")
+    image = oci_image.parse_image(config_raw)
+    oci_image.check_layers(manifest, image)
+    if image.os not in {"", "linux"}:
+        raise NoMatchingPlatform(f'image operating system "{image.os}" cannot be used on this platform')
+    if explicit and image.architecture and not matches(image.platform, wanted):
+        raise NoMatchingPlatform(
+            f"image with reference {given} was found but does not match the specified platform: "
+            f"wanted {wanted}, actual: {image.platform}"
+        )
+    media_type = oci_image.media_type_of(manifest, raw.media_type)
+    return ChosenImage(
+        manifest_raw=raw.raw,
+        descriptor=Descriptor(media_type=media_type, digest=raw.digest, size=len(raw.raw)),
+        manifest=manifest,
+        config_raw=config_raw,
+        image=image,
+        indexes=indexes,
+    )
+
+
+class _Buffer:
+    def __init__(self, size: int) -> None:
+        if size > CONFIG_LIMIT:
+            raise InvalidArgument(f"image configuration of {size} bytes is larger than the limit of {CONFIG_LIMIT}")
+        self.data = bytearray()
+
+    @property
+    def offset(self) -> int:
+        return len(self.data)
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+@dataclass(slots=True, kw_only=True)
+class _Layer:
+    descriptor: Descriptor
+    diff_id: str
+    chain_id: str
+    parent: str
+    item: str
+    fetched: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The progress lines of one arrival's layers."""
+
+    progress: Progress
+    words: Words
+
+    def say(self, layer: _Layer, text: str) -> None:
+        if text:
+            self.progress.say(layer_status(layer.item, text))
+
+    def say_from_thread(self, layer: _Layer, text: str) -> None:
+        if text:
+            self.progress.say_from_thread(layer_status(layer.item, text))
+
+    def update(self, layer: _Layer, text: str, done: int) -> None:
+        if text:
+            self.progress.update(layer.item, text, min(done, layer.descriptor.size), layer.descriptor.size)
+
+
+class Arrivals:
+    """Brings layers; one a daemon, since downloads are counted and shared across pulls."""
+
+    def __init__(self, library: ImageLibrary, *, max_downloads: int = 3) -> None:
+        self._library = library
+        self._downloads = asyncio.Semaphore(max_downloads)
+        self._blob_locks = KeyLock()
+        self._chain_locks = KeyLock()
+
+    async def bring(
+        self,
+        chosen: ChosenImage,
+        source: ImageSource,
+        progress: Progress,
+        references: Sequence[str],
+        words: Words = PULL_WORDS,
+    ) -> ImageEntry:
+        """Have all of `chosen` here, unpacked, recorded and named. Raises what the source or the disk raises."""
+        layers = _plan(chosen, by_diff_id=words.by_diff_id)
+        keys = [chosen.id, chosen.descriptor.digest, *(i.digest for i in chosen.indexes)]
+        keys += [key for layer in layers for key in (layer.descriptor.digest, layer.chain_id)]
+        async with self._library.lease(keys):
+            await self._bring_layers(layers, source, _Lines(progress, words))
+            for raw in (*(index.raw for index in chosen.indexes), chosen.manifest_raw, chosen.config_raw):
+                await blocking.run(self._library.put_blob, raw)
+            return await self._library.add(
+                chosen.descriptor,
+                chosen.manifest,
+                chosen.image,
+                references,
+                extra=[index.digest for index in chosen.indexes],
+            )
+
+    async def _bring_layers(self, layers: list[_Layer], source: ImageSource, lines: _Lines) -> None:
+        missing: list[_Layer] = []
+        for layer in layers:
+            if await blocking.run(self._is_complete, layer):
+                lines.say(layer, lines.words.exists)
+                layer.fetched.set_result(None)
+            else:
+                lines.say(layer, lines.words.found)
+                missing.append(layer)
+        for layer in missing[3:]:
+            lines.say(layer, lines.words.waiting)
+        works = [self._fetch(layer, source, lines) for layer in missing]
+        await all_or_none(lines.progress, [*works, self._unpack_all(missing, lines)])
+
+    def _is_complete(self, layer: _Layer) -> bool:
+        return self._library.has_layer(layer.chain_id) and self._library.blob_size(layer.descriptor.digest) is not None
+
+    async def _fetch(self, layer: _Layer, source: ImageSource, lines: _Lines) -> None:
+        digest = layer.descriptor.digest
+        async with self._blob_locks.hold(digest):
+            if await blocking.run(self._library.blob_size, digest) is None:
+                async with self._downloads:
+                    await run_cancellable(lines.progress, "net", self._download, layer, source, lines)
+        lines.say(layer, lines.words.downloaded)
+        layer.fetched.set_result(None)
+
+    def _download(self, layer: _Layer, source: ImageSource, lines: _Lines) -> None:
+        descriptor = layer.descriptor
+        for left in reversed(range(_TRIES)):
+            ingest = self._library.ingest(f"layer-{descriptor.digest.replace(':', '-')}")
+            try:
+                source.blob(
+                    descriptor,
+                    ingest,
+                    on_progress=lambda done: lines.update(layer, lines.words.downloading, done),
+                    on_retry=lambda s: lines.say_from_thread(layer, f"Retrying in {s} second{'s' * (s != 1)}"),
+                )
+                lines.say_from_thread(layer, lines.words.verifying)
+                ingest.commit(descriptor.digest, descriptor.size)
+            except DataLoss:
+                # what lay there from an earlier try may be what is wrong: once more from the start
+                ingest.abort()
+                if not left:
+                    raise
+            else:
+                return
+            finally:
+                ingest.close()
+
+    async def _unpack_all(self, layers: list[_Layer], lines: _Lines) -> None:
+        for layer in layers:
+            await layer.fetched
+            async with self._chain_locks.hold(layer.chain_id):
+                if not await blocking.run(self._library.has_layer, layer.chain_id):
+                    await run_cancellable(lines.progress, "disk", self._unpack, layer, lines)
+            lines.say(layer, lines.words.complete)
+
+    def _unpack(self, layer: _Layer, lines: _Lines) -> None:
+        def step(done: int) -> None:
+            lines.progress.cancel.check()
+            lines.update(layer, lines.words.extracting, done)
+
+        self._library.unpack(layer.descriptor.digest, layer.diff_id, layer.chain_id, layer.parent, step)
+
+
+def _plan(chosen: ChosenImage, *, by_diff_id: bool) -> list[_Layer]:
+    chain = chain_ids(chosen.image.diff_ids)
+    return [
+        _Layer(
+            descriptor=descriptor,
+            diff_id=diff_id,
+            chain_id=chain[number],
+            parent=chain[number - 1] if number else "",
+            item=short(diff_id if by_diff_id else descriptor.digest),
+        )
+        for number, (descriptor, diff_id) in enumerate(zip(chosen.manifest.layers, chosen.image.diff_ids, strict=True))
+    ]

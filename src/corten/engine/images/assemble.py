@@ -1,0 +1,139 @@
+"""New images made here: of a tar alone (import), or of a tar upon another image (commit). Daemon's loop; disk threads.
+
+The layer is kept uncompressed: its digest is its diffID, and no time goes into compressing what may never be pushed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from corten.engine.images.arrival import run_cancellable
+from corten.engine.images.catalog import ImageEntry
+from corten.engine.images.decompress import Readable, TarStream
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.progress import Progress
+from corten.engine.images.views import rfc3339
+from corten.lib import blocking, codec
+from corten.spec.digest import chain_ids, digest_of
+from corten.spec.oci_image import (
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+    History,
+    Image,
+    ImageConfig,
+    Manifest,
+    RootFS,
+)
+from corten.spec.platform import Platform, host_platform
+
+_CHUNK = 1 << 20
+
+
+class Assembler:
+    """Writes layers, configurations and manifests; one a daemon."""
+
+    def __init__(self, library: ImageLibrary) -> None:
+        self._library = library
+
+    async def add(
+        self,
+        layer: Callable[[], Readable],
+        *,
+        parent: ImageEntry | None,
+        config: ImageConfig,
+        references: Sequence[str] = (),
+        author: str = "",
+        comment: str = "",
+        created_by: str = "",
+        container: str = "",
+        platform: Platform | None = None,
+        progress: Progress,
+    ) -> ImageEntry:
+        """An image of `parent`'s layers and the tar that `layer` opens (in a thread; compressed ones are unpacked)."""
+        keep = parent.blobs + list(parent.chain) if parent else []
+        async with self._library.lease(keep):
+            blob = await run_cancellable(progress, "disk", self._store_layer, layer, progress)
+            diff_ids = [*(parent.config.diff_ids if parent else []), blob.digest]
+            chain = chain_ids(diff_ids)
+            async with self._library.lease([blob.digest, chain[-1]]):
+                below = chain[-2] if len(chain) > 1 else ""
+                await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(below), progress)
+                image = _image(parent, config, diff_ids, author, comment, created_by, container, platform)
+                layers = [*(parent.layers if parent else ()), blob]
+                return await self._record(image, layers, references, parent)
+
+    def _store_layer(self, open_layer: Callable[[], Readable], progress: Progress) -> Descriptor:
+        stream = TarStream(open_layer())
+        ingest = self._library.ingest(f"new-{uuid4().hex}")
+        try:
+            while chunk := stream.read(_CHUNK):
+                progress.cancel.check()
+                ingest.write(chunk)
+            ingest.commit(stream.digest, stream.size)
+        except BaseException:
+            ingest.abort()
+            raise
+        finally:
+            ingest.close()
+        return Descriptor(media_type=OCI_LAYER, digest=stream.digest, size=stream.size)
+
+    def _unpack(self, digest: str, chain_id: str, parent: str, progress: Progress) -> None:
+        if not self._library.has_layer(chain_id):
+            self._library.unpack(digest, digest, chain_id, parent, lambda _: progress.cancel.check())
+
+    async def _record(
+        self, image: Image, layers: Sequence[Descriptor], references: Sequence[str], parent: ImageEntry | None
+    ) -> ImageEntry:
+        raw = codec.encode(image)
+        described = Descriptor(media_type=OCI_CONFIG, digest=digest_of(raw), size=len(raw))
+        media_type = OCI_MANIFEST
+        if parent is not None and parent.manifest.media_type == DOCKER_MANIFEST:
+            layers = [_as_oci(layer) for layer in layers]
+        manifest = Manifest(schema_version=2, media_type=media_type, config=described, layers=list(layers))
+        manifest_raw = codec.encode(manifest)
+        await blocking.run(self._library.put_blob, raw)
+        await blocking.run(self._library.put_blob, manifest_raw)
+        descriptor = Descriptor(media_type=media_type, digest=digest_of(manifest_raw), size=len(manifest_raw))
+        return await self._library.add(descriptor, manifest, image, references, parent=parent.id if parent else "")
+
+
+def _image(
+    parent: ImageEntry | None,
+    config: ImageConfig,
+    diff_ids: Sequence[str],
+    author: str,
+    comment: str,
+    created_by: str,
+    container: str,
+    platform: Platform | None,
+) -> Image:
+    now = rfc3339(time.time_ns())
+    base = platform or (parent.config.platform if parent else host_platform())
+    step = History(created=now, created_by=created_by, author=author, comment=comment)
+    return Image(
+        architecture=base.architecture,
+        os=base.os,
+        variant=base.variant or None,
+        created=now,
+        author=author or None,
+        comment=comment or None,
+        container=container or None,
+        docker_version=None,
+        config=config,
+        rootfs=RootFS(type="layers", diff_ids=list(diff_ids)),
+        history=[*((parent.config.history or []) if parent else []), step],
+    )
+
+
+def _as_oci(layer: Descriptor) -> Descriptor:
+    """An OCI manifest names its layers by OCI's media types."""
+    kinds = {".tar.gzip": "+gzip", ".tar.zstd": "+zstd", ".tar": ""}
+    suffix = next((oci for docker, oci in kinds.items() if layer.media_type.endswith(f"diff{docker}")), None)
+    if suffix is None:
+        return layer
+    return Descriptor(media_type=OCI_LAYER + suffix, digest=layer.digest, size=layer.size)

@@ -1,0 +1,132 @@
+"""Which images a list or a prune is about: Docker's image filters as pure functions over the catalog. Daemon."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from corten.engine.images.catalog import ImageEntry
+from corten.engine.images.changes import duration_ns
+from corten.errors import InvalidArgument
+from corten.spec.reference import Reference
+
+LIST_FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "until"})
+PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
+_TRUE = {"1", "true", "t"}
+_FALSE = {"0", "false", "f"}
+_UNIX = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?\Z")
+
+
+def flag_filter(filters: Mapping[str, Sequence[str]], name: str) -> bool | None:
+    """The truth that a boolean filter asks for; None when it is not given. Raises InvalidArgument."""
+    values = filters.get(name)
+    if not values:
+        return None
+    found = {value.lower() in _TRUE for value in values if value.lower() in _TRUE | _FALSE}
+    if len(found) != 1 or any(value.lower() not in _TRUE | _FALSE for value in values):
+        raise InvalidArgument(f"invalid filter '{name}={list(values)}'")
+    return found.pop()
+
+
+def has_labels(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:
+    """Whether all of `key` or `key=value` in `wanted` are among the labels."""
+    labels = labels or {}
+    for text in wanted:
+        key, equals, value = text.partition("=")
+        if key not in labels or (equals and labels[key] != value):
+            return False
+    return True
+
+
+def created_s(created: str | None) -> int:
+    """An RFC 3339 time as Unix seconds; 0 when there is none or it cannot be read."""
+    if not created:
+        return 0
+    try:
+        moment = datetime.fromisoformat(created)
+        return max(int(moment.timestamp()), 0) if moment.tzinfo else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def point_in_time(text: str, now_s: float | None = None) -> float:
+    """An `until`: a duration before now, a Unix time or an RFC 3339 time. Raises InvalidArgument."""
+    match = _UNIX.match(text)
+    if match is not None:
+        return float(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        now = time.time() if now_s is None else now_s
+        return now - duration_ns(text) / 1e9
+
+
+def familiar_match(pattern: str, name: Reference) -> bool:
+    """Whether `pattern` fits the name as people write it, with or without its tag (distribution/reference)."""
+    bare = Reference(name.domain, name.path)
+    return path_match(pattern, name.familiar) or path_match(pattern, bare.familiar)
+
+
+def path_match(pattern: str, text: str) -> bool:
+    """Go's path.Match: `*` and `?` do not cross slashes; [] are character classes. Never backtracks badly."""
+    wanted, given = pattern.split("/"), text.split("/")
+    return len(wanted) == len(given) and all(map(_segment_match, wanted, given))
+
+
+def _segment_match(pattern: str, text: str) -> bool:
+    tokens = _tokens(pattern)
+    position = token = 0
+    star = -1
+    resume = 0
+    while position < len(text):
+        if token < len(tokens) and tokens[token] is None:
+            star, resume = token, position
+            token += 1
+        elif token < len(tokens) and (atom := tokens[token]) is not None and atom.fullmatch(text[position]):
+            position += 1
+            token += 1
+        elif star >= 0:
+            resume += 1
+            position, token = resume, star + 1
+        else:
+            return False
+    return all(atom is None for atom in tokens[token:])
+
+
+def _tokens(pattern: str) -> list[re.Pattern[str] | None]:
+    """One entry a character; None is `*`. Raises InvalidArgument for a pattern that cannot be read."""
+    tokens: list[re.Pattern[str] | None] = []
+    parts = re.findall(r"\*+|\?|\[\^?(?:\\.|[^\]\\])+\]|\\.|[^\[\\]", pattern[:512])
+    if "".join(parts) != pattern[:512]:
+        raise InvalidArgument("invalid reference filter: syntax error in pattern")
+    for part in parts:
+        if part.startswith("*"):
+            tokens.append(None)
+        elif part == "?":
+            tokens.append(re.compile("."))
+        elif part.startswith("["):
+            try:
+                tokens.append(re.compile(part.replace("[[", "[\\[")))
+            except re.error as error:
+                raise InvalidArgument("invalid reference filter: syntax error in pattern") from error
+        else:
+            tokens.append(re.compile(re.escape(part[-1])))
+    return tokens
+
+
+def is_selected(entry: ImageEntry, filters: Mapping[str, Sequence[str]], *, before: int, since: int) -> bool:
+    """Whether the image's time and labels fit; `before` and `since` are the reference images' times, or 0."""
+    created = created_s(entry.config.created)
+    if before and created >= before:
+        return False
+    if since and created <= since:
+        return False
+    if any(created > point_in_time(text) for text in filters.get("until", ())):
+        return False
+    if not has_labels(entry.config.defaults.labels, filters.get("label", ())):
+        return False
+    unwanted = filters.get("label!", ())
+    return not unwanted or not has_labels(entry.config.defaults.labels, unwanted)

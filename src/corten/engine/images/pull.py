@@ -1,0 +1,164 @@
+"""Pulling images: a tag, a digest or all tags, with Docker's progress messages and errors. Daemon's loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from corten.engine.events import Events
+from corten.engine.images.arrival import Arrivals, choose, run_cancellable
+from corten.engine.images.hello_world import hello_world, stands_in_for
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.progress import Progress
+from corten.engine.images.sources import BuiltinSource, ImageSource, RegistrySource
+from corten.errors import CortenError, NotFound
+from corten.lib import blocking
+from corten.registry.cancel import Cancel
+from corten.registry.client import RegistryClient, resolve
+from corten.registry.credentials import Credentials
+from corten.registry.errors import RegistryError, RegistryRefused, RegistryUnreachable
+from corten.registry.fetch import RawManifest, head_manifest, list_tags
+from corten.registry.session import Session
+from corten.registry.transport import Timings
+from corten.spec.digest import Digest
+from corten.spec.docker.progress import status
+from corten.spec.oci_image import MANIFEST_LIMIT
+from corten.spec.platform import Platform, host_platform
+from corten.spec.reference import DEFAULT_DOMAIN, Reference
+
+# the built-in image must not make its user wait for a network that is not there
+_BUILTIN_TIMINGS = Timings(connect_s=2.0, stall_s=4.0, attempts=1)
+_BUILTIN_WAIT_S = 5.0
+
+
+class PullRefused(NotFound):
+    """The registry does not have the image, or not for these credentials."""
+
+    code = "pull-refused"
+
+
+class Puller:
+    """The use case behind `docker pull`; one a daemon."""
+
+    def __init__(self, *, library: ImageLibrary, arrivals: Arrivals, client: RegistryClient, events: Events) -> None:
+        self._library = library
+        self._arrivals = arrivals
+        self._client = client
+        self._events = events
+
+    async def pull(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials, progress: Progress
+    ) -> None:
+        """Pull `reference`; all tags of the repository when it has neither tag nor digest."""
+        if not reference.is_name_only:
+            await self._pull_one(reference, platform, credentials, progress)
+            return
+        sessions = self._client.sessions(reference, credentials=credentials, cancel=progress.cancel)
+        try:
+            tags = await run_cancellable(progress, "net", list_tags, sessions[-1])
+        except RegistryError as error:
+            raise worded(error, reference) from error
+        for tag in tags:
+            await self._pull_one(reference.with_tag(tag), platform, credentials, progress)
+
+    async def _pull_one(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials, progress: Progress
+    ) -> None:
+        wanted = reference.digest or reference.tag
+        source, top, notice = await self._find(reference, credentials, progress)
+        chosen = await run_cancellable(
+            progress,
+            "net",
+            choose,
+            source,
+            top,
+            platform or host_platform(),
+            given=reference.familiar,
+            explicit=platform is not None,
+        )
+        progress.say(status(f"Pulling from {reference.path}", item=wanted))
+        if notice:
+            progress.say(status(notice))
+        names = [f"{reference.name}@{top.digest}"]
+        if reference.tag and not reference.digest:
+            names.append(str(reference))
+        known = self._library.catalog.get(chosen.id)
+        if known is not None and all(name in known.references for name in names):
+            outcome = "Image is up to date for"
+        else:
+            await self._arrivals.bring(chosen, source, progress, names)
+            outcome = "Image is up to date for" if known is not None else "Downloaded newer image for"
+        progress.say(status(f"Digest: {top.digest}"))
+        progress.say(status(f"Status: {outcome} {reference.familiar}"))
+        labels = chosen.image.defaults.labels or {}
+        self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})
+
+    async def _find(
+        self, reference: Reference, credentials: Credentials, progress: Progress
+    ) -> tuple[ImageSource, RawManifest, str]:
+        """Where the image is, its manifest or index, and what to tell of that."""
+        builtin = stands_in_for(reference)
+        try:
+            if builtin:
+                # not awaited beyond its time: a name server that does not answer cannot be interrupted
+                work = blocking.run(self._ask, reference, credentials, Cancel(), _BUILTIN_TIMINGS, pool="net")
+                manifest, sessions = await asyncio.wait_for(work, _BUILTIN_WAIT_S)
+                sessions = self._client.sessions(reference, credentials=credentials, cancel=progress.cancel)
+            else:
+                manifest, sessions = await run_cancellable(
+                    progress, "net", self._ask, reference, credentials, progress.cancel, None
+                )
+        except (RegistryUnreachable, TimeoutError):
+            if not builtin:
+                raise
+            image = hello_world()
+            notice = "Docker Hub cannot be reached: using the hello-world image that comes with Corten"
+            return BuiltinSource(image), image.index, notice
+        except RegistryError as error:
+            raise worded(error, reference) from error
+        return RegistrySource(sessions), manifest, ""
+
+    def _ask(
+        self, reference: Reference, credentials: Credentials, cancel: Cancel, timings: Timings | None
+    ) -> tuple[RawManifest, list[Session]]:
+        sessions = self._client.sessions(reference, credentials=credentials, cancel=cancel, timings=timings)
+        here = self._unchanged(reference, sessions)
+        if here is not None:
+            return here, sessions
+        return resolve(sessions, reference.digest or reference.tag)
+
+    def _unchanged(self, reference: Reference, sessions: list[Session]) -> RawManifest | None:
+        """What is here already under the digest that the registry names: asking for that does not count as a pull."""
+        entry = self._library.catalog.named(reference)
+        if entry is None or reference.digest is not None or not sessions:
+            return None
+        try:
+            found = head_manifest(sessions[0], reference.tag)
+        except RegistryError:
+            return None
+        if found is None or self._library.blob_size(found.digest) != found.size or found.size > MANIFEST_LIMIT:
+            return None
+        raw = self._library.read_blob(found.digest, MANIFEST_LIMIT)
+        return RawManifest(found.media_type, Digest(found.digest), raw)
+
+
+def worded(error: RegistryError, reference: Reference) -> CortenError:
+    """A registry's refusal of a pull, in Docker's words."""
+    if not isinstance(error, RegistryRefused):
+        return error
+    if error.reason == "DENIED":
+        return PullRefused(
+            f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
+            f"'docker login': {error.message}"
+        )
+    if error.reason == "UNAUTHORIZED" and reference.domain == DEFAULT_DOMAIN and "incorrect" not in error.message:
+        # Docker Hub answers so for repositories that are not there, too
+        return PullRefused(
+            f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
+            "'docker login': denied: requested access to the resource is denied"
+        )
+    if error.reason == "MANIFEST_UNKNOWN" or (error.status == 404 and not error.reason):
+        cause = error.message if error.reason else "manifest unknown: manifest unknown"
+        return PullRefused(f"manifest for {reference.familiar} not found: {cause}")
+    if error.reason == "NAME_UNKNOWN":
+        return PullRefused(f"repository {reference.familiar_name} not found: {error.message}")
+    return error

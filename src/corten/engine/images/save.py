@@ -1,0 +1,147 @@
+"""Images as one tar: an OCI image layout that is a docker-archive at the same time. Daemon's loop, disk threads.
+
+Source: OCI image-layout.md; Docker's image specification v1.2 (manifest.json, repositories). Blobs go as they are
+stored, so digests and signatures survive; nothing is written to disk on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from corten.engine.images.catalog import Catalog, ImageEntry
+from corten.engine.images.library import ImageLibrary
+from corten.errors import InvalidArgument
+from corten.lib import blocking, codec
+from corten.spec import reference as references
+from corten.spec.digest import hex_of
+from corten.spec.oci_image import ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, OCI_INDEX
+from corten.spec.reference import Reference
+
+_CHUNK = 1 << 20
+_RECORD = 10240
+
+
+@dataclass(slots=True)
+class Selected:
+    """An image to save, and the tags to save it under."""
+
+    entry: ImageEntry
+    tags: list[Reference] = field(default_factory=list)
+
+
+def select(catalog: Catalog, names: Sequence[str]) -> list[Selected]:
+    """What `names` mean: a bare repository name stands for all its tags. Raises ImageNotFound."""
+    if not names:
+        raise InvalidArgument("no image names given to save")
+    found: dict[str, Selected] = {}
+    for text in names:
+        pairs = _tags_of(catalog, text)
+        for entry, tag in pairs:
+            selected = found.setdefault(entry.id, Selected(entry))
+            if tag is not None and tag not in selected.tags:
+                selected.tags.append(tag)
+    return list(found.values())
+
+
+def _tags_of(catalog: Catalog, text: str) -> list[tuple[ImageEntry, Reference | None]]:
+    if references.id_prefix(text) is None or catalog_has_name(catalog, text):
+        name = references.parse(text)
+        if name.is_name_only:
+            pairs = [(e, n) for e in catalog for n in e.names() if n.tag and n.name == name.name]
+            if pairs:
+                return [(entry, tag) for entry, tag in pairs]
+    entry, found = catalog.lookup(text)
+    return [(entry, found if found is not None and found.tag and found.digest is None else None)]
+
+
+def catalog_has_name(catalog: Catalog, text: str) -> bool:
+    """Whether some image is tagged in the repository `text`."""
+    try:
+        name = references.parse(text)
+    except InvalidArgument:
+        return False
+    return any(n.name == name.name for entry in catalog for n in entry.names())
+
+
+def documents(images: Sequence[Selected]) -> dict[str, bytes]:
+    """The archive's own files: index.json, manifest.json, oci-layout, repositories."""
+    manifests: list[dict[str, Any]] = []
+    docker: list[dict[str, Any]] = []
+    repositories: dict[str, dict[str, str]] = {}
+    for selected in images:
+        entry = selected.entry
+        descriptor = msgspec.to_builtins(entry.manifest)
+        tags: list[Reference | None] = [*selected.tags] or [None]
+        for tag in tags:
+            names = {ANNOTATION_IMAGE_NAME: str(tag), ANNOTATION_REF_NAME: tag.tag} if tag else {}
+            manifests.append({**descriptor, "annotations": names} if names else dict(descriptor))
+            if tag:
+                top = hex_of(entry.layers[-1].digest) if entry.layers else hex_of(entry.id)
+                repositories.setdefault(tag.familiar_name, {})[tag.tag] = top
+        docker.append(
+            {
+                "Config": _blob_path(entry.id),
+                "RepoTags": [tag.familiar for tag in selected.tags] or None,
+                "Layers": [_blob_path(layer.digest) for layer in entry.layers],
+                "LayerSources": {
+                    diff_id: msgspec.to_builtins(layer)
+                    for diff_id, layer in zip(entry.config.diff_ids, entry.layers, strict=True)
+                },
+            }
+        )
+    files = {
+        "index.json": codec.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}),
+        "manifest.json": codec.encode(docker),
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+    }
+    if repositories:
+        files["repositories"] = codec.encode(repositories)
+    return files
+
+
+async def archive(library: ImageLibrary, images: Sequence[Selected]) -> AsyncIterator[bytes]:
+    """The tar, chunk by chunk. The images are leased while it is read."""
+    blobs = list(dict.fromkeys(digest for selected in images for digest in selected.entry.blobs))
+    size = 0
+    async with library.lease(blobs):
+        for name in ("blobs/", "blobs/sha256/"):
+            header = _header(name, 0, directory=True)
+            size += len(header)
+            yield header
+        for digest in blobs:
+            length = 0
+            file = await blocking.run(library.open_blob, digest)
+            try:
+                length = os.fstat(file.fileno()).st_size
+                yield _header(_blob_path(digest), length)
+                while chunk := await blocking.run(file.read, _CHUNK):
+                    yield chunk
+            finally:
+                file.close()
+            padding = bytes(-length % tarfile.BLOCKSIZE)
+            size += tarfile.BLOCKSIZE + length + len(padding)
+            yield padding
+        for name, data in documents(images).items():
+            block = _header(name, len(data)) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+            size += len(block)
+            yield block
+        end = 2 * tarfile.BLOCKSIZE
+        yield bytes(end + -(size + end) % _RECORD)
+
+
+def _blob_path(digest: str) -> str:
+    return f"blobs/sha256/{hex_of(digest)}"
+
+
+def _header(name: str, size: int, *, directory: bool = False) -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.type = tarfile.DIRTYPE if directory else tarfile.REGTYPE
+    entry.mode = 0o755 if directory else 0o644
+    return entry.tobuf(format=tarfile.GNU_FORMAT)

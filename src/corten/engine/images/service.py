@@ -1,0 +1,191 @@
+"""What is done with images that are here: list, inspect, history, tag, remove, prune, resolve. Daemon's loop.
+
+Decisions are in `removal` and `filters`, looks in `views`; this service joins them to the library and tells of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from corten.engine.events import Events
+from corten.engine.images import views
+from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImage
+from corten.engine.images.filters import created_s, flag_filter, is_selected
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.removal import ContainerUse, Removal, Use, plan_removal
+from corten.spec import platform as platforms
+from corten.spec import reference as references
+from corten.spec.docker import image as wire
+from corten.spec.reference import InvalidReference, Reference
+
+__all__ = ["ImageNotFound", "ImageService", "ResolvedImage"]
+
+
+class ImageService:
+    """The images of this engine; `containers` says which of them are in use, and may be set later by the wiring."""
+
+    def __init__(self, *, library: ImageLibrary, events: Events, containers: ContainerUse) -> None:
+        self._library = library
+        self._events = events
+        self._containers = containers
+
+    def resolve(self, reference: str) -> ResolvedImage:
+        """The image with this name, id or unique beginning of an id; from memory. Raises ImageNotFound."""
+        return self._library.catalog.resolve(reference)
+
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._library.catalog)
+
+    def disk_usage(self) -> int:
+        """The size of all unpacked layers, each counted once."""
+        sizes = {c: s for e in self._library.catalog for c, s in zip(e.chain, e.layer_sizes, strict=False)}
+        return sum(sizes.values())
+
+    def summaries(
+        self,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        *,
+        show_all: bool = False,
+        shared_size: bool = False,
+        manifests: bool = False,
+        legacy: bool = False,
+        containers: bool = False,
+    ) -> list[wire.ImageSummary]:
+        """The rows of `docker images`, newest first; `containers` counts the containers of each."""
+        filters = filters or {}
+        catalog = self._library.catalog
+        dangling = flag_filter(filters, "dangling")
+        times = {key: [catalog.lookup(t)[0] for t in filters.get(key, ())] for key in ("before", "since")}
+        before = min((created_s(e.config.created) for e in times["before"]), default=0)
+        since = max((created_s(e.config.created) for e in times["since"]), default=0)
+        patterns = list(filters.get("reference", ()))
+        shared = views.shared_sizes(catalog) if shared_size else {}
+        rows: list[wire.ImageSummary] = []
+        for entry in catalog:
+            if not is_selected(entry, filters, before=before, since=since):
+                continue
+            row = views.summary(
+                entry,
+                patterns=patterns,
+                shared_size=shared.get(entry.id, -1),
+                containers=len(self._containers.uses(entry.id)) if containers else -1,
+                legacy=legacy,
+                manifests=manifests,
+            )
+            if self._is_listed(entry, row, dangling=dangling, show_all=show_all, patterned=bool(patterns)):
+                rows.append(row)
+        return sorted(rows, key=lambda row: row.created, reverse=True)
+
+    def _is_listed(
+        self, entry: ImageEntry, row: wire.ImageSummary, *, dangling: bool | None, show_all: bool, patterned: bool
+    ) -> bool:
+        tagged = any(tag != "<none>:<none>" for tag in row.repo_tags)
+        named = tagged or any(digest != "<none>@<none>" for digest in row.repo_digests)
+        if patterned and not named:
+            return False
+        if dangling is not None:
+            is_dangling = not tagged and not self._library.catalog.children(entry.id)
+            return is_dangling if dangling else tagged
+        return named or show_all or not self._library.catalog.children(entry.id)
+
+    def inspect(
+        self, name: str, *, platform: str = "", manifests: bool = False, legacy: bool = False
+    ) -> wire.ImageInspect:
+        """Everything about one image. Raises ImageNotFound."""
+        entry = self._entry(name, platform)
+        return views.inspect(entry, driver=self._library.driver, legacy=legacy, manifests=manifests)
+
+    def history(self, name: str, *, platform: str = "") -> list[wire.HistoryItem]:
+        """The steps that made the image. Raises ImageNotFound."""
+        return views.history(self._entry(name, platform))
+
+    def _entry(self, name: str, platform: str = "") -> ImageEntry:
+        entry, _ = self._library.catalog.lookup(name)
+        if platform:
+            wanted = platforms.parse(platform)
+            if not platforms.matches(entry.config.platform, wanted):
+                raise ImageNotFound(
+                    f"image with reference {name} was found but does not provide the specified platform ({wanted})"
+                )
+        return entry
+
+    async def tag(self, name: str, repository: str, tag: str = "") -> None:
+        """Give the image another name. Raises ImageNotFound, InvalidReference."""
+        entry, _ = self._library.catalog.lookup(name)
+        target = tag_target(repository, tag)
+        await self._library.name(entry.id, [str(target)])
+        self._publish("tag", entry, target.familiar)
+
+    async def remove(self, name: str, *, force: bool = False, prune: bool = True) -> list[wire.DeleteItem]:
+        """Untag or delete by Docker's rules. Raises ImageNotFound, ImageInUse."""
+        entry, found = self._library.catalog.lookup(name)
+        plan = plan_removal(
+            entry,
+            found,
+            name,
+            uses=self._uses(entry.id),
+            has_children=bool(self._library.catalog.children(entry.id)),
+            force=force,
+        )
+        items = await self._carry_out(entry, plan)
+        if plan.delete and prune and entry.parent:
+            items += await self._remove_parents(entry.parent)
+        return items
+
+    async def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> wire.PruneReport:
+        """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
+        filters = filters or {}
+        only_dangling = flag_filter(filters, "dangling") is not False
+        before = self._library.stored_bytes()
+        items: list[wire.DeleteItem] = []
+        for entry in sorted(self._library.catalog, key=lambda e: created_s(e.config.created), reverse=True):
+            current = self._library.catalog.get(entry.id)
+            if current is None or self._uses(entry.id) or self._library.catalog.children(entry.id):
+                continue
+            tagged = bool(current.repo_tags())
+            if (only_dangling and tagged) or not is_selected(current, filters, before=0, since=0):
+                continue
+            items += await self._carry_out(current, Removal(tuple(current.names()), delete=True))
+        reclaimed = max(before - self._library.stored_bytes(), 0)
+        self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
+        return wire.PruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
+
+    async def _remove_parents(self, image_id: str) -> list[wire.DeleteItem]:
+        items: list[wire.DeleteItem] = []
+        while image_id:
+            entry = self._library.catalog.get(image_id)
+            if entry is None or entry.references or self._uses(image_id) or self._library.catalog.children(image_id):
+                break
+            items += await self._carry_out(entry, Removal((), delete=True))
+            image_id = entry.parent
+        return items
+
+    async def _carry_out(self, entry: ImageEntry, plan: Removal) -> list[wire.DeleteItem]:
+        items = []
+        if plan.delete:
+            layers = await self._library.delete(entry.id)
+        else:
+            await self._library.unname(entry.id, [str(name) for name in plan.untag])
+            layers = []
+        for name in plan.untag:
+            items.append(wire.DeleteItem(untagged=name.familiar))
+            self._publish("untag", entry, entry.id)
+        if plan.delete:
+            self._publish("delete", entry, entry.id)
+            items += [wire.DeleteItem(deleted=gone) for gone in (entry.id, *layers)]
+        return items
+
+    def _uses(self, image_id: str) -> list[Use]:
+        return [Use(*use) for use in self._containers.uses(image_id)]
+
+    def _publish(self, action: str, entry: ImageEntry, name: str) -> None:
+        self._events.publish("image", action, entry.id, {**(entry.config.defaults.labels or {}), "name": name})
+
+
+def tag_target(repository: str, tag: str = "") -> Reference:
+    """The name to give: `repository` with `tag`, its own tag, or latest. Raises InvalidReference."""
+    name = references.parse(repository)
+    if name.digest is not None:
+        raise InvalidReference("refusing to create a tag with a digest reference")
+    return name.with_tag(tag) if tag else name.with_default_tag()

@@ -1,0 +1,80 @@
+"""What images need of the stores, as Protocols. Daemon; every call blocks and is made from a thread.
+
+`corten.store` fulfils them; the wiring joins the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO, Protocol
+
+from corten.engine.images.decompress import Readable
+
+
+class Ingest(Protocol):
+    """A blob on its way in. What was written stays for the next ingest of the same ref, until commit or abort."""
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are there."""
+
+    def write(self, data: bytes) -> object:
+        """Append."""
+
+    def commit(self, digest: str, size: int) -> object:
+        """Verify, make durable and visible. Raises DataLoss when the bytes are other ones."""
+
+    def abort(self) -> object:
+        """Forget the bytes."""
+
+    def close(self) -> object:
+        """Let go; safe after commit and abort."""
+
+
+class BlobStore(Protocol):
+    """Content by digest."""
+
+    def size(self, digest: str) -> int | None:
+        """The size of a blob, None when it is not here."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """A blob to read. Raises NotFound."""
+
+    def ingest(self, ref: str) -> Ingest:
+        """Begin or go on bringing a blob."""
+
+    def remove(self, digest: str) -> None:
+        """Delete a blob; nothing happens when it is not here."""
+
+
+class LayerStore(Protocol):
+    """Unpacked layers by chainID."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name, as Docker shows it."""
+
+    def has(self, chain_id: str) -> bool:
+        """Whether the layer is here, complete."""
+
+    def apply(self, chain_id: str, parent: str, stream: Readable) -> object:
+        """Unpack a tar upon `parent` (empty: upon nothing). Reads to the end of `stream` before it commits."""
+
+    def size(self, chain_id: str) -> int:
+        """The size of the layer's own files."""
+
+    def remove(self, chain_id: str) -> None:
+        """Delete a layer that nothing stands on. Raises Conflict when something does."""
+
+
+class Records(Protocol):
+    """Records by key; one call is one transaction."""
+
+    def list(self) -> Iterable[tuple[str, bytes]]:
+        """All of them."""
+
+    def put_all(self, records: Mapping[str, bytes]) -> None:
+        """Write several, all or none."""
+
+    def delete(self, key: str) -> None:
+        """Remove one."""

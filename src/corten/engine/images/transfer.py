@@ -1,0 +1,266 @@
+"""Images that come and go: pull, push, load, save, import, and what a registry says of a name. Daemon's loop.
+
+Each stream is an async iterator of Docker's progress messages; closing it ends the work behind it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from corten.engine.events import Events
+from corten.engine.images import save
+from corten.engine.images.arrival import Arrivals, Words, run_cancellable
+from corten.engine.images.assemble import Assembler
+from corten.engine.images.changes import apply_changes
+from corten.engine.images.decompress import TarStream, compression_of
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.load import ArchivedImage, ArchiveSource, read_archive
+from corten.engine.images.progress import Progress, stream
+from corten.engine.images.pull import Puller, worded
+from corten.engine.images.push import Pusher
+from corten.engine.images.service import tag_target
+from corten.errors import InvalidArgument
+from corten.lib import blocking
+from corten.registry.cancel import Cancel
+from corten.registry.client import RegistryClient, resolve
+from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.registry.errors import RegistryError
+from corten.registry.fetch import get_small_blob
+from corten.registry.login import login
+from corten.registry.search import search
+from corten.spec import oci_image
+from corten.spec import reference as references
+from corten.spec.digest import is_digest
+from corten.spec.docker import image as wire
+from corten.spec.docker.progress import ProgressMessage, status, stream_line
+from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, ImageConfig, Index, PlatformInfo
+from corten.spec.platform import Platform, host_platform
+from corten.spec.platform import parse as parse_platform
+from corten.spec.reference import Reference
+
+Messages = AsyncGenerator[ProgressMessage, None]
+_LOAD_WORDS = Words(
+    exists="", found="", waiting="", downloading="", verifying="", downloaded="", extracting="Loading layer",
+    complete="", by_diff_id=True,
+)  # fmt: skip
+_QUIET_WORDS = Words(
+    exists="", found="", waiting="", downloading="", verifying="", downloaded="", extracting="", complete=""
+)
+_SPOOL = 1 << 20
+
+
+class TransferService:
+    """Moves images between this engine, registries and archives. `spool_dir` holds uploads while they are read."""
+
+    def __init__(
+        self,
+        *,
+        library: ImageLibrary,
+        client: RegistryClient,
+        events: Events,
+        spool_dir: Path,
+        max_downloads: int = 3,
+        max_uploads: int = 5,
+    ) -> None:
+        self._library = library
+        self._client = client
+        self._events = events
+        self._spool_dir = spool_dir
+        self._arrivals = Arrivals(library, max_downloads=max_downloads)
+        self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events)
+        self._pusher = Pusher(library=library, client=client, events=events, max_uploads=max_uploads)
+        self.assembler = Assembler(library)
+
+    def pull(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
+        """Pull `name` at `tag` (a tag or a digest). Raises InvalidReference at once."""
+        reference = pull_target(name, tag)
+        wanted = parse_platform(platform) if platform else None
+        return stream(lambda progress: self._puller.pull(reference, wanted, credentials, progress))
+
+    def push(self, name: str, tag: str = "", *, credentials: Credentials = ANONYMOUS) -> Messages:
+        """Push one tag, or all tags of the repository when there is none."""
+        reference = references.parse(name)
+        if tag:
+            reference = reference.with_tag(tag)
+        return stream(lambda progress: self._pusher.push(reference, credentials, progress))
+
+    def save(self, names: Sequence[str], *, platform: str = "") -> AsyncIterator[bytes]:
+        """A tar of the images. Raises ImageNotFound at once."""
+        images = save.select(self._library.catalog, names)
+        if platform:
+            parse_platform(platform)
+        for selected in images:
+            self._events.publish("image", "save", selected.entry.id, {"name": selected.entry.id})
+        return save.archive(self._library, images)
+
+    def load(self, body: AsyncIterator[bytes], *, quiet: bool = False, platform: str = "") -> Messages:
+        """Load every image of an archive."""
+        wanted = parse_platform(platform) if platform else None
+        return stream(lambda progress: self._load(body, wanted, progress, quiet=quiet))
+
+    async def _load(
+        self, body: AsyncIterator[bytes], platform: Platform | None, progress: Progress, *, quiet: bool
+    ) -> None:
+        with await self._spool(body, progress) as file:
+            source, images = await run_cancellable(
+                progress,
+                "disk",
+                read_archive,
+                file,
+                platform or host_platform(),
+                explicit=platform is not None,
+                check=progress.cancel.check,
+            )
+            if not images:
+                raise InvalidArgument("invalid archive: it holds no image")
+            for image in images:
+                await self._load_one(image, source, progress, quiet=quiet)
+
+    async def _load_one(self, image: ArchivedImage, source: ArchiveSource, progress: Progress, *, quiet: bool) -> None:
+        names = [str(name) for name in image.names]
+        for name in image.names:
+            old = self._library.catalog.named(name)
+            if old is not None and old.id != image.chosen.id:
+                text = (
+                    f"The image {name.familiar} already exists, renaming the old one with ID {old.id} to empty string"
+                )
+                progress.say(stream_line(f"{text}\n"))
+        words = _QUIET_WORDS if quiet else _LOAD_WORDS
+        entry = await self._arrivals.bring(image.chosen, source, progress, names, words)
+        for name in image.names:
+            progress.say(stream_line(f"Loaded image: {name.familiar}\n"))
+        if not image.names:
+            progress.say(stream_line(f"Loaded image ID: {entry.id}\n"))
+        for shown in [name.familiar for name in image.names] or [entry.id]:
+            self._events.publish("image", "load", entry.id, {"name": shown})
+
+    def import_image(
+        self,
+        body: AsyncIterator[bytes],
+        *,
+        repository: str = "",
+        tag: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        platform: str = "",
+    ) -> Messages:
+        """Make an image of one tar. Raises InvalidArgument at once for a bad name or change."""
+        config = apply_changes(ImageConfig(), changes)
+        target = tag_target(repository, tag) if repository else None
+        wanted = parse_platform(platform) if platform else None
+
+        async def work(progress: Progress) -> None:
+            with await self._spool(body, progress) as file:
+                entry = await self.assembler.add(
+                    lambda: file,
+                    parent=None,
+                    config=config,
+                    references=[str(target)] if target else [],
+                    comment=message or "Imported from -",
+                    platform=wanted,
+                    progress=progress,
+                )
+            progress.say(status(entry.id))
+            self._events.publish("image", "import", entry.id, {"name": target.familiar if target else entry.id})
+
+        return stream(work)
+
+    async def _spool(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
+        """The whole upload as an uncompressed, nameless file: archives are read at random positions."""
+        raw = await self._receive(body)
+        try:
+            start = os.pread(raw.fileno(), 16, 0)
+            if not compression_of(start):
+                raw.seek(0)
+                return raw
+            plain = await run_cancellable(progress, "disk", self._expand, raw, progress)
+        except BaseException:
+            raw.close()
+            raise
+        raw.close()
+        return plain
+
+    async def _receive(self, body: AsyncIterator[bytes]) -> BinaryIO:
+        raw = self._nameless()
+        try:
+            pending = bytearray()
+            async for chunk in body:
+                pending += chunk
+                if len(pending) >= _SPOOL:
+                    await blocking.run(raw.write, bytes(pending))
+                    pending.clear()
+            await blocking.run(raw.write, bytes(pending))
+            raw.flush()
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _nameless(self) -> BinaryIO:
+        """A file that is gone with its last descriptor, also after a crash (open(2), O_TMPFILE)."""
+        self._spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self._spool_dir, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        return os.fdopen(fd, "w+b")
+
+    def _expand(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
+        raw.seek(0)
+        stream_in = TarStream(raw)
+        plain = self._nameless()
+        try:
+            while chunk := stream_in.read(_SPOOL):
+                progress.cancel.check()
+                plain.write(chunk)
+            plain.seek(0)
+        except BaseException:
+            plain.close()
+            raise
+        return plain
+
+    async def distribution(self, name: str, *, credentials: Credentials = ANONYMOUS) -> wire.DistributionInspect:
+        """What a registry has under a name, without pulling it. Raises RegistryError, NotFound."""
+        reference = references.parse(name).with_default_tag()
+        try:
+            return await blocking.run(partial(self._distribution, reference, credentials), pool="net")
+        except RegistryError as error:
+            raise worded(error, reference) from error
+
+    def _distribution(self, reference: Reference, credentials: Credentials) -> wire.DistributionInspect:
+        sessions = self._client.sessions(reference, credentials=credentials, cancel=Cancel())
+        top, rest = resolve(sessions, reference.digest or reference.tag)
+        document = oci_image.parse_document(top.raw, top.media_type)
+        descriptor = Descriptor(
+            media_type=oci_image.media_type_of(document, top.media_type), digest=top.digest, size=len(top.raw)
+        )
+        if isinstance(document, Index):
+            found = [entry.platform for entry in document.manifests if entry.platform is not None]
+        elif oci_image.is_image(document):
+            image = oci_image.parse_image(get_small_blob(rest[0], document.config, CONFIG_LIMIT))
+            found = [PlatformInfo(architecture=image.architecture, os=image.os, variant=image.variant)]
+        else:
+            found = []
+        return wire.DistributionInspect(descriptor=descriptor, platforms=found)
+
+    async def login(self, server: str, credentials: Credentials) -> wire.AuthStatus:
+        """Check credentials. Raises Unauthorized, RegistryError."""
+        token = await blocking.run(login, self._client, server, credentials, Cancel(), pool="net")
+        return wire.AuthStatus(status="Login Succeeded", identity_token=token)
+
+    async def search(
+        self, term: str, *, limit: int = 25, credentials: Credentials = ANONYMOUS
+    ) -> list[wire.SearchResult]:
+        """Images by name at a registry that offers a search. Raises RegistryError, InvalidArgument."""
+        if not 1 <= limit <= 100:
+            raise InvalidArgument(f"limit {limit} is outside the range of [1, 100]")
+        return await blocking.run(search, self._client, term, limit, credentials, Cancel(), pool="net")
+
+
+def pull_target(name: str, tag: str) -> Reference:
+    """The reference that `fromImage` and `tag` mean; `tag` may be a digest. Raises InvalidReference."""
+    reference = references.parse(name)
+    if not tag:
+        return reference
+    return reference.with_digest(tag) if is_digest(tag) else reference.with_tag(tag)

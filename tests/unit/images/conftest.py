@@ -1,0 +1,85 @@
+"""An image engine on small stores, without containers, mounts or a network beyond loopback."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from corten.engine.events import Events
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.service import ImageService
+from corten.engine.images.transfer import TransferService
+from corten.registry.client import RegistryClient
+from corten.registry.endpoints import RegistryConfig
+from corten.registry.transport import Timings
+from corten.testing.registry import FakeRegistry
+from corten.testing.stores import FileBlobs, MemoryRecords, TarLayers
+
+FAST = Timings(connect_s=5, stall_s=5, retry_base_s=0.01, retry_cap_s=0.02, attempts=3)
+
+
+class Containers:
+    def __init__(self):
+        self.by_image = {}
+
+    def uses(self, image_id):
+        return self.by_image.get(image_id, [])
+
+
+@dataclass
+class Engine:
+    blobs: FileBlobs
+    layers: TarLayers
+    records: MemoryRecords
+    library: ImageLibrary
+    images: ImageService
+    transfer: TransferService
+    containers: Containers
+    events: Events
+    client: RegistryClient
+
+    def restarted(self):
+        """A second engine on what the first one stored."""
+        library = ImageLibrary(blobs=self.blobs, layers=self.layers, records=self.records)
+        library.load()
+        return library
+
+    def actions(self):
+        return [event.action for event in self.events.past()]
+
+
+@pytest.fixture
+def make_engine(tmp_path):
+    def make(name="engine", **config):
+        blobs, layers, records = FileBlobs(tmp_path / name), TarLayers(), MemoryRecords()
+        library = ImageLibrary(blobs=blobs, layers=layers, records=records)
+        events, containers = Events(), Containers()
+        client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=FAST, environ={})
+        images = ImageService(library=library, events=events, containers=containers)
+        transfer = TransferService(library=library, client=client, events=events, spool_dir=tmp_path / name / "spool")
+        return Engine(blobs, layers, records, library, images, transfer, containers, events, client)
+
+    return make
+
+
+@pytest.fixture
+def engine(make_engine):
+    return make_engine()
+
+
+@pytest.fixture
+def registry():
+    with FakeRegistry() as fake:
+        yield fake
+
+
+async def collect(messages):
+    return [message async for message in messages]
+
+
+def words(messages):
+    """(id, status) of each message, without the ones that only tell how far something is."""
+    return [(m.id, m.status) for m in messages if not (m.progress_detail and m.progress_detail.total)]
+
+
+async def body_of(data, step=10_000):
+    for start in range(0, len(data), step):
+        yield data[start : start + step]
