@@ -7,7 +7,6 @@ for each run. The guest's Python is Debian bookworm's, whatever the host runs.
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tests.lab.cache import ROOT as CACHE
 from tests.lab.cache import cached, ensure_tools, run
+from tests.lab.images import busybox_rootfs
 
 PROJECT = Path(__file__).resolve().parents[2]
 _SUITE = "bookworm"
@@ -81,8 +81,9 @@ def _requirements() -> list[str]:
 
 def build_guest() -> Guest:
     """The kept kernel, initrd and root disk; built when the recipe changed."""
+    # ensure_tools takes no underscore in a program's name; the package has both programs.
     ensure_tools(
-        qemu_system_x86_64="qemu-system-x86", mmdebstrap="mmdebstrap", busybox="busybox-static", mke2fs="e2fsprogs"
+        qemu_system_i386="qemu-system-x86", mmdebstrap="mmdebstrap", busybox="busybox-static", mke2fs="e2fsprogs"
     )
     recipe = "\n".join(
         [_SUITE, *_DEBIAN_PACKAGES, *_requirements(), *_BOOT_MODULES, _INITRD_INIT, _GUEST_INIT, "layout 1"]
@@ -227,7 +228,6 @@ def make_project_disk(path: Path, command: str, extra: Iterable[Path] = ()) -> N
 
 
 def small_lab_files() -> list[Path]:
-    """What the lab has kept and tests in the guest can use as it is: the busybox files."""
-    if not CACHE.is_dir():
-        return []
-    return sorted(path for path in CACHE.iterdir() if "busybox" in path.name and os.access(path, os.R_OK))
+    """What the lab keeps and tests in the guest can use as it is: the busybox files."""
+    busybox_rootfs()
+    return sorted(path for path in CACHE.iterdir() if "busybox" in path.name and path.suffix != ".partial")
