@@ -1,8 +1,9 @@
 """An image engine on small stores, without containers, mounts or a network beyond loopback."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
+
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.service import ImageService

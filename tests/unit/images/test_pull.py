@@ -6,6 +6,7 @@ import socket
 import threading
 
 import pytest
+
 from corten.engine.images.catalog import ImageNotFound
 from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.registry.errors import RegistryError

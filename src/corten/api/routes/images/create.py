@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corten import errors
 from corten.api.progress import progress_response
-from corten.api.routes.images.credentials import registry_auth
+from corten.api.registry_auth import registry_auth
 from corten.api.routing import Request, Response, route
 from corten.api.services import Services
 from corten.errors import InvalidArgument

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from corten.api.progress import progress_response
-from corten.api.routes.images.credentials import registry_auth
+from corten.api.registry_auth import registry_auth
 from corten.api.routing import Request, Response, route
 from corten.api.services import Services
 

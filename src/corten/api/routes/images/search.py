@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corten.api.routes.images.credentials import registry_auth
+from corten.api.registry_auth import registry_auth
 from corten.api.routing import Request, Response, json_response, route
 from corten.api.services import Services
 from corten.engine.images.filters import flag_filter

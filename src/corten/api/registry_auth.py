@@ -1,4 +1,4 @@
-"""The X-Registry-Auth header, as the image routes read it. Daemon only; its value is never logged."""
+"""The X-Registry-Auth header, as the routes that need it read it. Daemon only; its value is never logged."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""Names, lists, removal and pruning of images that are here, by Docker's rules."""
+
+import time
+
+import pytest
+
+from corten.engine.images.catalog import ImageNotFound
+from corten.errors import Conflict, InvalidArgument
+
+from .conftest import collect
+
+
+async def pulled(engine, registry, name, **options):
+    made = registry.add_image(name, **options)
+    await collect(engine.transfer.pull(f"{registry.host}/{name}", options.get("tag", "latest")))
+    return made
+
+
+@pytest.fixture
+async def two(engine, registry):
+    engine.a = await pulled(engine, registry, "a", files=[{"base": b"x"}, {"a": b"a"}])
+    engine.b = await pulled(engine, registry, "b", files=[{"base": b"x"}, {"b": b"b"}])
+    engine.host = registry.host
+    return engine
+
+
+async def test_an_image_is_found_by_name_id_and_short_id(two):
+    for text in (f"{two.host}/a", f"{two.host}/a:latest", two.a.image_id, two.a.image_id[7:], two.a.image_id[7:19]):
+        assert two.images.resolve(text).id == two.a.image_id
+    assert two.images.resolve(f"{two.host}/a@{two.a.digest}").id == two.a.image_id
+    assert two.images.resolve(f"{two.host}/a").reference == f"{two.host}/a:latest"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope", "No such image: nope:latest"),
+        ("nope:1", "No such image: nope:1"),
+        ("sha256:" + "0" * 64, "No such image: sha256:" + "0" * 64),
+        ("deadbeef", "No such image: deadbeef:latest"),
+    ],
+)
+async def test_what_is_not_here_is_named_as_docker_names_it(two, text, message):
+    with pytest.raises(ImageNotFound) as caught:
+        two.images.resolve(text)
+    assert caught.value.message == message
+
+
+async def test_an_ambiguous_id_finds_nothing(engine, registry):
+    seen = {}
+    for number in range(17):
+        made = await pulled(engine, registry, f"n{number}", files=[{"f": str(number).encode()}])
+        first = made.image_id[7]
+        if first in seen:
+            with pytest.raises(ImageNotFound):
+                engine.images.resolve(first)
+            return
+        seen[first] = made
+    raise AssertionError("sixteen digits cannot hold seventeen beginnings")
+
+
+async def test_resolving_follows_a_tag_that_moves(two):
+    await two.images.tag(two.a.image_id, "x")
+    assert two.images.resolve("x").id == two.a.image_id
+    await two.images.tag(two.b.image_id, "x")
+    assert two.images.resolve("x").id == two.b.image_id
+    assert two.actions() == ["pull", "pull", "tag", "tag"]
+
+
+@pytest.mark.parametrize("repository", ["A", "x@sha256:" + "0" * 64, "", "x:y:z"])
+async def test_bad_names_are_no_tags(two, repository):
+    with pytest.raises(InvalidArgument):
+        await two.images.tag(two.a.image_id, repository)
+
+
+async def test_removing_the_last_name_deletes_the_image_and_keeps_shared_layers(two):
+    items = await two.images.remove(f"{two.host}/a")
+    assert [(i.untagged, i.deleted) for i in items[:3]] == [
+        (f"{two.host}/a:latest", ""),
+        (f"{two.host}/a@{two.a.digest}", ""),
+        ("", two.a.image_id),
+    ]
+    assert len(items) == 4  # its own top layer; the lower one is b's, too
+    assert len(two.layers.tars) == 2
+    assert two.a.image_id not in two.blobs.digests()
+    assert two.images.resolve(f"{two.host}/b").id == two.b.image_id
+    assert two.actions()[-3:] == ["untag", "untag", "delete"]
+    await two.images.remove(two.b.image_id)
+    assert two.blobs.digests() == set()
+    assert two.layers.tars == {}
+
+
+async def test_removing_one_of_two_names_only_untags(two):
+    await two.images.tag(two.a.image_id, "x", "1")
+    items = await two.images.remove("x:1")
+    assert [(i.untagged, i.deleted) for i in items] == [("x:1", "")]
+    assert two.images.resolve(two.a.image_id)
+
+
+async def test_an_image_with_names_in_two_repositories_needs_force_by_id(two):
+    await two.images.tag(two.a.image_id, "x", "1")
+    with pytest.raises(Conflict, match=r"\(must be forced\) - image is referenced in multiple repositories$"):
+        await two.images.remove(two.a.image_id)
+    items = await two.images.remove(two.a.image_id, force=True)
+    assert {i.untagged for i in items if i.untagged} == {
+        f"{two.host}/a:latest",
+        f"{two.host}/a@{two.a.digest}",
+        "x:1",
+    }
+
+
+async def test_a_stopped_container_holds_its_image_unless_forced(two):
+    cid = "c" * 64
+    two.containers.by_image[two.a.image_id] = [(cid, False, "a")]
+    short_id = two.a.image_id[7:19]
+    with pytest.raises(Conflict) as caught:
+        await two.images.remove(f"{two.host}/a")
+    assert caught.value.message == (
+        f'conflict: unable to remove repository reference "{two.host}/a" (must force) - container {cid[:12]} '
+        f"is using its referenced image {short_id}"
+    )
+    with pytest.raises(Conflict) as caught:
+        await two.images.remove(two.a.image_id)
+    assert caught.value.message == (
+        f"conflict: unable to delete {short_id} (must be forced) - image is being used by stopped container {cid[:12]}"
+    )
+    assert await two.images.remove(f"{two.host}/a", force=True)
+
+
+async def test_a_running_container_holds_its_image_always(two):
+    two.containers.by_image[two.a.image_id] = [("c" * 64, True, "a")]
+    for name in (f"{two.host}/a", two.a.image_id):
+        with pytest.raises(Conflict, match=r"\(cannot be forced\) - image is being used by running container"):
+            await two.images.remove(name, force=True)
+    assert two.images.resolve(two.a.image_id)
+
+
+async def test_what_is_being_read_is_not_deleted_under_the_reader(two):
+    async with two.library.lease([two.a.image_id, *two.library.catalog.get(two.a.image_id).chain]):
+        await two.images.remove(two.a.image_id)
+        assert two.a.image_id in two.blobs.digests()
+        assert len(two.layers.tars) == 3
+
+
+async def test_pruning_takes_dangling_images_and_with_all_the_unused(two, registry):
+    await pulled(two, registry, "a", files=[{"new": b"1"}])
+    two.containers.by_image[two.b.image_id] = [("c" * 64, False, "b")]
+    report = await two.images.prune()
+    assert {i.deleted for i in report.images_deleted if i.deleted} >= {two.a.image_id}
+    assert report.space_reclaimed > 0
+    assert len(two.library.catalog) == 2
+    report = await two.images.prune({"dangling": ["false"]})
+    assert len(two.library.catalog) == 1
+    assert (await two.images.prune()).images_deleted is None
+
+
+async def test_lists_follow_the_filters(two):
+    await two.images.tag(two.a.image_id, "x/y", "1")
+
+    def ids(**filters):
+        return {row.id for row in two.images.summaries({k: [v] for k, v in filters.items()})}
+
+    both = {two.a.image_id, two.b.image_id}
+    assert ids() == both
+    assert ids(reference="x/*") == {two.a.image_id}
+    assert ids(reference="x/*:2") == set()
+    assert ids(reference="*") == set()
+    assert ids(dangling="true") == set()
+    assert ids(dangling="false") == both
+    assert ids(label="nope") == set()
+    assert ids(until=str(int(time.time()))) == both
+    with pytest.raises(InvalidArgument):
+        ids(dangling="perhaps")
+    with pytest.raises(ImageNotFound):
+        ids(before="nope")
+    (row,) = two.images.summaries({"reference": ["x/y"]})
+    assert row.repo_tags == ["x/y:1"]
+
+
+async def test_shared_layers_are_counted(two):
+    rows = two.images.summaries(shared_size=True)
+    assert all(0 < row.shared_size < row.size for row in rows)
+
+
+async def test_history_goes_from_the_newest_step(two):
+    rows = two.images.history(two.a.image_id)
+    assert [row.created_by for row in rows] == ["layer 1", "layer 0"]
+    assert [row.id for row in rows] == [two.a.image_id, "<missing>"]
+    assert all(row.size > 0 for row in rows)
+
+
+async def test_a_damaged_record_does_not_keep_the_others_from_loading(two):
+    two.records.records["sha256:" + "0" * 64] = b"{"
+    two.blobs.remove(two.b.image_id)
+    library = two.restarted()
+    assert [entry.id for entry in library.catalog] == [two.a.image_id]
