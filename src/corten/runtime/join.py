@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from corten.linux.namespaces import CLONE_NEWPID, CLONE_NEWUSER, TYPES, setns
-from corten.linux.process import pidfd_open
 from corten.runtime import init as child
 from corten.runtime.channel import Channel
 from corten.runtime.failure import StartFailed
@@ -21,7 +20,19 @@ from corten.runtime.launch import capability_masks, compiled_seccomp
 from corten.runtime.plan import namespace_kinds
 from corten.runtime.process import ChildProcess, clone_hidden
 
-__all__ = ["ExecCgroup", "JoinedProcess"]
+__all__ = ["ContainerInit", "ExecCgroup", "JoinedProcess"]
+
+
+class ContainerInit(Protocol):
+    """A container's process 1: an InitProcess, or anything else that has both numbers."""
+
+    @property
+    def pid(self) -> int:
+        """Its pid here."""
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor of exactly that process."""
 
 
 class ExecCgroup(Protocol):
@@ -35,23 +46,54 @@ class ExecCgroup(Protocol):
 
 
 class JoinedProcess(ChildProcess):
-    """A process in somebody else's container, before or after its execve; `console` is the terminal's master."""
+    """A process in somebody else's container; `console` is its terminal's master (-1: none), the caller's to close."""
 
-    console: int | None = None
+    console: int = -1
 
     @classmethod
     def spawn(
-        cls, init_pid: int, pidfd: int, spec: Mapping[str, Any], *, cgroup: ExecCgroup | None = None
+        cls,
+        init: ContainerInit,
+        *,
+        spec: Mapping[str, Any],
+        process: Mapping[str, Any],
+        stdio: tuple[int, int, int] | None,
+        cgroup: ExecCgroup | None = None,
+        seccomp_filter: bytes | None = None,
+        container_id: str = "",
+        preserve_fds: Sequence[int] = (),
     ) -> JoinedProcess:
-        """Clone a child that waits for what to run; it is in the container's pid namespace and cgroup already."""
+        """All at once: on return the process has done its execve. Raises StartFailed; nothing is left then."""
+        joined = cls.clone(init, spec=spec, cgroup=cgroup)
+        try:
+            joined.configure(
+                process,
+                stdio=stdio,
+                seccomp_filter=seccomp_filter,
+                container_id=container_id,
+                preserve_fds=preserve_fds,
+            )
+            joined.wait_ready()
+            joined.release()
+        except BaseException:
+            joined.abort()
+            joined.close()
+            if joined.console >= 0:
+                os.close(joined.console)
+            raise
+        return joined
+
+    @classmethod
+    def clone(cls, init: ContainerInit, *, spec: Mapping[str, Any], cgroup: ExecCgroup | None = None) -> JoinedProcess:
+        """A child that waits for what to run; it is in the container's pid namespace and cgroup already."""
         kinds = namespace_kinds(spec)
         flags = 0
         for kind in kinds:
             flags |= TYPES[kind][0]
         try:
-            if "user" in kinds and _same_user_namespace(init_pid):
+            if "user" in kinds and _same_user_namespace(init.pid):
                 flags &= ~CLONE_NEWUSER
-            pid, own_pidfd, channel = _clone_into(pidfd, flags, cgroup)
+            pid, own_pidfd, channel = _clone_into(init.pidfd, flags, cgroup)
         except OSError as error:
             raise StartFailed.from_error("spawn", error, "unable to join the container's namespaces") from error
         process = cls(pid, own_pidfd, channel)
@@ -99,44 +141,6 @@ class JoinedProcess(ChildProcess):
         _message, consoles = self._await("console")
         self.console = consoles[0]
         return self.console
-
-    @classmethod
-    def spawn_exec(
-        cls,
-        init_pid: int,
-        pidfd: int,
-        spec: Mapping[str, Any],
-        process: Mapping[str, Any],
-        *,
-        stdio: tuple[int, int, int] | None,
-        cgroup: ExecCgroup | None = None,
-        seccomp_filter: bytes | None = None,
-        container_id: str = "",
-        preserve_fds: Sequence[int] = (),
-    ) -> JoinedProcess:
-        """All at once: the process has done its execve on return. Raises StartFailed; nothing is left then."""
-        joined = cls.spawn(init_pid, pidfd, spec, cgroup=cgroup)
-        try:
-            joined.configure(
-                process,
-                stdio=stdio,
-                seccomp_filter=seccomp_filter,
-                container_id=container_id,
-                preserve_fds=preserve_fds,
-            )
-            joined.wait_ready()
-            joined.release()
-        except BaseException:
-            joined.close()
-            if joined.console is not None:
-                os.close(joined.console)
-            raise
-        return joined
-
-
-def open_init(pid: int) -> int:
-    """A pidfd of a container's init, for callers that only know its number. Raises OSError."""
-    return pidfd_open(pid)
 
 
 def _same_user_namespace(pid: int) -> bool:

@@ -6,7 +6,8 @@
     init.release()                                                        # the command runs
 
 `spawn` takes what clone must know: namespaces, mappings, a v2 cgroup. Whatever it made too much is left again in
-`configure` (network, ipc, uts: the child enters the parent's), whatever was not asked for then is made there.
+`configure` (network, ipc, uts, time, cgroup: the child enters the parent's), whatever was not asked for then is made
+there. `prepare` in between is optional and takes most of the work off the hot path.
 The calling process has one thread. Errors are StartFailed; nothing is left behind then.
 """
 
@@ -33,7 +34,7 @@ __all__ = ["InitProcess", "LaunchRequest", "StartFailed"]
 
 # Made by clone. cgroup and mount wait for `configure`; see runtime/steps/namespaces.py.
 _AT_SPAWN = ("user", "pid", "network", "ipc", "uts", "time")
-_LEAVABLE = frozenset({"network", "ipc", "uts"})
+_LEAVABLE = frozenset({"network", "ipc", "uts", "time", "cgroup"})
 
 
 class LaunchRequest:
@@ -140,6 +141,8 @@ class InitProcess(ChildProcess):
         except ValueError as error:
             raise StartFailed("spec", 22, str(error)) from error
         self._send({**document, "prepare": True}, {})
+        if "cgroup" in document["unshare"]:
+            self._created |= {"cgroup"}
 
     def configure(self, request: LaunchRequest, *, stdio: tuple[int, int, int] | None) -> int | None:
         """Send everything; `stdio` are descriptors for 0, 1, 2 (None with a terminal, whose master is returned).

@@ -39,7 +39,7 @@ from corten.runtime.steps.rootfs import (
     ReadOnlyRoot,
 )
 
-_ENTER_ORDER = ("user", "ipc", "uts", "network", "cgroup", "mount", "time")
+_ENTER_ORDER = ("ipc", "uts", "network", "time", "cgroup", "mount")
 _UNSHARE_ORDER = ("ipc", "uts", "network", "cgroup", "mount")
 # sysctls that belong to the IPC namespace besides fs.mqueue.*; the UTS one has domainname, hostname has its own field.
 _IPC_SYSCTLS = frozenset(

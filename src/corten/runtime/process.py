@@ -60,6 +60,7 @@ class ChildProcess:
     def __init__(self, pid: int, pidfd: int, channel: Channel) -> None:
         self.pid = pid
         self.pidfd = pidfd
+        self.returncode: int | None = None  # the exit status as a shell has it, once the process was waited for
         self.timeout_s = DEFAULT_TIMEOUT_S
         self.trace: list[tuple[str, int]] = []  # (step, nanoseconds) when the request asked for it
         self._channel = channel
@@ -88,11 +89,23 @@ class ChildProcess:
         raise StartFailed.from_json(message)
 
     def abort(self) -> None:
-        """Kill and reap; safe to call at any time before the caller reaps the process itself."""
+        """Kill and reap; safe to call at any time."""
         self._channel.close()
         with contextlib.suppress(OSError):
             pidfd_send_signal(self.pidfd, signal.SIGKILL)
         self._reap()
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens when the process has ended. Raises OSError (EPERM, EINVAL)."""
+        with contextlib.suppress(ProcessLookupError):
+            pidfd_send_signal(self.pidfd, number)
+
+    def wait(self) -> int:
+        """Wait for its end and reap it: the exit status, or 128 + the signal that ended it."""
+        self._reap()
+        if self.returncode is None:
+            raise ChildProcessError(f"process {self.pid} was waited for by somebody else")
+        return self.returncode
 
     def close(self) -> None:
         """Close the descriptors; the process goes on."""
@@ -107,10 +120,16 @@ class ChildProcess:
         return fd
 
     def _reap(self) -> int | None:
+        """The wait status, or None when somebody else has taken it."""
+        if self.returncode is not None:
+            return None
         try:
-            return os.waitpid(self.pid, 0)[1]
+            status = os.waitpid(self.pid, 0)[1]
         except ChildProcessError:
             return None
+        code = os.waitstatus_to_exitcode(status)
+        self.returncode = code if code >= 0 else 128 - code
+        return status
 
     def _send(self, request: dict[str, Any], fds: Mapping[str, int]) -> None:
         """Send the request; `fds` by name stay the caller's."""

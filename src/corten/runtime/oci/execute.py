@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from corten.linux.capabilities import NUMBERS
 from corten.runtime.join import JoinedProcess
 from corten.runtime.oci.console import send_master
 from corten.runtime.oci.create import wait_foreground
 from corten.runtime.oci.state import Container, OciError, load
+
+
+class _Init(NamedTuple):
+    pid: int
+    pidfd: int
 
 
 def exec_(arguments: argparse.Namespace) -> int:
@@ -28,11 +33,10 @@ def exec_(arguments: argparse.Namespace) -> int:
         raise OciError("cannot allocate tty if runc will detach without setting console socket")
     pidfd = container.open_init()
     try:
-        joined = JoinedProcess.spawn_exec(
-            container.pid,
-            pidfd,
-            container.spec,
-            process,
+        joined = JoinedProcess.spawn(
+            _Init(container.pid, pidfd),
+            spec=container.spec,
+            process=process,
             stdio=None if terminal else (0, 1, 2),
             cgroup=container.cgroup,
             container_id=container.id,
@@ -40,7 +44,7 @@ def exec_(arguments: argparse.Namespace) -> int:
         )
     finally:
         os.close(pidfd)
-    console = joined.console
+    console = joined.console if joined.console >= 0 else None
     if console is not None and arguments.console_socket:
         send_master(arguments.console_socket, console)
         os.close(console)

@@ -78,7 +78,8 @@ class NewNamespaces(Step):
         for kind in self._kinds:
             if kind not in context.prepared_namespaces:
                 flags |= TYPES[kind][0]
-        unshare(flags)
+        if flags:
+            unshare(flags)
 
 
 class DetachFromHost(Step):
