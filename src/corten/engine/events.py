@@ -54,12 +54,26 @@ class Events:
         """The last events, oldest first."""
         return list(self._ring)
 
-    async def stream(self) -> AsyncIterator[Event]:
-        """Later events, in order, until the iterator is closed."""
+    def subscribe(self) -> asyncio.Queue[Event]:
+        """A queue that gets every event from now on, until `unsubscribe`."""
         queue: asyncio.Queue[Event] = asyncio.Queue(_BUFFER)
         self._streams.add(queue)
+        return queue
+
+    def unsubscribe(self, queue: asyncio.Queue[Event]) -> None:
+        """No more events for this queue."""
+        self._streams.discard(queue)
+
+    @property
+    def subscribers(self) -> int:
+        """How many queues are fed, for `info`."""
+        return len(self._streams)
+
+    async def stream(self) -> AsyncIterator[Event]:
+        """Later events, in order, until the iterator is closed."""
+        queue = self.subscribe()
         try:
             while True:
                 yield await queue.get()
         finally:
-            self._streams.discard(queue)
+            self.unsubscribe(queue)

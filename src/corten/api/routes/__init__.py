@@ -13,6 +13,7 @@ from corten.api.routing import Route
 MODULES = (
     "auth",
     "distribution",
+    "events",
     "images.archive",
     "images.create",
     "images.inspect",
@@ -22,14 +23,10 @@ MODULES = (
     "images.search",
     "images.tag",
     "ping",
-    "system",
-    "events",
-    "swarm",
     "plugins",
+    "swarm",
+    "system",
     "volumes",
-    "containers.logs",
-    "containers.stats",
-    "containers.top",
 )
 
 

@@ -1,0 +1,432 @@
+"""One client's connection: HTTP/1.1 as an asyncio.Protocol, one request at a time. Daemon only, on the loop.
+
+Reading: the head is found in the buffer and parsed alone (head.py), then the body is framed (body.py) and queued for
+the handler with back-pressure; bytes behind it wait for the next request, or are the preface of a hijack. Writing: a
+full socket suspends the stream that writes. A client that goes away cancels the handler; one that only shuts down its
+writing side (docker does when it has no standard input) does not. What a request means is server.py's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from corten.api.body import Body, body_of
+from corten.api.errors import message_response
+from corten.api.head import HEAD_END, MAX_HEAD, BadRequest, Head, parse_head
+from corten.api.relay import relay_through_socketpair
+from corten.api.routing import Hijacked, Response
+from corten.api.wire import render
+from corten.errors import Cancelled, InvalidArgument
+
+if TYPE_CHECKING:
+    from corten.api.server import Server
+
+MAX_BODY = 16 << 20
+_BODY_QUEUE = 256 * 1024
+_READ_AHEAD = 64 * 1024
+_LINGER_S = 5.0
+_HIJACK_FLUSH_S = 10.0
+
+
+class HttpConnection(asyncio.Protocol):
+    """The protocol object of one connection; also the `Connection` that handlers see."""
+
+    def __init__(self, server: Server, *, trusted: bool) -> None:
+        self._server = server
+        self.trusted = trusted
+        self.deadline = 0.0  # monotonic; 0: none. server.py sweeps.
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._head: Head | None = None
+        self._body: Body | None = None
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._body_error: BadRequest | None = None
+        self._wake_reader: asyncio.Future[None] | None = None
+        self._wake_writer: asyncio.Future[None] | None = None
+        self._reading = True
+        self._write_paused = False
+        self._continue_due = False
+        self._keep_alive = True
+        self._half_closed = False
+        self._lingering = False
+        self._gone = False
+        self._taken = False
+        self._task: asyncio.Task[None] | None = None
+        self._on_gone: list[Callable[[], None]] = []
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=256 * 1024)
+        self.deadline = time.monotonic() + self._server.limits.idle_s
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The connection is closed, by either side, or it was handed over by a hijack."""
+        self._server.connections.discard(self)
+        if not self._taken:
+            self._disconnect()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._lingering:
+            return
+        if self._head is None:
+            self._buffer += data
+            self._parse()
+        elif self._body is not None and not self._body.done and self._body_error is None:
+            self._feed_body(data)
+        else:
+            self._buffer += data
+            self._throttle()
+
+    def eof_received(self) -> bool:
+        """The client closed its writing side, or all of it. True keeps the transport open for writing."""
+        self._half_closed = True
+        self._keep_alive = False
+        if self._head is None or self._lingering:
+            return False
+        if self._body is not None and not self._body.done:
+            self._body_error = BadRequest("unexpected end of the request body")
+            self._wake(self._wake_reader)
+        if self._hung_up():
+            self._disconnect()
+            return False
+        return True
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self._write_paused = False
+        self._wake(self._wake_writer)
+
+    # -- reading
+
+    def _parse(self) -> None:
+        """Begin the next request when its head is complete."""
+        while self._buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before a request are ignored
+            del self._buffer[:2]
+        if not self._buffer:
+            self.deadline = time.monotonic() + self._server.limits.idle_s
+            return
+        if self._scanned == 0:
+            self.deadline = time.monotonic() + self._server.limits.head_s
+        end = self._buffer.find(HEAD_END, max(0, self._scanned - 3), MAX_HEAD)
+        if end < 0:
+            self._scanned = len(self._buffer)
+            if self._scanned >= MAX_HEAD:
+                self._refuse(BadRequest("request header fields too large", 431))
+            return
+        end += len(HEAD_END)
+        try:
+            head = parse_head(bytes(memoryview(self._buffer)[:end]))
+        except BadRequest as error:
+            self._refuse(error)
+            return
+        del self._buffer[:end]
+        self._begin(head)
+
+    def _begin(self, head: Head) -> None:
+        self._scanned = 0
+        self.deadline = 0.0
+        self._head = head
+        self._keep_alive = head.keep_alive and not self._half_closed
+        self._body = body = body_of(head.length)
+        self._continue_due = head.expects_continue and not body.done
+        if not body.done and self._buffer:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            self._feed_body(data)
+        self._task = asyncio.get_running_loop().create_task(self._serve(head))
+
+    def _feed_body(self, data: bytes) -> None:
+        assert self._body is not None
+        self.deadline = 0.0
+        try:
+            pieces, used = self._body.feed(data)
+        except BadRequest as error:
+            self._body_error = error
+            self._keep_alive = False
+        else:
+            self._queue.extend(pieces)
+            self._queued += sum(map(len, pieces))
+            if used < len(data):
+                self._buffer += memoryview(data)[used:]
+        self._throttle()
+        self._wake(self._wake_reader)
+
+    def _throttle(self) -> None:
+        full = self._queued > _BODY_QUEUE or len(self._buffer) > _READ_AHEAD
+        if full == self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = not full
+            if full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """See routing.Connection."""
+        while True:
+            if self._queue:
+                piece = self._queue.popleft()
+                self._queued -= len(piece)
+                self._throttle()
+                yield piece
+                continue
+            if self._body_error is not None:
+                raise InvalidArgument(self._body_error.text)
+            if self._body is None or self._body.done:
+                return
+            await self._more_body()
+
+    async def _more_body(self) -> None:
+        if self._gone:
+            raise Cancelled("the client closed the connection")
+        if self._continue_due:
+            self._continue_due = False
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.deadline = time.monotonic() + self._server.limits.body_s
+        self._wake_reader = asyncio.get_running_loop().create_future()
+        await self._wake_reader
+        self.deadline = 0.0
+
+    async def read_body(self) -> bytes:
+        """See routing.Connection."""
+        if self._head is not None and (self._head.length or 0) > MAX_BODY:
+            raise InvalidArgument("request body too large")
+        pieces: list[bytes] = []
+        total = 0
+        async for piece in self.body():
+            total += len(piece)
+            if total > MAX_BODY:
+                raise InvalidArgument("request body too large")
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    # -- writing
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._gone:
+            self._transport.write(data)
+
+    async def _drain(self) -> None:
+        while self._write_paused and not self._gone:
+            self._wake_writer = asyncio.get_running_loop().create_future()
+            await self._wake_writer
+        if self._gone:
+            raise Cancelled("the client closed the connection")
+
+    async def _serve(self, head: Head) -> None:
+        """Answer one request, then look for the next."""
+        response = await self._server.respond(head, self)
+        if not response.hijacked:
+            await self._answer(head, response)
+            self._finish()
+
+    async def _answer(self, head: Head, response: Response) -> None:
+        chunked = response.stream is not None and not head.http10
+        if response.stream is not None and head.http10:
+            self._keep_alive = False
+        if self._body is not None and not self._body.done:
+            self._keep_alive = False
+        self._write(render(response, chunked=chunked, keep_alive=self._keep_alive, head_only=head.method == "HEAD"))
+        if response.stream is None:
+            return
+        stream = response.stream
+        try:
+            if head.method == "HEAD":
+                return
+            async for piece in stream:
+                if piece:
+                    self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    if self._write_paused or self._gone:
+                        await self._drain()
+            if chunked:
+                self._write(b"0\r\n\r\n")
+        except Cancelled:
+            self._keep_alive = False
+        except Exception as error:
+            # Headers are out: a missing last chunk is how a broken stream is told (RFC 9112 section 8).
+            self._keep_alive = False
+            self._server.stream_failed(head, error)
+            self.abort()
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                with contextlib.suppress(Exception):
+                    await close()
+
+    def _finish(self) -> None:
+        """The response is written: the next request, or the end of the connection."""
+        unread = self._body is not None and not self._body.done
+        self._head = self._body = self._body_error = None
+        self._queue.clear()
+        self._queued = 0
+        self._on_gone.clear()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._keep_alive and not self._server.closing:
+            self._throttle()
+            self._parse()
+        elif unread and not self._half_closed:
+            self._linger()
+        else:
+            self._transport.close()
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer what is no HTTP, and close."""
+        response = message_response(error.status, error.text)
+        self._write(render(response, chunked=False, keep_alive=False, head_only=False))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read and drop what the client still sends, for a moment: a close now could destroy the answer on its way."""
+        assert self._transport is not None
+        self._lingering = True
+        self._buffer.clear()
+        self.deadline = time.monotonic() + _LINGER_S
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    # -- the end
+
+    def _hung_up(self) -> bool:
+        """Whether the peer closed both directions (unix sockets tell; TCP does not: there an end is a goodbye)."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket") if self._transport else None
+        if sock is None or sock.fileno() < 0:
+            return True
+        if sock.family != socket.AF_UNIX:
+            return self._head is None or self._head.method != "POST"
+        poll = select.poll()
+        poll.register(sock.fileno(), 0)
+        return any(event & (select.POLLHUP | select.POLLERR) for _fd, event in poll.poll(0))
+
+    def check(self, now: float) -> None:
+        """Called about once a second: late clients, and half-closed ones that closed the rest."""
+        if self._transport is None or self._taken:
+            return
+        if self.deadline and now > self.deadline:
+            self.deadline = 0.0
+            if self._lingering or self._head is not None or not self._buffer:
+                self.abort()
+            else:
+                self._refuse(BadRequest("timed out waiting for the request", 408))
+        elif self._half_closed and self._head is not None and self._hung_up():
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """The server shuts down: idle connections end now, busy ones get their handler cancelled."""
+        self._keep_alive = False
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+        elif self._transport is not None:
+            self._transport.close()
+
+    def _disconnect(self) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        for callback in self._on_gone:
+            callback()
+        self._on_gone.clear()
+        self._wake(self._wake_reader)
+        self._wake(self._wake_writer)
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self._gone
+
+    @property
+    def busy(self) -> asyncio.Task[None] | None:
+        """The handler's task while it runs."""
+        return self._task if self._task is not None and not self._task.done() else None
+
+    @staticmethod
+    def _wake(future: asyncio.Future[None] | None) -> None:
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    # -- for handlers
+
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """See routing.Connection."""
+        if self._gone:
+            callback()
+        else:
+            self._on_gone.append(callback)
+
+    async def hijack(
+        self, *, content_type: str, status_200: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Hijacked:
+        """See routing.Connection."""
+        assert self._head is not None
+        if self._body is not None and not self._body.done:
+            raise InvalidArgument("the request body must be read before the connection is taken over")
+        if self._gone or self._transport is None:
+            raise Cancelled("the client closed the connection")
+        upgrade = "" if status_200 else self._head.upgrade
+        lines = ["HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK"]
+        if content_type:
+            lines.append(f"Content-Type: {content_type}")
+        if upgrade:
+            lines += ["Connection: Upgrade", f"Upgrade: {upgrade if upgrade.isalnum() else 'tcp'}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self._write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        transport = self._transport
+        transport.pause_reading()
+        self._reading = False
+        preface = bytes(self._buffer)
+        self._buffer.clear()
+        self.deadline = 0.0
+        if transport.get_extra_info("sslcontext") is not None:
+            return Hijacked(relay_through_socketpair(self, transport), preface)
+        await self._flush(transport)
+        fd = os.dup(transport.get_extra_info("socket").fileno())
+        self._taken = True
+        self._server.connections.discard(self)
+        transport.abort()  # closes our descriptor only; the duplicate keeps the connection
+        return Hijacked(fd, preface)
+
+    async def _flush(self, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(high=0)
+        if transport.get_write_buffer_size() > 0:
+            async with asyncio.timeout(_HIJACK_FLUSH_S):
+                await self._drain()
+
+    def set_relay(self, protocol: asyncio.Protocol) -> None:
+        """From now on another protocol has the transport (TLS relay)."""
+        assert self._transport is not None
+        self._taken = True
+        self._server.connections.discard(self)
+        self._transport.set_protocol(protocol)
+        self._reading = True
+        self._transport.resume_reading()
