@@ -184,7 +184,7 @@ async def test_an_import_makes_an_image_of_one_layer(engine):
             repository="made",
             tag="1",
             message="from a tar",
-            changes=["CMD [\"/bin/x\"]", "ENV A=b C=\"d e\"", "EXPOSE 80", "LABEL k=v", "HEALTHCHECK --interval=5s CMD x"],
+            changes=['CMD ["/bin/x"]', 'ENV A=b C="d e"', "EXPOSE 80", "LABEL k=v", "HEALTHCHECK --interval=5s CMD x"],
         )
     )
     (message,) = messages

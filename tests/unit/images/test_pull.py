@@ -92,7 +92,9 @@ async def test_the_index_decides_by_platform(engine, registry):
 
 async def test_a_platform_that_the_image_is_not_for_is_told(engine, registry):
     registry.add_image("demo", architecture="arm64")
-    with pytest.raises(NotFound, match="does not match the specified platform: wanted linux/amd64, actual: linux/arm64"):
+    with pytest.raises(
+        NotFound, match="does not match the specified platform: wanted linux/amd64, actual: linux/arm64"
+    ):
         await pull(engine, registry, platform="linux/amd64")
     assert list(engine.library.catalog) == []
 

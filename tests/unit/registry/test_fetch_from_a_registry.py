@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from corten.errors import Cancelled, DataLoss
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, fetch, resolve
@@ -229,7 +230,7 @@ def test_wrong_passwords_are_told_and_never_shown():
     with FakeRegistry(tokens=True, users={"u": "right"}) as registry:
         registry.add_image("demo")
         session = session_for(registry, credentials=Credentials(username="u", password="wr0ng"))
-        with pytest.raises(LoginRequired, match="unauthorized: incorrect username or password") as caught:
+        with pytest.raises(LoginRequired, match=r"unauthorized: incorrect username or password") as caught:
             get_manifest(session, "latest")
         assert "wr0ng" not in str(caught.value)
         assert "wr0ng" not in repr(session._credentials)
@@ -254,9 +255,9 @@ def test_basic_authentication_works_and_is_remembered():
 
 
 def test_basic_authentication_without_credentials_says_so():
-    with FakeRegistry(users={"u": "p"}) as registry:
-        with pytest.raises(LoginRequired, match=r'Get "http://.*/v2/demo/manifests/latest": no basic auth credentials'):
-            get_manifest(session_for(registry), "latest")
+    text = r'Get "http://.*/v2/demo/manifests/latest": no basic auth credentials'
+    with FakeRegistry(users={"u": "p"}) as registry, pytest.raises(LoginRequired, match=text):
+        get_manifest(session_for(registry), "latest")
 
 
 def test_credentials_do_not_follow_a_redirect_to_another_host(registry):
@@ -278,7 +279,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(registry):
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://127.0.0.1/", "/loop"])
 def test_redirects_that_lead_nowhere_are_refused(registry, target):
     registry.faults.append(Fault(path="/", status=302, headers={"Location": target}, times=99))
-    with pytest.raises(RegistryError, match="unsupported protocol scheme|stopped after"):
+    with pytest.raises(RegistryError, match=r"unsupported protocol scheme|stopped after"):
         get_manifest(session_for(registry), "latest")
 
 
@@ -335,9 +336,17 @@ def test_mirrors_never_get_the_credentials():
 
 
 def test_a_proxy_from_the_environment_is_used_for_other_hosts(registry):
-    (session,) = client(environ={"http_proxy": f"http://{registry.host}"}, insecure=("registry.invalid:80",)).sessions(
-        reference.parse("registry.invalid:80/demo"), cancel=Cancel()
-    )
-    registry.add_image("demo")
-    get_manifest(session, "latest")
-    assert any(path.startswith("http://registry.invalid") for _, path, _ in registry.requests) or registry.requests
+    made = client(environ={"http_proxy": f"http://{registry.host}"}, mirrors=("http://registry.invalid",))
+    session = made.sessions(reference.parse("demo"), cancel=Cancel())[0]
+    image = registry.add_image("library/demo")
+    get_manifest(session, image.digest)
+    assert registry.requests[0][1] == f"http://registry.invalid/v2/library/demo/manifests/{image.digest}"
+
+
+def test_no_proxy_is_kept_to(registry):
+    host = registry.host
+    with FakeRegistry() as proxy:
+        made = client(environ={"http_proxy": f"http://{proxy.host}", "no_proxy": "127.0.0.1"})
+        registry.add_image("demo")
+        get_manifest(made.sessions(reference.parse(f"{host}/demo"), cancel=Cancel())[0], "latest")
+        assert proxy.requests == []
