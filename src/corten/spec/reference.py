@@ -53,7 +53,11 @@ class Reference:
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         rest = self.path.removeprefix(DEFAULT_NAMESPACE)
-        return self.path if "/" in rest else rest
+        if "/" not in rest:
+            return rest
+        # a namespace that looks like a host would be read as one
+        first = self.path.partition("/")[0]
+        return self.name if "." in first or first == "localhost" else self.path
 
     @property
     def familiar(self) -> str:

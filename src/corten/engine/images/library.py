@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import BinaryIO
+from uuid import uuid4
 
 import msgspec
 
@@ -99,13 +100,13 @@ class ImageLibrary:
         """Store a small blob."""
         digest = digest_of(raw)
         if self._blobs.size(digest) is None:
-            ingest = self._blobs.ingest(f"blob-{digest.replace(':', '-')}")
+            ingest = self._blobs.ingest(f"blob-{uuid4().hex}")
             try:
-                if ingest.offset:
-                    ingest.abort()
-                    ingest = self._blobs.ingest(f"blob-{digest.replace(':', '-')}")
                 ingest.write(raw)
                 ingest.commit(digest, len(raw))
+            except BaseException:
+                ingest.abort()
+                raise
             finally:
                 ingest.close()
         return digest
