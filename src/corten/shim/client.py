@@ -52,6 +52,7 @@ class Shims:
         self._warm: dict[str, Shim] = {}
         self._reserved: dict[str, Shim] = {}
         self._template: Sandbox | None = None
+        self._sketch: dict[str, Any] | None = None
         self._refill: asyncio.TimerHandle | None = None
         self._stopping = False
 
@@ -108,12 +109,23 @@ class Shims:
         if old is not None:
             await old.discard()
         if shim is None:
-            shim = self._fork(cid, wanted)
-            await shim.prepared
+            shim = await self._cold(cid, wanted)
         self._shims[cid] = shim
         if wanted.is_default(self.cgroup_path(cid)):
             self._template = wanted
+            self._sketch = spec
         self._schedule_refill()
+        return shim
+
+    async def _cold(self, cid: str, wanted: Sandbox) -> Shim:
+        """A new sandbox now. A zygote that died with the request in its socket is replaced, once."""
+        shim = self._fork(cid, wanted)
+        try:
+            await shim.prepared
+        except Unavailable:
+            self._zygote.close()
+            shim = self._fork(cid, wanted)
+            await shim.prepared
         return shim
 
     async def _drop(self, shim: Shim) -> None:
@@ -130,10 +142,10 @@ class Shims:
         """The shim of a container that is prepared or running."""
         return self._shims.get(cid)
 
-    def _fork(self, cid: str, sandbox: Sandbox) -> Shim:
+    def _fork(self, cid: str, sandbox: Sandbox, sketch: dict[str, Any] | None = None) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            request = sandbox.request(cid, str(self._root / cid))
+            request = sandbox.request(cid, str(self._root / cid), sketch)
             self._zygote.send(request, (theirs.fileno(),))
         except BaseException:
             ours.close()
@@ -161,7 +173,7 @@ class Shims:
         while self._template is not None and len(self._warm) < self._warm_target:
             cid = secrets.token_hex(32)
             try:
-                shim = self._fork(cid, self._template.at(self.cgroup_path(cid)))
+                shim = self._fork(cid, self._template.at(self.cgroup_path(cid)), self._sketch)
             except OSError:
                 _LOG.exception("no sandbox could be prepared")
                 return

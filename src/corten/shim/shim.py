@@ -66,17 +66,24 @@ class Shim:
         self._control.listen(self.dir)
         self.cgroup.create()
         wanted = self._request
-        self.init = InitProcess.spawn(
-            namespaces=wanted["namespaces"],
-            uid_mappings=wanted.get("uidMappings") or (),
-            gid_mappings=wanted.get("gidMappings") or (),
-            time_offsets=wanted.get("timeOffsets"),
-            cgroup_fd=self.cgroup.clone_fd(),
-        )
-        if self.cgroup.clone_fd() is None:
+        cgroup_fd = self.cgroup.clone_fd()
+        try:
+            self.init = InitProcess.spawn(
+                namespaces=wanted["namespaces"],
+                uid_mappings=wanted.get("uidMappings") or (),
+                gid_mappings=wanted.get("gidMappings") or (),
+                time_offsets=wanted.get("timeOffsets"),
+                cgroup_fd=cgroup_fd,
+            )
+        finally:
+            if cgroup_fd is not None:
+                os.close(cgroup_fd)
+        if cgroup_fd is None:
             self.cgroup.add(self.init.pid)
         if wanted.get("resources"):
             self.cgroup.apply(wanted["resources"])
+        if wanted.get("sketch"):
+            self.init.prepare(LaunchRequest(spec=wanted["sketch"], container_id=self.cid))
         self.reactor.watch(self.init.pidfd, IN, lambda _events: self._init_ended())
         write_atomic(f"{self.dir}/pid", f"{os.getpid()} {self.init.pid}\n".encode(), durable=False)
         self._control.send({"ev": "prepared", "pid": self.init.pid, "shim": os.getpid()})
@@ -153,6 +160,7 @@ class Shim:
                 pipes = open_pipes(stdin=bool(message.get("open_stdin")))
             request = LaunchRequest(
                 spec=spec,
+                container_id=self.cid,
                 rootfs=message.get("rootfs"),
                 interfaces=message.get("interfaces") or [],
                 seccomp_filter=_read_filter(message.get("seccomp_path") or ""),

@@ -16,6 +16,7 @@ import sys
 import traceback
 
 from corten.linux import process
+from corten.linux.cgroup import cgroup_mounts
 from corten.shim import protocol, shim
 
 
@@ -62,6 +63,7 @@ def main(fd: int) -> None:
     os.chdir("/")
     os.umask(0o022)
     process.set_name("corten-zygote")
+    cgroup_mounts()  # read once, for all shims
     gc.collect()
     gc.disable()
     gc.freeze()

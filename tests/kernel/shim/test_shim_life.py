@@ -1,0 +1,222 @@
+"""Shims on the real kernel: start, output, attach, exec, exit, and what happens when one of the three dies."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.kernel.runtime.box import make_spec
+
+from corten.shim.client import Callbacks, Exit, Shims, StartFailed, StartRequest
+
+
+class Engine:
+    """The daemon's side, with what it was told."""
+
+    def __init__(self, root: Path, warm: int = 0) -> None:
+        self.root = root
+        self.exits: dict[str, Exit] = {}
+        self.exec_exits: dict[str, int] = {}
+        self.lost: list[str] = []
+        self.warm: list[str] = []
+        self.told = asyncio.Event()
+        callbacks = Callbacks(
+            on_exit=lambda cid, status: self._note(self.exits.__setitem__, cid, status),
+            on_exec_exit=lambda _cid, exec_id, code: self._note(self.exec_exits.__setitem__, exec_id, code),
+            on_oom=lambda cid: None,
+            on_detach=lambda cid, exec_id: None,
+            on_lost=lambda cid: self._note(self.lost.append, cid),
+            on_warm=lambda cid, pid: self._note(self.warm.append, cid),
+        )
+        self.shims = Shims(exec_root=root, cgroup_parent=f"/corten-test-{root.name}", callbacks=callbacks, warm=warm)
+        self.shims.open()
+
+    def _note(self, call, *args) -> None:
+        call(*args)
+        self.told.set()
+
+    async def until(self, condition) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self.told.clear()
+                await self.told.wait()
+
+    def spec(self, rootfs: Path, cid: str, *argv: str, **process: object) -> dict:
+        spec = make_spec(rootfs, *argv, **process)
+        spec["linux"]["cgroupsPath"] = self.shims.cgroup_path(cid)
+        return spec
+
+    async def run(self, rootfs: Path, *argv: str, cid: str = "", **options: object) -> str:
+        cid = cid or self.shims.new_id()
+        spec = self.spec(rootfs, cid, *argv)
+        shim = await self.shims.prepare(cid, spec=spec)
+        log = {"driver": "json-file", "path": str(self.root / f"{cid}.log")}
+        await shim.start(StartRequest(spec=spec, rootfs=None, log=log, **options))
+        return cid
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    one = Engine(tmp_path / secrets.token_hex(4))
+    yield one
+    for shim in list(one.shims._shims.values()):
+        await shim.signal(9)
+        await one.until(lambda cid=shim.cid: cid in one.exits or cid in one.lost)
+        await shim.discard()
+    await one.shims.shutdown()
+    assert list((one.root / "shim").iterdir()) == []
+    parent = f"corten-test-{one.root.name}"
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        base = hierarchy / parent
+        if base.is_dir():
+            assert [entry for entry in base.iterdir() if entry.is_dir()] == []
+            base.rmdir()
+    base = Path("/sys/fs/cgroup") / parent
+    if base.is_dir():
+        base.rmdir()
+
+
+async def test_a_process_runs_logs_and_ends_with_its_code(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sh", "-c", "echo out; echo err >&2; exit 7")
+    await engine.until(lambda: cid in engine.exits)
+    assert engine.exits[cid].code == 7
+    log = (engine.root / f"{cid}.log").read_text()
+    assert '"log":"out\\n","stream":"stdout"' in log
+    assert '"log":"err\\n","stream":"stderr"' in log
+    shim = engine.shims.get(cid)
+    assert shim is not None
+    await shim.discard()
+
+
+async def test_attach_before_start_gets_everything_in_frames(engine: Engine, busybox_root: Path) -> None:
+    cid = engine.shims.new_id()
+    spec = engine.spec(busybox_root, cid, "sh", "-c", "read x; echo got $x; exit 3")
+    shim = await engine.shims.prepare(cid, spec=spec)
+    mine, theirs = socket.socketpair()
+    await shim.attach(theirs.fileno(), stdin=True, stdout=True, stderr=True, preface=b"wo")
+    theirs.close()
+    await shim.start(StartRequest(spec=spec, rootfs=None, open_stdin=True, stdin_once=True))
+    mine.sendall(b"rd\n")
+    mine.setblocking(False)
+    loop = asyncio.get_running_loop()
+    got = b""
+    async with asyncio.timeout(20):
+        while chunk := await loop.sock_recv(mine, 4096):
+            got += chunk
+    mine.close()
+    assert got == struct.pack(">BxxxI", 1, 9) + b"got word\n"
+    await engine.until(lambda: cid in engine.exits)
+    assert engine.exits[cid].code == 3
+    await shim.discard()
+
+
+async def test_a_failing_start_says_why_and_leaves_nothing(engine: Engine, busybox_root: Path) -> None:
+    cid = engine.shims.new_id()
+    spec = engine.spec(busybox_root, cid, "nosuch")
+    shim = await engine.shims.prepare(cid, spec=spec)
+    with pytest.raises(StartFailed) as caught:
+        await shim.start(StartRequest(spec=spec, rootfs=None))
+    assert 'exec: "nosuch": executable file not found in $PATH' in caught.value.text
+    await shim.discard()
+    assert not (engine.root / "shim" / cid).exists()
+
+
+async def test_exec_has_its_own_streams_and_code_before_the_stream_ends(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "1000")
+    shim = engine.shims.get(cid)
+    assert shim is not None
+    process = {**engine.spec(busybox_root, cid, "sh", "-c", "cat; echo err >&2; exit 9")["process"]}
+    mine, theirs = socket.socketpair()
+    await shim.attach(theirs.fileno(), exec_id="e1", stdin=True, stdout=True, stderr=True)
+    theirs.close()
+    pid = await shim.exec("e1", process=process, open_stdin=True)
+    assert os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{shim.pid}/ns/pid")
+    mine.sendall(b"typed")
+    mine.shutdown(socket.SHUT_WR)
+    mine.setblocking(False)
+    loop = asyncio.get_running_loop()
+    got = b""
+    async with asyncio.timeout(20):
+        while chunk := await loop.sock_recv(mine, 4096):
+            got += chunk
+    mine.close()
+    assert sorted(got) == sorted(struct.pack(">BxxxI", 1, 5) + b"typed" + struct.pack(">BxxxI", 2, 4) + b"err\n")
+    await shim.sync()
+    assert engine.exec_exits == {"e1": 9}
+
+
+async def test_a_shim_that_is_killed_is_reported_lost(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "1000")
+    shim = engine.shims.get(cid)
+    assert shim is not None
+    os.kill(shim.shim_pid, signal.SIGKILL)
+    await engine.until(lambda: engine.lost == [cid])
+    from corten.linux.cgroup import open_cgroup
+
+    cgroup = open_cgroup(engine.shims.cgroup_path(cid))
+    cgroup.kill()
+    cgroup.remove()
+    engine.shims.clear(cid)
+
+
+async def test_a_new_daemon_finds_running_and_ended_containers(
+    engine: Engine, busybox_root: Path, tmp_path: Path
+) -> None:
+    running = await engine.run(busybox_root, "sleep", "1000")
+    ending = await engine.run(busybox_root, "sh", "-c", "sleep 0.3; exit 5")
+    prepared = engine.shims.new_id()
+    await engine.shims.prepare(prepared, spec=engine.spec(busybox_root, prepared, "true"))
+    for shim in list(engine.shims._shims.values()):  # as if the daemon had died
+        shim.ended = True
+        shim.close()
+    pidfile = engine.root / "shim" / ending / "exit.json"
+    async with asyncio.timeout(20):
+        while not pidfile.exists() or (engine.root / "shim" / prepared).exists():
+            await asyncio.sleep(0.02)
+    found = {item.cid: item for item in await engine.shims.recover()}
+    assert set(found) == {running, ending}
+    assert found[ending].shim is None
+    assert found[ending].exit is not None
+    assert found[ending].exit.code == 5
+    engine.shims.clear(ending)
+    shim = found[running].shim
+    assert shim is not None
+    await shim.signal(9)
+    await engine.until(lambda: running in engine.exits)
+    assert engine.exits[running].code == 137
+    await shim.discard()
+
+
+async def test_a_dead_zygote_is_replaced(engine: Engine, busybox_root: Path) -> None:
+    os.kill(engine.shims.zygote_pid, signal.SIGKILL)
+    cid = await engine.run(busybox_root, "true")
+    await engine.until(lambda: cid in engine.exits)
+    shim = engine.shims.get(cid)
+    assert shim is not None
+    await shim.discard()
+
+
+async def test_a_prepared_sandbox_is_taken_by_the_next_container(tmp_path: Path, busybox_root: Path) -> None:
+    engine = Engine(tmp_path / secrets.token_hex(4), warm=1)
+    engine.shims.start_warming()
+    for _round in range(3):
+        await engine.until(lambda: bool(engine.warm))
+        expected = engine.warm.pop()
+        cid = await engine.run(busybox_root, "sh", "-c", "grep -q . /proc/self/cgroup && exit 4")
+        assert cid == expected
+        await engine.until(lambda cid=cid: cid in engine.exits)
+        assert engine.exits[cid].code == 4
+        shim = engine.shims.get(cid)
+        assert shim is not None
+        await shim.discard()
+    await engine.shims.shutdown()
+    assert list((engine.root / "shim").iterdir()) == []
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        base = hierarchy / f"corten-test-{engine.root.name}"
+        if base.is_dir():
+            base.rmdir()
