@@ -27,7 +27,7 @@ _DEFAULT_LIFE_S = 60.0
 _CACHE_LIMIT = 512
 _ANSWER_LIMIT = 256 << 10
 _CLIENT_ID = "corten"
-_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)(?:\s+|\Z)")
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)(?=[\s,]|\Z)\s*")
 _PARAMETER = re.compile(r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 

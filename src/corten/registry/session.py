@@ -198,7 +198,7 @@ class Session:
         return f"Bearer {token}" if token else ""
 
     def _authenticate(self, challenges: list[Challenge], url: str, method: str, body: bytes) -> str:
-        for challenge in challenges:
+        for challenge in sorted(challenges, key=lambda c: c.scheme != "bearer"):
             if challenge.scheme == "bearer" and not self._credentials.registry_token:
                 self._tokens.forget(self.endpoint.host, self._credentials, self._scope)
                 token = self._tokens.fetch(challenge, self.endpoint, self._credentials, self._scope, self.cancel)

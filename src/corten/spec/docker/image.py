@@ -138,16 +138,16 @@ class DistributionInspect(msgspec.Struct, rename="pascal", kw_only=True):
     platforms: list[PlatformInfo]
 
 
-class AuthConfig(msgspec.Struct, rename="lower", kw_only=True):
+class AuthConfig(msgspec.Struct, kw_only=True):
     """Credentials as clients send them (`X-Registry-Auth`, `POST /auth`); never logged and never echoed."""
 
     username: str | None = None
     password: str | None = None
     auth: str | None = None
     email: str | None = None
-    server_address: str | None = None
-    identity_token: str | None = None
-    registry_token: str | None = None
+    server_address: str | None = msgspec.field(default=None, name="serveraddress")
+    identity_token: str | None = msgspec.field(default=None, name="identitytoken")
+    registry_token: str | None = msgspec.field(default=None, name="registrytoken")
 
     def __repr__(self) -> str:
         return f"AuthConfig(server_address={self.server_address!r}, secrets=***)"
