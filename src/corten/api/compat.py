@@ -26,7 +26,7 @@ _PREFIX = re.compile(r"/v([0-9.]+)(/.*)")
 
 def split_version(path: str) -> tuple[str, str]:
     """(version text or "", path without it)."""
-    if path.startswith("/v1.") or path.startswith("/v"):
+    if path.startswith("/v"):
         match = _PREFIX.fullmatch(path)
         if match:
             return match[1], match[2]

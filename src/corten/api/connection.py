@@ -248,17 +248,9 @@ class HttpConnection(asyncio.Protocol):
         self._write(render(response, chunked=chunked, keep_alive=self._keep_alive, head_only=head.method == "HEAD"))
         if response.stream is None:
             return
-        stream = response.stream
         try:
-            if head.method == "HEAD":
-                return
-            async for piece in stream:
-                if piece:
-                    self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                    if self._write_paused or self._gone:
-                        await self._drain()
-            if chunked:
-                self._write(b"0\r\n\r\n")
+            if head.method != "HEAD":
+                await self._write_stream(response.stream, chunked=chunked)
         except Cancelled:
             self._keep_alive = False
         except Exception as error:
@@ -267,10 +259,19 @@ class HttpConnection(asyncio.Protocol):
             self._server.stream_failed(head, error)
             self.abort()
         finally:
-            close = getattr(stream, "aclose", None)
+            close = getattr(response.stream, "aclose", None)
             if close is not None:
                 with contextlib.suppress(Exception):
                     await close()
+
+    async def _write_stream(self, stream: AsyncIterator[bytes], *, chunked: bool) -> None:
+        async for piece in stream:
+            if piece:
+                self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                if self._write_paused or self._gone:
+                    await self._drain()
+        if chunked:
+            self._write(b"0\r\n\r\n")
 
     def _finish(self) -> None:
         """The response is written: the next request, or the end of the connection."""

@@ -174,7 +174,8 @@ def _integer(where: str, text: str) -> int:
             raise ValueError
         return int(text, 0)
     except ValueError:
-        message = f'invalid argument "{text[:64]}" for "{where}" flag: strconv.ParseInt: parsing "{text[:64]}": invalid syntax'
+        shown = text[:64]
+        message = f'invalid argument "{shown}" for "{where}" flag: strconv.ParseInt: parsing "{shown}": invalid syntax'
         raise ConfigError(message) from None
 
 
@@ -293,22 +294,23 @@ def _from_file(option: Option, value: Any, path: Path) -> Any:
 
 
 def validate(config: Config) -> None:
-    """Refuse values that can never work. Raises ConfigError."""
+    """Refuse values that can never work, and those whose absence would leave a door open. Raises ConfigError."""
     from corten.lib.log import LEVELS
 
-    if config.text("log-level") not in LEVELS:
-        raise ConfigError(f"invalid logging level: {config.text('log-level')}")
-    if config.text("log-format") not in {"text", "json"}:
-        raise ConfigError(f"invalid log format: {config.text('log-format')}")
-    if config.text("storage-driver") not in {"", "overlay2", "overlayfs", "overlay"}:
-        raise ConfigError(
-            f"storage driver {config.text('storage-driver')} is not supported; overlay2 is the one there is"
-        )
-    if config.items("authorization-plugins"):
-        # Leaving out an authorization plugin would leave the door open that it was meant to guard.
-        raise ConfigError("authorization plugins are not supported")
-    if config.text("userns-remap"):
-        raise ConfigError("userns-remap is not supported; give --userns for each container")
+    storage = config.text("storage-driver")
+    refused = (
+        (config.text("log-level") not in LEVELS, f"invalid logging level: {config.text('log-level')}"),
+        (config.text("log-format") not in {"text", "json"}, f"invalid log format: {config.text('log-format')}"),
+        (
+            storage not in {"", "overlay2", "overlayfs", "overlay"},
+            f"storage driver {storage} is not supported: use overlay2",
+        ),
+        (bool(config.items("authorization-plugins")), "authorization plugins are not supported"),
+        (bool(config.text("userns-remap")), "userns-remap is not supported; give --userns for each container"),
+    )
+    for wrong, text in refused:
+        if wrong:
+            raise ConfigError(text)
     for root in ("data-root", "exec-root"):
         if not config.text(root).startswith("/"):
             raise ConfigError(f"{root} must be an absolute path: {config.text(root)}")

@@ -13,6 +13,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import UNSET
+
 from corten import __version__
 from corten.engine import host
 from corten.engine.events import Events
@@ -186,7 +188,7 @@ class SystemService:
             init_commit=wire.Commit(id=__version__),
             security_options=security_options(settings, limits.version),
             default_address_pools=[wire.AddressPool(base=base, size=size) for base, size in settings.address_pools]
-            or wire.UNSET,
+            or UNSET,
             warnings=[*limit_warnings(limits), *settings.warnings],
         )
 

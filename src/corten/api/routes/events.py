@@ -1,4 +1,4 @@
-"""GET /events. Docker Engine API, operation SystemEvents: past events of the ring, then live ones, one JSON object a line."""
+"""GET /events: past events of the ring, then live ones, one JSON object a line. Docker Engine API, SystemEvents."""
 
 from __future__ import annotations
 
@@ -31,30 +31,34 @@ async def _stream(
     events: Events, live: asyncio.Queue[Event], chosen: EventFilter, since: int | None, until: int | None
 ) -> AsyncIterator[bytes]:
     try:
-        seen: Event | None = None
-        if since is not None or until is not None:
-            for event in events.past():
-                seen = event
-                if (since is None or event.time_ns >= since) and (until is None or event.time_ns <= until):
-                    if chosen.matches(event):
-                        yield _line(event)
-        fresh = seen is None
-        while True:
-            wait = None if until is None else (until - time.time_ns()) / 1e9
-            if wait is not None and wait <= 0:
-                return
-            try:
-                event = await asyncio.wait_for(live.get(), wait)
-            except TimeoutError:
-                return
-            if not fresh:  # events that came between the subscription and the replay were in the ring
-                fresh = event.time_ns > seen.time_ns if seen is not None else True
-                if not fresh:
-                    continue
-            if (until is None or event.time_ns <= until) and chosen.matches(event):
+        replayed = events.past() if since is not None or until is not None else []
+        for event in replayed:
+            if _within(event, since, until) and chosen.matches(event):
+                yield _line(event)
+        # Those between the subscription and the replay were in the ring, too.
+        last = replayed[-1].time_ns if replayed else 0
+        async for event in _until(live, until):
+            if event.time_ns > last and chosen.matches(event):
                 yield _line(event)
     finally:
         events.unsubscribe(live)
+
+
+async def _until(live: asyncio.Queue[Event], until: int | None) -> AsyncIterator[Event]:
+    while True:
+        wait = None if until is None else (until - time.time_ns()) / 1e9
+        if wait is not None and wait <= 0:
+            return
+        try:
+            event = await asyncio.wait_for(live.get(), wait)
+        except TimeoutError:
+            return
+        if _within(event, None, until):
+            yield event
+
+
+def _within(event: Event, since: int | None, until: int | None) -> bool:
+    return (since is None or event.time_ns >= since) and (until is None or event.time_ns <= until)
 
 
 def _line(event: Event) -> bytes:

@@ -27,5 +27,5 @@ async def system_df(request: Request, services: Services) -> Response:
     types = set(request.query.values("type"))
     unknown = types - _DF_TYPES
     if unknown:
-        raise InvalidArgument(f"unknown object type: {sorted(unknown)[0]}")
+        raise InvalidArgument(f"unknown object type: {min(unknown)}")
     return json_response(await services.system.disk_usage(types or _DF_TYPES))

@@ -8,7 +8,7 @@ from corten.errors import NotFound, Unavailable
 from corten.spec.docker.volume import VolumeCreateRequest
 
 _LIST_FILTERS = ("dangling", "driver", "label", "name")
-_PRUNE_FILTERS = ("all", "label", "label!", "until")
+_PRUNE_FILTERS = ("all", "label", "label!")
 
 
 @route("GET", "/volumes")
