@@ -37,10 +37,10 @@ class ImageService:
         """How many images there are."""
         return len(self._library.catalog)
 
-    def disk_usage(self) -> int:
-        """The size of all unpacked layers, each counted once."""
+    def usage(self) -> tuple[int, list[wire.ImageSummary]]:
+        """What `system df` shows: the size of all unpacked layers, each counted once, and a row for each image."""
         sizes = {c: s for e in self._library.catalog for c, s in zip(e.chain, e.layer_sizes, strict=False)}
-        return sum(sizes.values())
+        return sum(sizes.values()), self.summaries(show_all=True, shared_size=True, containers=True)
 
     def summaries(
         self,

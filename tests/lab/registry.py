@@ -1,0 +1,85 @@
+"""A real registry: Debian's docker-registry, unpacked and not installed, on a free loopback port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.cache import cached, run
+
+_CONFIG = """
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
+http: {{addr: "{host}"{tls}}}
+{auth}
+"""
+
+
+@dataclass(frozen=True)
+class RealRegistry:
+    """Where it listens, and its process."""
+
+    host: str
+    process: subprocess.Popen[bytes]
+
+
+def program() -> Path:
+    """The registry's binary."""
+
+    def build(path: Path) -> None:
+        path.mkdir()
+        run("apt-get", "download", "-qq", "docker-registry", cwd=path)
+        (package,) = path.glob("*.deb")
+        run("dpkg", "-x", str(package), str(path))
+
+    return cached("docker-registry", "bookworm", build) / "usr/bin/docker-registry"
+
+
+@contextlib.contextmanager
+def real_registry(folder: Path, *, htpasswd: str = "", certificate: Path | None = None) -> Iterator[RealRegistry]:
+    """A registry that keeps its content below `folder`; `certificate` is a folder with `crt` and `key`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    auth = ""
+    if htpasswd:
+        (folder / "htpasswd").write_text(htpasswd)
+        auth = f"auth: {{htpasswd: {{realm: lab, path: {folder / 'htpasswd'}}}}}"
+    tls = ""
+    if certificate is not None:
+        tls = f", tls: {{certificate: {certificate / 'crt'}, key: {certificate / 'key'}}}"
+    config = folder / "config.yml"
+    config.write_text(_CONFIG.format(root=folder / "data", host=host, auth=auth, tls=tls))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY")}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program(), "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+        )
+    try:
+        _wait(host, process, folder / "log")
+        yield RealRegistry(host, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    address, _, port = host.rpartition(":")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((address, int(port)), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"the registry does not start:\n{log.read_text()}")
