@@ -285,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": media_type, "Docker-Content-Digest": digest_of(raw)}
         if fault is not None and fault.corrupt:
             raw = raw.replace(b"sha256:", b"sha256:", 1) + b" "
-        self._reply(200, raw, headers)
+        self._reply(200, raw, headers, fault)
 
     def _upload(self, repository: str, name: str, query: dict[str, list[str]], body: bytes) -> None:
         owner = self.owner

@@ -246,7 +246,6 @@ async def test_hello_world_comes_along_when_no_registry_answers(make_engine):
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     engine = make_engine(mirrors=(f"http://127.0.0.1:{port}",))
-    engine.client.config.__class__  # noqa: B018
     messages = [m async for m in engine.transfer.pull("hello-world", "latest")]
     said = words(messages)
     assert said[0] == ("latest", "Pulling from library/hello-world")
@@ -254,6 +253,19 @@ async def test_hello_world_comes_along_when_no_registry_answers(make_engine):
     assert said[-2][1].startswith("Digest: sha256:")
     assert said[-1] == ("", "Status: Downloaded newer image for hello-world:latest")
     assert engine.images.resolve("hello-world").config.defaults.cmd == ["/hello"]
+
+
+async def test_hello_world_does_not_wait_for_a_registry_that_never_answers(make_engine, registry):
+    gate = threading.Event()
+    registry.add_image("library/hello-world")
+    registry.faults.append(Fault(path="/manifests/", stall=gate, times=9))
+    engine = make_engine(mirrors=(f"http://{registry.host}",))
+    engine.transfer._puller._builtin_wait_s = 0.1
+    try:
+        messages = words([m async for m in engine.transfer.pull("hello-world", "latest")])
+    finally:
+        gate.set()
+    assert "comes with Corten" in messages[1][1]
 
 
 async def test_hello_world_comes_from_the_mirror_when_there_is_one(make_engine, registry):

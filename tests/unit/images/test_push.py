@@ -71,11 +71,10 @@ async def test_a_refused_push_is_told_in_the_stream(filled):
     with FakeRegistry(tokens=True, users={"u": "p"}) as target:
         name = f"{target.host}/copy"
         await filled.images.tag(filled.made.image_id, name, "1")
-        messages = []
+        messages = filled.transfer.push(name, "1")
+        assert (await anext(messages)).status.startswith("The push refers to")
         with pytest.raises(CortenError, match="unauthorized"):
-            async for message in filled.transfer.push(name, "1"):
-                messages.append(message)
-        assert messages[0].status.startswith("The push refers to")
+            await collect(messages)
         await collect(filled.transfer.push(name, "1", credentials=Credentials(username="u", password="p")))
 
 

@@ -27,7 +27,6 @@ from corten.spec.reference import DEFAULT_DOMAIN, Reference
 
 # the built-in image must not make its user wait for a network that is not there
 _BUILTIN_TIMINGS = Timings(connect_s=2.0, stall_s=4.0, attempts=1)
-_BUILTIN_WAIT_S = 5.0
 
 
 class PullRefused(NotFound):
@@ -39,11 +38,20 @@ class PullRefused(NotFound):
 class Puller:
     """The use case behind `docker pull`; one a daemon."""
 
-    def __init__(self, *, library: ImageLibrary, arrivals: Arrivals, client: RegistryClient, events: Events) -> None:
+    def __init__(
+        self,
+        *,
+        library: ImageLibrary,
+        arrivals: Arrivals,
+        client: RegistryClient,
+        events: Events,
+        builtin_wait_s: float = 5.0,
+    ) -> None:
         self._library = library
         self._arrivals = arrivals
         self._client = client
         self._events = events
+        self._builtin_wait_s = builtin_wait_s
 
     async def pull(
         self, reference: Reference, platform: Platform | None, credentials: Credentials, progress: Progress
@@ -101,20 +109,20 @@ class Puller:
             if builtin:
                 # not awaited beyond its time: a name server that does not answer cannot be interrupted
                 work = blocking.run(self._ask, reference, credentials, Cancel(), _BUILTIN_TIMINGS, pool="net")
-                manifest, sessions = await asyncio.wait_for(work, _BUILTIN_WAIT_S)
+                manifest, sessions = await asyncio.wait_for(work, self._builtin_wait_s)
                 sessions = self._client.sessions(reference, credentials=credentials, cancel=progress.cancel)
             else:
                 manifest, sessions = await run_cancellable(
                     progress, "net", self._ask, reference, credentials, progress.cancel, None
                 )
-        except (RegistryUnreachable, TimeoutError):
-            if not builtin:
-                raise
-            image = hello_world()
-            notice = "Docker Hub cannot be reached: using the hello-world image that comes with Corten"
-            return BuiltinSource(image), image.index, notice
-        except RegistryError as error:
-            raise worded(error, reference) from error
+        except (RegistryError, TimeoutError) as error:
+            if builtin and _is_away(error):
+                image = hello_world()
+                notice = "Docker Hub cannot be reached: using the hello-world image that comes with Corten"
+                return BuiltinSource(image), image.index, notice
+            if isinstance(error, RegistryError):
+                raise worded(error, reference) from error
+            raise
         return RegistrySource(sessions), manifest, ""
 
     def _ask(
@@ -139,6 +147,13 @@ class Puller:
             return None
         raw = self._library.read_blob(found.digest, MANIFEST_LIMIT)
         return RawManifest(found.media_type, Digest(found.digest), raw)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the error means that nobody could be asked: no way there, or a gateway that says so."""
+    if isinstance(error, RegistryRefused):
+        return error.status >= 500 or error.status == 407
+    return isinstance(error, (RegistryUnreachable, TimeoutError))
 
 
 def worded(error: RegistryError, reference: Reference) -> CortenError:

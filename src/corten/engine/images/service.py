@@ -29,8 +29,13 @@ class ImageService:
         self._events = events
         self._containers = containers
 
-    def resolve(self, reference: str) -> ResolvedImage:
-        """The image with this name, id or unique beginning of an id; from memory. Raises ImageNotFound."""
+    def resolve(self, reference: str, *, platform: str = "") -> ResolvedImage:
+        """The image with this name, id or unique beginning of an id; from memory.
+
+        Raises ImageNotFound, also for an image that is here for another platform only.
+        """
+        if platform:
+            self._entry(reference, platform)
         return self._library.catalog.resolve(reference)
 
     def count(self) -> int:
