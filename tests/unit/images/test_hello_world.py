@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 
 import pytest
+
 from corten.engine.images.elf import ARCHITECTURES, print_and_exit
 from corten.engine.images.hello_world import hello_world, stands_in_for
 from corten.spec import oci_image, reference
