@@ -12,6 +12,9 @@ from corten.api.routing import Route
 
 MODULES = (
     "auth",
+    "containers.logs",
+    "containers.stats",
+    "containers.top",
     "distribution",
     "events",
     "images.archive",
