@@ -127,6 +127,23 @@ async def test_a_stopped_container_holds_its_image_unless_forced(two):
     assert await two.images.remove(f"{two.host}/a", force=True)
 
 
+async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
+    chain = two.library.catalog.get(two.a.image_id).chain
+    two.containers.by_image[two.a.image_id] = [("c" * 64, False, "a")]
+    await two.images.remove(f"{two.host}/a", force=True)
+    with pytest.raises(ImageNotFound):
+        two.images.resolve(two.a.image_id)
+    await two.images.reap()
+    assert set(chain) <= set(two.layers.tars)
+    again = two.restarted()
+    assert len(again.catalog) == 1
+    two.containers.by_image.clear()
+    await two.images.reap()
+    assert chain[1] not in two.layers.tars
+    assert chain[0] in two.layers.tars  # b's, too
+    assert list(two.records.records) == [two.b.image_id]
+
+
 async def test_a_running_container_holds_its_image_always(two):
     two.containers.by_image[two.a.image_id] = [("c" * 64, True, "a")]
     for name in (f"{two.host}/a", two.a.image_id):

@@ -59,6 +59,18 @@ async def test_a_second_pull_is_up_to_date_and_fetches_nothing(engine, registry)
     assert registry.count("GET", "/") - before == 1  # the configuration; manifests by HEAD alone
 
 
+async def test_an_image_that_is_here_gets_a_new_tag_without_a_word_about_layers(engine, registry):
+    image = registry.add_image("demo", "1")
+    registry.add_manifest("demo", "2", image.manifest)
+    await pull(engine, registry, tag="1")
+    assert words(await pull(engine, registry, tag="2")) == [
+        ("2", "Pulling from demo"),
+        ("", f"Digest: {image.digest}"),
+        ("", f"Status: Downloaded newer image for {registry.host}/demo:2"),
+    ]
+    assert len(engine.library.catalog) == 1
+
+
 async def test_a_layer_that_is_here_already_exists(engine, registry):
     base = {"base": b"x" * 1000}
     registry.add_image("demo", "1", files=[base])

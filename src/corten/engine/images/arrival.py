@@ -48,6 +48,9 @@ class Words:
 
 
 PULL_WORDS = Words()
+QUIET_WORDS = Words(
+    exists="", found="", waiting="", downloading="", verifying="", downloaded="", extracting="", complete=""
+)
 
 
 class NoMatchingPlatform(NotFound):

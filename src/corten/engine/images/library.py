@@ -41,6 +41,7 @@ class ImageRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True)
     extra: list[str] = []
     parent: str = ""
     tagged_ns: int = 0
+    orphaned_chain: list[str] = []
 
 
 class ImageLibrary:
@@ -53,6 +54,7 @@ class ImageLibrary:
         self._leases: Counter[str] = Counter()
         self._lock = asyncio.Lock()
         self._stored: dict[str, ImageRecord] = {}
+        self._orphans: dict[str, ImageRecord] = {}
         self.catalog = Catalog()
 
     @property
@@ -65,6 +67,9 @@ class ImageLibrary:
         for image_id, raw in self._records.list():
             try:
                 record = codec.decode(ImageRecord, raw)
+                if record.orphaned_chain:
+                    self._orphans[image_id] = record
+                    continue
                 entry = self._entry(image_id, record)
             except (CortenError, OSError) as error:
                 _LOG.warning("image cannot be read", extra={"image": image_id, "error": str(error)})
@@ -175,6 +180,7 @@ class ImageLibrary:
                 tagged_ns=time.time_ns() if references else (old.tagged_ns if old else 0),
             )
             await self._store({image_id: record})
+            self._orphans.pop(image_id, None)
             return self._get(image_id)
 
     async def name(self, image_id: str, references: Sequence[str]) -> None:
@@ -191,22 +197,49 @@ class ImageLibrary:
             names = [name for name in record.references if name not in references]
             await self._store({image_id: msgspec.structs.replace(record, references=names)})
 
-    async def delete(self, image_id: str) -> list[str]:
-        """Delete an image with its names, and what nothing else needs of it; the chainIDs of the layers that went."""
+    async def delete(self, image_id: str, *, held: bool = False) -> list[str]:
+        """Delete an image with its names, and what nothing else needs of it; the chainIDs of the layers that went.
+
+        `held`: a container stands on its layers, which therefore stay until `reap` finds them free.
+        """
         async with self._lock:
             entry = self.catalog.get(image_id)
             record = self._stored.get(image_id)
             if entry is None or record is None:
                 return []
-            await blocking.run(self._records.delete, image_id)
+            orphan = ImageRecord(manifest=record.manifest, references=[], layer_sizes=[], orphaned_chain=[*entry.chain])
+            if held and entry.chain:
+                await blocking.run(self._records.put_all, {image_id: codec.encode(orphan)})
+                self._orphans[image_id] = orphan
+            else:
+                await blocking.run(self._records.delete, image_id)
             self.catalog.drop(image_id)
             del self._stored[image_id]
-            kept = set(self._leases)
-            for other in self.catalog:
-                kept.update(other.blobs, other.chain, self._stored[other.id].extra)
+            kept = self._kept()
             chains = [chain_id for chain_id in reversed(entry.chain) if chain_id not in kept]
             blobs = [digest for digest in (*entry.blobs, *record.extra) if digest not in kept]
             return await blocking.run(self._delete_content, chains, list(dict.fromkeys(blobs)))
+
+    async def reap(self, is_used: Callable[[str], bool]) -> None:
+        """Delete the layers of images that were deleted while containers stood on them, once none does."""
+        if not self._orphans:
+            return
+        async with self._lock:
+            for image_id in [key for key in self._orphans if not is_used(key)]:
+                record = self._orphans.pop(image_id)
+                kept = self._kept()
+                chains = [chain_id for chain_id in reversed(record.orphaned_chain) if chain_id not in kept]
+                await blocking.run(self._delete_content, chains, [])
+                await blocking.run(self._records.delete, image_id)
+
+    def _kept(self) -> set[str]:
+        """All that images, leases and containers of deleted images need."""
+        kept = set(self._leases)
+        for entry in self.catalog:
+            kept.update(entry.blobs, entry.chain, self._stored[entry.id].extra)
+        for record in self._orphans.values():
+            kept.update(record.orphaned_chain)
+        return kept
 
     def _delete_content(self, chains: list[str], blobs: list[str]) -> list[str]:
         gone: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from corten.engine.events import Events
-from corten.engine.images.arrival import Arrivals, choose, run_cancellable
+from corten.engine.images.arrival import PULL_WORDS, QUIET_WORDS, Arrivals, choose, run_cancellable
 from corten.engine.images.hello_world import hello_world, stands_in_for
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress
@@ -90,11 +90,11 @@ class Puller:
         if reference.tag and not reference.digest:
             names.append(str(reference))
         known = self._library.catalog.get(chosen.id)
-        if known is not None and all(name in known.references for name in names):
-            outcome = "Image is up to date for"
-        else:
-            await self._arrivals.bring(chosen, source, progress, names)
-            outcome = "Image is up to date for" if known is not None else "Downloaded newer image for"
+        is_new = known is None or names[-1] not in known.references
+        if known is None or any(name not in known.references for name in names):
+            # an image that is here gets the name without a word about its layers
+            await self._arrivals.bring(chosen, source, progress, names, PULL_WORDS if known is None else QUIET_WORDS)
+        outcome = "Downloaded newer image for" if is_new else "Image is up to date for"
         progress.say(status(f"Digest: {top.digest}"))
         progress.say(status(f"Status: {outcome} {reference.familiar}"))
         labels = chosen.image.defaults.labels or {}

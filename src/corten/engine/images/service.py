@@ -138,10 +138,15 @@ class ImageService:
             items += await self._remove_parents(entry.parent)
         return items
 
+    async def reap(self) -> None:
+        """After a container is gone: delete what was kept for it alone. Costs nothing when there is nothing."""
+        await self._library.reap(lambda image_id: bool(self._uses(image_id)))
+
     async def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> wire.PruneReport:
         """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
         filters = filters or {}
         only_dangling = flag_filter(filters, "dangling") is not False
+        await self.reap()
         before = self._library.stored_bytes()
         items: list[wire.DeleteItem] = []
         for entry in sorted(self._library.catalog, key=lambda e: created_s(e.config.created), reverse=True):
@@ -169,7 +174,7 @@ class ImageService:
     async def _carry_out(self, entry: ImageEntry, plan: Removal) -> list[wire.DeleteItem]:
         items = []
         if plan.delete:
-            layers = await self._library.delete(entry.id)
+            layers = await self._library.delete(entry.id, held=bool(self._uses(entry.id)))
         else:
             await self._library.unname(entry.id, [str(name) for name in plan.untag])
             layers = []

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from corten.engine.events import Events
 from corten.engine.images import save
-from corten.engine.images.arrival import Arrivals, Words, run_cancellable
+from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words, run_cancellable
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import TarStream, compression_of
@@ -47,9 +47,6 @@ _LOAD_WORDS = Words(
     exists="", found="", waiting="", downloading="", verifying="", downloaded="", extracting="Loading layer",
     complete="", by_diff_id=True,
 )  # fmt: skip
-_QUIET_WORDS = Words(
-    exists="", found="", waiting="", downloading="", verifying="", downloaded="", extracting="", complete=""
-)
 _SPOOL = 1 << 20
 
 
@@ -129,7 +126,7 @@ class TransferService:
                     f"The image {name.familiar} already exists, renaming the old one with ID {old.id} to empty string"
                 )
                 progress.say(stream_line(f"{text}\n"))
-        words = _QUIET_WORDS if quiet else _LOAD_WORDS
+        words = QUIET_WORDS if quiet else _LOAD_WORDS
         entry = await self._arrivals.bring(image.chosen, source, progress, names, words)
         for name in image.names:
             progress.say(stream_line(f"Loaded image: {name.familiar}\n"))
