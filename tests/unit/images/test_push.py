@@ -1,13 +1,15 @@
 """Pushing: what the registry has is not sent, what it can mount is mounted, and the digests stay the same."""
 
+import gzip
+
 import pytest
 
 from corten.errors import CortenError, NotFound
 from corten.registry.credentials import Credentials
 from corten.spec.digest import short
-from corten.testing.registry import FakeRegistry, Fault
+from corten.testing.registry import FakeRegistry, Fault, digest_of, tar_of
 
-from .conftest import collect, words
+from .conftest import body_of, collect, words
 
 
 @pytest.fixture
@@ -90,3 +92,23 @@ async def test_all_tags_are_pushed_when_none_is_given(filled):
 async def test_what_is_not_here_cannot_be_pushed(engine):
     with pytest.raises(NotFound, match="An image does not exist locally with the tag: nope"):
         await collect(engine.transfer.push("nope", "1"))
+
+
+async def test_an_image_made_here_is_compressed_once_for_its_first_push(engine, make_engine):
+    tar = tar_of({"data": bytes(range(256)) * 2000})
+    (message,) = await collect(engine.transfer.import_image(body_of(tar), repository="made", tag="1"))
+    with FakeRegistry() as target:
+        name = f"{target.host}/made"
+        await engine.images.tag("made:1", name, "1")
+        await collect(engine.transfer.push(name, "1"))
+        (layer,) = engine.library.catalog.get(message.status).layers
+        assert layer.media_type.endswith("+gzip")
+        assert layer.size < len(tar) // 10
+        assert engine.blobs.size(digest_of(tar)) is None
+        assert gzip.decompress(target.blobs[layer.digest]) == tar
+        assert engine.restarted().catalog.get(message.status).layers == (layer,)
+        other = make_engine("other")
+        await collect(other.transfer.pull(name, "1"))
+        assert other.images.resolve(f"{name}:1").id == message.status
+        said = words(await collect(engine.transfer.push(name, "1")))
+        assert [status for _, status in said].count("Layer already exists") == 1

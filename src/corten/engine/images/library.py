@@ -197,6 +197,17 @@ class ImageLibrary:
             names = [name for name in record.references if name not in references]
             await self._store({image_id: msgspec.structs.replace(record, references=names)})
 
+    async def replace_manifest(self, image_id: str, manifest: Descriptor) -> ImageEntry:
+        """Let another manifest, whose content is here, be the image's; what only the old one needed goes."""
+        async with self._lock:
+            old = self._get(image_id)
+            record = msgspec.structs.replace(self._stored[image_id], manifest=manifest)
+            await self._store({image_id: record})
+            kept = self._kept_blobs()
+            blobs = [digest for digest in old.blobs if digest not in kept]
+            await blocking.run(self._delete_content, [], blobs)
+            return self._get(image_id)
+
     async def delete(self, image_id: str, *, held: bool = False) -> list[str]:
         """Delete an image with its names, and what nothing else needs of it; the chainIDs of the layers that went.
 
@@ -215,9 +226,9 @@ class ImageLibrary:
                 await blocking.run(self._records.delete, image_id)
             self.catalog.drop(image_id)
             del self._stored[image_id]
-            kept = self._kept()
-            chains = [chain_id for chain_id in reversed(entry.chain) if chain_id not in kept]
-            blobs = [digest for digest in (*entry.blobs, *record.extra) if digest not in kept]
+            kept_chains, kept_blobs = self._kept_chains(), self._kept_blobs()
+            chains = [chain_id for chain_id in reversed(entry.chain) if chain_id not in kept_chains]
+            blobs = [digest for digest in (*entry.blobs, *record.extra) if digest not in kept_blobs]
             return await blocking.run(self._delete_content, chains, list(dict.fromkeys(blobs)))
 
     async def reap(self, is_used: Callable[[str], bool]) -> None:
@@ -227,16 +238,26 @@ class ImageLibrary:
         async with self._lock:
             for image_id in [key for key in self._orphans if not is_used(key)]:
                 record = self._orphans.pop(image_id)
-                kept = self._kept()
+                kept = self._kept_chains()
                 chains = [chain_id for chain_id in reversed(record.orphaned_chain) if chain_id not in kept]
                 await blocking.run(self._delete_content, chains, [])
                 await blocking.run(self._records.delete, image_id)
 
-    def _kept(self) -> set[str]:
-        """All that images, leases and containers of deleted images need."""
+    def _kept_blobs(self) -> set[str]:
+        """The blobs that images or leases need."""
         kept = set(self._leases)
         for entry in self.catalog:
-            kept.update(entry.blobs, entry.chain, self._stored[entry.id].extra)
+            kept.update(entry.blobs, self._stored[entry.id].extra)
+        return kept
+
+    def _kept_chains(self) -> set[str]:
+        """The layers that images, leases or containers of deleted images need.
+
+        Not to be mixed with blobs: the lowest chainID is also the digest of that layer's plain tar.
+        """
+        kept = set(self._leases)
+        for entry in self.catalog:
+            kept.update(entry.chain)
         for record in self._orphans.values():
             kept.update(record.orphaned_chain)
         return kept
@@ -285,7 +306,7 @@ class ImageLibrary:
 
     def _entry(self, image_id: str, record: ImageRecord) -> ImageEntry:
         known = self.catalog.get(image_id)
-        if known is not None:
+        if known is not None and known.manifest.digest == record.manifest.digest:
             return replace(
                 known,
                 references=tuple(record.references),

@@ -11,6 +11,7 @@ from functools import partial
 from corten.engine.events import Events
 from corten.engine.images.arrival import run_cancellable
 from corten.engine.images.catalog import ImageEntry
+from corten.engine.images.compress import compress_layers, needs_compression
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, all_or_none
 from corten.errors import NotFound
@@ -65,6 +66,8 @@ class Pusher:
         return sorted(found, key=lambda pair: pair[0].tag)
 
     async def _push_one(self, name: Reference, entry: ImageEntry, session: Session, progress: Progress) -> None:
+        if needs_compression(entry):
+            entry = await self._compressed(entry, progress)
         layers = list(zip(entry.layers, entry.config.diff_ids, strict=True))[::-1]
         for _, diff_id in layers:
             progress.say(layer_status(short(diff_id), "Preparing"))
@@ -86,6 +89,14 @@ class Pusher:
         aux = {"Tag": target, "Digest": digest, "Size": len(raw)}
         progress.say(ProgressMessage(progress_detail=NO_DETAIL, aux=aux))
         self._events.publish("image", "push", name.familiar, {"name": name.familiar_name})
+
+    async def _compressed(self, entry: ImageEntry, progress: Progress) -> ImageEntry:
+        def step(diff_id: str, done: int, total: int) -> None:
+            progress.cancel.check()
+            progress.update(short(diff_id), "Preparing", done, total)
+
+        manifest, _ = await run_cancellable(progress, "disk", compress_layers, self._library, entry, step)
+        return await self._library.replace_manifest(entry.id, manifest)
 
     async def _push_layer(
         self, layer: Descriptor, item: str, name: Reference, session: Session, progress: Progress
