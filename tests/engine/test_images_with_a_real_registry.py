@@ -25,7 +25,9 @@ from corten.engine.images.service import ImageService
 from corten.engine.images.transfer import TransferService
 from corten.registry.client import RegistryClient
 from corten.registry.endpoints import RegistryConfig
-from corten.testing.stores import FileBlobs, MemoryRecords, TarLayers
+from corten.store.content import ContentStore
+from corten.store.db import Database
+from corten.testing.stores import TarLayers
 
 MODULES = ["auth", "distribution"] + [
     f"images.{name}" for name in ("archive", "create", "inspect", "list", "push", "remove", "search", "tag")
@@ -47,6 +49,7 @@ class NoContainers:
 @contextlib.contextmanager
 def engine(tmp_path, **config):
     """The image routes on a unix socket, on a loop in a thread."""
+    tmp_path.mkdir()
     path = tmp_path / "api.sock"
     ready, stop = threading.Event(), None
     loop = asyncio.new_event_loop()
@@ -54,7 +57,8 @@ def engine(tmp_path, **config):
     async def serve():
         nonlocal stop
         stop = asyncio.Event()
-        library = ImageLibrary(blobs=FileBlobs(tmp_path / "data"), layers=TarLayers(), records=MemoryRecords())
+        database = Database(tmp_path / "meta.db")
+        library = ImageLibrary(blobs=ContentStore(tmp_path), layers=TarLayers(), records=database.table("images"))
         events = Events()
         client = RegistryClient(RegistryConfig(**config), environ={})
         services = SimpleNamespace(
@@ -72,6 +76,7 @@ def engine(tmp_path, **config):
         ready.set()
         await stop.wait()
         await server.close()
+        database.close()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()

@@ -1,6 +1,8 @@
 """An image engine on small stores, without containers, mounts or a network beyond loopback."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,10 @@ from corten.engine.images.transfer import TransferService
 from corten.registry.client import RegistryClient
 from corten.registry.endpoints import RegistryConfig
 from corten.registry.transport import Timings
+from corten.store.content import ContentStore
+from corten.store.db import Database, RecordTable
 from corten.testing.registry import FakeRegistry
-from corten.testing.stores import FileBlobs, MemoryRecords, TarLayers
+from corten.testing.stores import TarLayers
 
 FAST = Timings(connect_s=5, stall_s=5, retry_base_s=0.01, retry_cap_s=0.02, attempts=3)
 
@@ -27,15 +31,16 @@ class Containers:
 
 @dataclass
 class Engine:
-    blobs: FileBlobs
+    blobs: ContentStore
     layers: TarLayers
-    records: MemoryRecords
+    records: RecordTable
     library: ImageLibrary
     images: ImageService
     transfer: TransferService
     containers: Containers
     events: Events
     client: RegistryClient
+    root: Path
 
     def restarted(self):
         """A second engine on what the first one stored."""
@@ -43,22 +48,34 @@ class Engine:
         library.load()
         return library
 
+    def digests(self):
+        return set(self.blobs.digests())
+
+    def ingests(self):
+        return os.listdir(self.root / "ingest")
+
     def actions(self):
         return [event.action for event in self.events.past()]
 
 
 @pytest.fixture
 def make_engine(tmp_path):
+    databases = []
+
     def make(name="engine", **config):
-        blobs, layers, records = FileBlobs(tmp_path / name), TarLayers(), MemoryRecords()
+        (tmp_path / name).mkdir()
+        databases.append(Database(tmp_path / name / "meta.db"))
+        blobs, layers, records = ContentStore(tmp_path / name), TarLayers(), databases[-1].table("images")
         library = ImageLibrary(blobs=blobs, layers=layers, records=records)
         events, containers = Events(), Containers()
         client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=FAST, environ={})
         images = ImageService(library=library, events=events, containers=containers)
         transfer = TransferService(library=library, client=client, events=events, spool_dir=tmp_path / name / "spool")
-        return Engine(blobs, layers, records, library, images, transfer, containers, events, client)
+        return Engine(blobs, layers, records, library, images, transfer, containers, events, client, tmp_path / name)
 
-    return make
+    yield make
+    for database in databases:
+        database.close()
 
 
 @pytest.fixture

@@ -82,11 +82,11 @@ async def test_removing_the_last_name_deletes_the_image_and_keeps_shared_layers(
     ]
     assert len(items) == 4  # its own top layer; the lower one is b's, too
     assert len(two.layers.tars) == 2
-    assert two.a.image_id not in two.blobs.digests()
+    assert two.a.image_id not in two.digests()
     assert two.images.resolve(f"{two.host}/b").id == two.b.image_id
     assert two.actions()[-3:] == ["untag", "untag", "delete"]
     await two.images.remove(two.b.image_id)
-    assert two.blobs.digests() == set()
+    assert two.digests() == set()
     assert two.layers.tars == {}
 
 
@@ -141,7 +141,7 @@ async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
     await two.images.reap()
     assert chain[1] not in two.layers.tars
     assert chain[0] in two.layers.tars  # b's, too
-    assert list(two.records.records) == [two.b.image_id]
+    assert [key for key, _ in two.records.list()] == [two.b.image_id]
 
 
 async def test_a_running_container_holds_its_image_always(two):
@@ -155,7 +155,7 @@ async def test_a_running_container_holds_its_image_always(two):
 async def test_what_is_being_read_is_not_deleted_under_the_reader(two):
     async with two.library.lease([two.a.image_id, *two.library.catalog.get(two.a.image_id).chain]):
         await two.images.remove(two.a.image_id)
-        assert two.a.image_id in two.blobs.digests()
+        assert two.a.image_id in two.digests()
         assert len(two.layers.tars) == 3
 
 
@@ -207,7 +207,7 @@ async def test_history_goes_from_the_newest_step(two):
 
 
 async def test_a_damaged_record_does_not_keep_the_others_from_loading(two):
-    two.records.records["sha256:" + "0" * 64] = b"{"
+    two.records.put("sha256:" + "0" * 64, b"{")
     two.blobs.remove(two.b.image_id)
     library = two.restarted()
     assert [entry.id for entry in library.catalog] == [two.a.image_id]

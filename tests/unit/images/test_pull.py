@@ -159,7 +159,7 @@ async def test_a_layer_with_other_bytes_leaves_no_image_and_no_ingest(engine, re
         await pull(engine, registry)
     with pytest.raises(ImageNotFound):
         engine.images.resolve(f"{registry.host}/demo")
-    assert engine.blobs.digests() == set()
+    assert engine.digests() == set()
 
 
 async def test_a_layer_that_was_damaged_once_is_fetched_anew(engine, registry):

@@ -1,7 +1,7 @@
 """Compressing the layers of images made here, before their first push. Blocking; disk threads.
 
-Commits and imports keep their layers as plain tars. Registries, and the networks before them, want gzip; so the
-image gets a manifest with compressed layers, and keeps that one. Images from elsewhere are never touched: their digests count.
+Commits and imports keep their layers as plain tars. Registries, and the networks before them, want gzip; so the image
+gets a manifest with compressed layers, and keeps that one. Images from elsewhere are not touched: their digests count.
 """
 
 from __future__ import annotations
