@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from corten.api.query import Query
+from corten.errors import InvalidArgument
 from corten.lib import codec
 
 if TYPE_CHECKING:
@@ -37,8 +38,13 @@ class Connection(Protocol):
     async def read_body(self) -> bytes:
         """The whole body. Raises InvalidArgument above the limit (16 MiB)."""
 
-    async def hijack(self, *, content_type: str, status_200: bool = False) -> Hijacked:
-        """Send the 101 (or 200, for clients without Upgrade) head and give up HTTP on this connection."""
+    async def hijack(
+        self, *, content_type: str, status_200: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Hijacked:
+        """Send the 101 (or 200, for clients without Upgrade) head and give up HTTP on this connection.
+
+        The body must have been read. `status_200` answers 200 in any case; `headers` are sent besides.
+        """
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the client closes the connection before the response is complete."""
@@ -70,7 +76,27 @@ class Request:
 
     async def json(self, kind: type[T]) -> T:
         """The body as `kind`. Raises InvalidArgument (bad JSON, wrong types, no JSON content type)."""
-        return codec.decode(kind, await self.connection.read_body())
+        body = await self.connection.read_body()
+        self._check_content_type()
+        if not body:
+            raise InvalidArgument("invalid JSON: got EOF while reading request body")
+        return codec.decode(kind, body)
+
+    async def optional_json(self, kind: type[T]) -> T | None:
+        """As `json`, but None for an empty body, which clients may send where everything has a default."""
+        body = await self.connection.read_body()
+        if not body.strip():
+            return None
+        self._check_content_type()
+        return codec.decode(kind, body)
+
+    def _check_content_type(self) -> None:
+        text = self.headers.get("content-type", "")
+        media = text.partition(";")[0].strip().lower()
+        if not media:
+            raise InvalidArgument(f"malformed Content-Type header ({text}): mime: no media type")
+        if media != "application/json":
+            raise InvalidArgument(f"unsupported Content-Type header ({text[:128]}): must be 'application/json'")
 
 
 @dataclass(slots=True)
