@@ -83,8 +83,7 @@ def render_bar(current: int, total: int) -> str:
     """The bar that old clients print as it is."""
     if current <= 0 and total <= 0:
         return ""
-    if total <= 0 or current > total:
+    if total <= 0:
         return f"{human_size(current):>8}"
-    done = current * _BAR // total
-    bar = "=" * done + (">" if done < _BAR else "") + " " * max(_BAR - done - 1, 0)
-    return f"[{bar}]  {human_size(current):>8}/{human_size(total)}"
+    done = min(current * _BAR // total, _BAR)
+    return f"[{'=' * done}>{' ' * (_BAR - done)}] {human_size(current):>8}/{human_size(total)}"
