@@ -34,7 +34,7 @@ class TarLayers:
         """The tar's size."""
         return len(self.tars[chain_id][1])
 
-    def remove(self, chain_id: str) -> None:
+    def remove_layer(self, chain_id: str) -> None:
         """Delete a layer that nothing stands on."""
         if any(parent == chain_id for parent, _ in self.tars.values()):
             raise Conflict(f"layer {chain_id} has children")

@@ -266,7 +266,7 @@ class ImageLibrary:
         gone: list[str] = []
         for chain_id in chains:
             try:
-                self._layers.remove(chain_id)
+                self._layers.remove_layer(chain_id)
             except (CortenError, OSError) as error:
                 _LOG.warning("layer is kept", extra={"chain_id": chain_id, "error": str(error)})
                 break

@@ -63,8 +63,8 @@ class LayerStore(Protocol):
     def size(self, chain_id: str) -> int:
         """The size of the layer's own files."""
 
-    def remove(self, chain_id: str) -> None:
-        """Delete a layer that nothing stands on. Raises Conflict when something does."""
+    def remove_layer(self, chain_id: str) -> None:
+        """Delete a layer. Raises Conflict when a layer or snapshot stands on it."""
 
 
 class Records(Protocol):
