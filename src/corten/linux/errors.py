@@ -22,18 +22,59 @@ _HINTS = {
 
 
 class SyscallError(OSError):
-    """A system call failed: `syscall` by its man page name, `path` it was about (may be empty), `hint` for a person."""
+    """A system call failed: `syscall` by its man page name, `path` it was about (may be empty), `hint` for a person.
+
+    As with OSError itself, what is raised is a FileNotFoundError, PermissionError and so on too, by its errno.
+    """
+
+    def __new__(cls, number: int, syscall: str, path: str | bytes | int | None = None, hint: str = "") -> SyscallError:
+        """The class that fits the errno."""
+        del syscall, hint
+        kind = _KINDS.get(number, cls) if cls is SyscallError else cls
+        name = "" if path is None or isinstance(path, int) else os.fsdecode(path)
+        return OSError.__new__(kind, number, os.strerror(number), name or None)
 
     def __init__(self, number: int, syscall: str, path: str | bytes | int | None = None, hint: str = "") -> None:
-        name = "" if path is None or isinstance(path, int) else os.fsdecode(path)
-        super().__init__(number, os.strerror(number), name or None)
         self.syscall = syscall
-        self.path = name
+        self.path = "" if path is None or isinstance(path, int) else os.fsdecode(path)
         self.hint = hint or _HINTS.get((syscall, number), "")
 
     def __str__(self) -> str:
         text = f"{self.syscall} {self.path}".rstrip() + f": {reason(self.errno or 0)}"
         return f"{text} ({self.hint})" if self.hint else text
+
+
+class _PermissionError(SyscallError, PermissionError): ...
+
+
+class _NotFoundError(SyscallError, FileNotFoundError): ...
+
+
+class _ExistsError(SyscallError, FileExistsError): ...
+
+
+class _NotADirectoryError(SyscallError, NotADirectoryError): ...
+
+
+class _IsADirectoryError(SyscallError, IsADirectoryError): ...
+
+
+class _NoProcessError(SyscallError, ProcessLookupError): ...
+
+
+class _WouldBlockError(SyscallError, BlockingIOError): ...
+
+
+_KINDS: dict[int, type[SyscallError]] = {
+    _errno.EPERM: _PermissionError,
+    _errno.EACCES: _PermissionError,
+    _errno.ENOENT: _NotFoundError,
+    _errno.EEXIST: _ExistsError,
+    _errno.ENOTDIR: _NotADirectoryError,
+    _errno.EISDIR: _IsADirectoryError,
+    _errno.ESRCH: _NoProcessError,
+    _errno.EAGAIN: _WouldBlockError,
+}
 
 
 def reason(number: int) -> str:

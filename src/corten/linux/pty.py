@@ -35,13 +35,14 @@ def filesystem_magic(fd: int) -> int:
 
 def open_pty(devpts_fd: int) -> tuple[int, int]:
     """A new terminal of the devpts whose root directory is `devpts_fd`: (master, slave)."""
+    if filesystem_magic(devpts_fd) != DEVPTS_SUPER_MAGIC:
+        fail(errno.ENODEV, "open", "/dev/pts", "not a devpts file system")
+    # Only the kernel makes nodes there, so that nothing else can be opened by this name.
     master = openat2(devpts_fd, "ptmx", os.O_RDWR | os.O_NOCTTY, resolve=RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
     try:
         status = os.fstat(master)
         if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _PTMX:
             fail(errno.ENODEV, "open", "ptmx", "not the ptmx device of a devpts file system")
-        if filesystem_magic(master) != DEVPTS_SUPER_MAGIC:
-            fail(errno.ENODEV, "open", "ptmx", "not on a devpts file system")
         fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except BaseException:

@@ -24,6 +24,9 @@ class StartFailed(Exception):
         self.errno = errno
         self.text = text
 
+    def __str__(self) -> str:
+        return self.text
+
     def to_json(self) -> dict[str, Any]:
         """The message that carries this over a socket."""
         return {"stage": self.stage, "errno": self.errno, "text": self.text}

@@ -1,7 +1,7 @@
 """A start as a list of steps: pure, from the request that the parent sent. Called in init and in joining processes.
 
-The order is that of runc and crun where others can see it, and otherwise: namespaces, network, root, mounts, masks,
-hooks, pivot_root, names, then everything that gives up privileges; seccomp and execve follow when the parent says go.
+The order is that of runc and crun where others can see it, and otherwise: namespaces, network, root, mounts, names,
+hooks, masks, pivot_root, then everything that gives up privileges; seccomp and execve follow when the parent says go.
 Nothing here touches the system. What no step can do raises ValueError, worded for the person who wrote the spec.
 """
 
@@ -116,16 +116,17 @@ def plan_container(request: Mapping[str, Any]) -> list[Step]:
     steps += _root_steps(request)
     steps += mount_steps(request)
     steps += device_steps(request)
+    if spec.get("hostname") or spec.get("domainname"):
+        steps.append(SetNames(spec.get("hostname") or "", spec.get("domainname") or ""))
+    linux = spec.get("linux") or {}
+    if linux.get("sysctl"):
+        # Before /proc/sys becomes read-only: the write may cross no mount.
+        steps.append(SetSysctls(linux["sysctl"]))
     process = spec["process"]
     if process.get("terminal"):
         width, height = _console_size(process)
         steps.append(OpenConsole(width=width, height=height, bind=uses_own_dev(spec)))
     steps += _seal_steps(request)
-    if spec.get("hostname") or spec.get("domainname"):
-        steps.append(SetNames(spec.get("hostname") or "", spec.get("domainname") or ""))
-    linux = spec.get("linux") or {}
-    if linux.get("sysctl"):
-        steps.append(SetSysctls(linux["sysctl"]))
     if linux.get("personality"):
         steps.append(SetPersonality(linux["personality"].get("domain", "LINUX")))
     return [*steps, *_process_steps(request, process, create_cwd=True)]

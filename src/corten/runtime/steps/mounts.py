@@ -289,12 +289,12 @@ class BindDevice(Step):
             node = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=context.dev_fd)
             try:
                 clone = clone_tree(node)
+                try:
+                    move_mount(clone, target)
+                finally:
+                    os.close(clone)
             finally:
                 os.close(node)
                 os.unlink(name, dir_fd=context.dev_fd)
-            try:
-                move_mount(clone, target)
-            finally:
-                os.close(clone)
         finally:
             os.close(target)

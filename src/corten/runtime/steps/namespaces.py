@@ -97,7 +97,8 @@ class DetachFromHost(Step):
         return f"make all mounts {self._propagation or 'rslave'}"
 
     def run(self, context: Context) -> None:
-        mount(None, "/", None, ROOT_PROPAGATION[self._propagation])
+        # "unbindable" is for the container's root (PivotRoot): the host's must be bindable a little longer.
+        mount(None, "/", None, ROOT_PROPAGATION[self._propagation.replace("unbindable", "private")])
 
 
 class JoinKeyring(Step):
