@@ -1,0 +1,311 @@
+"""Unpack one layer's tar into a directory, as hostile as it may be. Blocking; a thread of the daemon, as root.
+
+Parents are opened one name at a time without following links; a parent that is a link of the same layer is resolved by
+openat2(RESOLVE_IN_ROOT), so it can only lead back into the layer. The last name is never followed: what is in its place
+is removed first. Whiteouts become overlayfs' own (char 0:0, trusted.overlay.opaque); overlay's attributes that come in
+a layer are dropped, since the kernel would obey them (CVE list: tar breakout, overlay xattr injection).
+tarfile is not used: its extraction has been broken out of more than once (CVE-2007-4559, CVE-2025-4517).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable
+
+from corten.lib.tar import Entry, InvalidTar, TarReader
+from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from corten.linux.tree import remove_tree
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORIES = 64
+_NAME_LIMIT = 255
+_PATH_LIMIT = 4096
+OPAQUE = "trusted.overlay.opaque"
+_WHITEOUT = b".wh."
+_OPAQUE_MARK = b".wh..wh..opq"
+_DROPPED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+
+Attributes = tuple[int, int, int]  # mode, uid, gid
+Inherited = Callable[[tuple[bytes, ...]], Attributes | None]
+
+
+class LayerExtractor:
+    """Writes entries below `root_fd` (the caller's). `inherited` tells the attributes that a directory has in the
+    layers below, for directories that the tar uses without naming them."""
+
+    def __init__(self, root_fd: int, inherited: Inherited) -> None:
+        self._root = root_fd
+        self._inherited = inherited
+        self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
+        self._directory_times: dict[tuple[bytes, ...], int] = {}
+        self._whiteouts: set[tuple[bytes, ...]] = set()
+        self._saw_root = False
+        self.size = 0
+
+    def extract(self, reader: TarReader) -> None:
+        """Unpack everything. Raises InvalidTar, OSError; the directory is then the caller's to remove."""
+        try:
+            for entry in reader:
+                self._place(entry, reader)
+            if not self._saw_root and (attributes := self._inherited(())) is not None:
+                _own(self._root, *attributes)
+            for path, mtime_ns in reversed(self._directory_times.items()):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    os.utime(self._directory(path), ns=(mtime_ns, mtime_ns))
+        finally:
+            for fd in self._open.values():
+                os.close(fd)
+            self._open.clear()
+
+    # -- names
+
+    def _place(self, entry: Entry, reader: TarReader) -> None:
+        path = split_name(entry.name)
+        if not path:
+            if entry.kind == "directory":
+                self._saw_root = True
+                self._finish_directory((), self._root, entry)
+            return
+        name = path[-1]
+        if name.startswith(_WHITEOUT):
+            self._whiteout(path)
+            return
+        parent = self._directory(path[:-1])
+        if entry.kind == "directory":
+            self._make_directory(path, parent, entry)
+            return
+        if entry.kind == "hardlink":
+            self._link(path, parent, entry)
+            return
+        make = {"file": self._file, "symlink": self._symlink}.get(entry.kind, self._node)
+        try:
+            make(parent, name, entry, reader)
+        except FileExistsError:
+            self._clear(path, parent)
+            make(parent, name, entry, reader)
+
+    def _directory(self, path: tuple[bytes, ...]) -> int:
+        """A descriptor of a directory of the layer, made if it is missing; kept open for what comes next."""
+        if not path:
+            return self._root
+        known = self._open.get(path)
+        if known is not None:
+            self._open.move_to_end(path)
+            return known
+        depth = len(path) - 1
+        while depth and path[:depth] not in self._open:
+            depth -= 1
+        fd = self._open[path[:depth]] if depth else self._root
+        for level in range(depth, len(path)):
+            try:
+                child = self._step(path[: level + 1], fd)
+            finally:
+                if level > depth:
+                    os.close(fd)
+            fd = child
+        self._remember(path, fd)
+        return fd
+
+    def _step(self, path: tuple[bytes, ...], parent: int) -> int:
+        try:
+            return os.open(path[-1], _DIRECTORY, dir_fd=parent)
+        except FileNotFoundError:
+            return self._implicit_directory(path, parent)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            return self._through_link(path)
+
+    def _implicit_directory(self, path: tuple[bytes, ...], parent: int) -> int:
+        os.mkdir(path[-1], 0o755, dir_fd=parent)
+        fd = os.open(path[-1], _DIRECTORY, dir_fd=parent)
+        if (attributes := self._inherited(path)) is not None:
+            _own(fd, *attributes)
+        return fd
+
+    def _through_link(self, path: tuple[bytes, ...]) -> int:
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY
+            return openat2(self._root, b"/".join(path), flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            name = os.fsdecode(b"/".join(path))
+            raise InvalidTar(f"{name!r} is used as a directory and is none: {error.strerror}") from error
+
+    def _remember(self, path: tuple[bytes, ...], fd: int) -> None:
+        self._open[path] = fd
+        if len(self._open) > _OPEN_DIRECTORIES:
+            _path, oldest = self._open.popitem(last=False)
+            os.close(oldest)
+
+    def _forget_below(self, path: tuple[bytes, ...]) -> None:
+        """A directory is about to vanish: nothing may be written through its descriptor any more."""
+        for known in [known for known in self._open if known[: len(path)] == path]:
+            os.close(self._open.pop(known))
+
+    def _clear(self, path: tuple[bytes, ...], parent: int) -> None:
+        self._forget_below(path)
+        self._directory_times.pop(path, None)
+        self._whiteouts.discard(path)
+        remove_tree(path[-1], dir_fd=parent)
+
+    # -- kinds
+
+    def _whiteout(self, path: tuple[bytes, ...]) -> None:
+        name = path[-1]
+        if name == _OPAQUE_MARK:
+            os.setxattr(self._directory(path[:-1]), OPAQUE, b"y")
+            return
+        if name.startswith(b".wh..wh."):
+            return  # AUFS' own bookkeeping (.wh..wh.plnk and the like) means nothing to other file systems
+        target = name[len(_WHITEOUT) :]
+        if target in (b"", b".", b".."):
+            raise InvalidTar(f"invalid whiteout {os.fsdecode(name)!r}")
+        parent, hidden = self._directory(path[:-1]), (*path[:-1], target)
+        try:
+            os.mknod(target, stat.S_IFCHR, 0, dir_fd=parent)
+            self._whiteouts.add(hidden)
+        except FileExistsError:
+            # Whiteouts speak of the layers below, wherever they stand in the tar: what this layer has stays.
+            if stat.S_ISDIR(os.stat(target, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.setxattr(self._directory(hidden), OPAQUE, b"y")
+
+    def _make_directory(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
+        name, opaque = path[-1], path in self._whiteouts
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                self._clear(path, parent)
+                os.mkdir(name, 0o700, dir_fd=parent)
+        fd = self._open.get(path)
+        if fd is None:
+            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+            self._remember(path, fd)
+        if opaque:
+            os.setxattr(fd, OPAQUE, b"y")
+        self._finish_directory(path, fd, entry)
+
+    def _finish_directory(self, path: tuple[bytes, ...], fd: int, entry: Entry) -> None:
+        _own(fd, entry.mode, entry.uid, entry.gid)
+        _set_xattrs(fd, entry)
+        self._directory_times.pop(path, None)
+        self._directory_times[path] = entry.mtime_ns
+
+    def _file(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
+        fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=parent)
+        try:
+            if entry.pieces is None:
+                for chunk in reader.data():
+                    _write(fd, chunk)
+            else:
+                _write_sparse(fd, entry, reader)
+            self.size += entry.size
+            _own(fd, entry.mode, entry.uid, entry.gid)
+            if entry.xattrs:
+                _set_xattrs(fd, entry)
+            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _symlink(parent: int, name: bytes, entry: Entry, _reader: TarReader) -> None:
+        if not entry.link:
+            raise InvalidTar(f"the link {os.fsdecode(entry.name)!r} leads nowhere")
+        os.symlink(entry.link, name, dir_fd=parent)
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        _set_xattrs(f"/proc/self/fd/{parent}/{os.fsdecode(name)}", entry)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    @staticmethod
+    def _node(parent: int, name: bytes, entry: Entry, _reader: TarReader) -> None:
+        kinds = {"char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
+        if entry.kind == "char" and entry.device == (0, 0):
+            raise InvalidTar(f"{os.fsdecode(entry.name)!r} is a whiteout in disguise")
+        os.mknod(name, kinds[entry.kind] | (entry.mode & 0o777), os.makedev(*entry.device), dir_fd=parent)
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        path = f"/proc/self/fd/{parent}/{os.fsdecode(name)}"
+        os.chmod(path, entry.mode)  # a node just made: not a link that could be followed
+        _set_xattrs(path, entry)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    def _link(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
+        source = split_name(entry.link)
+        if not source or source[-1].startswith(_WHITEOUT):
+            raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere")
+        if source == path:
+            return
+        try:
+            from_fd = os.dup(self._directory(source[:-1]))
+        except FileNotFoundError as error:
+            raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere") from error
+        try:
+            parent = self._directory(path[:-1])
+            if stat.S_ISDIR(os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False).st_mode):
+                raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads to a directory")
+            for _attempt in range(2):
+                try:
+                    os.link(source[-1], path[-1], src_dir_fd=from_fd, dst_dir_fd=parent, follow_symlinks=False)
+                except FileExistsError:
+                    self._clear(path, parent)
+                else:
+                    return
+        except FileNotFoundError as error:
+            raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere") from error
+        finally:
+            os.close(from_fd)
+
+
+def split_name(name: bytes) -> tuple[bytes, ...]:
+    """The components of an entry's name, relative to the root. Raises InvalidTar on `..` and on what is too long."""
+    if len(name) > _PATH_LIMIT:
+        raise InvalidTar(f"a file name of {len(name)} bytes is too long")
+    parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
+    for part in parts:
+        if part == b"..":
+            raise InvalidTar(f"{os.fsdecode(name)!r} leads out of the layer")
+        if len(part) > _NAME_LIMIT:
+            raise InvalidTar(f"a file name of {len(part)} bytes is too long")
+    return parts
+
+
+def _own(fd: int, mode: int, uid: int, gid: int) -> None:
+    if uid or gid:
+        os.fchown(fd, uid, gid)
+    os.fchmod(fd, mode)
+
+
+def _set_xattrs(target: int | str, entry: Entry) -> None:
+    for name, value in entry.xattrs.items():
+        if name.startswith(_DROPPED_XATTRS):
+            continue
+        try:
+            os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
+        except OSError as error:
+            # What the file system or the host's security module does not know is left out, as every engine does.
+            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+                raise
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
+    """Data to its places, holes as holes: a map may claim terabytes."""
+    os.ftruncate(fd, entry.size)
+    pieces = iter(entry.pieces or ())
+    offset, left = next(pieces, (0, 0))
+    for chunk in reader.data():
+        view = memoryview(chunk)
+        while view and left:
+            written = os.pwrite(fd, view[:left], offset)
+            view, offset, left = view[written:], offset + written, left - written
+            if not left:
+                offset, left = next(pieces, (0, 0))

@@ -1,0 +1,70 @@
+"""What a snapshot driver does, whatever it is made of. Each driver passes tests/contract/test_snapshots.py.
+
+A *layer* is committed, read-only and named by its chainID; it stands on a parent layer or on nothing (""). A *snapshot*
+is one container's writable view upon a layer, named by a key. Layers are made by `apply` and are there wholly or not at
+all, also after a crash. All calls block; different keys may be worked on at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from corten.lib.tar import Readable
+
+
+class Change(NamedTuple):
+    """One difference of a snapshot to its image: `kind` is C (changed), A (added) or D (deleted)."""
+
+    kind: str
+    path: bytes
+
+
+class SnapshotDriver(Protocol):
+    """Layers and snapshots."""
+
+    @property
+    def name(self) -> str:
+        """As Docker names it, for `info` and inspect."""
+
+    def has(self, chain_id: str) -> bool:
+        """Whether the layer is here, complete."""
+
+    def apply(self, chain_id: str, parent: str, stream: Readable) -> int:
+        """Make a layer from an uncompressed tar, read to its end before anything is visible; returns its size.
+
+        Raises InvalidTar, OSError (ENOSPC); nothing is left then. A layer that is here already is left as it is.
+        """
+
+    def size(self, chain_id: str) -> int:
+        """Bytes of the layer's own files. Raises NotFound."""
+
+    def remove_layer(self, chain_id: str) -> None:
+        """Delete a layer. Raises Conflict when a layer or snapshot stands on it."""
+
+    def prepare(self, key: str, parent: str) -> dict[str, Any]:
+        """A new snapshot upon layer `parent`; returns its RootfsMount. Quick: every start waits for it."""
+
+    def rootfs(self, key: str) -> dict[str, Any]:
+        """The RootfsMount of a snapshot. Raises NotFound."""
+
+    def remove(self, key: str) -> None:
+        """Give a snapshot up; its files are deleted later (`purge`). A missing one is no error."""
+
+    def keys(self) -> Sequence[str]:
+        """All snapshots."""
+
+    def usage(self, key: str) -> int:
+        """Bytes that the snapshot has written."""
+
+    def changes(self, key: str) -> list[Change]:
+        """What the snapshot has changed, parents before children."""
+
+    def upper_fd(self, key: str) -> int:
+        """A directory with what the snapshot has written, overlayfs' whiteouts included; the caller closes it."""
+
+    def root_fd(self, key: str) -> int:
+        """The whole root of a snapshot that is not running, as a detached mount; the caller closes it."""
+
+    def purge(self) -> None:
+        """Delete what was given up; in the background."""

@@ -1,0 +1,303 @@
+"""Snapshots as overlayfs over unpacked directories: any kernel from 5.4. Daemon; blocking.
+
+    overlay/<n>/fs        a layer's files; n is a small number, so that mount options stay short
+    overlay/<n>/init      mount points for containers upon that layer: /etc/hosts, /proc and the like (see _init_layer)
+    overlay/c/<key>/{fs,work}   a container's upper and work directories
+    overlay/tmp, overlay/trash  being made, being deleted
+
+Rows say what exists; a directory without a row is removed at start, a layer's row is written after its files are on
+disk (syncfs, rename, fsync of the directory). Mounting is init's business, in its own mount namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from corten.errors import Conflict, NotFound
+from corten.lib import codec
+from corten.lib.atomicfile import fsync_dir
+from corten.lib.tar import Readable, TarReader
+from corten.linux import tree
+from corten.linux.mount import new_filesystem
+from corten.linux.syncfs import syncfs
+from corten.store.extract import LayerExtractor
+from corten.store.snapshots.differences import changes_of
+from corten.store.snapshots.driver import Change
+from corten.store.snapshots.init_layer import make_init_layer
+from corten.store.snapshots.lookup import inherited_from
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# What a layer says about overlayfs must not be obeyed: no redirects, no metacopies (CVE list: overlay xattr injection).
+MOUNT_OPTIONS = ("redirect_dir=nofollow", "metacopy=off", "index=off")
+
+
+class Table(Protocol):
+    """Rows by key (store.db.RecordTable)."""
+
+    def put(self, key: str, value: bytes, name: str = "") -> None:
+        """Write or replace."""
+
+    def list(self) -> list[tuple[str, bytes]]:
+        """All rows."""
+
+    def delete(self, key: str) -> None:
+        """Remove."""
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A committed layer: its directory's number, its parent's chainID, the bytes of its files."""
+
+    number: int
+    parent: str
+    size: int
+
+
+class OverlaySnapshots:
+    """The driver. One a daemon; it alone writes below `root`."""
+
+    name = "overlay2"
+
+    def __init__(self, root: Path, *, layers: Table, snapshots: Table) -> None:
+        self._root = root
+        self._layer_table = layers
+        self._snapshot_table = snapshots
+        self._lock = threading.Lock()
+        for name in ("", "c", "tmp", "trash"):
+            (root / name).mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._layers = {key: codec.decode(Layer, value) for key, value in layers.list()}
+        self._snapshots = {key: value.decode() for key, value in snapshots.list()}
+        self._next = max((layer.number for layer in self._layers.values()), default=0) + 1
+        self._lowers: dict[str, list[str]] = {}
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Give up directories that no row names: what a crash left."""
+        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
+        for entry in list(os.scandir(self._root)):
+            if entry.name not in numbers:
+                self._discard(self._root / entry.name)
+        for entry in list(os.scandir(self._root / "tmp")):
+            self._discard(self._root / "tmp" / entry.name)
+        for entry in list(os.scandir(self._root / "c")):
+            if entry.name not in self._snapshots:
+                self._discard(self._root / "c" / entry.name)
+        for key in [key for key in self._snapshots if not (self._root / "c" / key / "fs").is_dir()]:
+            self._snapshot_table.delete(key)
+            del self._snapshots[key]
+
+    def _discard(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, self._root / "trash" / secrets.token_hex(8))
+
+    def purge(self) -> None:
+        """Delete what was given up."""
+        fd = os.open(self._root / "trash", _DIRECTORY)
+        try:
+            for name in os.listdir(fd):
+                tree.remove_tree(name, dir_fd=fd)
+        finally:
+            os.close(fd)
+
+    # -- layers
+
+    def has(self, chain_id: str) -> bool:
+        """Whether the layer is here."""
+        return chain_id in self._layers
+
+    def size(self, chain_id: str) -> int:
+        """Bytes of its own files."""
+        return self._layer(chain_id).size
+
+    def _layer(self, chain_id: str) -> Layer:
+        layer = self._layers.get(chain_id)
+        if layer is None:
+            raise NotFound(f"layer {chain_id} is not here", hint="pull or load the image again")
+        return layer
+
+    def apply(self, chain_id: str, parent: str, stream: Readable) -> int:
+        """Unpack `stream` as a layer upon `parent`."""
+        if chain_id in self._layers:
+            while stream.read(1 << 20):
+                pass
+            return self._layers[chain_id].size
+        below = self._directories(parent)
+        work = self._root / "tmp" / secrets.token_hex(8)
+        try:
+            size = self._unpack(work, below, stream)
+            with self._lock:
+                if chain_id in self._layers:
+                    return self._layers[chain_id].size
+                layer = Layer(number=self._next, parent=parent, size=size)
+                os.rename(work, self._root / str(layer.number))
+                fsync_dir(self._root)
+                self._layer_table.put(chain_id, codec.encode(layer))
+                self._layers[chain_id] = layer
+                self._next += 1
+            return size
+        finally:
+            self._discard(work)
+
+    @staticmethod
+    def _unpack(work: Path, below: list[Path], stream: Readable) -> int:
+        (work / "fs").mkdir(parents=True)
+        fd = os.open(work / "fs", _DIRECTORY)
+        try:
+            os.fchmod(fd, 0o755)
+            extractor = LayerExtractor(fd, inherited_from(below))
+            extractor.extract(TarReader(stream))
+            syncfs(fd)
+        finally:
+            os.close(fd)
+        return extractor.size
+
+    def remove_layer(self, chain_id: str) -> None:
+        """Delete a layer that nothing stands on."""
+        with self._lock:
+            if chain_id not in self._layers:
+                return
+            users = [key for key, layer in self._layers.items() if layer.parent == chain_id]
+            users += [key for key, parent in self._snapshots.items() if parent == chain_id]
+            if users:
+                raise Conflict(f"layer {chain_id} is in use by {users[0]}")
+            layer = self._layers.pop(chain_id)
+            self._lowers.pop(chain_id, None)
+            self._layer_table.delete(chain_id)
+        self._discard(self._root / str(layer.number))
+
+    def layers(self) -> Mapping[str, Layer]:
+        """All layers by chainID."""
+        return dict(self._layers)
+
+    def _directories(self, chain_id: str) -> list[Path]:
+        """The directories of a layer and those below it, topmost first."""
+        found = []
+        while chain_id:
+            layer = self._layer(chain_id)
+            found.append(self._root / str(layer.number) / "fs")
+            chain_id = layer.parent
+        return found
+
+    def _lower(self, chain_id: str) -> list[str]:
+        """The lower directories of a container upon this layer, relative to the root, topmost first."""
+        lower = self._lowers.get(chain_id)
+        if lower is None:
+            directories = self._directories(chain_id)
+            home = self._root / (str(self._layer(chain_id).number) if chain_id else "0")
+            with self._lock:
+                if not (home / "init").is_dir():
+                    work = self._root / "tmp" / secrets.token_hex(8)
+                    make_init_layer(work, directories)
+                    home.mkdir(mode=0o710, exist_ok=True)
+                    os.rename(work, home / "init")
+            lower = [f"{home.name}/init", *(str(path.relative_to(self._root)) for path in directories)]
+            self._lowers[chain_id] = lower
+        return lower
+
+    # -- snapshots
+
+    def prepare(self, key: str, parent: str) -> dict[str, Any]:
+        """A new writable snapshot: two directories and a row."""
+        lower = self._lower(parent)
+        if key in self._snapshots:
+            raise Conflict(f"snapshot {key} exists")
+        self._snapshot_table.put(key, parent.encode())
+        self._snapshots[key] = parent
+        home = f"{self._root}/c/{key}"
+        os.mkdir(home, 0o710)
+        os.mkdir(f"{home}/fs", 0o755)
+        os.mkdir(f"{home}/work", 0o700)
+        top = os.stat(f"{self._root}/{lower[0]}")  # overlayfs shows the upper's own root directory
+        os.chmod(f"{home}/fs", top.st_mode & 0o7777)
+        if top.st_uid or top.st_gid:
+            os.chown(f"{home}/fs", top.st_uid, top.st_gid)
+        return self._mount(key, lower)
+
+    def _mount(self, key: str, lower: list[str]) -> dict[str, Any]:
+        return {
+            "type": "overlay",
+            "dir": str(self._root),
+            "lower": lower,
+            "upper": f"c/{key}/fs",
+            "work": f"c/{key}/work",
+        }
+
+    def _parent(self, key: str) -> str:
+        parent = self._snapshots.get(key)
+        if parent is None:
+            raise NotFound(f"snapshot {key} is not here")
+        return parent
+
+    def rootfs(self, key: str) -> dict[str, Any]:
+        """The RootfsMount of a snapshot."""
+        return self._mount(key, self._lower(self._parent(key)))
+
+    def remove(self, key: str) -> None:
+        """Give it up; `purge` deletes the files."""
+        if self._snapshots.pop(key, None) is not None:
+            self._discard(self._root / "c" / key)
+            self._snapshot_table.delete(key)
+
+    def keys(self) -> Sequence[str]:
+        """All snapshots."""
+        return list(self._snapshots)
+
+    def upper_fd(self, key: str) -> int:
+        """What the snapshot has written."""
+        self._parent(key)
+        return os.open(self._root / "c" / key / "fs", _DIRECTORY)
+
+    def usage(self, key: str) -> int:
+        """Bytes that the snapshot has written."""
+        fd = self.upper_fd(key)
+        try:
+            return tree.usage(fd)
+        finally:
+            os.close(fd)
+
+    def changes(self, key: str) -> list[Change]:
+        """What the snapshot has changed."""
+        fd = self.upper_fd(key)
+        try:
+            return changes_of(fd, self._directories(self._parent(key)))
+        finally:
+            os.close(fd)
+
+    def root_fd(self, key: str) -> int:
+        """A detached overlay mount of the whole root: it is in no mount namespace and goes with its descriptor."""
+        lower = [f"{self._root}/{path}" for path in self._lower(self._parent(key))]
+        upper, work = f"{self._root}/c/{key}/fs", f"{self._root}/c/{key}/work"
+        writable: list[tuple[str, str | None]] = [("upperdir", upper), ("workdir", work)]
+        fixed: list[tuple[str, str | None]] = [
+            (option.partition("=")[0], option.partition("=")[2]) for option in MOUNT_OPTIONS
+        ]
+        try:
+            return new_filesystem("overlay", [*(("lowerdir+", path) for path in lower), *writable, *fixed])
+        except OSError:
+            return _mount_in_groups(lower, [*writable, *fixed])
+
+
+def _mount_in_groups(lower: list[str], options: list[tuple[str, str | None]]) -> int:
+    """Before Linux 6.8 there is one `lowerdir` of at most 255 bytes: name directories by descriptor, stack groups."""
+    size = 9
+    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lower]
+    try:
+        while len(fds) > size:
+            group, fds = fds[-size:], fds[:-size]
+            joined = ":".join(f"/proc/self/fd/{fd}" for fd in group)
+            try:
+                fds.append(new_filesystem("overlay", [("lowerdir", joined)]))
+            finally:
+                for fd in group:
+                    os.close(fd)
+        return new_filesystem("overlay", [("lowerdir", ":".join(f"/proc/self/fd/{fd}" for fd in fds)), *options])
+    finally:
+        for fd in fds:
+            os.close(fd)
