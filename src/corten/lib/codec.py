@@ -29,10 +29,43 @@ def decode(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     Raises InvalidArgument with Docker's wording when it is no JSON or of another type.
     """
     try:
-        result: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
+        return _decoded(kind, data)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from error
+
+
+def _decoded(kind: type[T], data: bytes | bytearray | memoryview) -> T:
+    try:
+        result: T = _decoder(kind).decode(data)  # type: ignore[arg-type]
+    except msgspec.ValidationError:
+        # Go takes null for any type as its zero value, and docker-py sends it: once more, without the nulls.
+        plain = msgspec.json.decode(data)
+        without = _without_nulls(plain)
+        if without is plain:
+            raise
+        result = msgspec.convert(without, kind)
     return result
+
+
+def _without_nulls(value: Any) -> Any:
+    """`value` less the null members of objects that are not maps; the same object when there are none.
+
+    A map's null is a value of its own (`"80/tcp": null` in PortBindings). Names of fields begin with a capital letter
+    and have neither slash nor blank; maps whose keys look like that do not have null values in this API.
+    """
+    if isinstance(value, list):
+        items = [_without_nulls(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if not isinstance(value, dict):
+        return value
+    kept = {
+        key: _without_nulls(item)
+        for key, item in value.items()
+        if item is not None or not (key[:1].isupper() and key.isalnum())
+    }
+    if len(kept) == len(value) and all(kept[key] is value[key] for key in kept):
+        return value
+    return kept
 
 
 def encode(value: object) -> bytes:

@@ -1,0 +1,83 @@
+"""The containers as other services see them: networks, volumes, images. Daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from corten.engine.containers.registry import Registry
+from corten.engine.networks.settings import ContainerView
+from corten.spec.docker.network import EndpointSettings
+
+
+class Directory:
+    """Implements networks' ContainerDirectory, volumes' VolumeUsers and images' ContainerUse."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def view(self, reference: str) -> ContainerView:
+        """By name, id or prefix. Raises NotFound `No such container: x`."""
+        record = self._registry.find(reference).record
+        running = record.status.status.has_process
+        return ContainerView(
+            id=record.id,
+            name=record.name,
+            mode=record.network_mode,
+            pid=record.status.pid if running else 0,
+            hostname=record.config.hostname,
+            networks=dict(record.attached if running else record.networks),
+        )
+
+    async def set_endpoint(self, cid: str, network: str, settings: EndpointSettings | None) -> None:
+        """Record that a container is in a network (None: no longer)."""
+        container = self._registry.find(cid)
+        async with container.lock:
+            record = container.record
+            networks, attached = dict(record.networks), dict(record.attached)
+            if settings is None:
+                networks.pop(network, None)
+                attached.pop(network, None)
+            else:
+                networks[network] = _asked(settings)
+                if record.status.status.has_process:
+                    attached[network] = settings
+            self._registry.save(container, msgspec.structs.replace(record, networks=networks, attached=attached))
+
+    def using(self, network_id: str, name: str) -> list[str]:
+        """Names of containers, running or not, that are configured for a network."""
+        return [
+            container.name
+            for container in self._registry
+            if name in container.record.networks
+            or network_id in container.record.networks
+            or any(settings.network_id == network_id for settings in container.record.attached.values())
+        ]
+
+    def volume_users(self, name: str) -> list[str]:
+        """Ids of containers, running or not, that have a volume."""
+        return [
+            container.id
+            for container in self._registry
+            if any(mount.type == "volume" and mount.name == name for mount in container.record.mounts)
+        ]
+
+    def uses(self, image_id: str) -> Sequence[tuple[str, bool, str]]:
+        """The containers of an image: id, whether it runs, the name the image was asked for by."""
+        return [
+            (container.id, container.record.status.status.is_running, container.record.config.image)
+            for container in self._registry
+            if container.record.image_id == image_id
+        ]
+
+
+def _asked(settings: EndpointSettings) -> EndpointSettings:
+    """The part of an endpoint that outlives a run."""
+    return EndpointSettings(
+        ipam_config=settings.ipam_config,
+        links=settings.links,
+        aliases=settings.aliases,
+        driver_opts=settings.driver_opts,
+        gw_priority=settings.gw_priority,
+    )

@@ -1,0 +1,101 @@
+"""Remove a container: its row first, then what the row stood for. Daemon.
+
+After the row is gone the container does not exist; a daemon that dies before layer and directory are removed finds them
+without a row and removes them (recovery). The layer is deleted off the client's path: nothing refers to it any more.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from corten.engine.containers.announce import announce
+from corten.engine.containers.collaborators import ShimPool, Snapshots
+from corten.engine.containers.create import remove_directory
+from corten.engine.containers.live import Container, Ended
+from corten.engine.containers.registry import Registry
+from corten.engine.containers.settings import ContainerSettings
+from corten.engine.containers.shared_memory import unmount_shared
+from corten.engine.containers.status import Event, transition
+from corten.engine.containers.stop import Stopper
+from corten.engine.containers.tasks import Tasks
+from corten.engine.containers.volumes import MountSetup
+from corten.engine.events import Events
+from corten.errors import Conflict, InvalidArgument
+from corten.lib import blocking
+from corten.spec.docker import messages
+
+_LOG = logging.getLogger("corten.containers")
+
+
+class Remover:
+    """The use case of DELETE /containers/{id}."""
+
+    def __init__(
+        self,
+        *,
+        settings: ContainerSettings,
+        registry: Registry,
+        shims: ShimPool,
+        snapshots: Snapshots,
+        mounts: MountSetup,
+        stopper: Stopper,
+        events: Events,
+        tasks: Tasks,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._shims = shims
+        self._snapshots = snapshots
+        self._mounts = mounts
+        self._stopper = stopper
+        self._events = events
+        self._tasks = tasks
+
+    async def remove(self, reference: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
+        """Raises NotFound, Conflict (running, or being removed)."""
+        if link:
+            raise InvalidArgument(f"Cannot get parent / for link name {reference[:128]}")
+        container = self._registry.find(reference)
+        await self._tasks.shielded(self._remove(container, force=force, volumes=volumes))
+
+    async def _remove(self, container: Container, *, force: bool, volumes: bool) -> None:
+        if force and container.record.status.status.has_process:
+            await self._stopper.kill_and_wait(container)
+        async with container.lock:
+            if container.removed:
+                # --rm removed it meanwhile: what was asked for is done, a second asker is told so.
+                if force:
+                    return
+                raise Conflict(messages.REMOVAL_IN_PROGRESS.format(container.name))
+            event = Event.REMOVE_FORCED if force else Event.REMOVE
+            transition(container.record.status.status, event, cid=container.id, name=container.name)
+            await self.remove_locked(container, volumes=volumes)
+
+    async def remove_after_failed_start(self, container: Container) -> None:
+        """A `--rm` container whose start failed goes at once, and whoever waits for that is told."""
+        async with container.lock:
+            if not container.removed and not container.record.status.status.has_process:
+                await self.remove_locked(container, volumes=True)
+
+    async def remove_locked(self, container: Container, *, volumes: bool) -> None:
+        """Remove a container that does not run; the lock is held."""
+        record = container.record
+        container.cancel_restart()
+        container.drop_pending()
+        if not container.started_once:
+            await self._shims.forget(record.id)
+        self._registry.drop(container)
+        directory = self._settings.directory(record.id)
+        try:
+            if record.host_config.ipc_mode == "shareable":
+                unmount_shared(self._settings, record.id)
+            remove_directory(directory)
+        except OSError:
+            _LOG.exception("directory of container %s could not be removed", record.id)
+        if volumes and record.mounts:
+            await self._mounts.remove_anonymous(record)
+        announce(self._events, record, "destroy")
+        self._tasks.spawn(
+            blocking.run(self._snapshots.remove, record.id), f"removal of the layer of container {record.id}"
+        )
+        container.notify_removed(Ended(code=record.status.exit_code))
