@@ -208,16 +208,16 @@ async def test_a_commit_adds_a_layer_to_its_parent(engine):
     data, _ = docker_archive(tar_of({"x": b"1"}))
     await load(engine, data)
     parent, _ = engine.library.catalog.lookup("loaded:1")
-    from corten.engine.images.progress import Progress
-
-    entry = await engine.transfer.assembler.add(
+    image_id = await engine.transfer.commit(
+        parent.id,
         lambda: io.BytesIO(tar_of({"y": b"2"})),
-        parent=parent,
-        config=parent.config.defaults,
-        references=["docker.io/library/child:latest"],
+        parent.config.defaults,
+        repository="child",
         created_by="sh",
-        progress=Progress(),
+        changes=["USER 5"],
     )
+    entry = engine.library.catalog.get(image_id)
+    assert entry.config.defaults.user == "5"
     assert entry.config.diff_ids[:1] == parent.config.diff_ids
     assert engine.layers.tars[entry.chain_id][0] == parent.chain_id
     assert engine.images.inspect("child").parent == parent.id

@@ -6,7 +6,7 @@ Each stream is an async iterator of Docker's progress messages; closing it ends 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from corten.engine.images import save
 from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words, run_cancellable
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.changes import apply_changes
-from corten.engine.images.decompress import TarStream, compression_of
+from corten.engine.images.decompress import Readable, TarStream, compression_of
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.load import ArchivedImage, ArchiveSource, read_archive
 from corten.engine.images.progress import Progress, stream
@@ -165,6 +165,40 @@ class TransferService:
             self._events.publish("image", "import", entry.id, {"name": target.familiar if target else entry.id})
 
         return stream(work)
+
+    async def commit(
+        self,
+        parent_id: str,
+        open_layer: Callable[[], Readable],
+        config: ImageConfig,
+        *,
+        repository: str = "",
+        tag: str = "",
+        author: str = "",
+        comment: str = "",
+        created_by: str = "",
+        container: str = "",
+        changes: Sequence[str] = (),
+    ) -> str:
+        """An image of `parent_id`'s layers and the tar that `open_layer` opens (in a thread); returns its id.
+
+        Raises InvalidArgument for a bad name or change, ImageNotFound.
+        """
+        target = tag_target(repository, tag) if repository else None
+        config = apply_changes(config, changes)
+        parent, _ = self._library.catalog.lookup(parent_id)
+        entry = await self.assembler.add(
+            open_layer,
+            parent=parent,
+            config=config,
+            references=[str(target)] if target else [],
+            author=author,
+            comment=comment,
+            created_by=created_by,
+            container=container,
+            progress=Progress(),
+        )
+        return entry.id
 
     async def _spool(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
         """The whole upload as an uncompressed, nameless file: archives are read at random positions."""
