@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import uuid
 from typing import Any
 
-from corten.api import compat
 from corten.api.router import Router
 from corten.api.routes import collect
 from corten.api.server import Server
 from corten.api.services import Services
+from corten.daemon import settings
+from corten.daemon.adapters import Counts, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
+from corten.engine.containers.assembly import Assembled, assemble
+from corten.engine.containers.logs import LogService
+from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
-from corten.engine.system import SystemService, SystemSettings
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.service import ImageService
+from corten.engine.images.transfer import TransferService
+from corten.engine.networks.service import NetworkService
+from corten.engine.system import SystemService
+from corten.engine.volumes import VolumeService
 from corten.errors import NotImplemented as NotOffered
 from corten.lib import log
 from corten.lib.atomicfile import write_atomic
+from corten.registry.client import RegistryClient
+from corten.shim.client import Callbacks, Shims
+from corten.store.content import ContentStore
+from corten.store.db import Database
+from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.volumes.local import LocalDriver
 
 _LOG = logging.getLogger("corten.daemon")
 
@@ -34,93 +50,161 @@ class Pending:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        raise NotOffered(f"{self._name} are not available in this build")
+        raise NotOffered(f"{self._name} is not available in this build")
 
 
 class Engine:
-    """Everything that runs in the daemon."""
+    """Everything that runs in the daemon. `open`, `recover`, `ready`, and in the end `close`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self.id = engine_id(config)
         self.events = Events()
-        self.system_settings = system_settings(config, self.id)
-        self.services = self._services()
-        self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
-
-    def _services(self) -> Services:
-        pending: dict[str, Any] = {
-            name: Pending(name)
-            for name in (
-                "containers",
-                "attach",
-                "execs",
-                "archive",
-                "logs",
-                "stats",
-                "images",
-                "transfer",
-                "networks",
-                "volumes",
-            )
-        }
-        return Services(
-            **pending,
-            events=self.events,
-            system=SystemService(
-                settings=self.system_settings,
-                events=self.events,
-                containers=_NoCounts(),
-                images=_NoCounts(),
-                usage=_NoUsage(),
-            ),
+        self._callbacks = Callbacks(
+            on_exit=lambda _cid, _exit: None,
+            on_exec_exit=lambda _cid, _exec, _code: None,
+            on_oom=lambda _cid: None,
+            on_detach=lambda _cid, _exec: None,
+            on_lost=lambda _cid: None,
         )
+        self._shims = Shims(exec_root=config.exec_root, cgroup_parent=config.cgroup_parent, callbacks=self._callbacks)
+        self._system = settings.system_settings(config, self.id)
 
     def open(self) -> None:
-        """Start the zygote: before threads, connections and secrets."""
+        """Start the zygote, before there are threads, connections and secrets; then make everything."""
+        self._shims.open()
+        config = self._config
+        spool = settings.spool_dir(config)
+        shutil.rmtree(spool, ignore_errors=True)
+        spool.mkdir(mode=0o700)
+        self._database = Database(config.data_root / "meta.db")
+        table = self._database.table
+        snapshots = OverlaySnapshots(
+            config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
+        )
+        self._library = ImageLibrary(
+            blobs=ContentStore(config.data_root / "content"), layers=snapshots, records=table("images")
+        )
+        self._networks = NetworkService(
+            settings=settings.network_settings(config, self.id),
+            networks=table("networks"),
+            endpoints=table("endpoints"),
+            events=self.events,
+        )
+        self._volumes = VolumeService(
+            drivers={"local": LocalDriver(config.data_root / "volumes")}, table=table("volumes"), events=self.events
+        )
+        in_use = _LateUse()
+        self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._containers = assemble(
+            settings=settings.container_settings(config),
+            table=table("containers"),
+            images=self._images,
+            snapshots=snapshots,
+            networks=self._networks,
+            volumes=self._volumes,
+            shims=self._shims,
+            events=self.events,
+        )
+        directory = self._containers.directory
+        in_use.directory = self._volumes.users = self._networks.containers = directory
+        warmth = Warmth(self._networks)
+        self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
+        self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
+        self._client = RegistryClient(settings.registry_config(config))
+        transfer = TransferService(
+            library=self._library,
+            client=self._client,
+            events=self.events,
+            spool_dir=spool,
+            max_downloads=config.number("max-concurrent-downloads"),
+            max_uploads=config.number("max-concurrent-uploads"),
+        )
+        self.services = self._services(self._containers, transfer)
+        self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
+
+    def _services(self, containers: Assembled, transfer: TransferService) -> Services:
+        archive: Any = Pending("archive")
+        return Services(
+            containers=containers.service,
+            attach=containers.attach,
+            execs=containers.execs,
+            archive=archive,
+            logs=LogService(containers=containers.registry),
+            stats=StatsService(containers=containers.registry, events=self.events),
+            images=self._images,
+            transfer=transfer,
+            networks=self._networks,
+            volumes=self._volumes,
+            system=SystemService(
+                settings=self._system,
+                events=self.events,
+                containers=Counts(containers.registry),
+                images=self._images,
+                usage=Usage(containers=containers.service, images=self._images, volumes=self._volumes),
+            ),
+            events=self.events,
+        )
 
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
+        self._library.load()
+        living = await self._containers.recovery.observe()
+        await self._networks.recover(living)
+        await self._containers.recovery.finish()
+        for container in self._containers.registry:
+            if container.record.status.status.has_process:
+                for mount in container.record.mounts:
+                    if mount.type == "volume":
+                        self._volumes.adopt(mount.name, container.id)
 
     def ready(self) -> None:
         """The daemon serves: prepare for the first container."""
+        self._shims.start_warming()
+        self._sweeper.schedule()
 
     async def close(self) -> None:
         """Stop serving, then everything behind it. Containers go on in their shims."""
         await self.server.close()
+        if not self._config.flag("live-restore"):
+            await self._stop_containers()
+        await self._containers.close()
+        await self._sweeper.close()
+        await self._shims.shutdown()
+        await self._networks.close()
+        self._database.close()
+
+    async def _stop_containers(self) -> None:
+        """`--live-restore=false`: containers end with the daemon."""
+        import asyncio
+
+        running = [c.id for c in self._containers.registry if c.record.status.status.has_process]
+        _LOG.info("stopping containers", extra={"count": len(running)})
+        stops = (self._containers.service.stop(cid) for cid in running)
+        try:
+            async with asyncio.timeout(self._config.number("shutdown-timeout")):
+                await asyncio.gather(*stops, return_exceptions=True)
+        except TimeoutError:
+            _LOG.warning("some containers did not stop in time")
 
     def apply(self, config: Config) -> None:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
-        settings = self.system_settings
-        settings.debug = config.flag("debug")
-        settings.labels = config.items("labels")
-        settings.mirrors = config.items("registry-mirrors")
-        settings.insecure_registries = config.items("insecure-registries")
-        settings.live_restore = config.flag("live-restore")
+        settings.update_system_settings(self._system, config)
+        self._client.reconfigure(settings.registry_config(config))
 
     def announce_reload(self, attributes: dict[str, str]) -> None:
         """The `reload` event."""
-        self.events.publish("daemon", "reload", self.id, {"name": self.system_settings.name, **attributes})
+        self.events.publish("daemon", "reload", self.id, {"name": self._system.name, **attributes})
 
 
-class _NoCounts:
-    def counts(self) -> tuple[int, int, int]:
-        return 0, 0, 0
+class _LateUse:
+    """Which containers use an image; asked only when there are containers to ask."""
 
-    def count(self) -> int:
-        return 0
+    directory: Any = None
 
-
-class _NoUsage:
-    async def containers(self) -> list[Any]:
-        return []
-
-    async def images(self) -> tuple[int, list[Any]]:
-        return 0, []
-
-    async def volumes(self) -> list[Any]:
-        return []
+    def uses(self, image_id: str) -> Any:
+        return self.directory.uses(image_id)
 
 
 def engine_id(config: Config) -> str:
@@ -135,30 +219,3 @@ def engine_id(config: Config) -> str:
     fresh = str(uuid.UUID(bytes=os.urandom(16), version=4))
     write_atomic(path, f"{fresh}\n".encode())
     return fresh
-
-
-def system_settings(config: Config, identity: str) -> SystemSettings:
-    """What `info` and `version` show of the configuration."""
-    return SystemSettings(
-        id=identity,
-        name=socket.gethostname(),
-        engine_version=compat.ENGINE_VERSION,
-        api_version=compat.MAX_TEXT,
-        min_api_version=compat.MIN_TEXT,
-        data_root=config.text("data-root"),
-        init_path=config.text("init-path") or "corten-init",
-        log_driver=config.text("log-driver"),
-        default_runtime=config.text("default-runtime"),
-        debug=config.flag("debug"),
-        experimental=config.flag("experimental"),
-        live_restore=config.flag("live-restore"),
-        labels=config.items("labels"),
-        mirrors=config.items("registry-mirrors"),
-        insecure_registries=config.items("insecure-registries"),
-        runtimes={"corten": "corten", "runc": "corten", "io.containerd.runc.v2": "corten"},
-        http_proxy=config.text("http-proxy"),
-        https_proxy=config.text("https-proxy"),
-        no_proxy=config.text("no-proxy"),
-        address_pools=[(pool["base"], pool["size"]) for pool in config["default-address-pools"]],
-        no_new_privileges=config.flag("no-new-privileges"),
-    )

@@ -1,0 +1,126 @@
+"""Where two packages fit together by a few lines: counts and sizes, prepared interfaces, sweeping. Daemon only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from corten.engine.containers.registry import Registry
+from corten.engine.containers.service import ContainerService
+from corten.engine.containers.status import Status
+from corten.engine.events import Event, Events
+from corten.engine.images.service import ImageService
+from corten.engine.networks.service import NetworkService
+from corten.engine.volumes import VolumeService
+from corten.lib import blocking
+from corten.store.snapshots.driver import SnapshotDriver
+
+_LOG = logging.getLogger("corten.daemon")
+_SWEEP_AFTER_S = 1.0
+_CLOSE_S = 5.0
+_LEAVES_FILES = {("container", "destroy"), ("image", "delete")}
+
+
+class Counts:
+    """The containers as `info` counts them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def counts(self) -> tuple[int, int, int]:
+        """(running, paused, stopped)."""
+        running = paused = stopped = 0
+        for container in self._registry:
+            status = container.record.status.status
+            if status is Status.PAUSED:
+                paused += 1
+            elif status.is_running:
+                running += 1
+            else:
+                stopped += 1
+        return running, paused, stopped
+
+
+class Usage:
+    """What takes space, for `system df`."""
+
+    def __init__(self, *, containers: ContainerService, images: ImageService, volumes: VolumeService) -> None:
+        self._containers = containers
+        self._images = images
+        self._volumes = volumes
+
+    async def containers(self) -> list[Any]:
+        """See UsageSource."""
+        return list(await self._containers.list_(all_=True, size=True))
+
+    async def images(self) -> tuple[int, list[Any]]:
+        """See UsageSource."""
+        size, rows = self._images.usage()
+        return size, list(rows)
+
+    async def volumes(self) -> list[Any]:
+        """See UsageSource."""
+        return list(await self._volumes.usage())
+
+
+class Warmth:
+    """Prepared sandboxes get their interface before anyone needs it, and give it back when they are not used."""
+
+    def __init__(self, networks: NetworkService) -> None:
+        self._networks = networks
+        self._releases: set[asyncio.Task[None]] = set()
+
+    def on_warm(self, cid: str, pid: int) -> None:
+        """A sandbox is prepared. Without an interface it is as good as before: the start makes one."""
+        try:
+            self._networks.prewarm(cid, pid)
+        except Exception as error:
+            _LOG.debug("no interface for a prepared sandbox: %s", error)
+
+    def on_cold(self, cid: str) -> None:
+        """It is given up."""
+        task = asyncio.ensure_future(self._networks.release(cid))
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+
+class Sweeper:
+    """What was given up is deleted from disk when there is a quiet moment, never while someone waits."""
+
+    def __init__(self, *, snapshots: SnapshotDriver, images: ImageService, events: Events) -> None:
+        self._snapshots = snapshots
+        self._images = images
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        events.listen(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        if (event.kind, event.action) in _LEAVES_FILES:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Sweep soon; later calls before that put it off no further."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        if self._task is not None and not self._task.done():
+            self.schedule()
+            return
+        self._task = asyncio.ensure_future(self._sweep())
+
+    async def _sweep(self) -> None:
+        try:
+            await self._images.reap()
+            await blocking.run(self._snapshots.purge)
+        except Exception:
+            _LOG.exception("sweeping failed; it is tried again after the next removal")
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=_CLOSE_S)

@@ -1,0 +1,145 @@
+"""The daemon's configuration as each part of the engine wants it. Pure, but for the files that options name."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+from corten.api import compat
+from corten.daemon.config import Config, ConfigError
+from corten.engine.containers.settings import ContainerSettings
+from corten.engine.networks.settings import NetworkSettings
+from corten.engine.system import SystemSettings
+from corten.network.ipam import DEFAULT_POOLS, parse_pool
+from corten.registry.endpoints import RegistryConfig
+from corten.spec.docker.hostconfig import LogConfig, Ulimit
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_RUNTIMES = ("runc", "corten", "io.containerd.runc.v2")
+_MAX_PROFILE = 1 << 20
+
+
+def size_bytes(text: str) -> int:
+    """`64MiB`, `64m`, `67108864`. Raises ConfigError."""
+    match = re.fullmatch(r"(\d{1,15}) ?([kmg]?)(?:i?b)?", text.strip().lower())
+    if match is None:
+        raise ConfigError(f"invalid size: {text!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def seccomp_profile(config: Config) -> str:
+    """A profile's text, "unconfined", or "" for the built-in one. Raises ConfigError."""
+    name = config.text("seccomp-profile")
+    if name in {"", "builtin", "unconfined"}:
+        return name if name == "unconfined" else ""
+    try:
+        with open(name, encoding="utf-8") as file:
+            return file.read(_MAX_PROFILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"opening seccomp profile ({name}) failed: {error}") from error
+
+
+def ulimits(config: Config) -> tuple[Ulimit, ...]:
+    """`default-ulimits` of daemon.json: name to {Name, Soft, Hard}. Raises ConfigError."""
+    result = []
+    for name, value in config["default-ulimits"].items():
+        if not isinstance(value, dict) or not all(isinstance(value.get(key), int) for key in ("Soft", "Hard")):
+            raise ConfigError(f"invalid default-ulimits: {name}: Soft and Hard are needed")
+        result.append(Ulimit(name=name, soft=value["Soft"], hard=value["Hard"]))
+    return tuple(result)
+
+
+def container_settings(config: Config) -> ContainerSettings:
+    """What containers take from the configuration."""
+    return ContainerSettings(
+        data_root=config.data_root,
+        exec_root=config.exec_root,
+        log_config=LogConfig(type=config.text("log-driver"), config=dict(config["log-opts"])),
+        default_ulimits=ulimits(config),
+        default_shm_bytes=size_bytes(config.text("default-shm-size")),
+        default_init=config.flag("init"),
+        no_new_privileges=config.flag("no-new-privileges"),
+        seccomp_profile=seccomp_profile(config),
+        default_cgroupns=config.text("default-cgroupns-mode") or "private",
+        default_ipc=config.text("default-ipc-mode"),
+        dns=tuple(config.items("dns")),
+        dns_options=tuple(config.items("dns-opts")),
+        dns_search=tuple(config.items("dns-search")),
+        cgroup_parent=config.text("cgroup-parent"),
+        runtimes=_RUNTIMES,
+        default_runtime=config.text("default-runtime"),
+        shutdown_timeout_s=config.number("shutdown-timeout"),
+    )
+
+
+def network_settings(config: Config, identity: str) -> NetworkSettings:
+    """What networks take from the configuration. Raises InvalidArgument."""
+    pools = [
+        parse_pool(str(pool.get("base", "")), int(pool.get("size", 0))) for pool in config["default-address-pools"]
+    ]
+    return NetworkSettings(
+        instance=config.instance,
+        identity=identity,
+        bridge=config.text("bridge"),
+        bip=config.text("bip"),
+        bip6=config.text("bip6"),
+        fixed_cidr=config.text("fixed-cidr"),
+        fixed_cidr_v6=config.text("fixed-cidr-v6"),
+        default_gateway=config.text("default-gateway"),
+        default_gateway_v6=config.text("default-gateway-v6"),
+        mtu=config.number("mtu"),
+        ipv6=config.flag("ipv6"),
+        icc=config.flag("icc"),
+        ip_masq=config.flag("ip-masq"),
+        ip_forward=config.flag("ip-forward"),
+        ip_forward_no_drop=config.flag("ip-forward-no-drop"),
+        default_ip=config.text("ip"),
+        userland_proxy=config.flag("userland-proxy"),
+        address_pools=tuple(pools) or DEFAULT_POOLS,
+    )
+
+
+def registry_config(config: Config) -> RegistryConfig:
+    """What image transfers take from the configuration."""
+    return RegistryConfig(
+        mirrors=tuple(config.items("registry-mirrors")), insecure=tuple(config.items("insecure-registries"))
+    )
+
+
+def system_settings(config: Config, identity: str) -> SystemSettings:
+    """What `info` and `version` show of the configuration."""
+    settings = SystemSettings(
+        id=identity,
+        name=socket.gethostname(),
+        engine_version=compat.ENGINE_VERSION,
+        api_version=compat.MAX_TEXT,
+        min_api_version=compat.MIN_TEXT,
+        data_root=config.text("data-root"),
+        init_path=config.text("init-path") or "corten-init",
+        log_driver=config.text("log-driver"),
+        default_runtime=config.text("default-runtime"),
+        experimental=config.flag("experimental"),
+        runtimes=dict.fromkeys(_RUNTIMES, "corten"),
+        http_proxy=config.text("http-proxy"),
+        https_proxy=config.text("https-proxy"),
+        no_proxy=config.text("no-proxy"),
+        address_pools=[(pool["base"], pool["size"]) for pool in config["default-address-pools"]],
+        no_new_privileges=config.flag("no-new-privileges"),
+    )
+    update_system_settings(settings, config)
+    return settings
+
+
+def update_system_settings(settings: SystemSettings, config: Config) -> None:
+    """Take over what a reload may change."""
+    settings.debug = config.flag("debug")
+    settings.labels = config.items("labels")
+    settings.mirrors = config.items("registry-mirrors")
+    settings.insecure_registries = config.items("insecure-registries")
+    settings.live_restore = config.flag("live-restore")
+
+
+def spool_dir(config: Config) -> Path:
+    """Where archives wait on their way; emptied at start."""
+    return config.data_root / "tmp"
