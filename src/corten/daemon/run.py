@@ -63,8 +63,10 @@ async def _serve(config: Config) -> None:
         _LOG.info("daemon is shutting down")
     finally:
         for listener in listeners:
-            listener.close()
+            listener.withdraw()
         await engine.close()
+        for listener in listeners:
+            listener.close()
         blocking.shutdown()
 
 

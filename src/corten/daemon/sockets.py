@@ -38,12 +38,17 @@ class Listener:
     tls: bool = False
     path: str = ""
 
-    def close(self) -> None:
-        """Unlink the path if it still is this socket's."""
-        self.sock.close()
+    def withdraw(self) -> None:
+        """Take the path away, so that nobody new comes; the socket goes on until it is closed."""
         if self.path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
+            self.path = ""
+
+    def close(self) -> None:
+        """Withdraw and close."""
+        self.withdraw()
+        self.sock.close()
 
 
 def open_listeners(config: Config) -> list[Listener]:

@@ -57,4 +57,4 @@ def _end(pid: int, path: str, timeout_s: int) -> str:
             raise Unavailable(f"the daemon (process {pid}) did not end within {timeout_s} s")
     finally:
         os.close(pidfd)
-    return f"The daemon (process {pid}) has ended. Containers with a shim go on."
+    return f"The daemon (process {pid}) has ended. Running containers go on."

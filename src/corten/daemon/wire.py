@@ -105,6 +105,7 @@ class Engine:
             volumes=self._volumes,
             shims=self._shims,
             events=self.events,
+            image_size=self._image_size,
         )
         directory = self._containers.directory
         in_use.directory = self._volumes.users = self._networks.containers = directory
@@ -122,6 +123,10 @@ class Engine:
         )
         self.services = self._services(self._containers, transfer)
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
+
+    def _image_size(self, image_id: str) -> int:
+        entry = self._library.catalog.get(image_id)
+        return sum(entry.layer_sizes) if entry is not None else 0
 
     def _services(self, containers: Assembled, transfer: TransferService) -> Services:
         archive: Any = Pending("archive")
