@@ -1,4 +1,4 @@
-"""Container events with the attributes that Docker gives them: image, name, labels, and what the action adds. Daemon."""
+"""Container events with the attributes that Docker gives them: image, name, labels, and the action's own. Daemon."""
 
 from __future__ import annotations
 

@@ -90,6 +90,7 @@ def assemble(
     volumes: Volumes,
     shims: ShimPool,
     events: Events,
+    image_size: Callable[[str], int] = lambda _image_id: 0,
     cgroups: Callable[[str], CgroupControl] = open_cgroup,
 ) -> Assembled:
     """Everything about containers, from what it works with."""
@@ -160,7 +161,14 @@ def assemble(
         starter=starter,
         stopper=stopper,
         remover=remover,
-        lister=Lister(settings=settings, registry=registry, images=images, snapshots=snapshots, files=files),
+        lister=Lister(
+            settings=settings,
+            registry=registry,
+            images=images,
+            snapshots=snapshots,
+            files=files,
+            image_size=image_size,
+        ),
         updater=Updater(settings=settings, registry=registry, events=events, open_cgroup=cgroups),
         renamer=Renamer(registry=registry, events=events),
         pruner=Pruner(registry=registry, remover=remover, snapshots=snapshots, events=events),
@@ -168,6 +176,7 @@ def assemble(
     recovery = Recovery(
         settings=settings,
         registry=registry,
+        mounts=mounts,
         shims=shims,
         snapshots=snapshots,
         supervisor=supervisor,

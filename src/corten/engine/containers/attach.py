@@ -163,7 +163,7 @@ def _sweep(container: Container) -> None:
         client.close()
 
 
-def _write_log(client: PendingAttach, path: str, tty: bool) -> None:  # noqa: FBT001 - handed to a thread
+def _write_log(client: PendingAttach, path: str, tty: bool) -> None:
     """The log so far, as frames, or raw for a terminal. Blocking, within a bound; a client that is gone is none."""
     if not path:
         return

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+from corten.lib.timestamps import rfc3339_nano
+from corten.spec.docker.container import ZERO_TIME
 
-ZERO_TIME = "0001-01-01T00:00:00Z"
 _SECOND = 1_000_000_000
-
-
-def now_ns() -> int:
-    """Unix time in nanoseconds."""
-    return time.time_ns()
 
 
 def rfc3339(time_ns: int) -> str:
     """As Go's RFC3339Nano in UTC; 0 is Go's zero time."""
-    if time_ns <= 0:
-        return ZERO_TIME
-    seconds, fraction = divmod(time_ns, _SECOND)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    digits = f"{fraction:09d}".rstrip("0")
-    return f"{text}.{digits}Z" if digits else f"{text}Z"
+    return ZERO_TIME if time_ns <= 0 else rfc3339_nano(time_ns)
 
 
 def human_duration(duration_ns: int) -> str:

@@ -40,7 +40,7 @@ class Images(Protocol):
 
 
 class Snapshots(Protocol):
-    """The writable layers. `prepare`, `rootfs` and `remove` are called on the loop's threads (blocking)."""
+    """The writable layers. `prepare`, `rootfs`, `keys` and `remove` are quick; the rest is called in threads."""
 
     def prepare(self, key: str, parent: str) -> dict[str, Any]:
         """A new writable layer upon the chain `parent`; returns its RootfsMount as JSON."""
@@ -49,13 +49,13 @@ class Snapshots(Protocol):
         """The RootfsMount of an existing layer, as JSON."""
 
     def remove(self, key: str) -> None:
-        """Remove it; a missing one is no error."""
+        """Give it up; a missing one is no error. `purge` deletes the files."""
+
+    def purge(self) -> None:
+        """Delete what was given up."""
 
     def usage(self, key: str) -> int:
         """Bytes in the writable layer."""
-
-    def image_size(self, chain_id: str) -> int:
-        """Bytes of the layers of a chain, 0 when they are not known."""
 
     def root_fd(self, key: str) -> int:
         """A detached mount of the whole root for reading; the caller closes the descriptor."""
@@ -105,6 +105,9 @@ class Volumes(Protocol):
 
     async def mount(self, name: str, cid: str, *, destination: str, read_only: bool) -> str:
         """The container starts with it; returns the directory. Publishes `volume mount`."""
+
+    def adopt(self, name: str, cid: str) -> None:
+        """After a restart of the daemon: a running container has it."""
 
     async def release(self, name: str, cid: str) -> None:
         """The container ended. Publishes `volume unmount`."""

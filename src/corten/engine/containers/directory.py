@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from corten.engine.containers.registry import Registry
+from corten.engine.containers.status import Status
 from corten.engine.networks.settings import ContainerView
 from corten.spec.docker.network import EndpointSettings
 
@@ -54,6 +55,13 @@ class Directory:
             or network_id in container.record.networks
             or any(settings.network_id == network_id for settings in container.record.attached.values())
         ]
+
+    def counts(self) -> tuple[int, int, int]:
+        """(running, paused, stopped), for `info`."""
+        states = [container.record.status.status for container in self._registry]
+        paused = sum(state is Status.PAUSED for state in states)
+        running = sum(state.is_running for state in states) - paused
+        return running, paused, len(states) - running - paused
 
     def volume_users(self, name: str) -> list[str]:
         """Ids of containers, running or not, that have a volume."""

@@ -11,7 +11,7 @@ from corten.engine.containers.live import Container
 from corten.engine.containers.namespaces import hostname_of
 from corten.engine.containers.oci_spec import capability_sets, environment, user_of
 from corten.engine.containers.security import parse_security_options
-from corten.engine.containers.users import Identity, read_accounts, resolve_user, touches_etc
+from corten.engine.containers.users import Accounts, Identity, read_accounts, resolve_user
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.security.capabilities import effective_caps
@@ -54,13 +54,13 @@ async def _identity(
     record = container.record
     rootfs = snapshots.rootfs(record.id)
     spec = request.user or record.config.user
-    if touches_etc(rootfs):
+    accounts = launcher.accounts.cached(record.image_id, rootfs)
+    if accounts is None:  # it has made users, or the daemon is new: read what it has now
         accounts = await blocking.run(_running_accounts, record.status.pid)
-        return resolve_user(spec, record.host_config.group_add or (), accounts)
-    return await launcher.identity(record, rootfs, user=spec)
+    return resolve_user(spec, record.host_config.group_add or (), accounts)
 
 
-def _running_accounts(pid: int) -> Any:
+def _running_accounts(pid: int) -> Accounts:
     try:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

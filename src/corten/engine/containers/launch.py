@@ -50,7 +50,7 @@ class Launcher:
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._accounts = accounts
+        self.accounts = accounts
         self._seccomp = seccomp
         self._files = files
 
@@ -100,14 +100,12 @@ class Launcher:
         """OCI process.rlimits."""
         return rlimits(record.host_config.ulimits, self._settings.default_ulimits)
 
-    async def identity(
-        self, record: ContainerRecord, rootfs: Mapping[str, Any], *, user: str | None = None
-    ) -> Identity:
-        """The ids of the container's process (or of `user`). Raises InvalidArgument."""
-        accounts = self._accounts.cached(record.image_id, rootfs)
+    async def identity(self, record: ContainerRecord, rootfs: Mapping[str, Any]) -> Identity:
+        """The ids of the container's process. Raises InvalidArgument."""
+        accounts = self.accounts.cached(record.image_id, rootfs)
         if accounts is None:
-            accounts = await blocking.run(self._accounts.read, record.id, record.image_id, rootfs)
-        return resolve_user(record.config.user if user is None else user, record.host_config.group_add or (), accounts)
+            accounts = await blocking.run(self.accounts.read, record.id, record.image_id, rootfs)
+        return resolve_user(record.config.user, record.host_config.group_add or (), accounts)
 
     def seccomp_path(self, record: ContainerRecord, *, tty: bool) -> str:
         """The filter of an exec: as the container's, whose capabilities decide."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from msgspec import UNSET
 
@@ -30,12 +31,14 @@ class Lister:
         images: Images,
         snapshots: Snapshots,
         files: NetworkFileWriter,
+        image_size: Callable[[str], int],
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._images = images
         self._snapshots = snapshots
         self._files = files
+        self._image_size = image_size
 
     async def list_(
         self, *, all_: bool = False, limit: int = 0, size: bool = False, filters: Filters | None = None
@@ -79,7 +82,7 @@ class Lister:
             used = await blocking.run(self._snapshots.usage, container.id)
         except (CortenError, OSError):
             used = 0
-        return used, used + self._snapshots.image_size(container.record.chain_id)
+        return used, used + self._image_size(container.record.image_id)
 
     def _image_id(self, reference: str) -> str:
         try:

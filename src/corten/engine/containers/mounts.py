@@ -1,4 +1,4 @@
-"""`-v`, `--mount`, `--tmpfs`, `--volumes-from` and an image's VOLUMEs as one list of mounts: pure, Docker's rules. Daemon.
+"""`-v`, `--mount`, `--tmpfs`, `--volumes-from` and an image's VOLUMEs as one list of mounts: pure, Docker's rules.
 
 Texts of errors are dockerd's (volume/mounts/linux_parser). What has to look at the host (does a source exist) is done
 by `volumes.py`.
@@ -110,25 +110,32 @@ def _propagation(mode: str) -> str:
     return next((word for word in mode.split(",") if word in _PROPAGATION), "")
 
 
-def parse_bind(spec: str, volume_driver: str = "") -> MountRecord:
-    """`source:destination[:mode]`. Raises InvalidMount."""
+def _split_bind(spec: str) -> tuple[str, str, str]:
+    """(source or "", destination, mode)."""
+    wrong = f"invalid volume specification: '{spec}'"
     if "\0" in spec or len(spec) > 3 * _PATH_LIMIT:
         raise InvalidMount("invalid volume specification: contains a null byte or is too long")
     parts = spec.split(":")
-    wrong = f"invalid volume specification: '{spec}'"
     if len(parts) > 3 or not parts[0]:
         raise InvalidMount(wrong)
-    source, destination, mode = "", parts[0], ""
+    if len(parts) == 1:
+        return "", parts[0], ""
     if len(parts) == 2:
         if is_mode(parts[1]):
             raise InvalidMount(wrong)
-        source, destination = parts
-    elif len(parts) == 3:
-        source, destination, mode = parts
-        if not is_mode(mode):
-            raise InvalidMount(f"invalid mode: {mode}")
+        return parts[0], parts[1], ""
+    if not is_mode(parts[2]):
+        raise InvalidMount(f"invalid mode: {parts[2]}")
+    return parts[0], parts[1], parts[2]
+
+
+def parse_bind(spec: str, volume_driver: str = "") -> MountRecord:
+    """`source:destination[:mode]`. Raises InvalidMount."""
+    source, destination, mode = _split_bind(spec)
     kind = "bind" if source.startswith("/") else "volume"
-    target = _check_destination(destination, f'{wrong}: invalid mount config for type "{kind}"')
+    target = _check_destination(
+        destination, f"invalid volume specification: '{spec}': invalid mount config for type \"{kind}\""
+    )
     words = mode.split(",")
     read_only = "ro" in words
     if kind == "bind":
@@ -148,21 +155,25 @@ def parse_bind(spec: str, volume_driver: str = "") -> MountRecord:
     if _propagation(mode):
         raise InvalidMount(f"invalid mode: {mode}")
     if source and not _VOLUME_NAME.match(source):
-        raise InvalidMount(
-            f'create {source}: "{source}" includes invalid characters for a local volume name, '
-            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
-            "If you intended to pass a host directory, use absolute path"
-        )
+        raise InvalidMount(_bad_volume_name(source))
     return MountRecord(
         type="volume",
         name=source,
         driver=volume_driver or "local",
         destination=target,
-        mode=mode or ("" if not source else "z"),
+        mode=mode or ("z" if source else ""),
         read_only=read_only,
         copy_up="nocopy" not in words,
         anonymous=not source,
         from_spec=True,
+    )
+
+
+def _bad_volume_name(name: str) -> str:
+    return (
+        f'create {name}: "{name}" includes invalid characters for a local volume name, '
+        'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+        "If you intended to pass a host directory, use absolute path"
     )
 
 
@@ -221,11 +232,7 @@ def _parse_volume_mount(mount: Mount, target: str) -> MountRecord:
     shown = 'invalid mount config for type "volume"'
     options = mount.volume_options
     if mount.source and not _VOLUME_NAME.match(mount.source):
-        raise InvalidMount(
-            f'{shown}: create {mount.source}: "{mount.source}" includes invalid characters for a local volume name, '
-            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
-            "If you intended to pass a host directory, use absolute path"
-        )
+        raise InvalidMount(f"{shown}: {_bad_volume_name(mount.source)}")
     if options is not None and options.subpath:
         raise InvalidMount(f"{shown}: field VolumeOptions.Subpath is not supported by this engine")
     driver = options.driver_config.name if options and options.driver_config else ""
@@ -252,8 +259,7 @@ def _parse_tmpfs_mount(mount: Mount, target: str) -> MountRecord:
         words.append(f"mode={options.mode:o}")
     if options.size_bytes:
         words.append(f"size={options.size_bytes}")
-    for pair in options.options or ():
-        words.append("=".join(pair[:2]))
+    words += ["=".join(pair[:2]) for pair in options.options or ()]
     return MountRecord(
         type="tmpfs", destination=target, read_only=mount.read_only, options=tuple(_tmpfs_options(words, target))
     )

@@ -1,5 +1,6 @@
-"""Which namespaces a container has: its own, the host's, or another container's: Docker's modes as OCI. Pure but for the
-lookup of the other container, which is given as a function.
+"""Which namespaces a container has: its own, the host's, or another container's: Docker's modes as OCI. Daemon.
+
+Pure but for the lookup of the other container, which is given as a function.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def _joined(find: Find, mode: str, kind: str, what: str) -> str:
         raise Conflict(f"cannot join {what} of a non running container: {other.id}")
     if kind == "ipc" and other.record.host_config.ipc_mode not in ("shareable", "host"):
         raise Conflict(
-            f"can't join IPC of container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            f"can't join IPC of container {other.id}: non-shareable IPC "
+            "(hint: use IpcMode:shareable for the donor container)"
         )
     return f"/proc/{status.pid}/ns/{kind}"
 

@@ -1,4 +1,4 @@
-"""A container's record as OCI config.json (runtime-spec 1.2): pure. What had to be looked up comes in `SpecInputs`. Daemon.
+"""A container's record as OCI config.json (runtime-spec 1.2): pure. What had to be looked up comes in `SpecInputs`.
 
 Defaults are those of dockerd, stricter where that costs nobody anything: own cgroup and time namespaces, a limit on
 pids. The seccomp filter is not in here: it is compiled ahead and travels as a path (StartRequest.seccomp_path).

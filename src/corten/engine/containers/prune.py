@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
-from datetime import datetime
 
 from corten.engine.containers.collaborators import Snapshots
 from corten.engine.containers.filters import Filters, matches_labels
@@ -15,26 +13,19 @@ from corten.engine.containers.remove import Remover
 from corten.engine.events import Events
 from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
+from corten.lib.timestamps import parse_timestamp
 from corten.spec.docker.container import ContainerPruneResponse
 
 KNOWN = ("label", "label!", "until")
 _LOG = logging.getLogger("corten.containers")
-_UNITS_S = {"h": 3600, "m": 60, "s": 1, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
 
 
 def parse_until(text: str, now_ns: int) -> int:
     """A time of the past as Unix nanoseconds: Go duration, Unix seconds, or RFC 3339. Raises InvalidArgument."""
-    if re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?(h|ms|m|s|us|ns))+", text):
-        parts = re.findall(r"([0-9.]+)(h|ms|m|s|us|ns)", text)
-        return now_ns - int(sum(float(number) * _UNITS_S[unit] for number, unit in parts) * 1e9)
-    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text):
-        seconds, _dot, fraction = text.partition(".")
-        return int(seconds) * 10**9 + int(fraction.ljust(9, "0"))
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise InvalidArgument(f"invalid filter 'until={text[:64]}'") from None
-    return int(moment.timestamp() * 1e9)
+    found = parse_timestamp(text, now_ns)
+    if found is None:
+        raise InvalidArgument("invalid filter 'until='")
+    return found
 
 
 def prunable(container: Container, filters: Filters, until_ns: int | None) -> bool:

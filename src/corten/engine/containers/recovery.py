@@ -28,6 +28,7 @@ from corten.engine.containers.shared_memory import unmount_shared
 from corten.engine.containers.start import Starter
 from corten.engine.containers.status import Status
 from corten.engine.containers.tasks import Tasks
+from corten.engine.containers.volumes import MountSetup
 from corten.errors import CortenError
 from corten.lib import blocking
 from corten.shim.client import Exit, Recovered
@@ -104,6 +105,7 @@ class Recovery:
         *,
         settings: ContainerSettings,
         registry: Registry,
+        mounts: MountSetup,
         shims: ShimPool,
         snapshots: Snapshots,
         supervisor: Supervisor,
@@ -113,6 +115,7 @@ class Recovery:
     ) -> None:
         self._settings = settings
         self._registry = registry
+        self._mounts = mounts
         self._shims = shims
         self._snapshots = snapshots
         self._supervisor = supervisor
@@ -188,6 +191,7 @@ class Recovery:
         container.started_once = True
         if container.record.status.pid != found.shim.pid:
             self._registry.save(container, container.record.with_status(pid=found.shim.pid))
+        self._mounts.adopt(container.record)
         self._supervisor.on_adopted(container)
 
     def _run_again(self, container: Container, do: Do) -> None:
@@ -205,9 +209,11 @@ class Recovery:
                     unmount_shared(self._settings, directory.name)
                     with contextlib.suppress(OSError):
                         remove_directory(directory)
-        for key in self._snapshots.keys():
+        stored = self._snapshots.keys()
+        for key in stored:
             if key not in known and _ID.match(key):
                 try:
                     self._snapshots.remove(key)
                 except (CortenError, OSError):
                     _LOG.exception("the layer of the unknown container %s stays", key)
+        self._snapshots.purge()

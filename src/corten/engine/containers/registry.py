@@ -1,4 +1,4 @@
-"""All containers, in memory and on disk: lookups by id, prefix and name; one row for each record. Daemon, on the loop."""
+"""All containers, in memory and on disk: lookups by id, prefix and name; one row a record. Daemon, on the loop."""
 
 from __future__ import annotations
 

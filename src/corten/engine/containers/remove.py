@@ -6,6 +6,7 @@ without a row and removes them (recovery). The layer is deleted off the client's
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from corten.engine.containers.announce import announce
@@ -25,6 +26,7 @@ from corten.lib import blocking
 from corten.spec.docker import messages
 
 _LOG = logging.getLogger("corten.containers")
+_PURGE_AFTER_S = 0.5
 
 
 class Remover:
@@ -50,6 +52,7 @@ class Remover:
         self._stopper = stopper
         self._events = events
         self._tasks = tasks
+        self._purging: asyncio.TimerHandle | None = None
 
     async def remove(self, reference: str, *, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """Raises NotFound, Conflict (running, or being removed)."""
@@ -77,6 +80,15 @@ class Remover:
             if not container.removed and not container.record.status.status.has_process:
                 await self.remove_locked(container, volumes=True)
 
+    def _purge_later(self) -> None:
+        """Files are deleted when the burst of removals and starts is over."""
+        if self._purging is None:
+            self._purging = asyncio.get_running_loop().call_later(_PURGE_AFTER_S, self._purge)
+
+    def _purge(self) -> None:
+        self._purging = None
+        self._tasks.spawn(blocking.run(self._snapshots.purge), "deletion of removed layers")
+
     async def remove_locked(self, container: Container, *, volumes: bool) -> None:
         """Remove a container that does not run; the lock is held."""
         record = container.record
@@ -95,7 +107,6 @@ class Remover:
         if volumes and record.mounts:
             await self._mounts.remove_anonymous(record)
         announce(self._events, record, "destroy")
-        self._tasks.spawn(
-            blocking.run(self._snapshots.remove, record.id), f"removal of the layer of container {record.id}"
-        )
+        self._snapshots.remove(record.id)
+        self._purge_later()
         container.notify_removed(Ended(code=record.status.exit_code))

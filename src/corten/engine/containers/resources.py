@@ -154,14 +154,8 @@ def oci_resources(wanted: Resources, *, default_pids: int = 0) -> dict[str, Any]
 
 
 def _memory(wanted: Resources) -> dict[str, Any]:
-    memory: dict[str, Any] = {}
-    for name, value in (
-        ("limit", wanted.memory),
-        ("swap", wanted.memory_swap),
-        ("reservation", wanted.memory_reservation),
-    ):
-        if value:
-            memory[name] = value
+    values = {"limit": wanted.memory, "swap": wanted.memory_swap, "reservation": wanted.memory_reservation}
+    memory: dict[str, Any] = {name: value for name, value in values.items() if value}
     if wanted.memory_swappiness is not None and wanted.memory_swappiness >= 0:
         memory["swappiness"] = wanted.memory_swappiness
     if wanted.oom_kill_disable:

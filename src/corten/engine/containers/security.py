@@ -21,7 +21,14 @@ from corten.security.seccomp import default_profile, load_profile
 
 UNCONFINED = "unconfined"
 _BUILTIN = "builtin"
-_FLAG = {"true": True, "false": False}
+# option -> the values it takes; none listed: any
+_VALUES: dict[str, tuple[str, ...]] = {
+    "seccomp": (),
+    "apparmor": (),
+    "label": (),
+    "no-new-privileges": ("true", "false"),
+    "systempaths": (UNCONFINED,),
+}
 _CACHE_LIMIT = 256
 
 
@@ -38,41 +45,28 @@ class SecurityOptions:
 
 def parse_security_options(options: Sequence[str], *, no_new_privileges: bool = False) -> SecurityOptions:
     """HostConfig.SecurityOpt. Raises InvalidArgument with Docker's texts."""
-    seccomp = apparmor = ""
-    systempaths = False
+    values: dict[str, str] = {}
     labels: list[str] = []
     for option in options:
-        if option == "no-new-privileges":
-            no_new_privileges = True
-            continue
-        if option == "disable":
-            labels.append(option)
-            continue
-        separator = "=" if "=" in option else ":"
-        key, found, value = option.partition(separator)
-        if not found:
-            raise InvalidArgument(f'invalid --security-opt 1: "{option[:64]}"')
-        if key == "seccomp":
-            seccomp = "" if value == _BUILTIN else value
-        elif key == "apparmor":
-            apparmor = value
-        elif key == "label":
-            labels.append(value)
-        elif key == "no-new-privileges":
-            if value not in _FLAG:
-                raise InvalidArgument(f'invalid --security-opt 2: "{option[:64]}"')
-            no_new_privileges = _FLAG[value]
-        elif key == "systempaths":
-            if value != UNCONFINED:
-                raise InvalidArgument(f'invalid --security-opt 2: "{option[:64]}"')
-            systempaths = True
+        if option in ("no-new-privileges", "disable"):
+            key, value = ("no-new-privileges", "true") if option != "disable" else ("label", option)
         else:
+            separator = "=" if "=" in option else ":"
+            key, found, value = option.partition(separator)
+            if not found:
+                raise InvalidArgument(f'invalid --security-opt 1: "{option[:64]}"')
+        allowed = _VALUES.get(key)
+        if allowed is None or (allowed and value not in allowed):
             raise InvalidArgument(f'invalid --security-opt 2: "{option[:64]}"')
+        if key == "label":
+            labels.append(value)
+        values[key] = value
+    seccomp = values.get("seccomp", "")
     return SecurityOptions(
-        seccomp=seccomp,
-        apparmor=apparmor,
-        no_new_privileges=no_new_privileges,
-        systempaths_unconfined=systempaths,
+        seccomp="" if seccomp == _BUILTIN else seccomp,
+        apparmor=values.get("apparmor", ""),
+        no_new_privileges=values.get("no-new-privileges", "true" if no_new_privileges else "false") == "true",
+        systempaths_unconfined="systempaths" in values,
         labels=tuple(labels),
     )
 

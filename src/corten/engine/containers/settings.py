@@ -15,7 +15,7 @@ class ContainerSettings:
 
     data_root: Path
     exec_root: Path
-    log_config: LogConfig = LogConfig(type="json-file")
+    log_config: LogConfig = field(default_factory=lambda: LogConfig(type="json-file"))
     default_ulimits: tuple[Ulimit, ...] = ()
     default_pids_limit: int = 32768
     default_shm_bytes: int = 64 << 20

@@ -220,7 +220,7 @@ class Starter:
         _LOG.info("start of container %s failed: %s", container.id, text)
 
 
-class FailedStart(Exception):  # noqa: N818 - carries an error out of the lock
+class FailedStart(Exception):
     """A start that had begun failed; `error` is what the client is told."""
 
     def __init__(self, error: BaseException) -> None:

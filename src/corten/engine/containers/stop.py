@@ -135,10 +135,9 @@ class Stopper:
             if not container.record.status.status.has_process:
                 raise Conflict(messages.CANNOT_KILL.format(reference, container.id))
             config = container.record.config
-            if not config.stop_signal or parse_signal(config.stop_signal) == number:
-                # This signal is how the container is told to end: its end is no failure to be repaired.
-                if number in _ENDING:
-                    self._mark_stopped(container)
+            told = not config.stop_signal or parse_signal(config.stop_signal) == number
+            if told and number in _ENDING:  # its end is then no failure to be repaired by the restart policy
+                self._mark_stopped(container)
             await self._signal(container, number)
 
     # -- restart

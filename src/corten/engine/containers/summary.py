@@ -62,15 +62,15 @@ def ports(record: ContainerRecord) -> list[wire.Port]:
         number, _slash, protocol = key.partition("/")
         if not bindings:
             rows.append(wire.Port(private_port=int(number), type=protocol or "tcp"))
-        for binding in bindings or ():
-            rows.append(
-                wire.Port(
-                    ip=binding.host_ip,
-                    private_port=int(number),
-                    public_port=int(binding.host_port),
-                    type=protocol or "tcp",
-                )
+        rows += [
+            wire.Port(
+                ip=binding.host_ip,
+                private_port=int(number),
+                public_port=int(binding.host_port),
+                type=protocol or "tcp",
             )
+            for binding in bindings or ()
+        ]
     return sorted(rows, key=lambda row: (row.private_port, row.type, str(row.ip)))
 
 

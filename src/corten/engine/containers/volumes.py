@@ -1,4 +1,4 @@
-"""Give a container's mounts their sources: volumes made, copied into, counted; bind sources made or found missing. Daemon.
+"""Give a container's mounts their sources: volumes made and filled, bind sources made or found missing. Daemon.
 
 Decisions are in mounts.py. Copying an image's content into a new volume goes by descriptor from a read-only mount of
 the container's root (`Snapshots.root_fd`), so that no link in the image leads out.
@@ -19,10 +19,9 @@ from corten.engine.containers.registry import Registry
 from corten.errors import CortenError
 from corten.lib import blocking
 from corten.lib.undo import Undo
-from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-from corten.runtime.steps.copyup import copy_up
 from corten.spec.docker.container import ContainerConfig
 from corten.spec.docker.hostconfig import HostConfig
+from corten.volumes.copy_up import copy_up
 
 _LOG = logging.getLogger("corten.containers")
 
@@ -91,7 +90,7 @@ class MountSetup:
         root = self._snapshots.root_fd(cid)
         try:
             for mount in mounts:
-                _copy(root, mount)
+                copy_up(root, mount.destination, mount.source)
         finally:
             os.close(root)
 
@@ -109,6 +108,12 @@ class MountSetup:
                 _ensure_source(mount)
             result.append(mount)
         return tuple(result)
+
+    def adopt(self, record: ContainerRecord) -> None:
+        """A daemon that starts finds the container running."""
+        for mount in record.mounts:
+            if mount.type == "volume":
+                self._volumes.adopt(mount.name, record.id)
 
     async def release(self, record: ContainerRecord) -> None:
         """After the end."""
@@ -150,19 +155,3 @@ def _ensure_source(mount: MountRecord) -> None:
             f"error while creating mount source path '{mount.source}': "
             f"mkdir {mount.source}: {(error.strerror or '').lower()}"
         ) from error
-
-
-def _copy(root_fd: int, mount: MountRecord) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY
-    try:
-        source = openat2(root_fd, mount.destination, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    except OSError:
-        return  # the image has no such directory
-    try:
-        target = os.open(mount.source, flags | os.O_CLOEXEC)
-        try:
-            copy_up(source, target)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
