@@ -1,4 +1,4 @@
-"""Where a request's body ends: framing by Content-Length and by chunks, without I/O. Pure; daemon only.
+"""A request's body: framing by Content-Length and by chunks, and the queue for its handler, without I/O. Daemon only.
 
 `feed(data)` gives the payload in `data` and how many bytes were used; the rest belongs to the next request. The chunked
 reader takes exactly the grammar of RFC 9112 section 7.1 with CRLF, bounded sizes, extensions and trailers: everything
@@ -7,6 +7,8 @@ that two parsers could read in two ways is an error.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Protocol
 
 from corten.api.head import BadRequest
@@ -99,3 +101,61 @@ class ChunkedBody:
 def body_of(length: int | None) -> Body:
     """The framing for `length` (None: chunked)."""
     return ChunkedBody() if length is None else LengthBody(length)
+
+
+class BodyQueue:
+    """What came of a body and was not taken yet. One producer (the connection), one consumer (the handler)."""
+
+    def __init__(self, length: int | None, *, expects_continue: bool = False) -> None:
+        self._framing = body_of(length)
+        self._pieces: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self.size = 0
+        self.error: BadRequest | None = None
+        self.continue_due = expects_continue and not self._framing.done
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the body is here to its end."""
+        return self._framing.done
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether bytes from the client still belong to this body."""
+        return not self._framing.done and self.error is None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what belongs to the body; returns the rest. A framing error is kept for the handler."""
+        used = len(data)
+        try:
+            pieces, used = self._framing.feed(data)
+        except BadRequest as error:
+            self.error = error
+        else:
+            self._pieces.extend(pieces)
+            self.size += sum(map(len, pieces))
+        self.wake()
+        return data[used:]
+
+    def fail(self, error: BadRequest) -> None:
+        """The rest will not come."""
+        self.error = error
+        self.wake()
+
+    def pop(self) -> bytes | None:
+        """The next piece, None when there is none now."""
+        if not self._pieces:
+            return None
+        piece = self._pieces.popleft()
+        self.size -= len(piece)
+        return piece
+
+    async def wait(self) -> None:
+        """Until `feed`, `fail` or `wake`."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        """Let the consumer look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

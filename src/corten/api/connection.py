@@ -11,19 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
-import socket
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from corten.api.body import Body, body_of
+from corten.api.body import BodyQueue
 from corten.api.errors import message_response
 from corten.api.head import HEAD_END, MAX_HEAD, BadRequest, Head, parse_head
+from corten.api.peer import peer_closed
 from corten.api.relay import relay_through_socketpair
 from corten.api.routing import Hijacked, Response
-from corten.api.wire import render
+from corten.api.wire import render, render_hijack
 from corten.errors import Cancelled, InvalidArgument
 
 if TYPE_CHECKING:
@@ -47,15 +45,10 @@ class HttpConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._scanned = 0
         self._head: Head | None = None
-        self._body: Body | None = None
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
-        self._body_error: BadRequest | None = None
-        self._wake_reader: asyncio.Future[None] | None = None
+        self._body: BodyQueue | None = None
         self._wake_writer: asyncio.Future[None] | None = None
         self._reading = True
         self._write_paused = False
-        self._continue_due = False
         self._keep_alive = True
         self._half_closed = False
         self._lingering = False
@@ -87,7 +80,7 @@ class HttpConnection(asyncio.Protocol):
         if self._head is None:
             self._buffer += data
             self._parse()
-        elif self._body is not None and not self._body.done and self._body_error is None:
+        elif self._body is not None and self._body.wants_more:
             self._feed_body(data)
         else:
             self._buffer += data
@@ -99,9 +92,8 @@ class HttpConnection(asyncio.Protocol):
         self._keep_alive = False
         if self._head is None or self._lingering:
             return False
-        if self._body is not None and not self._body.done:
-            self._body_error = BadRequest("unexpected end of the request body")
-            self._wake(self._wake_reader)
+        if self._body is not None and self._body.wants_more:
+            self._body.fail(BadRequest("unexpected end of the request body"))
         if self._hung_up():
             self._disconnect()
             return False
@@ -147,9 +139,8 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = 0.0
         self._head = head
         self._keep_alive = head.keep_alive and not self._half_closed
-        self._body = body = body_of(head.length)
-        self._continue_due = head.expects_continue and not body.done
-        if not body.done and self._buffer:
+        self._body = body = BodyQueue(head.length, expects_continue=head.expects_continue)
+        if body.wants_more and self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()
             self._feed_body(data)
@@ -158,21 +149,14 @@ class HttpConnection(asyncio.Protocol):
     def _feed_body(self, data: bytes) -> None:
         assert self._body is not None
         self.deadline = 0.0
-        try:
-            pieces, used = self._body.feed(data)
-        except BadRequest as error:
-            self._body_error = error
+        self._buffer += self._body.feed(data)
+        if self._body.error is not None:
             self._keep_alive = False
-        else:
-            self._queue.extend(pieces)
-            self._queued += sum(map(len, pieces))
-            if used < len(data):
-                self._buffer += memoryview(data)[used:]
         self._throttle()
-        self._wake(self._wake_reader)
 
     def _throttle(self) -> None:
-        full = self._queued > _BODY_QUEUE or len(self._buffer) > _READ_AHEAD
+        queued = self._body.size if self._body is not None else 0
+        full = queued > _BODY_QUEUE or len(self._buffer) > _READ_AHEAD
         if full == self._reading and self._transport is not None and not self._transport.is_closing():
             self._reading = not full
             if full:
@@ -182,28 +166,27 @@ class HttpConnection(asyncio.Protocol):
 
     async def body(self) -> AsyncIterator[bytes]:
         """See routing.Connection."""
-        while True:
-            if self._queue:
-                piece = self._queue.popleft()
-                self._queued -= len(piece)
+        body = self._body
+        while body is not None:
+            piece = body.pop()
+            if piece is not None:
                 self._throttle()
                 yield piece
-                continue
-            if self._body_error is not None:
-                raise InvalidArgument(self._body_error.text)
-            if self._body is None or self._body.done:
+            elif body.error is not None:
+                raise InvalidArgument(body.error.text)
+            elif body.arrived:
                 return
-            await self._more_body()
+            else:
+                await self._more_body(body)
 
-    async def _more_body(self) -> None:
+    async def _more_body(self, body: BodyQueue) -> None:
         if self._gone:
             raise Cancelled("the client closed the connection")
-        if self._continue_due:
-            self._continue_due = False
+        if body.continue_due:
+            body.continue_due = False
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.deadline = time.monotonic() + self._server.limits.body_s
-        self._wake_reader = asyncio.get_running_loop().create_future()
-        await self._wake_reader
+        await body.wait()
         self.deadline = 0.0
 
     async def read_body(self) -> bytes:
@@ -243,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
         chunked = response.stream is not None and not head.http10
         if response.stream is not None and head.http10:
             self._keep_alive = False
-        if self._body is not None and not self._body.done:
+        if self._body is not None and not self._body.arrived:
             self._keep_alive = False
         self._write(render(response, chunked=chunked, keep_alive=self._keep_alive, head_only=head.method == "HEAD"))
         if response.stream is None:
@@ -275,10 +258,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The response is written: the next request, or the end of the connection."""
-        unread = self._body is not None and not self._body.done
-        self._head = self._body = self._body_error = None
-        self._queue.clear()
-        self._queued = 0
+        unread = self._body is not None and not self._body.arrived
+        self._head = self._body = None
         self._on_gone.clear()
         if self._transport is None or self._transport.is_closing():
             return
@@ -313,15 +294,9 @@ class HttpConnection(asyncio.Protocol):
     # -- the end
 
     def _hung_up(self) -> bool:
-        """Whether the peer closed both directions (unix sockets tell; TCP does not: there an end is a goodbye)."""
-        sock: socket.socket | None = self._transport.get_extra_info("socket") if self._transport else None
-        if sock is None or sock.fileno() < 0:
-            return True
-        if sock.family != socket.AF_UNIX:
-            return self._head is None or self._head.method != "POST"
-        poll = select.poll()
-        poll.register(sock.fileno(), 0)
-        return any(event & (select.POLLHUP | select.POLLERR) for _fd, event in poll.poll(0))
+        """Whether the peer closed both directions."""
+        sock = self._transport.get_extra_info("socket") if self._transport else None
+        return peer_closed(sock, self._head.method if self._head is not None else "")
 
     def check(self, now: float) -> None:
         """Called about once a second: late clients, and half-closed ones that closed the rest."""
@@ -356,7 +331,8 @@ class HttpConnection(asyncio.Protocol):
         for callback in self._on_gone:
             callback()
         self._on_gone.clear()
-        self._wake(self._wake_reader)
+        if self._body is not None:
+            self._body.wake()
         self._wake(self._wake_writer)
         if self._task is not None and not self._task.done():
             self._task.cancel()
@@ -390,18 +366,12 @@ class HttpConnection(asyncio.Protocol):
     ) -> Hijacked:
         """See routing.Connection."""
         assert self._head is not None
-        if self._body is not None and not self._body.done:
+        if self._body is not None and not self._body.arrived:
             raise InvalidArgument("the request body must be read before the connection is taken over")
         if self._gone or self._transport is None:
             raise Cancelled("the client closed the connection")
         upgrade = "" if status_200 else self._head.upgrade
-        lines = ["HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK"]
-        if content_type:
-            lines.append(f"Content-Type: {content_type}")
-        if upgrade:
-            lines += ["Connection: Upgrade", f"Upgrade: {upgrade if upgrade.isalnum() else 'tcp'}"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        self._write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        self._write(render_hijack(content_type, upgrade, headers or {}))
         transport = self._transport
         transport.pause_reading()
         self._reading = False

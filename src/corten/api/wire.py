@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -56,6 +57,17 @@ def render(response: Response, *, chunked: bool, keep_alive: bool, head_only: bo
     lines.append("\r\n")
     head = "".join(lines).encode("latin-1", "replace")
     return head if head_only else head + body
+
+
+def render_hijack(content_type: str, upgrade: str, headers: Mapping[str, str]) -> bytes:
+    """The head after which a connection speaks no HTTP: 101 to the protocol asked for, or 200 without a length."""
+    lines = ["HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK"]
+    if content_type:
+        lines.append(f"Content-Type: {_clean(content_type)}")
+    if upgrade:
+        lines += ["Connection: Upgrade", f"Upgrade: {upgrade if upgrade.isalnum() else 'tcp'}"]
+    lines += [f"{name}: {_clean(value)}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def _clean(value: str) -> str:

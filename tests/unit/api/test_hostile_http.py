@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import pytest
-
 from tests.unit.api.harness import serving
 
 TIMEOUT = 20

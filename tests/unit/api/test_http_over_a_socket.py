@@ -6,7 +6,6 @@ import os
 import socket
 
 import pytest
-
 from tests.unit.api.harness import serving
 
 TIMEOUT = 10
