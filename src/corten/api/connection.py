@@ -52,7 +52,7 @@ class HttpConnection(asyncio.Protocol):
         self._keep_alive = True
         self._half_closed = False
         self._lingering = False
-        self._gone = False
+        self.gone = False  # the client has left
         self._taken = False
         self._task: asyncio.Task[None] | None = None
         self._on_gone: list[Callable[[], None]] = []
@@ -180,7 +180,7 @@ class HttpConnection(asyncio.Protocol):
                 await self._more_body(body)
 
     async def _more_body(self, body: BodyQueue) -> None:
-        if self._gone:
+        if self.gone:
             raise Cancelled("the client closed the connection")
         if body.continue_due:
             body.continue_due = False
@@ -205,14 +205,14 @@ class HttpConnection(asyncio.Protocol):
     # -- writing
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._gone:
+        if self._transport is not None and not self.gone:
             self._transport.write(data)
 
     async def _drain(self) -> None:
-        while self._write_paused and not self._gone:
+        while self._write_paused and not self.gone:
             self._wake_writer = asyncio.get_running_loop().create_future()
             await self._wake_writer
-        if self._gone:
+        if self.gone:
             raise Cancelled("the client closed the connection")
 
     async def _serve(self, head: Head) -> None:
@@ -251,7 +251,7 @@ class HttpConnection(asyncio.Protocol):
         async for piece in stream:
             if piece:
                 self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                if self._write_paused or self._gone:
+                if self._write_paused or self.gone:
                     await self._drain()
         if chunked:
             self._write(b"0\r\n\r\n")
@@ -325,9 +325,9 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def _disconnect(self) -> None:
-        if self._gone:
+        if self.gone:
             return
-        self._gone = True
+        self.gone = True
         for callback in self._on_gone:
             callback()
         self._on_gone.clear()
@@ -336,11 +336,6 @@ class HttpConnection(asyncio.Protocol):
         self._wake(self._wake_writer)
         if self._task is not None and not self._task.done():
             self._task.cancel()
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has left."""
-        return self._gone
 
     @property
     def busy(self) -> asyncio.Task[None] | None:
@@ -356,7 +351,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See routing.Connection."""
-        if self._gone:
+        if self.gone:
             callback()
         else:
             self._on_gone.append(callback)
@@ -368,7 +363,7 @@ class HttpConnection(asyncio.Protocol):
         assert self._head is not None
         if self._body is not None and not self._body.arrived:
             raise InvalidArgument("the request body must be read before the connection is taken over")
-        if self._gone or self._transport is None:
+        if self.gone or self._transport is None:
             raise Cancelled("the client closed the connection")
         upgrade = "" if status_200 else self._head.upgrade
         self._write(render_hijack(content_type, upgrade, headers or {}))

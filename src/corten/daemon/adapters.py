@@ -86,17 +86,22 @@ class Warmth:
 
 
 class Sweeper:
-    """What was given up is deleted from disk when there is a quiet moment, never while someone waits."""
+    """Deletes what images leave, in a quiet moment: layers kept for a container that is gone, files of deleted ones.
+
+    What containers leave is deleted by their own side.
+    """
 
     def __init__(self, *, snapshots: SnapshotDriver, images: ImageService, events: Events) -> None:
         self._snapshots = snapshots
         self._images = images
+        self._purge_due = True
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         events.listen(self._on_event)
 
     def _on_event(self, event: Event) -> None:
         if (event.kind, event.action) in _LEAVES_FILES:
+            self._purge_due |= event.kind == "image"
             self.schedule()
 
     def schedule(self) -> None:
@@ -114,7 +119,9 @@ class Sweeper:
     async def _sweep(self) -> None:
         try:
             await self._images.reap()
-            await blocking.run(self._snapshots.purge)
+            if self._purge_due:
+                self._purge_due = False
+                await blocking.run(self._snapshots.purge)
         except Exception:
             _LOG.exception("sweeping failed; it is tried again after the next removal")
 

@@ -10,8 +10,8 @@ from corten.errors import InvalidArgument
 
 ZERO = "0001-01-01T00:00:00Z"  # Go's zero time
 
-_SECONDS = re.compile(r"-?\d{1,12}(\.\d{1,18})?")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_SECONDS = re.compile(r"-?\d{1,12}(\.\d{1,18})?", re.ASCII)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _DATE = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII
