@@ -2,6 +2,7 @@ import asyncio
 import socket
 
 import pytest
+
 from corten.engine.containers.attach import AttachOptions
 from corten.engine.containers.status import Status
 from corten.errors import Conflict, InvalidArgument, NotFound, NotModified
@@ -362,7 +363,7 @@ async def test_prune_removes_what_does_not_run(engine):
 
 async def test_a_lost_shim_ends_the_container(engine):
     cid, _shim = await engine.run()
-    engine.parts.registry.find(cid).cgroup = ""
     engine.shims.callbacks.on_lost(cid)
     await engine.settle()
     assert (engine.state(cid).status, engine.state(cid).exit_code) == (Status.EXITED, 137)
+    assert engine.cgroup_log == [("kill", None), ("remove", None)]

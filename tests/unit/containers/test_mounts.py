@@ -49,18 +49,24 @@ def test_a_named_and_an_anonymous_volume():
         ("v:/b:rshared", "invalid mode: rshared"),
         (
             "/a:relative",
-            "invalid volume specification: '/a:relative': invalid mount config for type \"bind\": "
-            "invalid mount path: 'relative' mount path must be absolute",
+            (
+                "invalid volume specification: '/a:relative': invalid mount config for type \"bind\": "
+                "invalid mount path: 'relative' mount path must be absolute"
+            ),
         ),
         (
             "/a:/",
-            "invalid volume specification: '/a:/': invalid mount config for type \"bind\": "
-            "invalid specification: destination can't be '/'",
+            (
+                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": "
+                "invalid specification: destination can't be '/'"
+            ),
         ),
         (
             "./x:/y",
-            'create ./x: "./x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" '
-            "are allowed. If you intended to pass a host directory, use absolute path",
+            (
+                'create ./x: "./x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" '
+                "are allowed. If you intended to pass a host directory, use absolute path"
+            ),
         ),
     ],
 )
@@ -84,10 +90,19 @@ def test_any_text_is_a_mount_below_the_root_or_refused(text):
 
 def test_mount_of_type_bind():
     found = parse_mount(
-        mount(Type="bind", Source="/s", Target="/t", ReadOnly=True, BindOptions={"NonRecursive": True, "Propagation": "shared"})
+        mount(
+            Type="bind",
+            Source="/s",
+            Target="/t",
+            ReadOnly=True,
+            BindOptions={"NonRecursive": True, "Propagation": "shared"},
+        )
     )
     assert (found.recursive, found.propagation, found.must_exist, found.read_only) == (False, "shared", True, True)
-    assert parse_mount(mount(Type="bind", Source="/s", Target="/t", BindOptions={"CreateMountpoint": True})).must_exist is False
+    assert (
+        parse_mount(mount(Type="bind", Source="/s", Target="/t", BindOptions={"CreateMountpoint": True})).must_exist
+        is False
+    )
 
 
 def test_mount_of_type_tmpfs():
@@ -159,7 +174,10 @@ def test_a_destination_given_twice_is_refused():
 
 
 def test_what_gives_way_to_what():
-    taken = [MountRecord(type="volume", name="old", destination="/x"), MountRecord(type="volume", name="o", destination="/y")]
+    taken = [
+        MountRecord(type="volume", name="old", destination="/x"),
+        MountRecord(type="volume", name="o", destination="/y"),
+    ]
     found = {m.destination: m for m in plan(binds=["/a:/x"], image_volumes=["/x", "/y", "/z"], taken_over=taken)}
     assert found["/x"].type == "bind"
     assert found["/y"].name == "o"

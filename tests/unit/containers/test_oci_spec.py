@@ -101,9 +101,7 @@ def test_a_plain_container():
             ),
         ],
         "linux": {
-            "namespaces": [
-                {"type": kind} for kind in ("mount", "uts", "ipc", "pid", "network", "cgroup", "time")
-            ],
+            "namespaces": [{"type": kind} for kind in ("mount", "uts", "ipc", "pid", "network", "cgroup", "time")],
             "cgroupsPath": f"/corten/{CID}",
             "resources": {"pids": {"limit": 32768}, "devices": [{"allow": False, "access": "rwm"}]},
             "maskedPaths": list(MASKED_PATHS),

@@ -10,7 +10,7 @@ from corten.engine.containers.restart import MAX_DELAY_S, check_policy, next_del
 from corten.engine.containers.signals import parse_signal
 from corten.engine.containers.status import TRANSITIONS, ContainerStatus, Event, Status, transition
 from corten.engine.containers.summary import status_text
-from corten.errors import Conflict, CortenError, InvalidArgument, NotModified
+from corten.errors import Conflict, InvalidArgument, NotModified
 from corten.spec.docker.hostconfig import RestartPolicy
 
 S = 1_000_000_000
@@ -18,15 +18,11 @@ S = 1_000_000_000
 
 @pytest.mark.parametrize(("status", "event"), list(itertools.product(Status, Event)))
 def test_every_event_in_every_state_is_a_transition_or_a_refusal(status, event):
-    try:
-        after = transition(status, event, cid="c", name="n")
-    except CortenError as error:
-        assert (status, event) not in TRANSITIONS
-        assert isinstance(error, (Conflict, NotModified))
-        assert error.message
-        assert "{" not in error.message
-    else:
-        assert after is TRANSITIONS[status, event]
+    if (status, event) in TRANSITIONS:
+        assert transition(status, event, cid="c", name="n") is TRANSITIONS[status, event]
+        return
+    with pytest.raises((Conflict, NotModified), match=r"^[^{}]+$"):
+        transition(status, event, cid="c", name="n")
 
 
 def test_refusals_in_dockers_words():
@@ -139,12 +135,10 @@ def test_signals(text, number):
     assert parse_signal(text) == number
 
 
-@given(st.text(max_size=12))
+@pytest.mark.parametrize("text", ["", "0", "65", "-1", "NOPE", "SIG", "RTMIN+", "RTMIN+99", "RTMAX+1", "\u0661", "9 9"])
 def test_any_other_text_is_an_invalid_signal(text):
-    try:
-        assert 0 < parse_signal(text) <= 64
-    except InvalidArgument as error:
-        assert error.message.startswith("invalid signal: ")
+    with pytest.raises(InvalidArgument, match="invalid signal: "):
+        parse_signal(text)
 
 
 def test_names_are_free_and_well_formed():

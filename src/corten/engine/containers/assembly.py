@@ -39,6 +39,7 @@ from corten.engine.containers.update import Updater
 from corten.engine.containers.users import AccountFiles
 from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
+from corten.lib import blocking
 from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks
 
@@ -48,7 +49,7 @@ class Assembled:
     """What wire.py needs of all this.
 
     Order at start: `living = await recovery.observe()`, `await networks.recover(living)`, `await recovery.finish()`,
-    then serve. At the end: `await close()`.
+    then serve, then `await warm()`. At the end: `await close()`.
     """
 
     registry: Registry
@@ -60,6 +61,7 @@ class Assembled:
     recovery: Recovery
     health: HealthChecks
     tasks: Tasks
+    seccomp: SeccompFilters
 
     def callbacks(self, *, on_warm: Callable[[str, int], None], on_cold: Callable[[str], None]) -> Callbacks:
         """What shims call; give it to Shims before the first prepare (`shims.callbacks = ...`)."""
@@ -72,6 +74,10 @@ class Assembled:
             on_warm=on_warm,
             on_cold=on_cold,
         )
+
+    async def warm(self) -> None:
+        """Off every client's path: compile the default filters, so that the first start finds them."""
+        await blocking.run(self.seccomp.warm)
 
     async def close(self) -> None:
         """No more restarts and probes; what is under way is finished. Containers go on."""
@@ -143,6 +149,7 @@ def assemble(
         remover=remover,
         events=events,
         tasks=tasks,
+        open_cgroup=cgroups,
     )
     execs = ExecService(registry=registry, launcher=launcher, snapshots=snapshots, events=events, tasks=tasks)
     attach = AttachService(registry=registry, events=events, tasks=tasks, execs=execs)
@@ -194,4 +201,5 @@ def assemble(
         recovery=recovery,
         health=health,
         tasks=tasks,
+        seccomp=seccomp,
     )

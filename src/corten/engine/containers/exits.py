@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from corten.engine.containers.announce import announce
-from corten.engine.containers.collaborators import Networks
+from corten.engine.containers.collaborators import CgroupControl, Networks
 from corten.engine.containers.live import Container
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.remove import Remover
@@ -28,7 +28,6 @@ from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.errors import CortenError
 from corten.lib import blocking
-from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Exit
 
 _LOG = logging.getLogger("corten.containers")
@@ -50,6 +49,7 @@ class Supervisor:
         remover: Remover,
         events: Events,
         tasks: Tasks,
+        open_cgroup: Callable[[str], CgroupControl],
     ) -> None:
         self._settings = settings
         self._registry = registry
@@ -59,6 +59,7 @@ class Supervisor:
         self._remover = remover
         self._events = events
         self._tasks = tasks
+        self._open_cgroup = open_cgroup
         self._closing = False
         self._held: list[tuple[str, Exit]] | None = None
         # set by assembly: execs and probes of an ended container are over; a recovered one has probes again
@@ -111,7 +112,7 @@ class Supervisor:
     async def lost(self, container: Container, ended: Exit) -> None:
         """Kill the container's cgroup and record an end."""
         if container.cgroup:
-            await blocking.run(_kill_cgroup, container.cgroup)
+            await blocking.run(_kill, self._open_cgroup(container.cgroup))
         container.shim = None
         await self.exited(container, ended, lost=True)
 
@@ -227,7 +228,6 @@ class Supervisor:
         self._registry.save(container, record.with_status(status=after, finished_ns=time.time_ns()))
 
 
-def _kill_cgroup(path: str) -> None:
-    cgroup = open_cgroup(path)
+def _kill(cgroup: CgroupControl) -> None:
     cgroup.kill()
     cgroup.remove()

@@ -17,6 +17,7 @@ from typing import Any
 from corten.errors import InvalidArgument
 from corten.lib.atomicfile import write_atomic
 from corten.linux.seccomp import compile_filter
+from corten.security.capabilities import effective_caps
 from corten.security.seccomp import default_profile, load_profile
 
 UNCONFINED = "unconfined"
@@ -94,6 +95,12 @@ class SeccompFilters:
                 self._known.clear()
             self._known[key] = path
         return path
+
+    def warm(self) -> None:
+        """Compile what a container without options needs."""
+        caps = effective_caps()
+        for tty in (False, True):
+            self.path(SecurityOptions(), caps, tty=tty)
 
     def _store(self, profile: dict[str, Any]) -> str:
         encoded = json.dumps(profile, sort_keys=True, separators=(",", ":")).encode()
