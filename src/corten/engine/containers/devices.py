@@ -13,6 +13,7 @@ from typing import Any
 
 from corten.engine.containers.resources import parse_device_rule
 from corten.errors import InvalidArgument
+from corten.linux.cgroup.devices import DEFAULT_RULES
 from corten.spec.docker.hostconfig import DeviceMapping, HostConfig
 
 Devices = tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -27,9 +28,9 @@ def gather(host: HostConfig) -> Devices:
     if host.privileged:
         return list(_walk("/dev", "/dev")), [_ALLOW_ALL]
     if not host.devices and not host.device_cgroup_rules:
-        return [], [DENY_ALL]
+        return [], [DENY_ALL, *map(dict, DEFAULT_RULES)]
     nodes: list[dict[str, Any]] = []
-    rules: list[dict[str, Any]] = [DENY_ALL]
+    rules: list[dict[str, Any]] = [DENY_ALL, *map(dict, DEFAULT_RULES)]
     for mapping in host.devices or ():
         for node in _mapped(mapping):
             nodes.append(node)
