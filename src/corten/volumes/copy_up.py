@@ -13,7 +13,7 @@ import os
 import stat
 
 from corten.errors import InvalidArgument
-from corten.linux.openat2 import RESOLVE_IN_ROOT, openat2
+from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
 _MAX_DEPTH = 256
 _CHUNK = 8 << 20
@@ -29,7 +29,9 @@ def copy_up(root_fd: int, path: str, volume: str) -> bool:
     own directory gets the owner and mode of the source. Raises OSError, InvalidArgument.
     """
     try:
-        source = openat2(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK, resolve=RESOLVE_IN_ROOT)
+        source = openat2(
+            root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        )
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
             return False
