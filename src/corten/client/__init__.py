@@ -1,1 +1,1 @@
-"""client"""
+"""A synchronous client of the Docker Engine API over a unix socket or TCP. Standard library only, few imports."""

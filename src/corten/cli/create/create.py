@@ -1,0 +1,104 @@
+"""Sending the create request for `run` and `create`: the pull of a missing image, warnings, and the ID file."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from corten.cli.command import Call
+from corten.cli.errors import CliError
+from corten.client.errors import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from corten.cli.create.body import Body
+
+_PULL = ("always", "missing", "never", "")
+
+
+def create_container(call: Call, body: Body) -> str:
+    """Create it and return its ID. Raises CliError, ApiError."""
+    values, image = call.values, body["Image"]
+    pull = values["pull"]
+    if pull not in _PULL:
+        raise CliError(
+            f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"', status=125, prefixed=True
+        )
+    id_file = _IdFile(values["cidfile"])
+    _check_image(image)
+    try:
+        if pull == "always":
+            _pull(call, image)
+        query = {"name": values["name"], "platform": values["platform"]}
+        try:
+            answer = call.client.call("POST", "/containers/create", query=query, body=body)
+        except ApiError as error:
+            if error.status != 404 or pull not in ("missing", "") or "No such image" not in error.message:
+                raise
+            if not values["quiet"]:
+                from corten.cli.image_name import familiar
+
+                sys.stderr.write(f"Unable to find image '{familiar(image)}' locally\n")
+            _pull(call, image)
+            answer = call.client.call("POST", "/containers/create", query=query, body=body)
+        container: str = answer["Id"]
+        id_file.write(container)
+    finally:
+        id_file.close()
+    for warning in answer.get("Warnings") or ():
+        sys.stderr.write(f"WARNING: {warning}\n")
+    return container
+
+
+def _check_image(image: str) -> None:
+    """Upper case and other wrong names are found before the engine is asked."""
+    if image.islower() and image.isascii() and image.isalpha():
+        return
+    from corten.cli.image_name import check_reference
+
+    check_reference(image, prefixed=True)
+
+
+def _pull(call: Call, image: str) -> None:
+    from corten.cli.pulling import pull_image
+
+    quiet = call.values["quiet"]
+    pull_image(call.client, image, platform=call.values["platform"], quiet=quiet, output=sys.stderr)
+
+
+class _IdFile:
+    """--cidfile: made before the container, so that a taken name costs nothing; removed when nothing was created."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+        self._written = False
+        if not path:
+            return
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            raise CliError(
+                f"container ID file found, make sure the other container isn't running or delete {path}",
+                status=125,
+                prefixed=True,
+            ) from None
+        except OSError as error:
+            raise CliError(
+                f"failed to create the container ID file: open {path}: {(error.strerror or '').lower()}",
+                status=125,
+                prefixed=True,
+            ) from None
+
+    def write(self, container: str) -> None:
+        """Keep the file with the ID in it."""
+        if self._fd >= 0:
+            os.write(self._fd, container.encode())
+            self._written = True
+
+    def close(self) -> None:
+        """Remove the file when there is no container."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            if not self._written:
+                os.unlink(self._path)

@@ -1,0 +1,80 @@
+"""Environment variables and labels, of the command line and of files."""
+
+from __future__ import annotations
+
+import os
+
+from corten.cli.errors import CliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_FILE = 16 << 20
+
+
+def environment_variable(text: str) -> str:
+    """`NAME=value`, or `NAME` with the value that it has here. Raises ValueError."""
+    name, equals, _ = text.partition("=")
+    if not name:
+        raise ValueError(f"invalid environment variable: {text}")
+    if not equals and name in os.environ:
+        return f"{name}={os.environ[name]}"
+    return text
+
+
+def label(text: str) -> str:
+    """`name=value` or `name`. Raises ValueError."""
+    if not text.partition("=")[0]:
+        raise ValueError(f"invalid label '{text}': empty name")
+    return text
+
+
+def environment(files: list[str], variables: list[str]) -> list[str]:
+    """The variables of the files, then those of the command line. Raises CliError."""
+    found: list[str] = []
+    for path in files:
+        found += _read(path, os.environ)
+    return found + variables
+
+
+def labels(files: list[str], texts: list[str]) -> dict[str, str]:
+    """The labels of the files and of the command line. Raises CliError."""
+    lines: list[str] = []
+    for path in files:
+        lines += _read(path, None)
+    return {name: value for name, _, value in (text.partition("=") for text in lines + texts)}
+
+
+def _read(path: str, known: Mapping[str, str] | None) -> list[str]:
+    """Lines of `NAME=value`; a bare NAME takes its value from `known`, without one it stays (labels) or is left out."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_FILE)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise CliError(f"open {path}: {reason}", status=125, prefixed=True) from None
+    lines: list[str] = []
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError:
+            raise CliError(
+                f"env file {path} contains invalid utf8 bytes at line {number}: {raw!r}", status=125, prefixed=True
+            ) from None
+        line = line.removesuffix("\r").lstrip(" \t")
+        if not line or line.startswith("#"):
+            continue
+        name, equals, _ = line.partition("=")
+        name = name.lstrip()
+        if not name:
+            raise CliError(f"no variable name on line '{line}'", status=125, prefixed=True)
+        if any(char in " \t" for char in name):
+            raise CliError(f"variable '{name}' contains whitespaces", status=125, prefixed=True)
+        if equals:
+            lines.append(line)
+        elif known is None:
+            lines.append(name)
+        elif name in known:
+            lines.append(f"{name}={known[name]}")
+    return lines

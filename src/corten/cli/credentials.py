@@ -1,0 +1,151 @@
+"""Registry credentials: config.json's `auths`, and the helpers named by `credsStore` and `credHelpers`.
+
+Source: the docker-credential-helpers protocol (a program per store; one verb; JSON in and out).
+"""
+
+from __future__ import annotations
+
+import base64
+
+from corten.cli.config_file import read_config, write_config
+from corten.cli.errors import CliError
+from corten.client import json_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HUB_SERVER = "https://index.docker.io/v1/"
+_TOKEN_USER = "<token>"  # noqa: S105 - a marker of the protocol
+_NOT_FOUND = "credentials not found in native keychain"
+_HELPER_TIMEOUT_S = 120
+
+
+def server_key(registry: str) -> str:
+    """How a registry is named in config.json."""
+    return HUB_SERVER if registry in ("docker.io", "index.docker.io", "registry-1.docker.io") else registry
+
+
+def host_of(key: str) -> str:
+    """`https://reg.example/v1/` without what older clients wrote around the host."""
+    return key.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+
+
+def registry_auth(registry: str) -> str:
+    """The X-Registry-Auth header for a registry: base64url of AuthConfig, `e30=` for nobody."""
+    found = stored_credentials(server_key(registry))
+    return encode_auth(found)
+
+
+def encode_auth(auth: dict[str, Any]) -> str:
+    """base64url of the JSON."""
+    return base64.urlsafe_b64encode(json_text.dumps(auth)).decode()
+
+
+def stored_credentials(server: str) -> dict[str, str]:
+    """AuthConfig of a server as logged in, empty when not. Raises CliError when a helper fails."""
+    config = read_config()
+    helper = _helper_for(config, server)
+    if helper:
+        return _from_helper(helper, server)
+    return _from_file(config, server)
+
+
+def _helper_for(config: dict[str, Any], server: str) -> str:
+    helpers = config.get("credHelpers") or {}
+    return str(helpers.get(server) or helpers.get(host_of(server)) or config.get("credsStore") or "")
+
+
+def _from_file(config: dict[str, Any], server: str) -> dict[str, str]:
+    entries = config.get("auths") or {}
+    entry = entries.get(server)
+    if entry is None:
+        entry = next((found for key, found in entries.items() if host_of(key) == host_of(server)), None)
+    if not isinstance(entry, dict):
+        return {}
+    auth: dict[str, str] = {"serveraddress": server}
+    if entry.get("auth"):
+        try:
+            name, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+        except ValueError:
+            raise CliError(
+                f"the credentials of {server} in config.json cannot be decoded", hint="log in again"
+            ) from None
+        auth["username"], auth["password"] = name, password.rstrip("\0")
+    if entry.get("identitytoken"):
+        auth["identitytoken"] = entry["identitytoken"]
+        auth.pop("password", None)
+    return auth if len(auth) > 1 else {}
+
+
+def _from_helper(helper: str, server: str) -> dict[str, str]:
+    output, failed = _call_helper(helper, "get", server.encode())
+    if failed:
+        if _NOT_FOUND in output:
+            return {}
+        raise CliError(f"error getting credentials - err: exit status 1, out: `{output}`")
+    answer = json_text.loads(output)
+    auth = {"serveraddress": server}
+    if answer.get("Username") == _TOKEN_USER:
+        auth["identitytoken"] = answer.get("Secret", "")
+    else:
+        auth["username"], auth["password"] = answer.get("Username", ""), answer.get("Secret", "")
+    return auth
+
+
+def _call_helper(helper: str, verb: str, data: bytes) -> tuple[str, bool]:
+    import subprocess
+
+    program = f"docker-credential-{helper}"
+    try:
+        done = subprocess.run(
+            [program, verb], input=data, stdout=subprocess.PIPE, check=False, timeout=_HELPER_TIMEOUT_S
+        )
+    except FileNotFoundError:
+        raise CliError(
+            f'error getting credentials - err: exec: "{program}": executable file not found in $PATH',
+            hint="install it, or remove credsStore and credHelpers from config.json",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise CliError(f"{program} did not answer within {_HELPER_TIMEOUT_S} s") from None
+    return done.stdout.decode("utf-8", "replace").strip(), done.returncode != 0
+
+
+def store_credentials(server: str, auth: dict[str, str]) -> str:
+    """Remember a login; returns where: the name of a helper, "" for config.json."""
+    config = read_config()
+    helper = _helper_for(config, server)
+    entries = config.setdefault("auths", {})
+    if helper:
+        token = auth.get("identitytoken")
+        record = {
+            "ServerURL": server,
+            "Username": _TOKEN_USER if token else auth.get("username", ""),
+            "Secret": token or auth.get("password", ""),
+        }
+        output, failed = _call_helper(helper, "store", json_text.dumps(record))
+        if failed:
+            raise CliError(f"error saving credentials: {output}")
+        entries[server] = {}
+    else:
+        pair = f"{auth.get('username', '')}:{'' if auth.get('identitytoken') else auth.get('password', '')}"
+        entries[server] = {"auth": base64.b64encode(pair.encode()).decode()}
+        if auth.get("identitytoken"):
+            entries[server]["identitytoken"] = auth["identitytoken"]
+    write_config(config)
+    return helper
+
+
+def erase_credentials(server: str) -> bool:
+    """Forget a login; whether there was one."""
+    config = read_config()
+    entries = config.get("auths") or {}
+    keys = [key for key in entries if key == server or host_of(key) == host_of(server)]
+    helper = _helper_for(config, server)
+    if helper:
+        _call_helper(helper, "erase", server.encode())
+    for key in keys:
+        del entries[key]
+    if keys:
+        write_config(config)
+    return bool(keys) or bool(helper)

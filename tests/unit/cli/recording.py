@@ -1,0 +1,98 @@
+"""Runs a client, Corten's or Docker's, against an engine that records, with canned answers for lists.
+
+`python -m tests.unit.cli.recording` writes what Docker's client does to `golden/` again; it needs `docker` on the path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.unit.cli.fake_engine import Asked, FakeEngine
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+MAIN = HERE.parents[2] / "src/corten/__main__.py"
+CORTEN = [sys.executable, "-I", "-S", str(MAIN)]
+DOCKER = ["docker"]
+
+
+def client(program: list[str], engine: FakeEngine, arguments: list[str], folder: Path, **options: Any) -> Any:
+    """Run a client in an empty environment; returns the finished process with text output."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TZ": "UTC", "LC_ALL": "C.UTF-8", "GIVEN": "here"}
+    options.setdefault("stdin", subprocess.DEVNULL)
+    if "input" in options:
+        options.pop("stdin")
+    return subprocess.run(
+        [*program, "-H", engine.host, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def create_request(program: list[str], arguments: list[str], folder: Path) -> dict[str, Any]:
+    """What `create` with these arguments asks: its query and body, or the error text."""
+    path = Path(tempfile.mkdtemp(prefix="corten-", dir="/tmp")) / "s"
+    engine = FakeEngine(path, {"GET /info": (200, {"OSType": "linux"})})
+    try:
+        done = client(program, engine, ["create", *arguments], folder)
+    finally:
+        engine.close()
+        shutil.rmtree(path.parent)
+    asked: list[Asked] = [one for one in engine.asked if one.path == "/containers/create"]
+    if not asked:
+        return {"error": done.stderr.replace("docker", "corten").replace("Docker daemon", "Corten daemon"), "status": done.returncode}
+    return {"query": sorted(asked[0].query), "body": without_zeros(asked[0].json)}
+
+
+def without_zeros(value: Any) -> Any:
+    """Without fields at their zero value: null, "", 0, false, empty lists and maps."""
+    if isinstance(value, dict):
+        kept = {key: without_zeros(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in (None, "", 0, [], {}) or key in _KEPT or "/" in key}
+    if isinstance(value, list):
+        return [without_zeros(item) for item in value]
+    return value
+
+
+# Empty and absent differ here, or empty is the value.
+_KEPT = frozenset(("MaskedPaths", "ReadonlyPaths", "Entrypoint", "StopTimeout", "Init"))
+
+
+def prepare(folder: Path) -> None:
+    """The files that the cases name."""
+    (folder / "env").write_text("# comment\nA=1\n  B=two words\nGIVEN\nABSENT\n\nC=\n")
+    (folder / "bad-env").write_text("A B=1\n")
+    (folder / "labels").write_text("a=1\nb\n")
+    (folder / "seccomp.json").write_text('{\n  "defaultAction": "SCMP_ACT_ALLOW",\n  "x": [1, "a \\" b"]\n}\n')
+
+
+def main() -> int:
+    """Record Docker's requests again."""
+    from tests.unit.cli.create_cases import CASES
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder)
+        recorded = {}
+        for case in CASES:
+            found = json.dumps(create_request(DOCKER, case, folder)).replace(str(folder), "$FOLDER")
+            recorded[json.dumps(case)] = json.loads(found)
+    GOLDEN.mkdir(exist_ok=True)
+    (GOLDEN / "create.json").write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
