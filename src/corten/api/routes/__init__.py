@@ -12,6 +12,7 @@ from corten.api.routing import Route
 
 MODULES = (
     "auth",
+    "build",
     "containers.attach",
     "containers.create",
     "containers.exec",
