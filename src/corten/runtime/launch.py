@@ -14,11 +14,15 @@ The calling process has one thread. Errors are StartFailed; nothing is left behi
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corten.linux.capabilities import from_oci
-from corten.linux.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, TYPES, setns, unshare
+from corten.linux.credentials import setresgid, setresuid
+from corten.linux.errors import SyscallError
+from corten.linux.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, TYPES, clone3, setns, unshare
+from corten.linux.process import pidfd_open
 from corten.linux.seccomp_load import FLAGS
 from corten.runtime import init as child
 from corten.runtime.channel import Channel
@@ -113,8 +117,6 @@ class InitProcess(ChildProcess):
         unknown = set(kinds).difference(TYPES)
         if unknown:
             raise StartFailed("spec", 22, f"unknown namespace type {', '.join(sorted(unknown))}")
-        if kinds.get("user"):
-            raise StartFailed("spawn", 0, "joining a user namespace by path is not supported")
         created = frozenset(kind for kind in _AT_SPAWN if kinds.get(kind) == "")
         try:
             pid, pidfd, channel = _clone_init(kinds, created, time_offsets, cgroup_fd)
@@ -241,6 +243,8 @@ def compiled_seccomp(spec: Mapping[str, Any], ready: bytes | None) -> tuple[byte
     seccomp = (spec.get("linux") or {}).get("seccomp")
     if ready is None and not seccomp:
         return None, 0
+    if (seccomp or {}).get("listenerPath"):
+        raise ValueError("seccomp: listenerPath is not supported")
     flags = 0
     for name in (seccomp or {}).get("flags") or ():
         if name not in FLAGS:
@@ -290,13 +294,16 @@ def _clone_init(
                     setns(fd, TYPES[kind][0])
                 finally:
                     os.close(fd)
-        if "time" in created and time_offsets and not flags & CLONE_NEWUSER:
+        if "time" in created and time_offsets:
             # Offsets must be written before the first process enters, so the namespace is made before the clone.
             back.append((os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC), CLONE_NEWTIME))
             unshare(CLONE_NEWTIME)
             write_time_offsets(time_offsets)
             flags &= ~CLONE_NEWTIME
-        pid, pidfd = clone_hidden(flags, cgroup_fd=cgroup_fd)
+        if kinds.get("user"):
+            pid, pidfd = _clone_through(kinds["user"], flags, cgroup_fd)
+        else:
+            pid, pidfd = clone_hidden(flags, cgroup_fd=cgroup_fd)
         if pid == 0:
             child.main(child_end, created)
     except BaseException:
@@ -308,6 +315,43 @@ def _clone_init(
             setns(fd, flag)
             os.close(fd)
     return pid, pidfd, parent_end
+
+
+def _clone_through(path: str, flags: int, cgroup_fd: int | None) -> tuple[int, int]:
+    """Clone from inside the user namespace at `path`, so that it owns the new namespaces: (pid, pidfd), or (0, -1).
+
+    A process that enters a user namespace cannot come back, so one in between does that and clones our child as its
+    own sibling (CLONE_PARENT). Its report is the child's pid, or minus an errno.
+    """
+    user_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    report, reported = os.pipe()
+    try:
+        between, between_fd = clone_hidden(0, cgroup_fd=None)
+        if between == 0:
+            number = 0
+            try:
+                setns(user_fd, CLONE_NEWUSER)
+                setresgid(0)
+                setresuid(0)
+                number, _ = clone3(flags | CLONE_PARENT, cgroup_fd=cgroup_fd)
+                if number == 0:
+                    return 0, -1
+            except OSError as error:
+                number = -(error.errno or 5)
+            finally:
+                if number:
+                    os.write(reported, struct.pack("i", number))
+                    os._exit(0)
+        os.close(between_fd)
+        os.waitpid(between, 0)
+        answer = os.read(report, 4)
+    finally:
+        for fd in (user_fd, report, reported):
+            os.close(fd)
+    number = struct.unpack("i", answer)[0]
+    if number < 0:
+        raise SyscallError(-number, "clone3", path)
+    return number, pidfd_open(number)
 
 
 def write_time_offsets(offsets: Mapping[str, Any]) -> None:

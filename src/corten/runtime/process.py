@@ -22,6 +22,7 @@ from corten.runtime.steps.base import INIT_PREFIX, close_all
 # Longer than any honest step takes (a network file system that has to be mounted), and still an end.
 DEFAULT_TIMEOUT_S = 120.0
 
+_MAX_CPUS = 8192
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _POLICIES = {
     "SCHED_OTHER": 0,
@@ -210,10 +211,26 @@ def apply_rlimits(pid: int, rlimits: Sequence[Mapping[str, Any]]) -> None:
             raise StartFailed("rlimits", code, text) from error
 
 
+def parse_cpus(text: str) -> set[int]:
+    """The CPUs of a list like "0-3,7" (cpuset(7), "List format"). Raises ValueError."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        low, high = int(first), int(last or first)
+        if not 0 <= low <= high < _MAX_CPUS:
+            raise ValueError(f"CPU list {text!r}")
+        cpus.update(range(low, high + 1))
+    return cpus
+
+
 def _apply_priorities(pid: int, process: Mapping[str, Any]) -> None:
     io = process.get("ioPriority")
     if io:
         ioprio_set(pid, _IO_CLASSES[io["class"]], io.get("priority") or 0)
+    affinity = process.get("execCPUAffinity") or {}
+    cpus = affinity.get("final") or affinity.get("initial")
+    if cpus:
+        os.sched_setaffinity(pid, parse_cpus(cpus))
     scheduler = process.get("scheduler")
     if scheduler:
         flags = 0

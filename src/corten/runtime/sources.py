@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corten.linux.errors import fail
@@ -99,8 +99,7 @@ def open_root(spec: Mapping[str, Any], rootfs: Mapping[str, Any] | None) -> dict
     directory = rootfs["dir"]
     fs_fd = fsopen("overlay")
     try:
-        for lower in rootfs["lower"]:
-            _overlay_path(fs_fd, "lowerdir+", directory, lower)
+        _lower_layers(fs_fd, directory, rootfs["lower"])
         if rootfs.get("upper"):
             _overlay_path(fs_fd, "upperdir", directory, rootfs["upper"])
             _overlay_path(fs_fd, "workdir", directory, rootfs["work"])
@@ -110,6 +109,20 @@ def open_root(spec: Mapping[str, Any], rootfs: Mapping[str, Any] | None) -> dict
         return {ROOT_SOURCE: fsmount(fs_fd)}
     finally:
         os.close(fs_fd)
+
+
+def _lower_layers(fs_fd: int, directory: str, layers: Sequence[str]) -> None:
+    """One option a layer (Linux 6.5), or all in one, which holds few of them."""
+    try:
+        for layer in layers:
+            _overlay_path(fs_fd, "lowerdir+", directory, layer)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        joined = ":".join(os.path.join(directory, layer) for layer in layers)
+        if len(os.fsencode(joined)) >= FSCONFIG_VALUE_MAX:
+            fail(errno.E2BIG, "fsconfig", directory, "so many layers in a user namespace need Linux 6.5")
+        fsconfig_string(fs_fd, "lowerdir", joined)
 
 
 def _overlay_path(fs_fd: int, key: str, directory: str, path: str) -> None:

@@ -133,6 +133,32 @@ def test_a_user_namespace_maps_root_to_an_ordinary_user(busybox_root: Path) -> N
         assert namespace_id(box.init.pid, "user") != namespace_id("self", "user")
 
 
+def test_a_user_namespace_by_path_owns_what_is_made_in_it(busybox_root: Path) -> None:
+    for path in [busybox_root, *busybox_root.rglob("*")]:
+        os.chown(path, 100000, 100000, follow_symlinks=False)
+    spec = make_spec(busybox_root, "sleep", "1000")
+    spec["linux"]["namespaces"].append({"type": "user"})
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    spec["linux"].update(uidMappings=mapping, gidMappings=mapping)
+    with Running(spec) as box:
+        other = make_spec(busybox_root, "sh", "-ec", "hostname owned; id -u; readlink /proc/self/ns/user; touch /other")
+        other["process"]["capabilities"] = {
+            name: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"] for name in ("bounding", "effective", "permitted")
+        }
+        other["linux"]["namespaces"].append({"type": "user", "path": f"/proc/{box.init.pid}/ns/user"})
+        result = run(other)
+        assert result.out.split() == ["0", namespace_id(box.init.pid, "user")], result
+    assert (busybox_root / "other").stat().st_uid == 100000
+
+
+def test_a_user_namespace_that_is_not_there_is_an_error(busybox_root: Path) -> None:
+    spec = make_spec(busybox_root, "true")
+    for path in ("/nonexistent", "/proc/self/ns/user", "/etc/passwd"):
+        spec["linux"]["namespaces"] = [{"type": "mount"}, {"type": "user", "path": path}]
+        with pytest.raises(StartFailed, match="unable to create the container's namespaces"):
+            spawn(spec)
+
+
 def test_an_unknown_namespace_type_is_refused() -> None:
     with pytest.raises(StartFailed, match="unknown namespace type galaxy"):
         InitProcess.spawn(namespaces=[{"type": "galaxy"}])

@@ -124,6 +124,12 @@ def test_oom_score_umask_and_priority(busybox_root: Path) -> None:
     assert out.split() == ["500", "0077", "5", "3"]  # 3 is SCHED_BATCH
 
 
+def test_a_cpu_affinity_is_set(busybox_root: Path) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    status_text = shell(busybox_root, "cat /proc/self/status", execCPUAffinity={"final": str(cpu)})
+    assert status(status_text)["Cpus_allowed_list"] == str(cpu)
+
+
 def test_the_umask_is_022_by_default(busybox_root: Path) -> None:
     assert shell(busybox_root, "umask").strip() == "0022"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from corten.runtime.mappings import mapping_text
+from corten.runtime.process import parse_cpus
 from corten.runtime.steps.cgroups import parse_memberships
 from corten.runtime.steps.rootfs import overlay_options
 
@@ -47,3 +48,14 @@ def test_too_many_layers_are_refused_with_their_number() -> None:
 def test_memberships_by_hierarchy() -> None:
     text = "12:cpu,cpuacct:/a/b:c\n1:name=systemd:/\n0::/x\n"
     assert parse_memberships(text) == {"cpu,cpuacct": "/a/b:c", "name=systemd": "/", "": "/x"}
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("0", {0}), ("0-2,7", {0, 1, 2, 7}), ("3, 5", {3, 5})])
+def test_lists_of_cpus(text: str, cpus: set[int]) -> None:
+    assert parse_cpus(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "0-99999999"])
+def test_lists_of_cpus_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"CPU list|invalid literal"):
+        parse_cpus(text)
