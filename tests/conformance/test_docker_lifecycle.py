@@ -262,7 +262,7 @@ def test_info_and_version(daemon: Daemon) -> None:
     info = json.loads(daemon.out("info", "--format", "{{json .}}"))
     assert info["OSType"] == "linux"
     assert info["Images"] >= 1
-    assert info["ServerErrors"] is None or info["ServerErrors"] == []
+    assert not info.get("ServerErrors")
     assert daemon.out("version", "--format", "{{.Server.Os}} {{.Server.APIVersion}}") == "linux 1.50"
     assert "Storage Driver" in daemon.out("info")
 

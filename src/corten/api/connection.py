@@ -65,7 +65,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=256 * 1024)
         self.deadline = time.monotonic() + self._server.limits.idle_s
-        self._server.connections.add(self)
+        self._server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is closed, by either side, or it was handed over by a hijack."""

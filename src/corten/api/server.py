@@ -71,14 +71,20 @@ class Server:
             self._listeners.append(await loop.create_unix_server(connect, sock=sock, backlog=512))
         else:
             self._listeners.append(await loop.create_server(connect, sock=sock, backlog=512, ssl=tls))
+
+    def opened(self, connection: HttpConnection) -> None:
+        """A client connected. Deadlines are looked at only while there are connections: an idle daemon sleeps."""
+        self.connections.add(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(self.limits.sweep_s, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._sweep)
 
     def _sweep(self) -> None:
+        self._sweeper = None
         now = time.monotonic()
         for connection in list(self.connections):
             connection.check(now)
-        self._sweeper = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._sweep)
+        if self.connections:
+            self._sweeper = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._sweep)
 
     async def close(self) -> None:
         """Stop listening, cancel what still waits, and close every connection. Hijacked ones are not ours any more."""

@@ -1,4 +1,4 @@
-"""/build and what belongs to it. Images cannot be built by this engine; its build cache is empty, and prunes to nothing.
+"""/build and what belongs to it. Images cannot be built by this engine; its build cache is empty.
 
 Docker Engine API, operations ImageBuild, BuildPrune, Session.
 """
