@@ -4,6 +4,7 @@ gone afterwards."""
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ class Daemon:
         self.host = f"unix://{self.socket}"
         self.flags = flags
         self.log = self.root / "daemon.log"
+        (self.root / "daemon.json").write_text("{}")
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -93,7 +95,7 @@ class Daemon:
             sock.settimeout(5)
             sock.connect(str(self.socket))
             sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            return sock.recv(15).endswith(b"200 ")
+            return sock.recv(13).endswith(b"200 ")
         return False
 
     def log_text(self) -> str:
@@ -157,8 +159,20 @@ class Daemon:
             self.docker("rm", "-f", "-v", *names)
         self.stop()
         left = leftovers_of(self)
+        self._remove_network()
         shutil.rmtree(self.root, ignore_errors=True)
         return left
+
+    def _remove_network(self) -> None:
+        """The default bridge and the packet filter's table stay when a daemon ends; a test's own must not."""
+        from corten.network.firewall import Firewall
+
+        instance = hashlib.sha256(os.fsencode(self.exec_root)).hexdigest()[:6]
+        if Path(f"/sys/class/net/ct{instance}").exists():
+            subprocess.run(["ip", "link", "delete", f"ct{instance}"], check=True)
+        firewall = Firewall(f"corten-{instance}")
+        firewall.uninstall()
+        firewall.close()
 
 
 def leftovers_of(daemon: Daemon) -> list[str]:
