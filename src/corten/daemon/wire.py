@@ -11,7 +11,8 @@ import os
 import shutil
 import socket
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from corten.api.router import Router
 from corten.api.routes import collect
@@ -26,19 +27,22 @@ from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.service import ImageService
-from corten.engine.images.transfer import TransferService
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
 from corten.engine.volumes import VolumeService
+from corten.errors import CortenError
 from corten.errors import NotImplemented as NotOffered
 from corten.lib import log
 from corten.lib.atomicfile import write_atomic
-from corten.registry.client import RegistryClient
 from corten.shim.client import Callbacks, Shims
 from corten.store.content import ContentStore
 from corten.store.db import Database
 from corten.store.snapshots.overlay import OverlaySnapshots
 from corten.volumes.local import LocalDriver
+
+if TYPE_CHECKING:
+    from corten.engine.images.transfer import TransferService
+    from corten.registry.client import RegistryClient
 
 _LOG = logging.getLogger("corten.daemon")
 
@@ -51,6 +55,19 @@ class Pending:
 
     def __getattr__(self, name: str) -> Any:
         raise NotOffered(f"{self._name} is not available in this build")
+
+
+class Late:
+    """Stands for a service that is made when it is first used."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+        self._made: object = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            self._made = self._make()
+        return getattr(self._made, name)
 
 
 class Engine:
@@ -69,6 +86,7 @@ class Engine:
         )
         self._shims = Shims(exec_root=config.exec_root, cgroup_parent=config.cgroup_parent, callbacks=self._callbacks)
         self._system = settings.system_settings(config, self.id)
+        self._client: RegistryClient | None = None
 
     def open(self) -> None:
         """Start the zygote, before there are threads, connections and secrets; then make everything."""
@@ -112,23 +130,29 @@ class Engine:
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
         self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
-        self._client = RegistryClient(settings.registry_config(config))
-        transfer = TransferService(
-            library=self._library,
-            client=self._client,
-            events=self.events,
-            spool_dir=spool,
-            max_downloads=config.number("max-concurrent-downloads"),
-            max_uploads=config.number("max-concurrent-uploads"),
-        )
-        self.services = self._services(self._containers, transfer)
+        self.services = self._services(self._containers, Late(self._transfer))
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
 
     def _image_size(self, image_id: str) -> int:
         entry = self._library.catalog.get(image_id)
         return sum(entry.layer_sizes) if entry is not None else 0
 
-    def _services(self, containers: Assembled, transfer: TransferService) -> Services:
+    def _transfer(self) -> TransferService:
+        """Made at the first pull, push, load or login: the HTTP client costs 50 ms and 4 MB."""
+        from corten.engine.images.transfer import TransferService
+        from corten.registry.client import RegistryClient
+
+        self._client = RegistryClient(settings.registry_config(self._config))
+        return TransferService(
+            library=self._library,
+            client=self._client,
+            events=self.events,
+            spool_dir=settings.spool_dir(self._config),
+            max_downloads=self._config.number("max-concurrent-downloads"),
+            max_uploads=self._config.number("max-concurrent-uploads"),
+        )
+
+    def _services(self, containers: Assembled, transfer: Any) -> Services:
         archive: Any = Pending("archive")
         return Services(
             containers=containers.service,
@@ -176,14 +200,23 @@ class Engine:
         await self._containers.close()
         await self._sweeper.close()
         await self._shims.shutdown()
+        if self._config.instance and not self._running():
+            # Nobody knows the names of a daemon that is not the machine's own: it takes its bridges and rules along.
+            try:
+                self._networks.uninstall()
+            except (CortenError, OSError) as error:
+                _LOG.warning("bridges and rules stay: %s", error)
         await self._networks.close()
         self._database.close()
+
+    def _running(self) -> list[str]:
+        return [c.id for c in self._containers.registry if c.record.status.status.has_process]
 
     async def _stop_containers(self) -> None:
         """`--live-restore=false`: containers end with the daemon."""
         import asyncio
 
-        running = [c.id for c in self._containers.registry if c.record.status.status.has_process]
+        running = self._running()
         _LOG.info("stopping containers", extra={"count": len(running)})
         stops = (self._containers.service.stop(cid) for cid in running)
         try:
@@ -196,7 +229,8 @@ class Engine:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
         settings.update_system_settings(self._system, config)
-        self._client.reconfigure(settings.registry_config(config))
+        if self._client is not None:
+            self._client.reconfigure(settings.registry_config(config))
 
     def announce_reload(self, attributes: dict[str, str]) -> None:
         """The `reload` event."""
