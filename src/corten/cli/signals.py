@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import os
-
 import _signal  # type: ignore[import-not-found]  # typeshed has only `signal`
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

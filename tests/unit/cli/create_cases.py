@@ -26,6 +26,7 @@ busybox sh -c 'x y'
 --restart :3 busybox
 --privileged --read-only -P --oom-kill-disable busybox
 --cap-add NET_ADMIN --cap-add ALL --cap-drop MKNOD busybox
+--cap-add cap_chown --cap-add CHOWN --cap-drop chown --cap-drop all busybox
 --memory 512m --memory-swap -1 --memory-reservation 256M --memory-swappiness 0 busybox
 -m 1.5g --shm-size 64MiB busybox
 -m 1000 busybox
@@ -199,7 +200,6 @@ busybox sh -c 'x y'
 --blkio-weight x busybox
 --cpu-shares 1.5 busybox
 --oom-score-adj 0x10 busybox
---cpu-count 2 --cpu-percent 50 --io-maxiops 5 --io-maxbandwidth 10m busybox
 --rm=x busybox
 --rm=false -t=true busybox
 --nosuch busybox

@@ -52,18 +52,33 @@ def create_request(program: list[str], arguments: list[str], folder: Path) -> di
         shutil.rmtree(path.parent)
     asked: list[Asked] = [one for one in engine.asked if one.path == "/containers/create"]
     if not asked:
-        return {"error": done.stderr.replace("docker", "corten").replace("Docker daemon", "Corten daemon"), "status": done.returncode}
-    return {"query": sorted(asked[0].query), "body": without_zeros(asked[0].json)}
+        return {
+            "error": done.stderr.replace("docker", "corten").replace("Docker daemon", "Corten daemon"),
+            "status": done.returncode,
+        }
+    return {"query": sorted(asked[0].query), "body": _normal(asked[0].json)}
 
 
 def without_zeros(value: Any) -> Any:
     """Without fields at their zero value: null, "", 0, false, empty lists and maps."""
     if isinstance(value, dict):
-        kept = {key: without_zeros(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item not in (None, "", 0, [], {}) or key in _KEPT or "/" in key}
+        kept = {key: without_zeros(item) for key, item in value.items() if item is not None}
+        return {
+            key: item for key, item in kept.items() if item not in (None, "", 0, [], {}) or key in _KEPT or "/" in key
+        }
     if isinstance(value, list):
         return [without_zeros(item) for item in value]
     return value
+
+
+def _normal(body: dict[str, Any]) -> dict[str, Any]:
+    """Defaults that Docker's client spells out go, and what it orders at random is sorted."""
+    host = body["HostConfig"]
+    host["ConsoleSize"] = None if host.get("ConsoleSize") == [0, 0] else host.get("ConsoleSize")
+    host["MemorySwappiness"] = None if host.get("MemorySwappiness") == -1 else host.get("MemorySwappiness")
+    body["Env"] = sorted(body.get("Env") or [])
+    found: dict[str, Any] = without_zeros(body)
+    return found
 
 
 # Empty and absent differ here, or empty is the value.

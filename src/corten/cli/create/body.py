@@ -44,8 +44,6 @@ _HOST_TEXTS = {
     "read-only": "ReadonlyRootfs",
     "oom-kill-disable": "OomKillDisable",
     "rm": "AutoRemove",
-    "cap-add": "CapAdd",
-    "cap-drop": "CapDrop",
     "dns": "Dns",
     "dns-search": "DnsSearch",
     "add-host": "ExtraHosts",
@@ -58,7 +56,6 @@ _HOST_TEXTS = {
     "device-read-iops": "BlkioDeviceReadIOps",
     "device-write-iops": "BlkioDeviceWriteIOps",
     "device-cgroup-rule": "DeviceCgroupRules",
-    "ulimit": "Ulimits",
     "mount": "Mounts",
     "cidfile": "ContainerIDFile",
 }
@@ -103,6 +100,11 @@ def create_body(values: Values, image: str, command: list[str]) -> Body:  # noqa
         host["MemorySwappiness"] = _swappiness(values["memory-swappiness"])
     if values.given("init"):
         host["Init"] = values["init"]
+    if values.given("ulimit"):
+        host["Ulimits"] = sorted({limit["Name"]: limit for limit in values["ulimit"]}.values(), key=_name)
+    for name, field in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop")):
+        if values.given(name):
+            host[field] = _capabilities(values[name])
     if values.given("tmpfs"):
         host["Tmpfs"] = {path: options for path, _, options in (text.partition(":") for text in values["tmpfs"])}
     _namespaces(values, host)
@@ -121,7 +123,7 @@ def create_body(values: Values, image: str, command: list[str]) -> Body:  # noqa
         from corten.cli.create.devices import add_devices
 
         add_devices(values["device"], values["gpus"], host)
-    endpoints = _networks(values, config, host)
+    endpoints = _networks(values, host)
     config["HostConfig"] = host
     if endpoints:
         config["NetworkingConfig"] = {"EndpointsConfig": endpoints}
@@ -166,6 +168,16 @@ def _config(values: Values, image: str, command: list[str], host: Body) -> Body:
     if values["tty"] and (size := _terminal_size()):
         host["ConsoleSize"] = size
     return config
+
+
+def _name(limit: Body) -> str:
+    return str(limit["Name"])
+
+
+def _capabilities(names: list[str]) -> list[str]:
+    """Upper case and with CAP_, each once, in order."""
+    upper = [name.strip().upper() for name in names]
+    return sorted({name if name in ("ALL", "RESET") or name.startswith("CAP_") else f"CAP_{name}" for name in upper})
 
 
 def _terminal_size() -> list[int]:
@@ -263,7 +275,7 @@ def _storage(texts: list[str]) -> dict[str, str]:
 _NETWORK_OPTIONS = ("network", "net", "network-alias", "net-alias", "ip", "ip6", "link-local-ip", "mac-address")
 
 
-def _networks(values: Values, config: Body, host: Body) -> Body:
+def _networks(values: Values, host: Body) -> Body:
     if not any(values.given(name) for name in _NETWORK_OPTIONS):
         host["NetworkMode"] = "default"
         return {}
@@ -271,7 +283,4 @@ def _networks(values: Values, config: Body, host: Body) -> Body:
 
     mode, found = endpoints(values)
     host["NetworkMode"] = mode
-    name = "bridge" if mode == "default" else mode
-    if found.get(name, {}).get("MacAddress"):
-        config["MacAddress"] = found[name]["MacAddress"]
     return found

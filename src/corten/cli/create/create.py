@@ -24,8 +24,9 @@ def create_container(call: Call, body: Body) -> str:
         raise CliError(
             f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"', status=125, prefixed=True
         )
+    _add_proxies(call, body)
     id_file = _IdFile(values["cidfile"])
-    _check_image(image)
+    _check_image(image, prefixed=call.name.endswith("run"))
     try:
         if pull == "always":
             _pull(call, image)
@@ -50,13 +51,25 @@ def create_container(call: Call, body: Body) -> str:
     return container
 
 
-def _check_image(image: str) -> None:
+def _add_proxies(call: Call, body: Body) -> None:
+    """config.json's `proxies` become environment variables of the container; most users have no such file."""
+    from corten.cli.config_file import config_path
+
+    if os.path.exists(config_path()):
+        from corten.cli.create.env_files import with_proxies
+
+        variables = with_proxies(body.get("Env") or [], call.client.address.host)
+        if variables:
+            body["Env"] = variables
+
+
+def _check_image(image: str, *, prefixed: bool) -> None:
     """Upper case and other wrong names are found before the engine is asked."""
     if image.islower() and image.isascii() and image.isalpha():
         return
     from corten.cli.image_name import check_reference
 
-    check_reference(image, prefixed=True)
+    check_reference(image, prefixed=prefixed)
 
 
 def _pull(call: Call, image: str) -> None:

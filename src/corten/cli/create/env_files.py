@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_FILE = 16 << 20
+_PROXIES = {
+    "httpProxy": "HTTP_PROXY",
+    "httpsProxy": "HTTPS_PROXY",
+    "noProxy": "NO_PROXY",
+    "ftpProxy": "FTP_PROXY",
+    "allProxy": "ALL_PROXY",
+}
 
 
 def environment_variable(text: str) -> str:
@@ -46,6 +53,25 @@ def labels(files: list[str], texts: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in (text.partition("=") for text in lines + texts)}
 
 
+def _wrong(path: str, text: str) -> CliError:
+    return CliError(f"invalid env file ({path}): {text}", status=125, prefixed=True)
+
+
+def with_proxies(variables: list[str], host: str) -> list[str]:
+    """Add the proxies that config.json names for this engine's address, or for all, unless they are set."""
+    from corten.cli.config_file import read_config
+
+    proxies = read_config().get("proxies") or {}
+    chosen = proxies.get(host) or proxies.get("default") or {}
+    names = {variable.partition("=")[0] for variable in variables}
+    for field, name in _PROXIES.items():
+        value = chosen.get(field)
+        for spelling in (name, name.lower()):
+            if value and spelling not in names:
+                variables.append(f"{spelling}={value}")
+    return variables
+
+
 def _read(path: str, known: Mapping[str, str] | None) -> list[str]:
     """Lines of `NAME=value`; a bare NAME takes its value from `known`, without one it stays (labels) or is left out."""
     try:
@@ -59,18 +85,16 @@ def _read(path: str, known: Mapping[str, str] | None) -> list[str]:
         try:
             line = raw.decode()
         except UnicodeDecodeError:
-            raise CliError(
-                f"env file {path} contains invalid utf8 bytes at line {number}: {raw!r}", status=125, prefixed=True
-            ) from None
+            raise _wrong(path, f"invalid utf8 bytes at line {number}: {raw!r}") from None
         line = line.removesuffix("\r").lstrip(" \t")
         if not line or line.startswith("#"):
             continue
         name, equals, _ = line.partition("=")
         name = name.lstrip()
         if not name:
-            raise CliError(f"no variable name on line '{line}'", status=125, prefixed=True)
+            raise _wrong(path, f"no variable name on line '{line}'")
         if any(char in " \t" for char in name):
-            raise CliError(f"variable '{name}' contains whitespaces", status=125, prefixed=True)
+            raise _wrong(path, f"variable '{name}' contains whitespaces")
         if equals:
             lines.append(line)
         elif known is None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def parse_gpus(text: str) -> dict[str, Any]:
     """A record of Docker's DeviceRequest. Raises ValueError with the words of Docker's client."""
-    capabilities = ["gpu"]
+    capabilities: list[str] = []
     request: dict[str, Any] = {"Count": 0}
     seen: set[str] = set()
     counted = False
@@ -37,7 +37,7 @@ def parse_gpus(text: str) -> dict[str, Any]:
             raise ValueError(f"unexpected key '{name}' in '{field}'")
     if not counted and "DeviceIDs" not in request:
         request["Count"] = 1
-    request["Capabilities"] = [list(dict.fromkeys(capabilities))]
+    request["Capabilities"] = [list(dict.fromkeys([*capabilities, "gpu"]))]
     request.setdefault("Driver", "")
     return request
 
@@ -48,7 +48,4 @@ def _count(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(
-            f'invalid count ({text}): value must be either "all" or an integer: '
-            f'strconv.Atoi: parsing "{text}": invalid syntax'
-        ) from None
+        raise ValueError(f'invalid count ({text}): value must be either "all" or an integer: invalid syntax') from None

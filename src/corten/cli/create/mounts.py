@@ -37,7 +37,7 @@ def parse_mount(text: str) -> dict[str, Any]:
     """The record to send. Raises ValueError with the words of Docker's client."""
     text = text.strip()
     if not text:
-        raise ValueError("value is empty")
+        raise ValueError("EOF")
     mount = _Mount()
     for field in split_fields(text):
         name, equals, value = field.partition("=")

@@ -45,7 +45,7 @@ def parse_network(text: str) -> dict[str, Any]:  # noqa: C901 - a list of cases,
             try:
                 network["priority"] = int(value)
             except ValueError:
-                raise ValueError("invalid gw-priority: invalid syntax: value must be an integer") from None
+                raise ValueError(f"invalid gw-priority ({value}): invalid syntax") from None
         else:
             raise ValueError(f"invalid field key {name}")
     if not network["target"]:
@@ -100,7 +100,7 @@ def _apply_options(network: dict[str, Any], values: Values) -> None:
     if network["link_local"] and values["link-local-ip"]:
         raise _fail(f"{conflicts}--link-local-ip and per-network link-local IP addresses")
     network["link_local"] = network["link_local"] or values["link-local-ip"]
-    if network["target"] != "default" and values["link"]:
+    if _is_user_defined(network["target"]) and values["link"]:
         network["links"] = values["link"]
 
 

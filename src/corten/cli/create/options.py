@@ -1,4 +1,4 @@
-"""The options of `run` and `create`. Values that need more than a simple rule have parsers that are loaded when used."""
+"""The options of `run` and `create`. Values that need more than a simple rule have parsers, loaded when used."""
 
 from __future__ import annotations
 

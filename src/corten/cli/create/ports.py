@@ -92,10 +92,19 @@ def exposed_ports(texts: list[str]) -> dict[str, dict[str, str]]:
         port, protocol = _split_protocol(text)
         try:
             first, last = _range(port, "range")
-        except CliError as error:
-            raise _fail(f"invalid range format for --expose: {text}, error: {error.message}") from None
+        except CliError:
+            raise _fail(f"invalid range format for --expose: {text}, error: {_range_error(port)}") from None
         exposed.update({f"{number}/{protocol}": {} for number in range(first, last + 1)})
     return exposed
+
+
+def _range_error(text: str) -> str:
+    for part in text.split("-", 1):
+        if not (part.isascii() and part.isdigit()):
+            return f'strconv.ParseUint: parsing "{part}": invalid syntax'
+        if int(part) > 65535:
+            return f'strconv.ParseUint: parsing "{part}": value out of range'
+    return f"invalid range specified for port: {text}"
 
 
 def is_ip(text: str) -> bool:

@@ -23,7 +23,7 @@ def add_security_options(texts: list[str], host: dict[str, Any]) -> None:
         if not separator and name != "no-new-privileges":
             name, separator, value = text.partition(":")
             if not separator:
-                raise _fail(f'invalid --security-opt: "{text}"')
+                raise _fail(f'Invalid --security-opt: "{text}"')
         if name == "seccomp" and value not in ("builtin", "unconfined"):
             text = f"seccomp={_profile(value)}"
         options.append(text)
