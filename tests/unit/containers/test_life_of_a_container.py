@@ -367,3 +367,4 @@ async def test_a_lost_shim_ends_the_container(engine):
     await engine.settle()
     assert (engine.state(cid).status, engine.state(cid).exit_code) == (Status.EXITED, 137)
     assert engine.cgroup_log == [("kill", None), ("remove", None)]
+    assert engine.shims.cleared == [cid]

@@ -143,6 +143,7 @@ def assemble(
     supervisor = Supervisor(
         settings=settings,
         registry=registry,
+        shims=shims,
         networks=networks,
         mounts=mounts,
         starter=starter,

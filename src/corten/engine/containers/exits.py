@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from corten.engine.containers.announce import announce
-from corten.engine.containers.collaborators import CgroupControl, Networks
+from corten.engine.containers.collaborators import CgroupControl, Networks, ShimPool
 from corten.engine.containers.live import Container
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.remove import Remover
@@ -43,6 +43,7 @@ class Supervisor:
         *,
         settings: ContainerSettings,
         registry: Registry,
+        shims: ShimPool,
         networks: Networks,
         mounts: MountSetup,
         starter: Starter,
@@ -53,6 +54,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._registry = registry
+        self._shims = shims
         self._networks = networks
         self._mounts = mounts
         self._starter = starter
@@ -110,9 +112,10 @@ class Supervisor:
         self._tasks.spawn(self.lost(container, ended), f"end of container {cid}, whose shim is gone")
 
     async def lost(self, container: Container, ended: Exit) -> None:
-        """Kill the container's cgroup and record an end."""
+        """Kill the container's cgroup, remove what its shim left, and record an end."""
         if container.cgroup:
             await blocking.run(_kill, self._open_cgroup(container.cgroup))
+        self._shims.clear(container.id)
         container.shim = None
         await self.exited(container, ended, lost=True)
 

@@ -180,7 +180,6 @@ class Recovery:
             _LOG.warning("container %s ran when the daemon ended and does not any more", action.cid)
             ended = Exit(code=LOST_CODE, oom_killed=False, finished_ns=time.time_ns())
             await self._supervisor.lost(container, ended)
-            self._shims.clear(action.cid)
         elif action.do is Do.REMOVE:
             await self._remover.remove(action.cid, force=True, volumes=True)
 
