@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.lab import images
 from tests.lab.daemon import REPOSITORY, Daemon, docker_cli
 
 
@@ -236,3 +237,38 @@ def test_several_hosts_are_served_and_tcp_keeps_strangers_out() -> None:
         finally:
             one.stop()
             shutil.rmtree(one.root, ignore_errors=True)
+
+
+def test_a_container_runs_over_tls_with_client_certificates() -> None:
+    files = REPOSITORY / "tests/unit/api/tls"
+    pair = (
+        "--tlscacert",
+        str(files / "cert.pem"),
+        "--tlscert",
+        str(files / "cert.pem"),
+        "--tlskey",
+        str(files / "key.pem"),
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    one = Daemon("-H", f"tcp://127.0.0.1:{port}", "--tlsverify", *pair)
+
+    def secure(*arguments: str, **options: object) -> str:
+        argv = [docker_cli(), "-H", f"tcp://localhost:{port}", "--tlsverify", *pair, *arguments]
+        result = subprocess.run(
+            argv, capture_output=True, text=True, check=True, env=one.environment, timeout=60, **options
+        )
+        return result.stdout
+
+    try:
+        one.start()
+        one.docker("load", "-i", str(images.busybox()))
+        assert secure("run", "--rm", "busybox", "echo", "out", stdin=subprocess.DEVNULL) == "out\n"
+        assert secure("run", "-i", "--rm", "busybox", "cat", input="in" * 100_000) == "in" * 100_000
+        plain = subprocess.run(
+            [docker_cli(), "-H", f"tcp://localhost:{port}", "ps"], capture_output=True, check=False, timeout=60
+        )
+        assert plain.returncode != 0
+    finally:
+        assert one.clean() == []

@@ -19,7 +19,6 @@ from corten.api.body import BodyQueue
 from corten.api.errors import message_response
 from corten.api.head import HEAD_END, MAX_HEAD, BadRequest, Head, parse_head
 from corten.api.peer import peer_closed
-from corten.api.relay import relay_through_socketpair
 from corten.api.routing import Hijacked, Response
 from corten.api.wire import render, render_hijack
 from corten.errors import Cancelled, InvalidArgument
@@ -373,8 +372,6 @@ class HttpConnection(asyncio.Protocol):
         preface = bytes(self._buffer)
         self._buffer.clear()
         self.deadline = 0.0
-        if transport.get_extra_info("sslcontext") is not None:
-            return Hijacked(relay_through_socketpair(self, transport), preface)
         await self._flush(transport)
         fd = os.dup(transport.get_extra_info("socket").fileno())
         self._taken = True
@@ -387,12 +384,3 @@ class HttpConnection(asyncio.Protocol):
         if transport.get_write_buffer_size() > 0:
             async with asyncio.timeout(_HIJACK_FLUSH_S):
                 await self._drain()
-
-    def set_relay(self, protocol: asyncio.Protocol) -> None:
-        """From now on another protocol has the transport (TLS relay)."""
-        assert self._transport is not None
-        self._taken = True
-        self._server.connections.discard(self)
-        self._transport.set_protocol(protocol)
-        self._reading = True
-        self._transport.resume_reading()

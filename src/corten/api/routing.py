@@ -55,7 +55,7 @@ class Hijacked:
     """A connection taken over: `fd` is a duplicate that the taker owns and closes.
 
     `preface` is what the client sent behind the request head: it belongs to stdin, before what is read from `fd`.
-    For TCP with TLS `fd` is one end of a socketpair that the server relays.
+    With TLS it is one end of a socketpair that the server relays (tls.py).
     """
 
     fd: int

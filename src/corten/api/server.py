@@ -12,10 +12,10 @@ import contextlib
 import ipaddress
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from corten.api import compat
@@ -27,6 +27,11 @@ from corten.api.router import Router
 from corten.api.routing import Request, Response
 from corten.api.services import Services
 from corten.errors import Cancelled, InvalidArgument
+
+if TYPE_CHECKING:
+    import ssl
+
+    from corten.api.tls import TlsListener
 
 _LOG = logging.getLogger("corten.api")
 
@@ -54,7 +59,7 @@ class Server:
         self._router = router
         self._services = services
         self._hosts = {"localhost", *hosts}
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | TlsListener] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
     # -- listeners
@@ -69,8 +74,12 @@ class Server:
 
         if unix:
             self._listeners.append(await loop.create_unix_server(connect, sock=sock, backlog=512))
+        elif tls is None:
+            self._listeners.append(await loop.create_server(connect, sock=sock, backlog=512))
         else:
-            self._listeners.append(await loop.create_server(connect, sock=sock, backlog=512, ssl=tls))
+            from corten.api.tls import TlsListener
+
+            self._listeners.append(TlsListener(sock, tls, lambda plain: loop.connect_accepted_socket(connect, plain)))
 
     def opened(self, connection: HttpConnection) -> None:
         """A client connected. Deadlines are looked at only while there are connections: an idle daemon sleeps."""
