@@ -13,6 +13,7 @@ from corten.engine.containers.announce import announce
 from corten.engine.containers.collaborators import ShimPool, Snapshots
 from corten.engine.containers.create import remove_directory
 from corten.engine.containers.live import Container, Ended
+from corten.engine.containers.record import ContainerRecord
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.shared_memory import unmount_shared
@@ -21,7 +22,7 @@ from corten.engine.containers.stop import Stopper
 from corten.engine.containers.tasks import Tasks
 from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
-from corten.errors import Conflict, InvalidArgument
+from corten.errors import Conflict, CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.spec.docker import messages
 
@@ -97,16 +98,23 @@ class Remover:
         if not container.started_once:
             await self._shims.forget(record.id)
         self._registry.drop(container)
-        directory = self._settings.directory(record.id)
-        try:
-            if record.host_config.ipc_mode == "shareable":
-                unmount_shared(self._settings, record.id)
-            remove_directory(directory)
-        except OSError:
-            _LOG.exception("directory of container %s could not be removed", record.id)
         if volumes and record.mounts:
             await self._mounts.remove_anonymous(record)
         announce(self._events, record, "destroy")
-        self._snapshots.remove(record.id)
-        self._purge_later()
         container.notify_removed(Ended(code=record.status.exit_code))
+        # Behind the waiters in the loop's queue: their answers are written first, then the files go, and a request
+        # that comes next (rmi of the image) finds them gone.
+        asyncio.get_running_loop().call_soon(self._remove_files, record)
+
+    def _remove_files(self, record: ContainerRecord) -> None:
+        try:
+            if record.host_config.ipc_mode == "shareable":
+                unmount_shared(self._settings, record.id)
+            remove_directory(self._settings.directory(record.id))
+        except OSError:
+            _LOG.exception("directory of container %s could not be removed", record.id)
+        try:
+            self._snapshots.remove(record.id)
+        except (CortenError, OSError):
+            _LOG.exception("layer of container %s could not be removed", record.id)
+        self._purge_later()
