@@ -13,7 +13,7 @@ from tests.arch.sources import ROOT, files, functions, module_of, tree
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 70
 # Tables of data: one row a line, nothing to read through.
-TABLES = {"linux/syscall_table.py", "linux/rtnetlink.py", "daemon/options.py"}
+TABLES = {"linux/syscall_table.py", "daemon/options.py"}
 # One constructor after the other, nothing to decide.
 COMPOSITIONS = {"engine/containers/assembly.py"}
 VAGUE = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
