@@ -29,6 +29,10 @@ _sethostname = libc("sethostname", ctypes.c_char_p, ctypes.c_size_t)
 _ioprio_set = raw("ioprio_set", ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _sched_setattr = raw("sched_setattr", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 _execve = libc("execve", ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, library=PY_LIBC)
+_execveat = raw(
+    "execveat", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, library=PY_LIBC
+)
+_AT_EMPTY_PATH = 0x1000
 
 
 class _SchedAttr(ctypes.Structure):
@@ -142,13 +146,15 @@ def sched_setattr(
 
 
 class Execve:
-    """A prepared execve(2): all memory is laid out before, so that running it makes exactly one system call.
+    """A prepared execve(2), or execveat(2) of an open file: all memory is laid out before, so that running it makes
+    exactly one system call.
 
     That matters after a seccomp filter is loaded: whatever else the interpreter asked the kernel could be refused.
     """
 
-    def __init__(self, path: Path, argv: list[str], environment: list[str]) -> None:
-        self._path = encoded(path)
+    def __init__(self, program: Path | int, argv: list[str], environment: list[str]) -> None:
+        self._fd = program if isinstance(program, int) else -1
+        self._path = b"" if isinstance(program, int) else encoded(program)
         self._kept = [*map(os.fsencode, argv), *map(os.fsencode, environment)]
         self._argv = (ctypes.c_char_p * (len(argv) + 1))(*self._kept[: len(argv)], None)
         self._envp = (ctypes.c_char_p * (len(environment) + 1))(*self._kept[len(argv) :], None)
@@ -156,5 +162,8 @@ class Execve:
 
     def run(self) -> int:
         """Replace this process; when that fails, return the errno."""
-        _execve(self._path, *self._addresses)
+        if self._fd >= 0:
+            _execveat(self._fd, self._path, *self._addresses, _AT_EMPTY_PATH)
+        else:
+            _execve(self._path, *self._addresses)
         return ctypes.get_errno()

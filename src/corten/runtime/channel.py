@@ -9,6 +9,7 @@ strangers. A frame is an 8-byte head (length, number of descriptors) and the bod
 from __future__ import annotations
 
 import array
+import fcntl
 import json
 import marshal
 import os
@@ -41,6 +42,13 @@ class Channel:
     def fileno(self) -> int:
         """The socket's descriptor."""
         return self.sock.fileno()
+
+    def move_above(self, limit: int) -> None:
+        """Give the socket a descriptor of at least `limit`; the old one is closed."""
+        if self.fileno() < limit:
+            fd = fcntl.fcntl(self.sock, fcntl.F_DUPFD_CLOEXEC, limit)
+            self.sock.close()
+            self.sock = socket.socket(fileno=fd)
 
     def close(self) -> None:
         """Close this end."""

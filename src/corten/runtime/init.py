@@ -22,7 +22,6 @@ from corten.linux.process import set_dumpable, set_name
 from corten.runtime.channel import Channel, ChannelClosed
 from corten.runtime.failure import StartFailed
 from corten.runtime.plan import plan_container, plan_exec, start_hooks
-from corten.runtime.reaper import run_below_reaper
 from corten.runtime.steps.base import Context, Step
 from corten.runtime.steps.command import Command, close_other_descriptors, reset_signals
 
@@ -156,10 +155,10 @@ def _run(context: Context, request: dict[str, Any], plan: Plan) -> NoReturn:
     os.umask(0o022 if umask is None else umask & 0o777)
     context.channel.send({"type": "ready", "trace": trace})
     context.channel.receive_request()
-    _go(context, request, command, hooks)
+    _go(context, command, hooks)
 
 
-def _go(context: Context, request: dict[str, Any], command: Command, hooks: Step | None) -> NoReturn:
+def _go(context: Context, command: Command, hooks: Step | None) -> NoReturn:
     """The parent said go: the last steps, none of which can wait for anybody."""
     if "fifo" in context.fds:
         _wait_for_start(context)
@@ -168,15 +167,13 @@ def _go(context: Context, request: dict[str, Any], command: Command, hooks: Step
             hooks.run(context)
         except Exception as error:
             raise hooks.failure(error) from error
-    channel_fd = _arrange_descriptors(context)
+    _arrange_descriptors(context, command.init_fd)
     reset_signals()
     try:
         command.confine()
     except OSError as error:
         doing = "unable to init seccomp: error loading seccomp filter into kernel"
         raise StartFailed.from_error("seccomp", error, doing) from error
-    if request.get("init"):
-        run_below_reaper(command.run, channel_fd)
     command.run()
 
 
@@ -188,19 +185,17 @@ def _wait_for_start(context: Context) -> None:
         pass
 
 
-def _arrange_descriptors(context: Context) -> int:
-    """Preserved descriptors from 3 on, the channel above them (-1: closed), nothing else."""
+def _arrange_descriptors(context: Context, init_fd: int) -> None:
+    """Preserved descriptors from 3 on, above them until execve the channel and --init's program, and no others."""
     preserved = [fd for name, fd in context.fds.items() if name.startswith("preserve.")]
     limit = _FIRST_FREE + len(preserved)
     parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, limit) for fd in preserved]
-    channel_fd = context.channel.fileno()
-    if 0 <= channel_fd < limit:
-        moved = context.channel.sock.dup()
-        while moved.fileno() < limit:
-            moved = moved.dup()
-        context.channel.sock = moved
-        channel_fd = moved.fileno()
+    keep = list(range(_FIRST_FREE, limit))
+    if context.channel.fileno() >= 0:
+        context.channel.move_above(limit)
+        keep.append(context.channel.fileno())
+    if init_fd >= 0:
+        keep.append(init_fd)
     for number, fd in enumerate(parked, _FIRST_FREE):
         os.dup2(fd, number, inheritable=True)
-    close_other_descriptors([*range(_FIRST_FREE, limit), *([channel_fd] if channel_fd >= 0 else [])])
-    return channel_fd
+    close_other_descriptors(keep)

@@ -133,7 +133,7 @@ class JoinedProcess(ChildProcess):
             "seccomp": seccomp,
             "seccomp_flags": flags,
             "keyring": f"_ses.{container_id}" if container_id else "",
-            "trace": trace,
+            "trace": trace or "CORTEN_TRACE" in os.environ,
         }
         self._send(request, fds)
         if not process.get("terminal"):

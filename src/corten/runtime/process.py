@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,8 @@ class ChildProcess:
             message, _ = self._await("ready")
             self.trace = [(str(name), int(spent)) for name, spent in message.get("trace") or ()]
             self._ready = True
+            if "CORTEN_TRACE" in os.environ:
+                print_trace(self.trace)
 
     def release(self) -> None:
         """Let it execve; return when that has happened. Raises StartFailed; the child is reaped then."""
@@ -209,6 +212,13 @@ def apply_rlimits(pid: int, rlimits: Sequence[Mapping[str, Any]]) -> None:
             code = (error.errno or 0) if isinstance(error, OSError) else 22
             text = f"error setting rlimits for ready process: error setting rlimit type {number}: {reason(code)}"
             raise StartFailed("rlimits", code, text) from error
+
+
+def print_trace(trace: Sequence[tuple[str, int]]) -> None:
+    """Show on stderr what each step did and took; for `corten oci --debug` and whoever sets CORTEN_TRACE."""
+    lines = [f"{spent / 1e6:9.3f} ms  {name}\n" for name, spent in trace]
+    lines.append(f"{sum(spent for _, spent in trace) / 1e6:9.3f} ms  in all\n")
+    sys.stderr.write("".join(lines))
 
 
 def parse_cpus(text: str) -> set[int]:

@@ -72,7 +72,7 @@ def test_an_init_cannot_leave_its_pid_namespace(busybox_root: Path) -> None:
     process = spawn(make_spec(busybox_root))
     with pytest.raises(StartFailed, match="pid namespace was settled"):
         run(without_namespace(make_spec(busybox_root, "true"), "pid"), process=process)
-    assert process.returncode == 137
+    assert process.returncode in {1, 137}  # it ends by itself when its parent lets go, or is killed
 
 
 def test_the_command_is_process_one_and_sees_no_other(busybox_root: Path) -> None:

@@ -69,7 +69,10 @@ class Oci:
         return state
 
     def wait_end(self, pid: int) -> None:
-        pidfd = pidfd_open(pid)
+        try:
+            pidfd = pidfd_open(pid)
+        except ProcessLookupError:
+            return
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         assert poll.poll(PATIENCE_S * 1000)
@@ -242,6 +245,13 @@ def test_ids_that_are_no_names_are_refused(oci: Oci, name: str) -> None:
     for verb in (("create", "--bundle", str(oci.bundle)), ("state",), ("delete", "--force")):
         assert oci(*verb, name, check=False).returncode == 1
     assert sorted(path.name for path in oci.bundle.iterdir() if path.name != "state") == ["config.json", "rootfs"]
+
+
+def test_debug_shows_every_step(oci: Oci) -> None:
+    oci.configure("true")
+    shown = oci("--debug", "run", "--bundle", str(oci.bundle), "x").stderr
+    assert "ms  mount proc on /proc\n" in shown
+    assert shown.splitlines()[-1].endswith("in all")
 
 
 def test_an_id_that_is_taken_is_refused(oci: Oci) -> None:

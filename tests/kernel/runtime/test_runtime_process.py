@@ -311,16 +311,41 @@ def test_the_reaper_forwards_signals_reaps_orphans_and_passes_the_status_on(busy
     assert result.out.split() == ["2", "corten-init"]
 
 
-def test_the_reaper_has_the_containers_capabilities_and_nothing_open(busybox_root: Path) -> None:
-    spec = make_spec(busybox_root, "sh", "-c", "cat /proc/1/status; ls /proc/1/fd; cat /proc/1/environ")
+def test_process_one_is_the_containers_in_all_and_takes_next_to_no_memory(busybox_root: Path) -> None:
+    script = "cat /proc/1/status; ls /proc/1/fd; readlink /proc/1/exe; tr '\\0' ' ' </proc/1/cmdline"
+    spec = make_spec(busybox_root, "sh", "-c", script, user={"uid": 5, "gid": 6})
     spec["linux"]["seccomp"] = ERRNO_PROFILE
     result = run(spec, init=True)
     values = status(result.out)
-    assert int(values["CapEff"], 16) == int(values["CapBnd"], 16) == DEFAULT_MASK
+    assert result.code == 0, result
+    assert values["Uid"].split() == ["5"] * 4
+    assert int(values["CapEff"], 16) == 0
+    assert int(values["CapBnd"], 16) == DEFAULT_MASK
     assert values["Seccomp"] == "2"
-    assert result.out.split()[-3:] == ["0", "1", "2"]
-    # Not dumpable: the container's root may not look into it without CAP_SYS_PTRACE.
-    assert result.err == "cat: can't open '/proc/1/environ': Permission denied\n"
+    assert int(values["VmRSS"].split()[0]) < 100
+    lines = result.out.splitlines()
+    assert lines[-5:-1] == ["0", "1", "2", "/memfd:corten-init (deleted)"]
+    assert lines[-1].startswith("corten-init -- sh -c ")
+
+
+def test_with_init_the_command_has_its_environment_and_descriptors(busybox_root: Path) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        spec = make_spec(busybox_root, "sh", "-c", "env; echo through >&3; ls /proc/self/fd", env=["A=b", "PATH=/bin"])
+        result = run(spec, init=True, preserve_fds=(write_end,))
+        assert {"A=b", "PATH=/bin", "HOME=/root"} <= set(result.out.split())
+        assert not any(line.startswith("/bin/") for line in result.out.split())
+        assert result.out.split()[-5:] == ["0", "1", "2", "3", "4"]  # 4 is the directory that ls reads
+        assert os.read(read_end, 100) == b"through\n"
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_with_init_a_file_that_the_kernel_refuses_gives_126(busybox_root: Path) -> None:
+    (busybox_root / "broken").write_text("not a program")
+    (busybox_root / "broken").chmod(0o755)
+    assert run(make_spec(busybox_root, "/broken"), init=True) == (126, "", "corten-init: exec failed\n")
 
 
 def test_what_the_host_lacks_is_left_out_of_the_capabilities(busybox_root: Path) -> None:

@@ -134,6 +134,8 @@ def _add_other_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run `corten oci ARGV...`; the exit status."""
     arguments = _parser().parse_args(list(argv))
+    if arguments.debug:
+        os.environ["CORTEN_TRACE"] = "1"
     try:
         if arguments.verb in _SEALED:
             _seal()

@@ -7,6 +7,7 @@ their memory is laid out before, since a filter may refuse whatever else the int
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -18,11 +19,13 @@ from corten.linux.errors import reason
 from corten.linux.process import Execve, close_range
 from corten.linux.seccomp_load import SeccompFilter
 from corten.runtime.failure import StartFailed
+from corten.runtime.init_program import init_program
 from corten.runtime.lookup import go_quoted, look_path
 from corten.runtime.steps.base import Context, Step
 from corten.runtime.steps.privileges import CAP_SYS_ADMIN
 
 _MAX_PASSWD = 10 << 20
+_MFD_EXEC = 0x10
 _SHEBANG_SIZE = 256  # BINPRM_BUF_SIZE of the kernel
 _MAX_INTERPRETERS = 5  # and how many #! lines it follows
 # What runc's init exits with when the execve itself fails, after the start was already reported as done.
@@ -63,6 +66,8 @@ def refuse_own_executable(path: str, own: tuple[int, int]) -> None:
             status = os.stat(path)
             if (status.st_dev, status.st_ino) == own:
                 raise StartFailed("exec", errno.EACCES, f"exec: {go_quoted(path)}: {reason(errno.EACCES)}")
+            if not stat.S_ISREG(status.st_mode):
+                return  # opening a device may do something; execve refuses it anyway
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return  # it may be executable and not readable; execve will tell
@@ -105,7 +110,14 @@ class Command:
 
     def __init__(self, context: Context, process: Mapping[str, Any], program: bytes | None, flags: int) -> None:
         self._name = context.executable
-        self._execve = Execve(context.executable, list(process["args"]), context.environment)
+        self.init_fd = -1  # the open file of the program that is process 1, with --init
+        arguments = list(process["args"])
+        if context.request.get("init"):
+            self.init_fd = open_init_program(above=3 + len(context.fds))
+            arguments = ["corten-init", "--", *arguments]
+            self._execve = Execve(self.init_fd, arguments, [context.executable, *context.environment])
+        else:
+            self._execve = Execve(context.executable, arguments, context.environment)
         self._filter = SeccompFilter(program, flags) if program else None
         self._before: Capset | None = None
         self._after: Capset | None = None
@@ -131,6 +143,23 @@ class Command:
             os.write(2, f"exec {self._name}: {reason(number)}\n".encode("utf-8", "surrogateescape"))
         finally:
             os._exit(EXEC_FAILED)
+
+
+def open_init_program(*, above: int) -> int:
+    """The program of `--init` as an executable file without a name, sealed (memfd_create(2)), on a descriptor `above`
+    those that the command gets."""
+    try:
+        fd = os.memfd_create("corten-init", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # before Linux 6.3 all were executable
+            raise
+        fd = os.memfd_create("corten-init", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, init_program())
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)
+    finally:
+        os.close(fd)
 
 
 def reset_signals() -> None:
