@@ -331,8 +331,8 @@ async def test_names_conflict_rename_and_prefixes(engine):
 async def test_a_failed_create_leaves_nothing(engine):
     with pytest.raises(NotFound, match="No such image: nosuch"):
         await engine.create("free", Image="nosuch")
-    with pytest.raises(NotFound, match="network gone not found"):
-        await engine.create("free", HostConfig={"NetworkMode": "gone"})
+    with pytest.raises(InvalidArgument, match="No such container: gone"):
+        await engine.create("free", HostConfig={"VolumesFrom": ["gone"]})
     assert engine.table.rows == {}
     assert engine.snapshots.layers == set()
     await engine.create("free")
@@ -368,3 +368,49 @@ async def test_a_lost_shim_ends_the_container(engine):
     assert (engine.state(cid).status, engine.state(cid).exit_code) == (Status.EXITED, 137)
     assert engine.cgroup_log == [("kill", None), ("remove", None)]
     assert engine.shims.cleared == [cid]
+
+
+@pytest.mark.parametrize("host", [{"IpcMode": "container:gone"}, {"NetworkMode": "container:gone"}])
+async def test_what_a_container_shares_must_be_there_when_it_starts(engine, host):
+    cid = await engine.create(HostConfig=host)
+    with pytest.raises(NotFound, match="No such container: gone"):
+        await engine.service.start(cid)
+    donor = await engine.create("donor", HostConfig={"IpcMode": "shareable"})
+    for name in ("NetworkMode", "PidMode"):
+        sharing = await engine.create(HostConfig={name: "container:donor"})
+        with pytest.raises(Conflict, match=f"of a non running container: {donor}"):
+            await engine.service.start(sharing)
+
+
+async def test_joined_namespaces_are_those_of_the_donors_process(engine):
+    donor, shim = await engine.run("donor")
+    cid, sharing = await engine.run(HostConfig={"NetworkMode": "container:donor", "PidMode": "container:donor"})
+    kinds = {entry["type"]: entry.get("path") for entry in sharing.spec["linux"]["namespaces"]}
+    assert kinds["network"] == f"/proc/{shim.pid}/ns/net"
+    assert kinds["pid"] == f"/proc/{shim.pid}/ns/pid"
+    hosts = next(mount for mount in sharing.spec["mounts"] if mount["destination"] == "/etc/hosts")
+    assert donor in hosts["source"]
+    assert cid not in engine.networks.attached
+    with pytest.raises(Conflict, match="non-shareable IPC"):
+        await engine.run(HostConfig={"IpcMode": "container:donor"})
+
+
+async def test_the_first_start_reads_an_images_accounts_and_later_ones_do_not(engine):
+    _one, first = await engine.run(User="www")
+    assert first.spec["process"]["user"] == {"uid": 33, "gid": 34, "additionalGids": [34, 50]}
+    cid, second = await engine.run()
+    assert second.spec["process"]["user"] == {"uid": 0, "gid": 0, "additionalGids": [0, 10]}
+    assert engine.snapshots.reads == 1
+    second.exit(0)
+    await engine.settle()
+    (engine.snapshots.root / cid / "etc").mkdir()
+    await engine.service.start(cid)
+    assert engine.snapshots.reads == 2
+
+
+async def test_an_unknown_user_is_told_at_the_start_and_nothing_is_left(engine):
+    cid = await engine.create(User="nosuch")
+    with pytest.raises(InvalidArgument, match="unable to find user nosuch: no matching entries in passwd file"):
+        await engine.service.start(cid)
+    assert engine.shims.shims == {}
+    assert engine.state(cid).exit_code == 128

@@ -6,6 +6,7 @@ which recovery removes. Nothing here is fsynced by its own: a container that a p
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -88,7 +89,9 @@ class Creator:
             self._registry.reserve(taken, cid)
             undo.push(self._registry.unreserve, taken, cid)
             if not host.network_mode.startswith("container:"):
-                self._networks.check(attach_request(taken, config, host, networks))
+                # A missing network is told at the start, as dockerd does: to clients a 404 here is a missing image.
+                with contextlib.suppress(NotFound):
+                    self._networks.check(attach_request(taken, config, host, networks))
             planned = self._mounts.plan(config, host)
             trace.mark("plan")
             self._snapshots.prepare(cid, image.chain_id)
@@ -125,11 +128,13 @@ class Creator:
         return CreateResponse(id=cid, warnings=[])
 
     def _resolve_modes(self, host: HostConfig) -> None:
-        """`container:<name>` becomes `container:<id>`, so that a rename does not change who is meant."""
+        """`container:<name>` becomes `container:<id>`, so that a rename does not change who is meant. One that is not
+        there is told at the start."""
         for field in ("network_mode", "pid_mode", "ipc_mode"):
             kind, _colon, reference = getattr(host, field).partition(":")
             if kind == "container" and reference:
-                setattr(host, field, f"container:{self._registry.find(reference).id}")
+                with contextlib.suppress(NotFound):
+                    setattr(host, field, f"container:{self._registry.find(reference).id}")
 
 
 def check_platform(image: ResolvedImage, reference: str, wanted: str) -> None:

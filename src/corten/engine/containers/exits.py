@@ -131,11 +131,8 @@ class Supervisor:
             again = not self._closing and self._again(container, ended)
             status = transition(record.status.status, Event.EXIT_AGAIN if again else Event.EXIT)
             shim, container.shim = container.shim, None
-            await self._free(container)
-            trace.mark("free")
             if shim is not None:
                 shim.release()
-            trace.mark("shim")
             changed = msgspec.structs.replace(
                 record.with_status(
                     status=status,
@@ -155,6 +152,8 @@ class Supervisor:
             duration = max(0, ended.finished_ns - record.status.started_ns) // _NANO
             announce(self._events, changed, "die", exitCode=str(ended.code), execDuration=str(duration))
             trace.mark("record")
+            await self._free(container)
+            trace.mark("free")
             if remove:
                 # Waiters for the removal are answered last; those for the exit see a container that is gone.
                 await self._remover.remove_locked(container, volumes=True)

@@ -16,7 +16,7 @@ from corten.engine.containers.collaborators import Snapshots, Volumes
 from corten.engine.containers.mounts import InvalidMount, anonymous_name, inherited, parse_volumes_from, plan_mounts
 from corten.engine.containers.record import ContainerRecord, MountRecord
 from corten.engine.containers.registry import Registry
-from corten.errors import CortenError
+from corten.errors import CortenError, NotFound
 from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.spec.docker.container import ContainerConfig
@@ -35,11 +35,14 @@ class MountSetup:
         self._snapshots = snapshots
 
     def plan(self, config: ContainerConfig, host: HostConfig) -> list[MountRecord]:
-        """The mounts that a container asks for. Raises InvalidMount, NotFound (volumes-from)."""
+        """The mounts that a container asks for. Raises InvalidMount."""
         taken_over: list[MountRecord] = []
         for spec in host.volumes_from or ():
             name, mode = parse_volumes_from(spec)
-            taken_over += inherited(self._registry.find(name).record.mounts, mode)
+            try:
+                taken_over += inherited(self._registry.find(name).record.mounts, mode)
+            except NotFound as error:  # not a 404: to clients of create that is a missing image, which they then pull
+                raise InvalidMount(error.message) from error
         planned = plan_mounts(
             binds=host.binds or (),
             mounts=host.mounts or (),
