@@ -110,7 +110,7 @@ async def test_inspect_has_what_clients_read(engine):
     assert (host["Memory"], host["MemorySwap"], host["ShmSize"]) == (64 << 20, 128 << 20, 64 << 20)
     assert (host["NetworkMode"], host["IpcMode"], host["CgroupnsMode"]) == ("bridge", "private", "private")
     assert host["RestartPolicy"] == {"Name": "no", "MaximumRetryCount": 0}
-    assert host["LogConfig"] == {"Type": "json-file", "Config": None}
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {}}
     assert "/proc/kcore" in host["MaskedPaths"]
     assert not {"Mounts", "Tmpfs", "Sysctls", "Init"} & set(host)
     assert shown["Mounts"] == []

@@ -105,8 +105,17 @@ class AttachService:
         announce(self._events, container.record, "attach")
 
     async def _place(self, container: Container, client: PendingAttach) -> None:
-        shim = container.shim
-        if shim is not None and container.record.status.status.has_process:
+        if client.logs and not container.record.status.status.has_process and container.record.status.started_ns:
+            await blocking.run(_write_log, client, container.record.log_path, container.record.config.tty)
+            client.logs = False
+        async with container.lock:  # not between the moment a start takes the waiting clients and its end
+            shim = container.shim
+            if shim is None or not container.record.status.status.has_process:
+                if client.stream and not container.removed:
+                    container.pending.append(client)
+                else:
+                    client.close()
+                return
             try:
                 await shim.attach(
                     client.fd,
@@ -120,14 +129,6 @@ class AttachService:
                 )
             finally:
                 client.close()
-            return
-        if client.logs and container.record.status.started_ns:
-            await blocking.run(_write_log, client, container.record.log_path, container.record.config.tty)
-            client.logs = False
-        if client.stream and not container.removed:
-            container.pending.append(client)
-        else:
-            client.close()
 
     async def resize(self, reference: str, width: int, height: int) -> None:
         """Raises NotFound, Conflict (not running)."""

@@ -146,7 +146,7 @@ class Supervisor:
                 attached={},
                 ports={},
             )
-            remove = record.host_config.auto_remove and not again
+            remove = record.host_config.auto_remove and not again and not container.keep
             (self._registry.remember if remove else self._registry.save)(container, changed)
             self.on_ended(container)
             duration = max(0, ended.finished_ns - record.status.started_ns) // _NANO

@@ -60,11 +60,12 @@ class Container:
     health: Health | None = None
     restart_timer: asyncio.TimerHandle | None = None
     restart_delay_s: float = 0.0
-    exiting: asyncio.Event = field(default_factory=asyncio.Event)
     removed: bool = False
     # set by stop and kill: this exit is not one for the restart policy
     stopping: bool = False
     started_once: bool = False
+    # `docker restart` of a --rm container: this end does not remove it
+    keep: bool = False
 
     @property
     def id(self) -> str:

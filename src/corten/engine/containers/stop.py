@@ -149,22 +149,14 @@ class Stopper:
         await self._tasks.shielded(self._restart(container, timeout_s, number))
 
     async def _restart(self, container: Container, timeout_s: int | None, number: int) -> None:
-        keep = container.record.host_config.auto_remove
-        if keep:
-            self._hold(container, auto_remove=False)
+        container.keep = True
         try:
             if container.record.status.status.is_running:
                 await self.stop_container(container, timeout_s=timeout_s, number=number)
-            await self._starter.start_container(container)
         finally:
-            if keep:
-                self._hold(container, auto_remove=True)
+            container.keep = False
+        await self._starter.start_container(container)
         announce(self._events, container.record, "restart")
-
-    @staticmethod
-    def _hold(container: Container, *, auto_remove: bool) -> None:
-        """A restart of a `--rm` container does not remove it in between."""
-        container.record.host_config.auto_remove = auto_remove
 
     # -- pause
 

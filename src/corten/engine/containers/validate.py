@@ -17,7 +17,7 @@ from corten.network import hosts_files
 from corten.security.capabilities import validate as check_capabilities
 from corten.security.defaults import READONLY_PATHS, masked_paths
 from corten.spec.docker.container import ContainerConfig, HealthConfig
-from corten.spec.docker.hostconfig import HostConfig, RestartPolicy
+from corten.spec.docker.hostconfig import HostConfig, LogConfig, RestartPolicy
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,62})?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,62})?)*\Z")
 _CGROUP_PARENT = re.compile(r"[A-Za-z0-9_.:/@-]+\Z")
@@ -47,6 +47,9 @@ def fill_host_defaults(host: HostConfig, settings: ContainerSettings) -> None:
         host.restart_policy = RestartPolicy(name="no")
     if not host.log_config.type:
         host.log_config = settings.log_config
+    if host.log_config.config is None:
+        host.log_config = LogConfig(type=host.log_config.type, config={})
+    host.port_bindings = host.port_bindings or {}
     host.cap_add, host.cap_drop = host.cap_add_list or None, host.cap_drop_list or None
     host.console_size = host.console_size or [0, 0]
     if host.init is None and settings.default_init:
