@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.qemu.guest import Guest, build_guest, make_project_disk, small_lab_files
 
 # What runs in the guest when nothing is chosen: add what depends on cgroup v2, and little else.
-PATHS = ["tests/kernel/cgroup"]
+PATHS = ["tests/kernel/cgroup", "tests/kernel/runtime"]
 
 TIMEOUT_S = 20 * 60
 _EXIT = re.compile(r"guest-exit: (\d+)")
