@@ -34,6 +34,7 @@ from corten.errors import CortenError
 from corten.errors import NotImplemented as NotOffered
 from corten.lib import log
 from corten.lib.atomicfile import write_atomic
+from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks, Shims
 from corten.store.content import ContentStore
 from corten.store.db import Database
@@ -190,6 +191,7 @@ class Engine:
     def ready(self) -> None:
         """The daemon serves: prepare for the first container."""
         self._shims.start_warming()
+        self._containers.tasks.spawn(self._containers.warm(), "compilation of the default filters")
         self._sweeper.schedule()
 
     async def close(self) -> None:
@@ -200,14 +202,23 @@ class Engine:
         await self._containers.close()
         await self._sweeper.close()
         await self._shims.shutdown()
-        if self._config.instance and not self._running():
-            # Nobody knows the names of a daemon that is not the machine's own: it takes its bridges and rules along.
-            try:
-                self._networks.uninstall()
-            except (CortenError, OSError) as error:
-                _LOG.warning("bridges and rules stay: %s", error)
+        if not self._running():
+            self._leave_host()
         await self._networks.close()
         self._database.close()
+
+    def _leave_host(self) -> None:
+        """No container runs: what is made anew at the next start anyway is not left on the host.
+
+        The machine's own daemon keeps its bridges and rules, as dockerd does: firewalls may name them.
+        """
+        try:
+            if "cgroup-parent" not in self._config.given:
+                open_cgroup(self._config.cgroup_parent).remove()
+            if self._config.instance:
+                self._networks.uninstall()
+        except (CortenError, OSError) as error:
+            _LOG.warning("something stays on the host: %s", error)
 
     def _running(self) -> list[str]:
         return [c.id for c in self._containers.registry if c.record.status.status.has_process]
