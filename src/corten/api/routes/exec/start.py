@@ -5,15 +5,13 @@ from __future__ import annotations
 from corten.api.routes.containers.attach import stream_type
 from corten.api.routing import Hijacked, Request, Response, empty, hijacked, route
 from corten.api.services import Services
-from corten.lib import codec
 from corten.spec.docker.exec import ExecStartRequest
 
 
 @route("POST", "/exec/{id}/start")
 async def exec_start(request: Request, services: Services) -> Response:
     """Run it; unless detached, the connection becomes its streams."""
-    body = await request.connection.read_body()
-    wanted = codec.decode(ExecStartRequest, body) if body.strip() else ExecStartRequest()
+    wanted = await request.optional_json(ExecStartRequest) or ExecStartRequest()
     exec_id = request.params["id"]
     tty = services.execs.is_tty(exec_id)
     edges = wanted.console_size
