@@ -1,5 +1,6 @@
 """The engine as a whole with the real client: version, info, events, volumes, df; the daemon as a program."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -158,12 +159,19 @@ def test_two_daemons_on_one_root_are_refused(own: Daemon) -> None:
 
 def test_stop_ends_the_daemon_and_leaves_nothing(own: Daemon) -> None:
     own.start()
+    own.docker("load", "-i", str(images.busybox()))
+    own.out("run", "--rm", "busybox", "true")
+    instance = hashlib.sha256(str(own.exec_root).encode()).hexdigest()[:6]
+    assert Path(f"/sys/class/net/ct{instance}").exists()
     stopped = program(own, "stop")
     assert (stopped.returncode, stopped.stderr) == (0, "")
     assert stopped.stdout.startswith(f"The daemon (process {own.pid}) has ended.")
     assert not own.answers()
     assert not own.socket.exists()
     assert not (own.root / "pid").exists()
+    assert not Path(f"/sys/class/net/ct{instance}").exists()
+    assert list(Path("/sys/fs/cgroup").glob(f"**/corten-{instance}")) == []
+    assert list((own.exec_root / "shim").iterdir()) == []
     again = program(own, "stop")
     assert again.returncode == 1
     assert "no daemon listens on" in again.stderr
