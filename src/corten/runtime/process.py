@@ -176,7 +176,7 @@ class ChildProcess:
             return StartFailed("init", 0, f"{INIT_PREFIX}the process ended before it was ready")
         code = os.waitstatus_to_exitcode(status)
         if code == -signal.SIGKILL:
-            return StartFailed("init", 0, "container init was OOM-killed (memory limit too low?)")
+            return StartFailed("init", 0, "container init was killed (memory limit too low?)")
         return StartFailed("init", 0, f"{INIT_PREFIX}the process ended before it was ready (status {code})")
 
     def _apply_from_outside(self, process: Mapping[str, Any]) -> None:

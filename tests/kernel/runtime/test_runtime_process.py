@@ -372,7 +372,7 @@ def test_an_init_whose_parent_goes_away_ends(busybox_root: Path) -> None:
     process.close()
 
 
-def test_killed_inits_are_reported_as_out_of_memory_suspects(busybox_root: Path) -> None:
+def test_an_init_that_was_killed_is_reported(busybox_root: Path) -> None:
     process = InitProcess.spawn(namespaces=[{"type": "mount"}, {"type": "pid"}])
     process.signal(signal.SIGKILL)
     null = os.open("/dev/null", os.O_RDWR)
@@ -380,7 +380,7 @@ def test_killed_inits_are_reported_as_out_of_memory_suspects(busybox_root: Path)
     spec["linux"]["namespaces"] = [{"type": "mount"}, {"type": "pid"}]
     spec["hostname"] = ""
     try:
-        with pytest.raises(StartFailed, match=r"OOM-killed|ended before"):
+        with pytest.raises(StartFailed, match=r"was killed|ended before"):
             process.configure(LaunchRequest(spec=spec), stdio=(null, null, null))
             process.wait_ready()
     finally:
