@@ -229,7 +229,7 @@ class Engine:
 
         running = self._running()
         _LOG.info("stopping containers", extra={"count": len(running)})
-        stops = (self._containers.service.stop(cid) for cid in running)
+        stops = (self._containers.service.shut_down(cid) for cid in running)
         try:
             async with asyncio.timeout(self._config.number("shutdown-timeout")):
                 await asyncio.gather(*stops, return_exceptions=True)
