@@ -124,3 +124,16 @@ async def test_a_container_between_two_runs_gets_its_next_one(engine):
 def test_the_plan_is_pure():
     assert reconcile({}, [found("x"), found("y", code=1)]) != []
     assert [action.do for action in reconcile({}, [found("x")])] == [Do.CLEAR]
+
+
+async def test_unless_stopped_runs_again_after_a_shutdown_and_not_after_a_stop(engine):
+    policy = {"RestartPolicy": {"Name": "unless-stopped"}}
+    running, _shim = await engine.run(HostConfig=policy)
+    stopped, _shim = await engine.run(HostConfig=policy)
+    await engine.service.stop(stopped)
+    await engine.service.shut_down(running)
+    await engine.service.shut_down(stopped)
+    assert engine.state(running).status is Status.EXITED
+    new = engine.again()
+    await revive(new)
+    assert set(new.shims.running) == {running}

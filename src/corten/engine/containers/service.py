@@ -41,6 +41,7 @@ class ContainerService:
         self.create = creator.create
         self.start = starter.start
         self.stop = stopper.stop
+        self.shut_down = stopper.shut_down
         self.kill = stopper.kill
         self.restart = stopper.restart
         self.pause = stopper.pause

@@ -56,7 +56,17 @@ class Stopper:
             raise NotModified("container already stopped")
         await self._tasks.shielded(self.stop_container(container, timeout_s=timeout_s, number=number))
 
-    async def stop_container(self, container: Container, *, timeout_s: int | None, number: int) -> None:
+    async def shut_down(self, reference: str) -> None:
+        """The daemon ends and its containers with it: as `stop`, but not the user's word, so that unless-stopped runs
+        again when the daemon does. Raises NotFound."""
+        container = self._registry.find(reference)
+        if container.record.status.status.has_process:
+            number = _stop_signal(container)
+            await self._tasks.shielded(self.stop_container(container, timeout_s=None, number=number, manual=False))
+
+    async def stop_container(
+        self, container: Container, *, timeout_s: int | None, number: int, manual: bool = True
+    ) -> None:
         """Stop a container that may have ended meanwhile."""
         async with container.lock:
             status = container.record.status.status
@@ -67,7 +77,7 @@ class Stopper:
             if not status.has_process:
                 return
             ended = _exit_of(container)
-            self._mark_stopped(container)
+            self._mark_stopped(container, manual=manual)
             await self._signal(container, number)
         wait_s = _timeout(container, timeout_s)
         if not await _ended_within(ended, wait_s):
@@ -81,9 +91,9 @@ class Stopper:
         self._registry.save(container, container.record.with_status(status=after, manually_stopped=True))
         container.notify_exit(container.record.status.exit_code)
 
-    def _mark_stopped(self, container: Container) -> None:
+    def _mark_stopped(self, container: Container, *, manual: bool = True) -> None:
         container.stopping = True
-        if not container.record.host_config.auto_remove:
+        if manual and not container.record.host_config.auto_remove:
             self._registry.save(container, container.record.with_status(manually_stopped=True))
 
     async def kill_and_wait(self, container: Container, ended: asyncio.Future[Ended] | None = None) -> None:
