@@ -26,6 +26,7 @@ from corten.engine.containers.live import Container
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.status import Status
 from corten.engine.containers.tasks import Tasks
+from corten.engine.containers.trace import Trace
 from corten.engine.events import Events
 from corten.errors import Conflict, CortenError, InvalidArgument, NotFound, Unavailable
 from corten.shim.client import StartFailed
@@ -166,9 +167,11 @@ class ExecService:
     async def _run(self, instance: ExecInstance, fd: int = -1, preface: bytes = b"") -> None:
         request, container = instance.request, instance.container
         instance.open_stdin = request.attach_stdin and fd >= 0
+        trace = Trace("exec", container.id)
         try:
             shim = _shim(container)
             process = await exec_process(instance.container, request, instance.command, self._launcher, self._snapshots)
+            trace.mark("process")
             if request.tty and instance.size:
                 process["consoleSize"] = {"width": instance.size[0], "height": instance.size[1]}
             if fd >= 0:
@@ -184,11 +187,14 @@ class ExecService:
             if not instance.quiet:
                 command = " ".join(instance.command)
                 announce(self._events, container.record, f"exec_start: {command}", execID=instance.id)
+            trace.mark("attach")
             instance.running = True
             path = self._launcher.seccomp_path(container.record, tty=request.tty)
             instance.pid = await shim.exec(
                 instance.id, process=process, open_stdin=instance.open_stdin, seccomp_path=path
             )
+            trace.mark("start")
+            trace.done()
         except StartFailed as failure:
             code = _exit_code(failure)
             self._ended(instance, code)
