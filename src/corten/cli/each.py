@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def for_each(names: Sequence[str], act: Callable[[str], str | None]) -> None:
-    """Call `act` for each name and print what it returns (the name when None); go on after an error."""
+    """Call `act` for each name and print what it returns (the name for None, nothing for ""); go on after an error."""
     failed = False
     for name in names:
         try:
@@ -23,6 +23,7 @@ def for_each(names: Sequence[str], act: Callable[[str], str | None]) -> None:
             sys.stderr.write(f"Error response from daemon: {error.message}\n")
             failed = True
             continue
-        sys.stdout.write(f"{name if text is None else text}\n")
+        if text != "":
+            sys.stdout.write(f"{name if text is None else text}\n")
     if failed:
         raise ExitStatus(1)

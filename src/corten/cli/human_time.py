@@ -79,3 +79,23 @@ def utc_seconds(year: int, month: int, day: int, hour: int, minute: int, second:
     era_day = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400
     days = era_day + (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 719469
     return ((days * 24 + hour) * 60 + minute) * 60 + second
+
+
+def rfc3339_local(seconds: int, nanoseconds: int | None = None) -> str:
+    """`2026-11-23T22:07:19Z` in local time; with nanoseconds always nine digits of them."""
+    local = time.localtime(seconds)
+    offset = local.tm_gmtoff // 60
+    hours, minutes = divmod(abs(offset), 60)
+    zone = f"{'-' if offset < 0 else '+'}{hours:02d}:{minutes:02d}" if offset else "Z"
+    fraction = "" if nanoseconds is None else f".{nanoseconds:09d}"
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}{fraction}{zone}"
+
+
+def go_time_nanoseconds(text: str) -> str:
+    """An RFC 3339 instant as Go prints it, in UTC when it came so: `2026-11-23 22:07:19.277 +0000 UTC`."""
+    seconds, nanoseconds = parse_rfc3339(text)
+    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    if not text.endswith("Z"):
+        shown = go_time(seconds)
+        return f"{shown[:19]}{fraction}{shown[19:]}"
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(seconds))}{fraction} +0000 UTC"

@@ -31,6 +31,12 @@ def daemon_argv() -> list[str]:
     return [python, "-I", os.path.join(package, "__main__.py"), "daemon"]
 
 
+def become_daemon(arguments: list[str]) -> None:
+    """Execute the daemon in this process's place."""
+    argv = [*daemon_argv(), *arguments]
+    os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
+
+
 def start_daemon(address: Address) -> _socket.socket:
     """Start the daemon and connect to it; raises EngineUnreachable with what to do."""
     if os.geteuid() != 0:

@@ -80,6 +80,10 @@ def _dispatch(arguments: list[str]) -> int:
         settings, arguments = read_global_options(arguments)
     word = arguments[0]
     if word == "daemon":
+        if sys.flags.no_site:  # the daemon's dependencies are in site-packages
+            from corten.cli.launch import become_daemon
+
+            become_daemon(arguments[1:])
         from corten.daemon.main import main as daemon_main
 
         return daemon_main(arguments[1:])

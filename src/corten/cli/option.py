@@ -81,6 +81,10 @@ class Values:
         """Whether the user wrote this option."""
         return name in self._set
 
+    def knows(self, name: str) -> bool:
+        """Whether the command has this option."""
+        return name in self._defaults
+
     def store(self, option: Option, value: Any) -> None:
         """Set the value, or add it to those of a repeated option."""
         if not option.repeated:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
+    Data = bytes | Iterable[bytes] | Callable[[Callable[[bytes], None]], None]
+
     from corten.client.address import Address
 
 _MAX_LINE = 64 << 20  # one message of a JSON stream
@@ -57,11 +59,14 @@ class Client:
         *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        data: bytes | Iterable[bytes] | None = None,
+        data: Data | None = None,
         headers: Mapping[str, str] | None = None,
         connection: Connection | None = None,
     ) -> Connection:
-        """Send a request and return its connection, the answer unread. `body` is sent as JSON, `data` as it is."""
+        """Send a request and return its connection, the answer unread.
+
+        `body` is sent as JSON; `data` as it is: bytes, pieces, or a function that writes to the function it is given.
+        """
         reused = connection is None and self._idle is not None
         conn = connection or self._idle or self.connection()
         if reused:
@@ -88,12 +93,21 @@ class Client:
             conn.send(message)
         return conn
 
-    def _send_chunked(self, conn: Connection, head: str, data: Iterable[bytes]) -> Connection:
+    def _send_chunked(
+        self, conn: Connection, head: str, data: Iterable[bytes] | Callable[[Callable[[bytes], None]], None]
+    ) -> Connection:
         conn.send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+
+        def write(piece: bytes) -> None:
+            if piece:
+                conn.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+
         try:
-            for piece in data:
-                if piece:
-                    conn.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+            if callable(data):
+                data(write)
+            else:
+                for piece in data:
+                    write(piece)
             conn.send(b"0\r\n\r\n")
         except ConnectionBroken:
             conn.reusable = False  # the engine may have refused early: its answer is read all the same
@@ -131,7 +145,7 @@ class Client:
         *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        data: bytes | Iterable[bytes] | None = None,
+        data: Data | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """One request; returns the decoded JSON answer, None when it is empty. Raises ApiError."""

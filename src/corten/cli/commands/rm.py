@@ -14,7 +14,7 @@ def rm(call: Call) -> None:
     values = call.values
     query = {"v": values["volumes"], "link": values["link"], "force": values["force"]}
 
-    def remove(name: str) -> None:
+    def remove(name: str) -> str | None:
         try:
             call.client.call("DELETE", f"/containers/{quote(name.strip('/'))}", query=query)
         except ApiError as error:
@@ -23,6 +23,8 @@ def rm(call: Call) -> None:
             import sys
 
             sys.stderr.write(f"Error response from daemon: {error.message}\n")
+            return ""
+        return None
 
     for_each(call.arguments, remove)
 

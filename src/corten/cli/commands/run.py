@@ -63,9 +63,16 @@ def check_terminal() -> None:
 def _start_detached(client: Client, container: str) -> int:
     try:
         client.call("POST", f"/containers/{container}/start")
+    except ApiError as error:
+        raise not_started(error) from None
     finally:
         sys.stdout.write(f"{container}\n")
     return 0
+
+
+def not_started(error: ApiError) -> CliError:
+    """The error and exit status for a container that the engine could not start."""
+    return CliError(f"Error response from daemon: {error.message}", status=start_status(error.message), prefixed=True)
 
 
 def _run_attached(call: Call, container: str, body: Body, wait: Connection) -> int:
@@ -89,9 +96,7 @@ def _run_attached(call: Call, container: str, body: Body, wait: Connection) -> i
         except ApiError as error:
             if call.values["rm"]:
                 wait.read_body()  # the engine removes it: afterwards its name is free
-            raise CliError(
-                f"Error response from daemon: {error.message}", status=start_status(error.message), prefixed=True
-            ) from None
+            raise not_started(error) from None
         if not attached.copy():
             return 0
         return attached.exit_status(wait)

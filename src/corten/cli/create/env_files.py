@@ -66,9 +66,8 @@ def with_proxies(variables: list[str], host: str) -> list[str]:
     names = {variable.partition("=")[0] for variable in variables}
     for field, name in _PROXIES.items():
         value = chosen.get(field)
-        for spelling in (name, name.lower()):
-            if value and spelling not in names:
-                variables.append(f"{spelling}={value}")
+        if value:
+            variables += [f"{spelling}={value}" for spelling in (name, name.lower()) if spelling not in names]
     return variables
 
 

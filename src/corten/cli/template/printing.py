@@ -25,6 +25,10 @@ class NullMap(dict[str, "Any"]):
     """A map that was null."""
 
 
+class Nil(NullMap):
+    """A nil pointer: prints `<nil>` and has no fields."""
+
+
 def go_string(value: Any, *, top: bool = False) -> str:
     """As fmt prints with %v; `top` is for a template's own output, where nothing at all is `<no value>`."""
     if isinstance(value, str):
@@ -36,7 +40,7 @@ def go_string(value: Any, *, top: bool = False) -> str:
     if isinstance(value, float):
         return go_float(value)
     if isinstance(value, dict):
-        return _go_map(value)
+        return "<nil>" if isinstance(value, Nil) else _go_map(value)
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(go_string(item) for item in value) + "]"
     return str(value)
