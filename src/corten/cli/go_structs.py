@@ -60,6 +60,10 @@ def with_go_zeros(value: Any, name: str = "") -> Any:
             return NullList()
         return NullMap() if name in _MAPS else Nil()
     if isinstance(value, dict):
+        if name in _MAPS:
+            value = {key: value[key] for key in sorted(value)}
+        if name in ("Ports", "PortBindings"):
+            return {key: NullList() if item is None else item for key, item in value.items()}
         return {key: with_go_zeros(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [with_go_zeros(item) for item in value]

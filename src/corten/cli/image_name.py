@@ -88,6 +88,11 @@ def familiar_name(name: str) -> str:
     return path.removeprefix("library/") if domain == _HUB else f"{domain}/{path}"
 
 
+def full_name(name: str) -> str:
+    """With docker.io/ and library/."""
+    return "/".join(split_domain(name))
+
+
 def canonical(text: str) -> str:
     """`docker.io/library/busybox:latest`."""
     name, tag, digest = split_reference(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from corten.cli.image_name import canonical, check_reference, familiar_name, split_domain
+from corten.cli.image_name import canonical, check_reference, full_name, split_domain
 from corten.cli.progress import show_progress
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ def pull_image(client: Client, image: str, *, platform: str, quiet: bool, output
 
     name, tag, digest = check_reference(image)
     query = {
-        "fromImage": familiar_name(name),
+        "fromImage": full_name(name),
         "tag": digest or tag or "latest",
         "platform": platform or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
     }
@@ -37,7 +37,7 @@ def pull_all_tags(client: Client, name: str, *, platform: str, quiet: bool, outp
     """`pull -a`."""
     from corten.cli.credentials import registry_auth
 
-    query = {"fromImage": familiar_name(name), "platform": platform}
+    query = {"fromImage": full_name(name), "platform": platform}
     headers = {"X-Registry-Auth": registry_auth(split_domain(name)[0])}
     messages = client.messages("POST", "/images/create", query=query, headers=headers)
     if not quiet:

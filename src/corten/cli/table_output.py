@@ -12,14 +12,14 @@ from corten.cli.errors import CliError
 from corten.cli.template.evaluate import Fields, execute
 from corten.cli.template.lexer import TemplateError
 from corten.cli.template.parser import Template, parse
-from corten.cli.template.printing import json_string
+from corten.cli.template.printing import html_safe_json, json_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TextIO
 
-    Column = tuple[str, Callable[[Any], str]]  # heading, text of one object
+    Column = tuple[str, Callable[[Any], str | None]]  # heading, text of one object
 
 _MIN_WIDTH, _PADDING = 10, 3
 FORMAT_HELP = "Format the output: 'table', 'table TEMPLATE', 'json', or a Go template"
@@ -41,7 +41,7 @@ class Row(Fields):
 
     def json(self) -> str:
         """All columns, as `{{json .}}` prints them."""
-        fields = (f"{json_string(name)}:{json_string(self.get(name))}" for name in sorted(self._columns))
+        fields = (f"{json_string(name)}:{html_safe_json(self.get(name))}" for name in sorted(self._columns))
         return "{" + ",".join(fields) + "}"
 
 
@@ -61,7 +61,7 @@ def _same(value: Any, *_: Any) -> Any:
 
 # On the heading, functions must not do what they do to values.
 _HEADING_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "json": lambda _: "",
+    "json": _same,
     "title": _same,
     "lower": _same,
     "upper": _same,
@@ -85,12 +85,12 @@ class ListFormat:
         body = text.removeprefix("table").strip(" ") if self.is_table else text
         self.source = body.replace("\\t", "\t").replace("\\n", "\n")
 
-    def parse(self) -> Template:
-        """Raises CliError."""
+    def parse(self, problem: str = "template parsing error") -> Template:
+        """Raises CliError, which begins with `problem`."""
         try:
             return parse(self.source)
         except TemplateError as error:
-            raise CliError(f"template parsing error: {error.message}") from None
+            raise CliError(f"{problem}: {error.message}", status=1) from None
 
 
 def write_list(

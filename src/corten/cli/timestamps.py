@@ -12,8 +12,8 @@ _FORMS = {10: "%Y-%m-%d", 13: "%Y-%m-%dT%H", 16: "%Y-%m-%dT%H:%M", 19: "%Y-%m-%d
 
 def api_timestamp(text: str, now: float) -> str:
     """`42m` before `now`, `2013-01-02T13:23:37Z`, `2013-01-02` (local time), or seconds as they are."""
-    if not text:
-        return ""
+    if text in ("", "0"):
+        return text
     try:
         nanoseconds = int(now * 10**9) - parse_duration(text)
     except ValueError:

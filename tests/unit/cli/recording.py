@@ -85,6 +85,55 @@ def _normal(body: dict[str, Any]) -> dict[str, Any]:
 _KEPT = frozenset(("MaskedPaths", "ReadonlyPaths", "Entrypoint", "StopTimeout", "Init"))
 
 
+def transcript(program: list[str], arguments: list[str], folder: Path) -> dict[str, Any]:
+    """What a command asks of canned answers and what it prints."""
+    from tests.unit.cli.canned import answers
+
+    path = Path(tempfile.mkdtemp(prefix="corten-", dir="/tmp")) / "s"
+    engine = FakeEngine(path, answers())
+    try:
+        done = client(program, engine, arguments, folder, input="")
+    finally:
+        engine.close()
+        shutil.rmtree(path.parent)
+    asked = [_line(one) for one in engine.requests() if one.path not in ("/info", "/version")]
+    return {
+        "asked": sorted(line for line in asked if not _looks_up(line)),
+        "stdout": _ours(done.stdout),
+        "stderr": _ours(done.stderr),
+        "status": done.returncode,
+    }
+
+
+def _ours(text: str) -> str:
+    for theirs, ours in (
+        ("Docker daemon", "Corten daemon"),
+        ("docker: ", "corten: "),
+        ("'docker ", "'corten "),
+        ("  docker", "  corten"),
+    ):
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _sorted_json(value: str) -> str:
+    return json.dumps(json.loads(value), sort_keys=True) if value.startswith("{") else value
+
+
+def _looks_up(line: str) -> bool:
+    """Whether a request only looks an object up: both clients do, at different times."""
+    method, _, target = line.partition(" ")
+    return method == "GET" and (target.endswith("/json") or target.startswith(("/networks/", "/plugins/", "/volumes/")))
+
+
+def _line(one: Asked) -> str:
+    body = ""
+    one.query = [(name, _sorted_json(value)) for name, value in one.query if value]
+    if one.body and "json" in one.headers.get("content-type", ""):
+        body = " " + json.dumps(without_zeros(one.json), sort_keys=True)
+    return one.line() + body
+
+
 def prepare(folder: Path) -> None:
     """The files that the cases name."""
     (folder / "env").write_text("# comment\nA=1\n  B=two words\nGIVEN\nABSENT\n\nC=\n")
@@ -106,6 +155,14 @@ def main() -> int:
             recorded[json.dumps(case)] = json.loads(found)
     GOLDEN.mkdir(exist_ok=True)
     (GOLDEN / "create.json").write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+    from tests.unit.cli import canned
+
+    transcripts = {}
+    with tempfile.TemporaryDirectory() as name:
+        for case in canned.CASES:
+            found = json.dumps(transcript(DOCKER, case, Path(name))).replace(name, "$FOLDER")
+            transcripts[json.dumps(case)] = json.loads(found)
+    (GOLDEN / "transcripts.json").write_text(json.dumps(transcripts, indent=1, sort_keys=True) + "\n")
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from corten.cli.command import Call, Command
-from corten.cli.image_name import check_reference, familiar_name
+from corten.cli.image_name import check_reference, full_name
 from corten.cli.option import Option
 
 
@@ -15,7 +15,7 @@ def commit(call: Call) -> None:
     name = tag = ""
     if len(call.arguments) > 1:
         name, tag, _ = check_reference(call.arguments[1])
-        name, tag = familiar_name(name), tag or "latest"
+        name, tag = full_name(name), tag or "latest"
     query: dict[str, object] = {
         "container": container,
         "repo": name,

@@ -47,11 +47,18 @@ def _shower(form: str) -> Callable[[dict[str, Any]], str]:
 
     def show(event: dict[str, Any]) -> str:
         try:
-            return execute(template, event)
+            return execute(template, with_sorted_attributes(event))
         except TemplateError as error:
             raise CliError(error.message) from None
 
     return show
+
+
+def with_sorted_attributes(event: dict[str, Any]) -> dict[str, Any]:
+    """Maps are sorted in Go's JSON."""
+    actor = event.get("Actor") or {}
+    attributes = dict(sorted((actor.get("Attributes") or {}).items()))
+    return {**event, "Actor": {**actor, "Attributes": attributes}} if actor else event
 
 
 def _line(event: dict[str, Any]) -> str:

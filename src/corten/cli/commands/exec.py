@@ -26,6 +26,7 @@ def exec_(call: Call) -> int:
         "User": values["user"],
         "Privileged": values["privileged"],
         "Tty": tty,
+        "Detach": detach,
         "AttachStdin": stdin and not detach,
         "AttachStdout": not detach,
         "AttachStderr": not detach,

@@ -31,7 +31,7 @@ def columns(*, full: bool) -> dict[str, Column]:
         "CreatedAt": ("CREATED AT", lambda item: go_time(item["Created"])),
         "Size": ("SIZE", lambda item: human_size(item["Size"])),
         "Containers": ("CONTAINERS", lambda item: _count(item.get("Containers", -1))),
-        "VirtualSize": ("SIZE", lambda item: human_size(item.get("VirtualSize") or item["Size"])),
+        "VirtualSize": ("SIZE", lambda item: human_size(item.get("VirtualSize") or item["Size"], 4)),
         "SharedSize": ("SHARED SIZE", lambda item: _size(item.get("SharedSize", -1))),
         "UniqueSize": ("UNIQUE SIZE", _unique),
     }

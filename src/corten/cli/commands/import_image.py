@@ -8,7 +8,7 @@ import sys
 from corten.cli.command import Call, Command
 from corten.cli.commands.load import read_pieces
 from corten.cli.errors import CliError
-from corten.cli.image_name import check_reference, split_reference
+from corten.cli.image_name import check_reference
 from corten.cli.option import Option
 from corten.cli.progress import show_progress
 
@@ -19,11 +19,9 @@ def import_image(call: Call) -> None:
     reference = call.arguments[1] if len(call.arguments) > 1 else ""
     if reference:
         check_reference(reference)
-    name, tag, _ = split_reference(reference)
     query = {
         "fromSrc": source if source.startswith(("http://", "https://")) else "-",
-        "repo": name,
-        "tag": tag,
+        "repo": reference,
         "message": values["message"],
         "changes": values["change"],
         "platform": values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),

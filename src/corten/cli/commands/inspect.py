@@ -11,6 +11,7 @@ from corten.cli.option import Option
 from corten.cli.template.evaluate import execute
 from corten.cli.template.lexer import TemplateError
 from corten.cli.template.parser import Template, parse
+from corten.cli.template.printing import go_json
 from corten.client.errors import ApiError
 from corten.client.query import quote
 
@@ -41,7 +42,10 @@ def _fetch(client: Client, kind: str, name: str, values: Any) -> Any:
 def _inspect_any(call: Call) -> None:
     kind = call.values["type"]
     if call.values.given("type") and kind not in _PATHS:
-        raise CliError(f'unknown type: "{kind}": must be one of "container", "image", "network", "volume"')
+        raise CliError(
+            f'unknown type: "{kind}": must be one of "config", "container", "image", "network", '
+            '"node", "plugin", "secret", "service", "task", "volume"'
+        )
     if call.values["size"] and kind not in ("", "container"):
         sys.stderr.write(f"WARNING: --size ignored for {kind}s\n")
 
@@ -55,7 +59,7 @@ def _inspect_any(call: Call) -> None:
                 last = error
         if kind:
             raise last
-        raise CliError(f"error: no such object: {name}")
+        raise CliError(f"Error: No such object: {name}")
 
     show_objects(call, find)
 
@@ -79,10 +83,13 @@ def show_objects(call: Call, find: Callable[[str], Any]) -> None:
             failures.append(f"Error response from daemon: {error.message}")
         except CliError as error:
             failures.append(error.message)
-    if template is None:
+    if call.values["format"] == "json":
+        sys.stdout.write(go_json(found) + "\n")
+    elif template is None:
         import json
 
-        sys.stdout.write(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
+        sorts = call.name.endswith("volume inspect")
+        sys.stdout.write(json.dumps(found, indent=4, ensure_ascii=False, sort_keys=sorts) + "\n")
     else:
         _show_by_template(template, found, failures)
     sys.stdout.flush()
@@ -106,6 +113,7 @@ def _show_by_template(template: Template, found: list[Any], failures: list[str])
             text = execute(template, with_go_zeros(item), missing=omitted_field)
         except TemplateError as error:
             failures.append(f"template parsing error: {error.message}")
+            sys.stdout.write("\n")
             break
         sys.stdout.write(f"{text}\n")
     if not found:

@@ -11,9 +11,7 @@ from corten.cli.credentials import HUB_SERVER, erase_credentials, host_of, serve
 def logout(call: Call) -> None:
     """Forget the credentials of a registry; the engine keeps none."""
     server = server_key(host_of(call.arguments[0])) if call.arguments else HUB_SERVER
-    if not erase_credentials(server):
-        sys.stdout.write(f"Not logged in to {server}\n")
-        return
+    erase_credentials(server)
     sys.stdout.write(f"Removing login credentials for {server}\n")
 
 

@@ -31,10 +31,9 @@ def logs(call: Call) -> None:
         "tail": values["tail"],
         "details": values["details"],
     }
-    path = f"/containers/{quote(name)}"
-    tty = bool(call.client.call("GET", f"{path}/json")["Config"]["Tty"])
-    conn = call.client.stream("GET", f"{path}/logs", query=query)
-    if tty:
+    found = call.client.call("GET", f"/containers/{quote(name)}/json")
+    conn = call.client.stream("GET", f"/containers/{found['Id']}/logs", query=query)
+    if found["Config"]["Tty"]:
         for piece in conn.pieces():
             write_all(1, piece)
         return

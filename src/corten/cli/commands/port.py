@@ -18,10 +18,11 @@ def port(call: Call) -> None:
     if len(call.arguments) > 1:
         wanted = call.arguments[1]
         key = wanted if "/" in wanted else f"{wanted}/tcp"
-        if not key.partition("/")[0].isdigit():
-            raise CliError(f"invalid container port '{wanted}': a number, perhaps with /tcp, /udp or /sctp, is wanted")
+        number = key.partition("/")[0]
+        if not number.isdigit():
+            raise CliError(f'Error: invalid port ({wanted}): strconv.ParseUint: parsing "{number}": invalid syntax')
         if not ports.get(key):
-            raise CliError(f"no public port '{key}' published for {name}")
+            raise CliError(f"Error: No public port '{wanted}' published for {name}")
         lines = [_address(binding) for binding in ports[key]]
     else:
         for key in sorted(ports, key=lambda text: (int(text.partition("/")[0]), text)):

@@ -25,11 +25,7 @@ def confirmed(call: Call, warning: str) -> bool:
     sys.stdout.write(f"{warning}\n{_QUESTION}")
     sys.stdout.flush()
     answer = sys.stdin.readline().strip().lower()
-    if answer in ("y", "yes"):
-        return True
-    if not answer and not sys.stdin.isatty():
-        sys.stdout.write("\n")
-    return False
+    return answer in ("y", "yes")
 
 
 def _filters(call: Call) -> list[tuple[str, str]]:

@@ -83,9 +83,11 @@ def _local_volumes(item: dict[str, Any]) -> str:
     return str(sum(1 for mount in item.get("Mounts") or [] if mount.get("Driver") == "local"))
 
 
-def _platform(item: dict[str, Any]) -> str:
+def _platform(item: dict[str, Any]) -> str | None:
     descriptor = item.get("ImageManifestDescriptor") or {}
-    platform = descriptor.get("platform") or {}
+    platform = descriptor.get("platform")
+    if not platform:
+        return None
     return "/".join(
         part for part in (platform.get("os"), platform.get("architecture"), platform.get("variant")) if part
     )
@@ -103,11 +105,13 @@ def list_containers(call: Call) -> None:
     form = ListFormat(text, table=table, quiet="{{.ID}}", is_quiet=values["quiet"])
     last = 1 if values["latest"] and not values.given("last") else values["last"]
     query = {
-        "all": values["all"] or last > 0,
+        "all": values["all"],
         "limit": last if last > 0 else None,
-        "size": values["size"] or (".Size" in form.source and not values["quiet"]),
+        "size": values["size"]
+        or (any(word in form.source for word in (".Size", "json .}")) and text != "json" and not values["quiet"]),
         "filters": encode_filters(values["filter"]),
     }
+    form.parse("failed to parse template")  # before the engine is asked
     items = call.client.call("GET", "/containers/json", query=query) or []
     write_list(items, columns(full=values["no-trunc"]), form, type_name="*formatter.ContainerContext")
 

@@ -8,7 +8,7 @@ import sys
 from corten.cli.command import Call, Command
 from corten.cli.credentials import registry_auth
 from corten.cli.errors import CliError
-from corten.cli.image_name import check_reference, familiar, familiar_name, split_domain
+from corten.cli.image_name import canonical, check_reference, full_name, split_domain
 from corten.cli.option import Option
 from corten.cli.progress import show_progress
 from corten.client.query import quote
@@ -28,14 +28,14 @@ def push(call: Call) -> None:
             sys.stdout.write("Using default tag: latest\n")
     query = {"tag": tag, "platform": _platform(values["platform"])}
     headers = {"X-Registry-Auth": registry_auth(split_domain(name)[0])}
-    path = f"/images/{quote(familiar_name(name), '/:')}/push"
+    path = f"/images/{quote(full_name(name), '/:')}/push"
     messages = call.client.messages("POST", path, query=query, headers=headers)
     if not values["quiet"]:
         show_progress(messages, sys.stdout)
         return
     with open(os.devnull, "w") as nothing:
         show_progress(messages, nothing)
-    sys.stdout.write(f"{familiar(image)}\n")
+    sys.stdout.write(f"{canonical(image)}\n")
 
 
 def _platform(text: str) -> str:

@@ -30,7 +30,7 @@ def start(call: Call) -> int:
             continue
         sys.stdout.write(f"{name}\n")
     if failed:
-        raise CliError(f"failed to start containers: {', '.join(failed)}")
+        raise CliError(f"Error: failed to start containers: {', '.join(failed)}")
     return 0
 
 

@@ -19,7 +19,7 @@ _ACTIVE = ("running", "paused", "restarting")
 
 
 def _reclaimable(item: dict[str, Any]) -> str:
-    text = human_size(item["free"])
+    text = human_size(item["free"], 4)
     return f"{text} ({int(item['free'] * 100 / item['size'])}%)" if item["size"] and item["percent"] else text
 
 
@@ -27,7 +27,7 @@ _COLUMNS: dict[str, Column] = {
     "Type": ("TYPE", lambda item: item["type"]),
     "TotalCount": ("TOTAL", lambda item: str(item["total"])),
     "Active": ("ACTIVE", lambda item: str(item["active"])),
-    "Size": ("SIZE", lambda item: human_size(item["size"])),
+    "Size": ("SIZE", lambda item: human_size(item["size"], 4)),
     "Reclaimable": ("RECLAIMABLE", _reclaimable),
 }
 
@@ -108,7 +108,10 @@ def _cache(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_IMAGE_TABLE = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}"
+_IMAGE_TABLE = (
+    "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t"
+    "{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}"
+)
 _CONTAINER_TABLE = (
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}"
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corten.cli.command import Call, Command
 from corten.cli.errors import CliError
-from corten.cli.image_name import check_reference, familiar_name
+from corten.cli.image_name import check_reference, full_name
 from corten.client.query import quote
 
 
@@ -14,10 +14,10 @@ def tag(call: Call) -> None:
     try:
         name, suffix, digest = check_reference(target)
     except CliError as error:
-        raise CliError(f'"{target}" is not a valid repository/tag: {error.message}') from None
+        raise CliError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error.message}') from None
     if digest:
         raise CliError("refusing to create a tag with a digest reference")
-    query = {"repo": familiar_name(name), "tag": suffix or "latest"}
+    query = {"repo": full_name(name), "tag": suffix or "latest"}
     call.client.call("POST", f"/images/{quote(source, '/:@')}/tag", query=query)
 
 

@@ -29,6 +29,10 @@ class Fields:
         raise KeyError(name)
 
 
+class _NoField(Exception):
+    pass
+
+
 class _Break(Exception):
     pass
 
@@ -203,10 +207,14 @@ class _Run:
     def _fields(self, value: Any, names: list[str], node: Node, arguments: list[Any]) -> Any:
         for index, name in enumerate(names):
             last = index == len(names) - 1
-            value = self._field(value, name, node, arguments if last else [])
+            try:
+                value = self._field(value, name, arguments if last else [])
+            except _NoField as error:
+                shift = sum(len(part) + 1 for part in names[:index])
+                raise self._error((*node[:-1], node[-1] + shift), str(error)) from None
         return value
 
-    def _field(self, value: Any, name: str, node: Node, arguments: list[Any]) -> Any:
+    def _field(self, value: Any, name: str, arguments: list[Any]) -> Any:
         if isinstance(value, dict):
             if name in value:
                 return value[name]
@@ -215,15 +223,15 @@ class _Run:
             try:
                 return self._missing(name)
             except KeyError:
-                raise self._error(node, f'map has no entry for key "{name}"') from None
+                raise _NoField(f'map has no entry for key "{name}"') from None
         if isinstance(value, Fields):
             try:
                 found = value.get(name)
             except KeyError:
-                raise self._error(node, f"can't evaluate field {name} in type {value.type_name}") from None
+                raise _NoField(f"can't evaluate field {name} in type {value.type_name}") from None
             return found(*arguments) if callable(found) else found
         if value is None:
             if self._missing is None:
                 return None
-            raise self._error(node, f"nil pointer evaluating interface {{}}.{name}")
-        raise self._error(node, f"can't evaluate field {name} in type interface {{}}")
+            raise _NoField(f"nil pointer evaluating interface {{}}.{name}")
+        raise _NoField(f"can't evaluate field {name} in type interface {{}}")

@@ -10,6 +10,7 @@ operand:  ("dot",) ("field", names) ("variable", name, names) ("function", name)
 
 from __future__ import annotations
 
+from corten.cli.template.functions import FUNCTIONS
 from corten.cli.template.lexer import TemplateError, Token, tokens
 
 TYPE_CHECKING = False
@@ -212,6 +213,8 @@ class _Pipeline:
         if token.kind == "word":
             if token.text == "nil":
                 return ("nil",)
+            if token.text not in FUNCTIONS and token.text not in ("and", "or"):
+                raise self._error(f'function "{token.text}" not defined')
             return ("function", token.text, token.text, *place)
         if token.kind in ("string", "number", "bool"):
             return ("value", token.value)

@@ -91,6 +91,14 @@ def json_string(text: str) -> str:
     return encoded.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def html_safe_json(text: str | None) -> str:
+    """A string or null as json.Marshal writes it, with <, > and & escaped."""
+    if text is None:
+        return "null"
+    encoded = json_string(text)
+    return encoded.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 def go_quote(text: str) -> str:
     """%q."""
     return '"' + "".join(_quoted_char(char) for char in text) + '"'
