@@ -137,7 +137,7 @@ class AttachedContainer:
         name = name_of(number)
         if name in ("INT", "TERM"):
             self._interrupts += 1
-            if self._interrupts > _FORCED_AFTER:
+            if self._interrupts >= _FORCED_AFTER:
                 sys.stderr.write(f"\ngot {_FORCED_AFTER} SIGTERM/SIGINTs, forcefully exiting\n")
                 raise ExitStatus(1)
         try:

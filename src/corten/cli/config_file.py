@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 
 from corten.cli.errors import CliError
-from corten.cli.global_options import config_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _MAX_SIZE = 8 << 20
+
+
+def config_folder() -> str:
+    """Where the client's configuration is: Docker's place, so that logins are shared."""
+    found = os.environ.get("DOCKER_CONFIG")
+    return found or os.path.join(os.path.expanduser("~"), ".docker")
 
 
 def config_path() -> str:

@@ -5,14 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from corten.cli.config_file import config_folder
 from corten.cli.errors import ExitStatus, FlagError
 from corten.cli.option import Option, parse
-
-
-def config_folder() -> str:
-    """Where the client's configuration is: Docker's place, so that logins are shared."""
-    found = os.environ.get("DOCKER_CONFIG")
-    return found or os.path.join(os.path.expanduser("~"), ".docker")
 
 
 def global_options() -> tuple[Option, ...]:

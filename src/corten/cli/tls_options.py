@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from corten.cli.global_options import config_folder
+from corten.cli.config_file import config_folder
 from corten.client.address import TlsFiles
 
 

@@ -149,18 +149,16 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """One request; returns the decoded JSON answer, None when it is empty. Raises ApiError."""
-        raw = self.call_raw(method, path, query=query, body=body, data=data, headers=headers)
+        return self.receive(self.send(method, path, query=query, body=body, data=data, headers=headers))
+
+    def receive(self, conn: Connection) -> Any:
+        """The decoded JSON answer to what was sent on `conn`, None when it is empty. Raises ApiError."""
+        raw = self.answer(conn).read_body()
+        self.release(conn)
         try:
             return json_text.loads(raw) if raw.strip() else None
         except ValueError as error:
             raise ConnectionBroken(f"the engine's answer is not JSON: {error}") from error
-
-    def call_raw(self, method: str, path: str, **options: Any) -> bytes:
-        """One request; returns the body of the answer."""
-        conn = self.answer(self.send(method, path, **options))
-        raw = conn.read_body()
-        self.release(conn)
-        return raw
 
     def head(self, path: str, *, query: Mapping[str, object] | None = None) -> dict[str, str]:
         """The headers that HEAD gives."""

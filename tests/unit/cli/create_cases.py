@@ -81,7 +81,7 @@ busybox sh -c 'x y'
 -v name:/data busybox
 -v /a:/b:ro busybox
 -v ./rel:/b busybox
--v ../rel:/b:ro busybox
+-v ./a/../rel:/b:ro busybox
 -v rel/dir:/b busybox
 -v aa:bb:cc:dd busybox
 -v aa::ro busybox

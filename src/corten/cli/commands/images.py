@@ -68,7 +68,7 @@ def expand(images: list[dict[str, Any]], *, digests: bool) -> list[dict[str, Any
             items += [{**image, "repository": name, "tag": suffix, "digest": digest} for digest in shown]
         for name, found in by_name.items():
             if name not in used:
-                found = found if digests else found[:1]
+                found = found if digests else [""]
                 items += [{**image, "repository": name, "tag": _NONE, "digest": digest} for digest in found]
         if not tags and not by_name:
             items.append({**image, "repository": _NONE, "tag": _NONE, "digest": _NONE})

@@ -11,13 +11,15 @@ from corten.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from corten.cli.create.body import Body
 
 _PULL = ("always", "missing", "never", "")
 
 
-def create_container(call: Call, body: Body) -> str:
-    """Create it and return its ID. Raises CliError, ApiError."""
+def create_container(call: Call, body: Body, *, meanwhile: Callable[[], None] | None = None) -> str:
+    """Create it and return its ID; `meanwhile` is called while the engine works. Raises CliError, ApiError."""
     values, image = call.values, body["Image"]
     pull = values["pull"]
     if pull not in _PULL:
@@ -32,7 +34,10 @@ def create_container(call: Call, body: Body) -> str:
             _pull(call, image)
         query = {"name": values["name"], "platform": values["platform"]}
         try:
-            answer = call.client.call("POST", "/containers/create", query=query, body=body)
+            sent = call.client.send("POST", "/containers/create", query=query, body=body)
+            if meanwhile is not None:
+                meanwhile()
+            answer = call.client.receive(sent)
         except ApiError as error:
             if error.status != 404 or pull not in ("missing", "") or "No such image" not in error.message:
                 raise
