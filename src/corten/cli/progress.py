@@ -94,17 +94,18 @@ def bar(detail: dict[str, Any], width: int = 0) -> str:
     width = width or _width()
     units = detail.get("units") or ""
     if total <= 0:
-        return f"{current} {units}" if units else f"{human_size(current):>8}"
+        return f"{current} {units}" if units else f"{human_size(current, 4):>8}"
     text = ""
     if width > 110:
         done = min(int(current / total * 100) // 2, 50)
-        head = ">" if done < 50 else ""
-        text = f"[{'=' * done}{head}{' ' * (50 - done - len(head) if done < 50 else 0)}] "
+        text = f"[{'=' * done}>{' ' * (50 - done)}] "
     if detail.get("hidecounts"):
         return text
     if units:
         return f"{text}{current}/{total} {units}" if current <= total else f"{text}{current} {units}"
-    numbers = f"{human_size(current):>8}/{human_size(total)}" if current <= total else f"{human_size(current):>8}"
+    numbers = (
+        f"{human_size(current, 4):>8}/{human_size(total, 4)}" if current <= total else f"{human_size(current, 4):>8}"
+    )
     return text + numbers + _time_left(detail, current, total, width)
 
 

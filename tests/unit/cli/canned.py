@@ -237,7 +237,31 @@ _BROKEN_PULL = (
     b'{"status":"Pulling from library/broken","id":"latest"}\r\n'
     b'{"errorDetail":{"message":"unexpected EOF"},"error":"unexpected EOF"}\r\n'
 )
+_LAYERS = b"".join(
+    b'{"status":"%b","progressDetail":%b,"id":"%b"}\r\n' % (status, detail, layer)
+    for status, detail, layer in (
+        (b"Pulling fs layer", b"{}", b"aaaaaaaaaaaa"),
+        (b"Pulling fs layer", b"{}", b"bbbbbbbbbbbb"),
+        (b"Waiting", b"{}", b"cccccccccccc"),
+        (b"Downloading", b'{"current":1000,"total":5000000}', b"aaaaaaaaaaaa"),
+        (b"Downloading", b'{"current":2500000,"total":5000000}', b"bbbbbbbbbbbb"),
+        (b"Downloading", b'{"current":5000000,"total":5000000}', b"aaaaaaaaaaaa"),
+        (b"Verifying Checksum", b"{}", b"aaaaaaaaaaaa"),
+        (b"Downloading", b'{"current":123456}', b"cccccccccccc"),
+        (b"Downloading", b'{"current":70,"total":60}', b"cccccccccccc"),
+        (b"Extracting", b'{"current":33,"total":100,"units":"s"}', b"bbbbbbbbbbbb"),
+        (b"Extracting", b'{"current":3,"units":"s"}', b"bbbbbbbbbbbb"),
+        (b"Extracting", b'{"current":33,"total":100,"hidecounts":true}', b"bbbbbbbbbbbb"),
+        (b"Pull complete", b"{}", b"aaaaaaaaaaaa"),
+    )
+)
+_BARS = b'{"status":"Pulling from x","id":"latest"}\r\n' + _LAYERS + b'{"status":"Digest: sha256:cd"}\r\n' + _LAYERS
 STAT = base64.b64encode(b'{"name":"x","size":3,"mode":420,"mtime":"2001-09-09T01:46:40Z","linkTarget":""}').decode()
+
+
+def _pulled(asked: Any) -> tuple[int, bytes]:
+    name = dict(asked.query).get("fromImage", "").rpartition("/")[2]
+    return 200, {"bars": _BARS, "broken": _BROKEN_PULL}.get(name, _PULL)
 
 
 def answers() -> dict[str, Any]:
@@ -279,12 +303,8 @@ def answers() -> dict[str, Any]:
         f"GET /containers/{ID}/logs": (200, b"\1\0\0\0\0\0\0\4out\n\2\0\0\0\0\0\0\4err\n"),
         "GET /containers/web/export": (200, b"TAR"),
         "GET /images/get": (200, b"TAR"),
-        "POST /images/create": lambda asked: (
-            200,
-            _BROKEN_PULL
-            if ("fromImage", "broken") in asked.query or ("fromImage", "docker.io/library/broken") in asked.query
-            else _PULL,
-        ),
+        "POST /images/create": _pulled,
+        "POST /images/docker.io/library/bars/push": (200, _BARS),
         "POST /images/load": (200, b'{"stream":"Loaded image: nginx:1.27\\n"}\r\n'),
         "POST /images/docker.io/library/nginx/push": (
             200,
@@ -530,4 +550,12 @@ logs
 run
 ps --nosuch
 """.strip().splitlines()  # fmt: skip
+SCREENS = (
+    ("pull bars", 130),
+    ("pull bars", 80),
+    ("pull bars", 40),
+    ("push bars", 130),
+    ("pull broken", 100),
+    ("ps", 80),
+)
 CASES = [shlex.split(line) for line in _LINES]

@@ -105,6 +105,27 @@ def transcript(program: list[str], arguments: list[str], folder: Path) -> dict[s
     }
 
 
+def on_terminal(program: list[str], arguments: list[str], folder: Path, columns: int) -> str:
+    """All that a command writes on a terminal of this width."""
+    import pexpect
+    from tests.unit.cli.canned import answers
+
+    path = Path(tempfile.mkdtemp(prefix="corten-", dir="/tmp")) / "s"
+    engine = FakeEngine(path, answers())
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    try:
+        argv = [*program[1:], "-H", engine.host, *arguments]
+        return str(
+            pexpect.run(
+                " ".join([program[0], *argv]), env=environment, encoding="utf-8", timeout=30,
+                dimensions=(24, columns), cwd=str(folder),
+            )
+        )  # fmt: skip
+    finally:
+        engine.close()
+        shutil.rmtree(path.parent)
+
+
 def _ours(text: str) -> str:
     for theirs, ours in (
         ("Docker daemon", "Corten daemon"),
@@ -157,11 +178,15 @@ def main() -> int:
     (GOLDEN / "create.json").write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
     from tests.unit.cli import canned
 
+    screens = {}
     transcripts = {}
     with tempfile.TemporaryDirectory() as name:
         for case in canned.CASES:
             found = json.dumps(transcript(DOCKER, case, Path(name))).replace(name, "$FOLDER")
             transcripts[json.dumps(case)] = json.loads(found)
+        for command, columns in canned.SCREENS:
+            screens[f"{columns} {command}"] = on_terminal(DOCKER, command.split(), Path(name), columns)
+    (GOLDEN / "screens.json").write_text(json.dumps(screens, indent=1, sort_keys=True) + "\n")
     (GOLDEN / "transcripts.json").write_text(json.dumps(transcripts, indent=1, sort_keys=True) + "\n")
     return 0
 

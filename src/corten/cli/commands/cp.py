@@ -173,7 +173,7 @@ def _unpack(pieces: Any, source: Entry, target: str, call: Call) -> None:
 def _tell(call: Call, count: int, target: str) -> None:
     quiet = call.values["quiet"] if call.values.given("quiet") else not sys.stdout.isatty()
     if not quiet:
-        sys.stderr.write(f"Successfully copied {human_size(count)} to {target}\n")
+        sys.stderr.write(f"Successfully copied {human_size(count, 4)} to {target}\n")
 
 
 COMMAND = Command(
