@@ -49,6 +49,7 @@ class FakeEngine:
     attach_output: bytes = b""
     attach_input: bytes = b""
     exit_status: int = 0
+    hold: bool = False  # containers run until release()
 
     def __post_init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -62,6 +63,10 @@ class FakeEngine:
     def host(self) -> str:
         """For -H."""
         return f"unix://{self.path}"
+
+    def release(self) -> None:
+        """Let held containers end."""
+        self._started.set()
 
     def requests(self, *, ping: bool = False) -> list[Asked]:
         """What was asked, without the pings by which Docker's client negotiates."""
@@ -109,7 +114,7 @@ class FakeEngine:
             return True
         answer = self.answers.get(key) or _default_answer(asked)
         status, value = answer(asked) if callable(answer) else answer
-        if asked.path.endswith("/start"):
+        if asked.path.endswith("/start") and not self.hold:
             self._started.set()
         body = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode() + b"\n"
         head = f"HTTP/1.1 {status} X\r\nApi-Version: 1.50\r\nOstype: linux\r\nServer: Docker/28.2.2 (linux)\r\n"
