@@ -24,7 +24,7 @@ def commit(call: Call) -> None:
         "author": values["author"],
         "changes": values["change"],
     }
-    if values["pause"] is False:
+    if values["pause"] is False or values["no-pause"]:
         query["pause"] = "0"
     answer = call.client.call("POST", "/commit", query=query)
     sys.stdout.write(f"{answer['Id']}\n")
@@ -37,6 +37,7 @@ COMMAND = Command(
         Option("-a, --author", "string", "Author of the image"),
         Option("-c, --change", "list", "Apply a Dockerfile instruction to the image"),
         Option("-m, --message", "string", "Commit message"),
+        Option("--no-pause", "bool", "Let the container go on meanwhile"),
         Option("-p, --pause", "bool", "Pause the container meanwhile", default=True),
     ),
     least=1,

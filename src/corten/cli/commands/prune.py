@@ -59,7 +59,9 @@ def _images(call: Call, *, whole: bool) -> tuple[int, str]:
 
 
 def _cache(call: Call, *, whole: bool) -> tuple[int, str]:
-    query = {"all": whole, "filters": encode_filters(_filters(call))}
+    query: dict[str, object] = {"all": whole, "filters": encode_filters(_filters(call))}
+    if call.values.knows("keep-storage"):
+        query["keep-storage"] = call.values["keep-storage"] or None
     answer = call.client.call("POST", "/build/prune", query=query)
     return answer.get("SpaceReclaimed") or 0, _listing("Deleted build cache objects:", answer.get("CachesDeleted"))
 
@@ -159,8 +161,11 @@ IMAGES = Command(
     _prune_images,
     (Option("-a, --all", "bool", "All unused images, not only nameless ones"), _FILTER, _FORCE),
 )
+_KEEP = Option("--keep-storage", "bytes", "Keep this much of the cache")
 BUILDER = Command(
-    "[OPTIONS]", _prune_cache, (Option("-a, --all", "bool", "All of the cache, not only what dangles"), _FILTER, _FORCE)
+    "[OPTIONS]",
+    _prune_cache,
+    (Option("-a, --all", "bool", "All of the cache, not only what dangles"), _FILTER, _FORCE, _KEEP),
 )
 SYSTEM = Command(
     "[OPTIONS]",

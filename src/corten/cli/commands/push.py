@@ -10,6 +10,7 @@ from corten.cli.credentials import registry_auth
 from corten.cli.errors import CliError
 from corten.cli.image_name import canonical, check_reference, full_name, split_domain
 from corten.cli.option import Option
+from corten.cli.platform import platform_json
 from corten.cli.progress import show_progress
 from corten.client.query import quote
 
@@ -26,7 +27,7 @@ def push(call: Call) -> None:
         tag = "latest"
         if not values["quiet"]:
             sys.stdout.write("Using default tag: latest\n")
-    query = {"tag": tag, "platform": _platform(values["platform"])}
+    query = {"tag": tag, "platform": platform_json(values["platform"])}
     headers = {"X-Registry-Auth": registry_auth(split_domain(name)[0])}
     path = f"/images/{quote(full_name(name), '/:')}/push"
     messages = call.client.messages("POST", path, query=query, headers=headers)
@@ -36,18 +37,6 @@ def push(call: Call) -> None:
     with open(os.devnull, "w") as nothing:
         show_progress(messages, nothing)
     sys.stdout.write(f"{canonical(image)}\n")
-
-
-def _platform(text: str) -> str:
-    """`linux/arm64/v8` as the JSON that this endpoint wants."""
-    if not text:
-        return ""
-    from corten.client import json_text
-
-    system, _, rest = text.partition("/")
-    architecture, _, variant = rest.partition("/")
-    platform = {"os": system, "architecture": architecture}
-    return json_text.dumps({**platform, "variant": variant} if variant else platform).decode()
 
 
 COMMAND = Command(

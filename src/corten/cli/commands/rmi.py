@@ -7,6 +7,7 @@ import sys
 from corten.cli.command import Call, Command
 from corten.cli.errors import ExitStatus
 from corten.cli.option import Option
+from corten.cli.platform import platform_json
 from corten.client.errors import ApiError
 from corten.client.query import quote
 
@@ -17,6 +18,7 @@ def rmi(call: Call) -> None:
     query: dict[str, object] = {"force": values["force"]}
     if values["no-prune"]:
         query["noprune"] = "1"
+    query["platforms"] = [platform_json(text) for text in values["platform"]]
     failed = False
     for name in call.arguments:
         try:
@@ -39,6 +41,7 @@ COMMAND = Command(
     (
         Option("-f, --force", "bool", "Remove it although it is used"),
         Option("--no-prune", "bool", "Keep parents without a name"),
+        Option("--platform", "strings", "Remove only these platforms of the image"),
     ),
     least=1,
     most=None,

@@ -68,7 +68,6 @@ OPTIONS = (
     Option("--health-start-interval", "duration", "Time between checks in the start period (ms|s|m|h)", shown="0s"),
     Option("--health-start-period", "duration", "Time to start before failures count (ms|s|m|h)", shown="0s"),
     Option("--health-timeout", "duration", "Time that one check may take (ms|s|m|h)", shown="0s"),
-    Option("--help", "bool", "Print usage"),
     Option("-h, --hostname", "string", "Host name of the container"),
     Option("--init", "bool", "Run an init that forwards signals and reaps processes"),
     Option("-i, --interactive", "bool", "Keep stdin open even if not attached"),
