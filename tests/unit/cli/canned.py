@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 from typing import Any
 
@@ -256,7 +255,6 @@ _LAYERS = b"".join(
     )
 )
 _BARS = b'{"status":"Pulling from x","id":"latest"}\r\n' + _LAYERS + b'{"status":"Digest: sha256:cd"}\r\n' + _LAYERS
-STAT = base64.b64encode(b'{"name":"x","size":3,"mode":420,"mtime":"2001-09-09T01:46:40Z","linkTarget":""}').decode()
 
 
 def _pulled(asked: Any) -> tuple[int, bytes]:
@@ -268,7 +266,6 @@ def answers() -> dict[str, Any]:
     """For FakeEngine."""
     no_container = (404, {"message": "No such container: nope"})
     found: dict[str, Any] = {
-        "stat": (200, STAT),
         "GET /containers/json": (200, CONTAINERS),
         "GET /images/json": (200, IMAGES),
         "GET /containers/web/json": (200, INSPECT),

@@ -49,6 +49,7 @@ class FakeEngine:
     attach_output: bytes = b""
     attach_input: bytes = b""
     exit_status: int = 0
+    stat: Callable[[str], str] = str  # the archive endpoints' header for a path
     hold: bool = False  # containers run until release()
 
     def __post_init__(self) -> None:
@@ -118,8 +119,8 @@ class FakeEngine:
             self._started.set()
         body = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode() + b"\n"
         head = f"HTTP/1.1 {status} X\r\nApi-Version: 1.50\r\nOstype: linux\r\nServer: Docker/28.2.2 (linux)\r\n"
-        if asked.path.endswith("/archive") and asked.method != "PUT":
-            head += f"X-Docker-Container-Path-Stat: {self.answers['stat'][1]}\r\n"  # type: ignore[index]
+        if asked.path.endswith("/archive") and asked.method != "PUT" and status == 200:
+            head += f"X-Docker-Container-Path-Stat: {self.stat(dict(asked.query)['path'])}\r\n"
         if status not in (204, 304):
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         connection.sendall(head.encode() + b"\r\n" + (b"" if asked.method == "HEAD" else body))

@@ -126,7 +126,28 @@ def on_terminal(program: list[str], arguments: list[str], folder: Path, columns:
         shutil.rmtree(path.parent)
 
 
+def copy(program: list[str], arguments: list[str], folder: Path) -> dict[str, Any]:
+    """What a `cp` sends to or takes from a container `box`, in which copies.TREE stands."""
+    from tests.unit.cli import copies
+
+    path = Path(tempfile.mkdtemp(prefix="corten-", dir="/tmp")) / "s"
+    engine = FakeEngine(path, copies.answers(), stat=copies.stat_header)
+    try:
+        copies.prepare(folder)
+        done = client(program, engine, arguments, folder)
+        sent = [
+            [one.line(), copies.members(one.body)] for one in engine.requests() if one.method in ("PUT", "GET")
+            if one.path.endswith("/archive")
+        ]  # fmt: skip
+        found = copies.files(folder)
+    finally:
+        engine.close()
+        shutil.rmtree(path.parent)
+    return {"sent": sent, "found": found, "stderr": _ours(done.stderr), "status": done.returncode}
+
+
 def _ours(text: str) -> str:
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith('time="'))
     for theirs, ours in (
         ("Docker daemon", "Corten daemon"),
         ("docker: ", "corten: "),
@@ -179,6 +200,14 @@ def main() -> int:
     from tests.unit.cli import canned
 
     screens = {}
+    copied = {}
+    from tests.unit.cli import copies
+
+    for case in copies.CASES:
+        with tempfile.TemporaryDirectory() as name:
+            found = json.dumps(copy(DOCKER, case, Path(name))).replace(name, "$FOLDER")
+            copied[json.dumps(case)] = json.loads(found)
+    (GOLDEN / "copies.json").write_text(json.dumps(copied, indent=1, sort_keys=True) + "\n")
     transcripts = {}
     with tempfile.TemporaryDirectory() as name:
         for case in canned.CASES:

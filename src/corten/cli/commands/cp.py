@@ -65,10 +65,15 @@ def _check_container(client: Client, container: str) -> None:
     client.call("GET", f"/containers/{quote(container)}/json")
 
 
-def _follow(client: Client, container: str, path: str) -> tuple[str, dict[str, Any]]:
-    """The path behind symbolic links at the end of `path`, and what is there."""
-    for _ in range(_MAX_LINKS):
-        found = stat_path(client, container, path)
+def _follow(client: Client, container: str, path: str) -> tuple[str, dict[str, Any] | None]:
+    """The path behind symbolic links at the end of `path`, and what is there: None for a link to nothing."""
+    for step in range(_MAX_LINKS):
+        try:
+            found = stat_path(client, container, path)
+        except ApiError as error:
+            if step and error.status == 404:
+                return path, None
+            raise
         if not found["mode"] & _GO_LINK:
             return path, found
         target = found["linkTarget"]
@@ -87,7 +92,8 @@ def _copy_in(call: Call, container: str, source: str, path: str) -> None:
         if error.status != 404 or "No such container" in error.message:
             raise
     else:
-        target = Entry(found, is_folder=bool(status["mode"] & _GO_FOLDER))
+        folder_there = status is not None and bool(status["mode"] & _GO_FOLDER)
+        target = Entry(found, exists=status is not None, is_folder=folder_there)
     query: dict[str, object] = {"noOverwriteDirNonDir": "true", "copyUIDGID": "true" if values["archive"] else ""}
     headers = {"Content-Type": "text/plain"}
     url = f"/containers/{quote(container)}/archive"
@@ -116,10 +122,13 @@ def _copy_in(call: Call, container: str, source: str, path: str) -> None:
 def _local_source(path: str, *, follow: bool) -> tuple[Entry, str]:
     """(the entry as it is named, the path to read)."""
     try:
-        status = os.lstat(path.rstrip("/") if not asserts_folder(path) else path)
+        status = os.lstat(path)
+    except NotADirectoryError:
+        raise CliError("not a directory") from None
     except OSError as error:
         raise CliError(f"lstat {os.path.abspath(path)}: {(error.strerror or '').lower()}") from None
     is_link = (status.st_mode & 0o170000) == 0o120000
+    is_link = is_link or (path.endswith("/") and os.path.islink(path.rstrip("/")))
     if is_link and (follow or asserts_folder(path)):
         real = os.path.realpath(path)
         if not os.path.exists(real):
@@ -133,6 +142,10 @@ def _local_source(path: str, *, follow: bool) -> tuple[Entry, str]:
 
 def _copy_out(call: Call, container: str, source: str, target: str) -> None:
     client, values = call.client, call.values
+    if target != STDIN:
+        parent = os.path.dirname(os.path.abspath(target))
+        if not os.path.isdir(parent):
+            raise CliError(f'invalid output path: directory "{parent}" does not exist')
     path, rebase = source, ""
     if values["follow-link"]:
         path, _ = _follow(client, container, source)
@@ -163,8 +176,6 @@ def _unpack(pieces: Any, source: Entry, target: str, call: Call) -> None:
     folder, old, new = destination(named, entry)
     if source.rebase and not old:  # into a folder, under the name of the link that was followed
         old, new = split_path(source.path)[1], source.rebase
-    if not os.path.isdir(folder):
-        raise CliError(f'invalid output path: directory "{os.path.abspath(folder)}" does not exist')
     stream = Stream(pieces)
     unpack(stream, folder, old, new)
     _tell(call, stream.count, target if os.path.isabs(target) else os.path.abspath(target))

@@ -87,9 +87,7 @@ def fail(text: str) -> CliError:
 def create_body(values: Values, image: str, command: list[str]) -> Body:  # noqa: C901 - a list of cases, flat on purpose
     """The whole body; raises CliError."""
     if values["use-api-socket"]:
-        raise fail(
-            "--use-api-socket is not offered: mount the engine's socket with -v /run/corten/corten.sock:/var/run/docker.sock"
-        )
+        raise fail("--use-api-socket is not offered: mount the engine's socket with -v")
     host: Body = {}
     config = _config(values, image, command, host)
     for name, field in _HOST_TEXTS.items():
