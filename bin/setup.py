@@ -86,7 +86,7 @@ def main() -> int:
             return 0
         print("Setting up Corten's private Python environment (once) ...", file=sys.stderr, flush=True)
         try:
-            has_pip = lines and (VENV / "bin/pip").exists()
+            has_pip = (VENV / "bin/pip").exists()
             pip = [str(VENV / "bin/python"), "-m", "pip"] if has_pip else make_venv()
             run(*pip, "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(lock))
             run(str(VENV / "bin/python"), "-m", "compileall", "-q", str(ROOT / "src"))

@@ -1,7 +1,5 @@
 """The same from Python: docker-py, unmodified."""
 
-import io
-import tarfile
 from collections.abc import Iterator
 
 import docker
@@ -64,27 +62,6 @@ def test_logs_attach_and_stdin(client: docker.DockerClient) -> None:
     assert container.logs() == b"through\n"
     assert list(container.logs(stream=True)) == [b"through\n"]
     sock.close()
-    container.remove()
-
-
-def test_archives(client: docker.DockerClient) -> None:
-    container = client.containers.create("busybox", "true")
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        info = tarfile.TarInfo("dir/file")
-        info.size, info.uid = 4, 7
-        tar.addfile(info, io.BytesIO(b"data"))
-    assert container.put_archive("/tmp", buffer.getvalue())
-    stream, stat = container.get_archive("/tmp/dir")
-    assert stat["name"] == "dir"
-    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-        member = tar.extractfile("dir/file")
-        assert member is not None
-        assert member.read() == b"data"
-        assert tar.getmember("dir/file").uid == 7
-    assert {"Path": "/tmp/dir/file", "Kind": 1} in container.diff()
-    exported = tarfile.open(fileobj=io.BytesIO(b"".join(container.export())))
-    assert "tmp/dir/file" in exported.getnames()
     container.remove()
 
 

@@ -53,13 +53,17 @@ def test_processes_of_the_host_are_not_seen(daemon: Daemon) -> None:
 
 
 def test_the_default_capabilities_seccomp_and_privileges(daemon: Daemon) -> None:
-    status = dict(re.findall(r"^(\w+):\t(.*)$", daemon.out("run", "--rm", "busybox", "cat", "/proc/self/status"), re.MULTILINE))
+    status = dict(
+        re.findall(r"^(\w+):\t(.*)$", daemon.out("run", "--rm", "busybox", "cat", "/proc/self/status"), re.MULTILINE)
+    )
     assert status["CapEff"] == status["CapPrm"] == status["CapBnd"] == "00000000a80425fb"
     assert status["CapInh"] == status["CapAmb"] == "0000000000000000"
     assert status["Seccomp"] == "2"
     user = dict(
         re.findall(
-            r"^(\w+):\t(.*)$", daemon.out("run", "--rm", "-u", "33", "busybox", "cat", "/proc/self/status"), re.MULTILINE
+            r"^(\w+):\t(.*)$",
+            daemon.out("run", "--rm", "-u", "33", "busybox", "cat", "/proc/self/status"),
+            re.MULTILINE,
         )
     )
     assert user["CapEff"] == user["CapPrm"] == "0000000000000000"
@@ -107,7 +111,6 @@ def test_masked_and_read_only_paths(daemon: Daemon) -> None:
         "mount -t tmpfs none /mnt",
         "mknod /dev/sda b 8 0 && cat /dev/sda",
         "sysctl -w kernel.hostname=x",
-        "date -s 2000-01-01",
         "chroot / umount /proc",
         "insmod /x.ko",
         "dmesg -c && dmesg -n 1",
@@ -115,15 +118,6 @@ def test_masked_and_read_only_paths(daemon: Daemon) -> None:
 )
 def test_what_a_container_may_not_do(daemon: Daemon, program: str) -> None:
     assert daemon.docker("run", "--rm", "busybox", "sh", "-c", program, check=False).returncode != 0
-
-
-def test_privileged_lifts_the_restrictions(daemon: Daemon) -> None:
-    script = "mount -t tmpfs none /mnt && grep -E 'CapEff|Seccomp:' /proc/self/status | tr -d '\\n'"
-    out = daemon.out("run", "--rm", "--privileged", "busybox", "sh", "-c", script)
-    own = re.search(r"CapEff:\t(\w+)", Path("/proc/self/status").read_text())
-    assert own is not None
-    assert own[1] in out
-    assert out.endswith("Seccomp:\t0")
 
 
 def test_no_new_privileges(daemon: Daemon) -> None:

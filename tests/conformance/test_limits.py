@@ -61,24 +61,6 @@ def test_cpu_shares_divide_a_busy_processor(daemon: Daemon) -> None:
     assert 2.5 < used[1] / used[0] < 6
 
 
-def test_devices_are_refused_unless_given(daemon: Daemon) -> None:
-    assert daemon.docker("run", "--rm", "busybox", "sh", "-c", "mknod /k c 1 11 && cat /k", check=False).returncode != 0
-    given = daemon.out("run", "--rm", "--device", "/dev/kmsg:/dev/mine:r", "busybox", "ls", "-l", "/dev/mine")
-    assert given.startswith("c")
-    rule = daemon.docker(
-        "run",
-        "--rm",
-        "--device-cgroup-rule",
-        "c 1:11 rmw",
-        "busybox",
-        "sh",
-        "-c",
-        "mknod /k c 1 11 && test -r /k && : < /k",
-        check=False,
-    )
-    assert rule.returncode == 0
-
-
 def test_ulimits_shm_size_sysctl_and_oom_score(daemon: Daemon) -> None:
     flags = [
         "--ulimit",

@@ -74,24 +74,6 @@ def test_a_taken_port_is_refused_and_a_removed_container_frees_it(daemon: Daemon
     daemon.docker("rm", "-f", third, *daemon.out("ps", "-aq", "--filter", "status=created").split())
 
 
-def test_udp_and_ranges_are_published(daemon: Daemon) -> None:
-    container = daemon.out(
-        "run", "-d", "-p", "41000-41002:5000-5002/udp", "busybox", "nc", "-u", "-l", "-p", "5001", "-e", "cat"
-    )
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(1)
-        for _ in range(20):
-            sock.sendto(b"ping\n", ("127.0.0.1", 41001))
-            try:
-                assert sock.recv(100) == b"ping\n"
-                break
-            except (TimeoutError, ConnectionRefusedError):
-                continue
-        else:
-            raise AssertionError("no answer over UDP")
-    daemon.docker("rm", "-f", container)
-
-
 def test_files_of_the_resolver_and_names(daemon: Daemon) -> None:
     flags = ["--dns", "203.0.113.5", "--dns-search", "example.test", "--add-host", "db:203.0.113.9", "-h", "web"]
     out = daemon.out(

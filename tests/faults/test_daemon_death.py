@@ -98,19 +98,6 @@ def test_kill_of_the_zygote_is_survived(engine: Daemon) -> None:
     assert engine.out("exec", container, "echo", "old") == "old"
 
 
-def test_kill_of_a_shim_is_said_and_survived(engine: Daemon) -> None:
-    container = engine.out("run", "-d", "busybox", "sleep", "1000")
-    pid = engine.inspect(container)["State"]["Pid"]
-    shim = int((engine.exec_root / "shim" / container / "pid").read_text().split()[0])
-    os.kill(shim, 9)
-    until(lambda: engine.inspect(container)["State"]["Status"] == "exited")
-    assert engine.inspect(container)["State"]["ExitCode"] != 0
-    assert not os.path.exists(f"/proc/{pid}")
-    assert "shim" in engine.log_text()
-    engine.docker("start", container)
-    assert engine.out("exec", container, "echo", "again") == "again"
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_any_moment_of_a_start_nothing_half_made_is_left(engine: Daemon, seed: int) -> None:
     rng = random.Random(seed)

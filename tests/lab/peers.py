@@ -90,7 +90,7 @@ class Dockerd:
         self.shared = shared
         self.host = f"unix://{shared}/docker.sock"
         shared.mkdir(parents=True, exist_ok=True)
-        self._log = open(shared / "dockerd.log", "wb")  # noqa: SIM115 - closed in stop
+        self._log = open(shared / "dockerd.log", "wb")
         argv = [
             "dockerd",
             "-H",

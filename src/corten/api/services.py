@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from corten.engine.containers.archive import ArchiveService
     from corten.engine.containers.attach import AttachService
+    from corten.engine.containers.changes import ChangesService
     from corten.engine.containers.exec import ExecService
     from corten.engine.containers.logs import LogService
     from corten.engine.containers.service import ContainerService
@@ -29,7 +29,7 @@ class Services:
     )
     attach: AttachService
     execs: ExecService
-    archive: ArchiveService  # cp, export, changes, commit
+    changes: ChangesService
     logs: LogService
     stats: StatsService  # stats, top
     images: ImageService  # list, inspect, history, tag, remove, prune

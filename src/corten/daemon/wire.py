@@ -22,6 +22,7 @@ from corten.daemon import settings
 from corten.daemon.adapters import Counts, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
 from corten.engine.containers.assembly import Assembled, assemble
+from corten.engine.containers.changes import ChangesService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
@@ -31,7 +32,6 @@ from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
 from corten.engine.volumes import VolumeService
 from corten.errors import CortenError
-from corten.errors import NotImplemented as NotOffered
 from corten.lib import log
 from corten.lib.atomicfile import write_atomic
 from corten.linux.cgroup import open_cgroup
@@ -46,16 +46,6 @@ if TYPE_CHECKING:
     from corten.registry.client import RegistryClient
 
 _LOG = logging.getLogger("corten.daemon")
-
-
-class Pending:
-    """Stands for a service that this build does not have: every use says so."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotOffered(f"{self._name} is not available in this build")
 
 
 class Late:
@@ -98,7 +88,7 @@ class Engine:
         spool.mkdir(mode=0o700)
         self._database = Database(config.data_root / "meta.db")
         table = self._database.table
-        snapshots = OverlaySnapshots(
+        self._snapshots = snapshots = OverlaySnapshots(
             config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
         )
         self._library = ImageLibrary(
@@ -154,12 +144,11 @@ class Engine:
         )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:
-        archive: Any = Pending("archive")
         return Services(
             containers=containers.service,
             attach=containers.attach,
             execs=containers.execs,
-            archive=archive,
+            changes=ChangesService(containers=containers.registry, snapshots=self._snapshots),
             logs=LogService(containers=containers.registry),
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,

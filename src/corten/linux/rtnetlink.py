@@ -14,6 +14,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from corten.linux.addresses import ip_bytes, mac_bytes
 from corten.linux.netlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -114,31 +115,12 @@ def _number(data: bytes | None) -> int:
     return int.from_bytes(data, "little") if data else 0
 
 
-def mac_bytes(mac: str) -> bytes:
-    """The six bytes of `02:42:ac:11:00:02`. Raises ValueError."""
-    raw = bytes.fromhex(mac.replace(":", "").replace("-", ""))
-    if len(raw) != 6:
-        raise ValueError(f"invalid MAC address {mac!r}")
-    return raw
-
-
-def ip_bytes(address: str) -> bytes:
-    """The 4 or 16 bytes of an address. Raises ValueError."""
-    try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-    except OSError:
-        raise ValueError(f"invalid IP address {address!r}") from None
-
-
 def _family(raw: bytes) -> int:
     return socket.AF_INET if len(raw) == 4 else socket.AF_INET6
 
 
 def _link(kind: int, flags: int, index: int, state: int, change: int, *attrs: bytes, family: int = 0) -> bytes:
     return message(kind, flags, _IFINFO.pack(family, 0, index, state, change) + b"".join(attrs))
-
-
-# -- links -------------------------------------------------------------------------------------------------------------
 
 
 def create_bridge_request(name: str, *, mtu: int, mac: str, group: int = 0) -> bytes:
@@ -239,9 +221,6 @@ def list_links(netlink: NetlinkSocket) -> list[Link]:
     return found
 
 
-# -- addresses, routes, neighbours -------------------------------------------------------------------------------------
-
-
 def add_address_request(index: int, cidr: str) -> bytes:
     """Give link `index` an address (`172.17.0.2/16`); IPv6 without duplicate detection, so that it works at once."""
     text, _slash, prefix = cidr.partition("/")
@@ -319,9 +298,6 @@ def list_routes(netlink: NetlinkSocket) -> list[tuple[int, str]]:
         if raw and length:
             found.append((_number(attrs.get(RTA_OIF)), f"{socket.inet_ntop(family, raw)}/{length}"))
     return found
-
-
-# -- inside a container's namespace ------------------------------------------------------------------------------------
 
 
 _IPV6_OFF = ("net.ipv6.conf.IFNAME.disable_ipv6", "1")

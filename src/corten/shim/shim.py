@@ -24,6 +24,7 @@ from corten.runtime.launch import InitProcess, LaunchRequest, StartFailed
 from corten.shim import protocol
 from corten.shim.control import Control
 from corten.shim.execs import Exec
+from corten.shim.filters import read_filter
 from corten.shim.logs import JsonFileLog, replay
 from corten.shim.pipes import Pipes, open_pipes, set_window_size
 from corten.shim.reactor import IN, Reactor
@@ -99,11 +100,14 @@ class Shim:
             self.init.abort()
             self.init = None
         self._remove_cgroup()
-        for name in ("sock", "pid", "exit.json"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self.dir}/{name}")
+        self._unlink("sock", "pid", "exit.json")
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(self.dir)
+
+    def _unlink(self, *names: str) -> None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.dir}/{name}")
 
     def _remove_cgroup(self) -> None:
         with contextlib.suppress(OSError):
@@ -163,7 +167,7 @@ class Shim:
                 container_id=self.cid,
                 rootfs=message.get("rootfs"),
                 interfaces=message.get("interfaces") or [],
-                seccomp_filter=_read_filter(message.get("seccomp_path") or ""),
+                seccomp_filter=read_filter(message.get("seccomp_path") or ""),
                 init=bool(message.get("init")),
             )
             console = init.configure(request, stdio=pipes.child if pipes is not None else None)
@@ -312,7 +316,7 @@ class Shim:
                 process=message["process"],
                 open_stdin=bool(message.get("open_stdin")),
                 cgroup=self.cgroup,
-                seccomp_filter=_read_filter(message.get("seccomp_path") or ""),
+                seccomp_filter=read_filter(message.get("seccomp_path") or ""),
                 clients=clients,
                 on_exit=lambda code: self._exec_ended(exec_id, code),
                 on_detach=lambda: self._control.send({"ev": "detach", "exec_id": exec_id}),
@@ -379,19 +383,10 @@ class Shim:
                 self.reactor.run_once()
         if keep_exit:
             self._remove_cgroup()
-            for name in ("sock", "pid"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self.dir}/{name}")
+            self._unlink("sock", "pid")
         else:
             self.undo()
         self._ended = True
-
-
-def _read_filter(path: str) -> bytes | None:
-    if not path:
-        return None
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def main(control: socket.socket, request: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corten.linux import netlink, rtnetlink
+from corten.linux.addresses import mac_bytes
 
 
 @given(st.lists(st.tuples(st.integers(0, netlink.NLA_TYPE_MASK), st.binary(max_size=40)), max_size=8))
@@ -58,7 +59,7 @@ def test_an_ipv6_address_skips_duplicate_detection():
 @pytest.mark.parametrize("mac", ["", "02:42", "zz:00:00:00:00:00", "02:42:ac:11:00:02:03"])
 def test_a_bad_mac_is_refused(mac):
     with pytest.raises(ValueError):
-        rtnetlink.mac_bytes(mac)
+        mac_bytes(mac)
 
 
 def test_a_too_long_attribute_is_refused():

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from corten.errors import Conflict
-from corten.lib.tar import InvalidTar
 from corten.store.db import Database
 from corten.store.snapshots.driver import Change
 from corten.store.snapshots.overlay import OverlaySnapshots

@@ -14,6 +14,7 @@ MODULES = (
     "auth",
     "build",
     "containers.attach",
+    "containers.changes",
     "containers.create",
     "containers.exec",
     "containers.inspect",
