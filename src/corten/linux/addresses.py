@@ -19,3 +19,8 @@ def ip_bytes(address: str) -> bytes:
         return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
     except OSError:
         raise ValueError(f"invalid IP address {address!r}") from None
+
+
+def family_of(raw: bytes) -> int:
+    """AF_INET or AF_INET6, by length."""
+    return socket.AF_INET if len(raw) == 4 else socket.AF_INET6

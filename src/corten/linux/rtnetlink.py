@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from corten.linux.addresses import ip_bytes, mac_bytes
+from corten.linux.addresses import family_of, ip_bytes, mac_bytes
 from corten.linux.netlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -113,10 +113,6 @@ def _text(data: bytes) -> str:
 
 def _number(data: bytes | None) -> int:
     return int.from_bytes(data, "little") if data else 0
-
-
-def _family(raw: bytes) -> int:
-    return socket.AF_INET if len(raw) == 4 else socket.AF_INET6
 
 
 def _link(kind: int, flags: int, index: int, state: int, change: int, *attrs: bytes, family: int = 0) -> bytes:
@@ -233,7 +229,7 @@ def add_address_request(index: int, cidr: str) -> bytes:
         attrs.append(attr(IFA_BROADCAST, (int.from_bytes(raw, "big") | host_bits).to_bytes(4, "big")))
     if bits == 128:
         attrs.append(attr_u32(IFA_FLAGS, IFA_F_NODAD))
-    payload = _IFADDR.pack(_family(raw), length, 0, RT_SCOPE_UNIVERSE, index) + b"".join(attrs)
+    payload = _IFADDR.pack(family_of(raw), length, 0, RT_SCOPE_UNIVERSE, index) + b"".join(attrs)
     return message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, payload)
 
 
@@ -241,7 +237,7 @@ def delete_address_request(index: int, cidr: str) -> bytes:
     """Take an address from link `index`."""
     text, _slash, prefix = cidr.partition("/")
     raw = ip_bytes(text)
-    payload = _IFADDR.pack(_family(raw), int(prefix or len(raw) * 8), 0, 0, index) + attr(IFA_LOCAL, raw)
+    payload = _IFADDR.pack(family_of(raw), int(prefix or len(raw) * 8), 0, 0, index) + attr(IFA_LOCAL, raw)
     return message(RTM_DELADDR, 0, payload)
 
 
@@ -249,12 +245,12 @@ def add_route_request(index: int, destination: str, gateway: str = "", *, metric
     """A route over link `index`; `destination` is a prefix or "default" (of the gateway's family)."""
     if destination == "default":
         raw, length = b"", 0
-        family = _family(ip_bytes(gateway)) if gateway else socket.AF_INET
+        family = family_of(ip_bytes(gateway)) if gateway else socket.AF_INET
     else:
         text, _slash, prefix = destination.partition("/")
         raw = ip_bytes(text)
         length = int(prefix) if prefix else len(raw) * 8
-        family = _family(raw)
+        family = family_of(raw)
     attrs = [attr_u32(RTA_OIF, index)]
     if raw:
         attrs.append(attr(RTA_DST, raw))
@@ -270,7 +266,7 @@ def add_route_request(index: int, destination: str, gateway: str = "", *, metric
 def delete_neighbour_request(index: int, address: str) -> bytes:
     """Forget what MAC `address` has behind link `index`."""
     raw = ip_bytes(address)
-    return message(RTM_DELNEIGH, 0, _NDMSG.pack(_family(raw), index, 0, 0, 0) + attr(NDA_DST, raw))
+    return message(RTM_DELNEIGH, 0, _NDMSG.pack(family_of(raw), index, 0, 0, 0) + attr(NDA_DST, raw))
 
 
 def list_addresses(netlink: NetlinkSocket) -> list[tuple[int, str]]:

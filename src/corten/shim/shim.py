@@ -56,8 +56,7 @@ class Shim:
         self._pending: dict[str, list[Client]] = {}
         self._execs: dict[str, Exec] = {}
         self._code = 0
-        self._oom_seen = False
-        self._ended = False
+        self._oom_seen = self._ended = False
 
     # -- prepared
 
@@ -347,8 +346,7 @@ class Shim:
         with contextlib.suppress(OSError):
             self.cgroup.kill()  # what shares the container's cgroup but not its pid namespace
         self._streams.drain()
-        if not self._streams.drained:
-            self.reactor.after(_ORPHAN_S, self._streams.abandon)
+        self.reactor.after(_ORPHAN_S, self._streams.abandon)
         self._maybe_exit()
 
     def _maybe_exit(self) -> None:
