@@ -28,12 +28,13 @@ def client_for(settings: dict[str, object]) -> Client:
 
 
 def chosen_host(settings: dict[str, object]) -> tuple[str, bool]:
-    """The engine's address, and whether it is the default one, which may be started on demand."""
+    """The engine's address, and whether it is the default one, whose daemon may be started on demand."""
     host = settings.get("host")
     if isinstance(host, list) and host:
-        return str(host[-1]), False
-    found = os.environ.get("CORTEN_HOST") or os.environ.get("DOCKER_HOST")
-    return (found, False) if found else (DEFAULT_HOST, True)
+        found = str(host[-1])
+    else:
+        found = os.environ.get("CORTEN_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+    return found, found == DEFAULT_HOST
 
 
 def _dial_or_start(address: Address) -> _socket.socket:

@@ -6,8 +6,10 @@ import os
 import sys
 
 from corten.cli.config_file import config_folder
-from corten.cli.errors import ExitStatus, FlagError
-from corten.cli.option import Option, parse
+from corten.cli.errors import CliError, ExitStatus, FlagError
+from corten.cli.option import Option, Values, parse
+
+_LOG_LEVELS = frozenset(("debug", "info", "warn", "warning", "error", "fatal", "panic", "trace", ""))
 
 
 def global_options() -> tuple[Option, ...]:
@@ -50,4 +52,18 @@ def read_global_options(arguments: list[str]) -> tuple[dict[str, object], list[s
         raise ExitStatus(0)
     if values.given("config"):
         os.environ["DOCKER_CONFIG"] = values["config"]
+    _check(values)
     return {option.long: values[option.long] for option in options if values.given(option.long)}, rest
+
+
+def _check(values: Values) -> None:
+    """Values that can never work, in Docker's words."""
+    if (values["log-level"] or "").lower() not in _LOG_LEVELS:
+        raise CliError(f"Unable to parse logging level: {values['log-level']}")
+    if len(values["host"]) > 1:
+        raise CliError("Specify only one -H")
+    if values.given("context"):
+        if values.given("host"):
+            raise CliError("conflicting options: cannot specify both --host and --context")
+        if values["context"] not in ("", "default"):
+            raise CliError(f'context "{values["context"]}": context not found', hint='only "default" exists: use -H')

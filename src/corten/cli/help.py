@@ -102,12 +102,15 @@ def without_command(words: list[str]) -> int:
     if first == "help":
         return _help_topic(rest)
     if first in table.GROUPS:
-        if not rest or rest[0] in ("--help", "-h", "help"):
+        if not rest:  # as Docker: what was not asked for goes to stderr
+            sys.stderr.write(group_help(first))
+            return 0
+        if rest[0] in ("--help", "-h", "help"):
             sys.stdout.write(group_help(first))
             return 0
         if rest[0].startswith("-"):
             raise CliError(
-                f"unknown flag: {rest[0]}\n\nUsage:  corten {first} COMMAND\n\n"
+                f"{_unknown_flag(rest[0])}\n\nUsage:  corten {first}\n\n"
                 f"Run 'corten {first} --help' for more information",
                 status=125,
             )
@@ -119,6 +122,12 @@ def without_command(words: list[str]) -> int:
         )
     near = _suggestions(first, [*table.children(""), *table.GROUPS, *table.OTHER])
     raise CliError(f"unknown command: corten {first}\n\n{near}Run 'corten --help' for more information", prefixed=True)
+
+
+def _unknown_flag(text: str) -> str:
+    if text.startswith("--"):
+        return f"unknown flag: {text.partition('=')[0]}"
+    return f"unknown shorthand flag: {text[1:2]!r} in {text}"
 
 
 def _help_topic(words: list[str]) -> int:

@@ -71,7 +71,7 @@ def _start_and_wait(address: Address, log_path: str) -> _socket.socket:
             if ended:
                 code = os.waitstatus_to_exitcode(status)
                 raise EngineUnreachable(
-                    f"the Corten daemon ended at its start with status {code}:\n{_tail(log_path)}",
+                    f"the Corten daemon ended at its start with status {code}: {_last_words(log_path)}",
                     hint=f"its log is {log_path}",
                 ) from error
             if time.monotonic() > limit:
@@ -110,7 +110,10 @@ def _spawn(argv: list[str], log_path: str) -> int:
         os._exit(127)
 
 
-def _tail(path: str) -> str:
+def _last_words(path: str) -> str:
+    """The last line that is not one of a traceback's inner lines: why it ended."""
     with open(path, "rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
-        return log.read().decode("utf-8", "replace").strip()
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    said = [line for line in lines if line.strip() and not line.startswith(" ")]
+    return said[-1] if said else "it said nothing"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from corten.cli.command import Command
     from corten.client.api import Client
 
-_RUN_LIKE = frozenset(("run", "create", "container run", "container create"))
+_RUN = frozenset(("run", "container run"))
+_RUN_LIKE = frozenset((*_RUN, "create", "container create"))
 _INTERRUPTED = 130
 
 
@@ -133,11 +134,21 @@ def _run_command(command: Command, words: str, arguments: list[str], settings: d
     try:
         return command.run(call) or 0
     except CortenError as error:
-        if isinstance(error, CliError) and not error.prefixed:
-            raise
+        if isinstance(error, CliError):
+            if not error.prefixed:
+                raise
+        elif words not in _RUN:
+            raise  # `create` words what the engine refuses like any other command
         status = report(error, prefix="corten: ")
         sys.stderr.write(f"\nRun '{name} --help' for more information\n")
-        return status if isinstance(error, CliError) else 125
+        return status if isinstance(error, CliError) else _run_status(error)
+
+
+def _run_status(error: CortenError) -> int:
+    from corten.cli.commands.run import start_status
+    from corten.client.errors import ApiError
+
+    return start_status(error.message) if isinstance(error, ApiError) else 125
 
 
 def _client_maker(settings: dict[str, object]) -> Callable[[], Client]:

@@ -17,11 +17,16 @@ def check_output(path: str, what: str) -> None:
         if os.isatty(1):
             raise CliError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
         return
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise CliError(f'failed to {what}: invalid output path: directory "{folder}" does not exist')
+    folder = os.path.dirname(os.path.normpath(path)) or "."
+    try:
+        os.stat(os.path.join(folder, "."))
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise CliError(f"failed to {what}: invalid output path: stat {folder}: {reason}") from None
+    if os.path.isdir(path):
+        raise CliError(f"failed to {what}: cannot write to a directory")
     if os.path.exists(path) and not (os.path.isfile(path) or path == os.devnull):
-        raise CliError(f'failed to {what}: invalid output path: "{path}" must be a regular file')
+        raise CliError(f"failed to {what}: cannot write to {path}: it is not a regular file")
 
 
 def write_stream(pieces: Iterable[bytes], path: str, what: str) -> None:

@@ -262,6 +262,22 @@ def _pulled(asked: Any) -> tuple[int, bytes]:
     return 200, {"bars": _BARS, "broken": _BROKEN_PULL}.get(name, _PULL)
 
 
+def _created(asked: Any) -> tuple[int, Any]:
+    """Images are there but nope; some cannot become containers."""
+    image = asked.json["Image"]
+    refused = {
+        "nope": (404, "No such image: nope:latest"),
+        "taken": (409, 'Conflict. The container name "/x" is already in use by container "cafe".'),
+        "nofile": (400, "stat /x: no such file or directory"),
+        "denied": (400, "open /x: permission denied"),
+        "netless": (404, "network nope not found"),
+    }
+    if image in refused:
+        status, text = refused[image]
+        return status, {"message": text}
+    return 201, {"Id": ID, "Warnings": ["a thing to know"] if image == "warned" else []}
+
+
 def answers() -> dict[str, Any]:
     """For FakeEngine."""
     no_container = (404, {"message": "No such container: nope"})
@@ -301,6 +317,7 @@ def answers() -> dict[str, Any]:
         "GET /containers/web/export": (200, b"TAR"),
         "GET /images/get": (200, b"TAR"),
         "POST /images/create": _pulled,
+        "POST /containers/create": _created,
         "POST /images/docker.io/library/bars/push": (200, _BARS),
         "POST /images/load": (200, b'{"stream":"Loaded image: nginx:1.27\\n"}\r\n'),
         "POST /images/docker.io/library/nginx/push": (
@@ -546,6 +563,47 @@ logout reg.example
 logs
 run
 ps --nosuch
+create nope
+create --pull never nope
+create --pull missing -q nope
+create --pull always nginx
+create --pull bogus nginx
+create taken
+create nofile
+create netless
+create warned
+create Bad
+create --cidfile /nonexist/x nginx
+create --cidfile env nginx
+create --env-file /nonexist nginx
+run --pull never nope
+run nope
+run taken
+run nofile
+run denied
+run --pull never netless
+run --cidfile env nginx
+run -d -a stdout nginx
+run --env-file /nonexist nginx
+exec --env-file /nonexist web x
+exec -it nope sh
+exec -e =x web y
+logs --since bogus web
+logs --until bogus web
+logs --since bogus nope
+import
+import a b c
+import a BAD
+import env BAD
+save -o /nonexist/x nginx
+save -o nodir/x nginx
+save -o / nginx
+export -o /nonexist/x nope
+container -x
+container --nosuch
+image --nosuch=1
+-l bogus ps
+-c x ps
 """.strip().splitlines()  # fmt: skip
 SCREENS = (
     ("pull bars", 130),

@@ -89,6 +89,7 @@ def transcript(program: list[str], arguments: list[str], folder: Path) -> dict[s
     """What a command asks of canned answers and what it prints."""
     from tests.unit.cli.canned import answers
 
+    prepare(folder)
     path = Path(tempfile.mkdtemp(prefix="corten-", dir="/tmp")) / "s"
     engine = FakeEngine(path, answers())
     try:
@@ -172,7 +173,8 @@ def _line(one: Asked) -> str:
     body = ""
     one.query = [(name, _sorted_json(value)) for name, value in one.query if value]
     if one.body and "json" in one.headers.get("content-type", ""):
-        body = " " + json.dumps(without_zeros(one.json), sort_keys=True)
+        sent = _normal(one.json) if one.path == "/containers/create" else without_zeros(one.json)
+        body = " " + json.dumps(sent, sort_keys=True)
     return one.line() + body
 
 

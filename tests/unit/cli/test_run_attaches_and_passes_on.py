@@ -100,7 +100,7 @@ def test_the_id_file_is_written_once_and_never_left_empty(engine: FakeEngine, tm
     path = tmp_path / "id"
     client(CORTEN, engine, ["create", "--cidfile", str(path), "busybox"], tmp_path)
     assert path.read_text() == ID
-    again = client(CORTEN, engine, ["create", "--cidfile", str(path), "busybox"], tmp_path)
+    again = client(CORTEN, engine, ["run", "--cidfile", str(path), "busybox"], tmp_path)
     assert again.returncode == 125
     assert "container ID file found" in again.stderr
     engine.answers["POST /containers/create"] = (500, {"message": "no"})

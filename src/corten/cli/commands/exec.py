@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from os import isatty
+
 from corten.cli.attached import resize_terminal
 from corten.cli.command import Call, Command
 from corten.cli.commands.run import check_terminal
 from corten.cli.create.env_files import environment, environment_variable
+from corten.cli.errors import CliError
 from corten.cli.option import Option
 from corten.cli.streams import Detached, StreamSession
 from corten.client.query import quote
@@ -22,6 +25,10 @@ def exec_(call: Call) -> int:
     values, client = call.values, call.client
     name, *command = call.arguments
     detach, tty, stdin = values["detach"], values["tty"], values["interactive"]
+    try:
+        variables = environment(values["env-file"], values["env"])
+    except CliError as error:
+        raise CliError(error.message) from None
     body: dict[str, Any] = {
         "User": values["user"],
         "Privileged": values["privileged"],
@@ -31,12 +38,13 @@ def exec_(call: Call) -> int:
         "AttachStdout": not detach,
         "AttachStderr": not detach,
         "DetachKeys": values["detach-keys"] or _keys(tty and stdin),
-        "Env": environment(values["env-file"], values["env"]),
+        "Env": variables,
         "WorkingDir": values["workdir"],
         "Cmd": command,
     }
     body = {field: value for field, value in body.items() if value}
-    if not detach and stdin and tty:
+    if not detach and stdin and tty and not isatty(0):
+        client.call("GET", f"/containers/{quote(name)}/json")  # an unknown container is the first thing to tell
         check_terminal()
     exec_id: str = client.call("POST", f"/containers/{quote(name)}/exec", body=body)["Id"]
     start: dict[str, Any] = {"Detach": detach, "Tty": tty}
@@ -57,8 +65,6 @@ def exec_(call: Call) -> int:
 
 def _attached(call: Call, exec_id: str, start: dict[str, Any]) -> bool:
     """Carry the streams; False when the user detached."""
-    from os import isatty
-
     from corten.cli.signals import SIGWINCH, SignalQueue
     from corten.cli.terminal import RawMode
 

@@ -17,8 +17,6 @@ def import_image(call: Call) -> None:
     """Make an image of an archive: a file, a URL, or `-` for standard input."""
     values, source = call.values, call.arguments[0]
     reference = call.arguments[1] if len(call.arguments) > 1 else ""
-    if reference:
-        check_reference(reference)
     query = {
         "fromSrc": source if source.startswith(("http://", "https://")) else "-",
         "repo": reference,
@@ -34,6 +32,8 @@ def import_image(call: Call) -> None:
             data = read_pieces(os.open(source, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             raise CliError(f"open {source}: {(error.strerror or '').lower()}") from None
+    if reference:
+        check_reference(reference)
     headers = {"Content-Type": "text/plain"}
     show_progress(call.client.messages("POST", "/images/create", query=query, data=data, headers=headers), sys.stdout)
 
@@ -47,5 +47,5 @@ COMMAND = Command(
         Option("--platform", "string", "Set the platform"),
     ),
     least=1,
-    most=2,
+    most=None,
 )

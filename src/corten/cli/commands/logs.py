@@ -16,22 +16,18 @@ from corten.client.query import quote
 def logs(call: Call) -> None:
     """Copy the log to this process's stdout and stderr."""
     values, name = call.values, call.arguments[0]
+    found = call.client.call("GET", f"/containers/{quote(name)}/json")
     now = time.time()
-    try:
-        since, until = api_timestamp(values["since"], now), api_timestamp(values["until"], now)
-    except ValueError as error:
-        raise CliError(f'invalid value for "since" or "until": {error}') from None
     query = {
         "stdout": True,
         "stderr": True,
-        "since": since,
-        "until": until,
+        "since": _time(values["since"], "since", now),
+        "until": _time(values["until"], "until", now),
         "timestamps": values["timestamps"],
         "follow": values["follow"],
         "tail": values["tail"],
         "details": values["details"],
     }
-    found = call.client.call("GET", f"/containers/{quote(name)}/json")
     conn = call.client.stream("GET", f"/containers/{found['Id']}/logs", query=query)
     if found["Config"]["Tty"]:
         for piece in conn.pieces():
@@ -41,6 +37,13 @@ def logs(call: Call) -> None:
     for piece in conn.pieces():
         for stream, payload in reader.feed(piece):
             write_all(2 if stream >= STDERR else 1, payload)
+
+
+def _time(text: str, option: str, now: float) -> str:
+    try:
+        return api_timestamp(text, now)
+    except ValueError as error:
+        raise CliError(f'invalid value for "{option}": {error}') from None
 
 
 COMMAND = Command(

@@ -32,7 +32,7 @@ def run(call: Call) -> int:
     body = create_body(values, image, command)
     if detach:
         if values.given("attach"):
-            raise CliError("conflicting options: cannot specify both --attach and --detach", status=125, prefixed=True)
+            raise CliError("conflicting options: cannot specify both --attach and --detach")
         body["AttachStdin"] = body["AttachStdout"] = body["AttachStderr"] = False
         body.pop("StdinOnce", None)
     elif body["AttachStdin"] and body.get("Tty"):

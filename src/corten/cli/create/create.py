@@ -27,8 +27,9 @@ def create_container(call: Call, body: Body, *, meanwhile: Callable[[], None] | 
             f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"', status=125, prefixed=True
         )
     _add_proxies(call, body)
-    id_file = _IdFile(values["cidfile"])
-    _check_image(image, prefixed=call.name.endswith("run"))
+    running = call.name.endswith("run")
+    id_file = _IdFile(values["cidfile"], prefixed=running)
+    _check_image(image, prefixed=running)
     try:
         if pull == "always":
             _pull(call, image)
@@ -39,7 +40,7 @@ def create_container(call: Call, body: Body, *, meanwhile: Callable[[], None] | 
                 meanwhile()
             answer = call.client.receive(sent)
         except ApiError as error:
-            if error.status != 404 or pull not in ("missing", "") or "No such image" not in error.message:
+            if error.status != 404 or pull not in ("missing", ""):
                 raise
             if not values["quiet"]:
                 from corten.cli.image_name import familiar
@@ -87,7 +88,8 @@ def _pull(call: Call, image: str) -> None:
 class _IdFile:
     """--cidfile: made before the container, so that a taken name costs nothing; removed when nothing was created."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, prefixed: bool) -> None:
+        status = 125 if prefixed else 1
         self._path = path
         self._fd = -1
         self._written = False
@@ -98,14 +100,14 @@ class _IdFile:
         except FileExistsError:
             raise CliError(
                 f"container ID file found, make sure the other container isn't running or delete {path}",
-                status=125,
-                prefixed=True,
+                status=status,
+                prefixed=prefixed,
             ) from None
         except OSError as error:
             raise CliError(
                 f"failed to create the container ID file: open {path}: {(error.strerror or '').lower()}",
-                status=125,
-                prefixed=True,
+                status=status,
+                prefixed=prefixed,
             ) from None
 
     def write(self, container: str) -> None:
