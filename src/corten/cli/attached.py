@@ -22,7 +22,10 @@ _FORCED_AFTER = 3
 
 
 class AttachedContainer:
-    """Attaches when entered; `copy` carries the streams, `exit_status` reads the answer of a wait."""
+    """Attaches when entered; `copy` carries the streams, `exit_status` reads the answer of a wait.
+
+    `redraw` is for a terminal that was there before: a change of its size makes the program in it paint again.
+    """
 
     def __init__(
         self,
@@ -36,12 +39,14 @@ class AttachedContainer:
         proxy_signals: bool = True,
         detach_keys: str = "",
         logs: bool = False,
+        redraw: bool = False,
     ) -> None:
         self._client = client
         self._container = container
         self._tty = tty
         self._stdin = stdin
         self._show = (stdout, stderr)
+        self._redraw = redraw
         self._keys = detach_keys or _configured_keys(tty and stdin)
         self._signals = SignalQueue(proxy=proxy_signals, resize=tty)
         self._raw: RawMode | None = None
@@ -72,6 +77,8 @@ class AttachedContainer:
 
         detach: DetachFilter | None = None
         if self._tty:
+            if self._redraw:
+                self.resize(larger_by=1)
             self.resize()
             if self._stdin and isatty(0):
                 from corten.cli.detach_keys import DEFAULT, DetachFilter, parse_keys
@@ -92,7 +99,6 @@ class AttachedContainer:
             session.run()
         except Detached:
             self._end_raw_mode()
-            sys.stderr.write("read escape sequence\n")
             return False
         self._end_raw_mode()
         return True
@@ -112,7 +118,7 @@ class AttachedContainer:
         try:
             body = b""
             while True:
-                ready = [fd for fd, _ in poll.poll()]
+                ready = [wait.fileno()] if wait.buffered else [fd for fd, _ in poll.poll()]
                 if self._signals.fd in ready:
                     for number in self._signals.take():
                         self._on_signal(number)
@@ -145,12 +151,12 @@ class AttachedContainer:
         except (ApiError, ConnectionBroken):
             pass  # it has ended meanwhile
 
-    def resize(self) -> None:
+    def resize(self, *, larger_by: int = 0) -> None:
         """Tell the container the size of this terminal; one that is just starting may need a few tries."""
-        resize_terminal(self._client, f"/containers/{self._container}/resize")
+        resize_terminal(self._client, f"/containers/{self._container}/resize", larger_by=larger_by)
 
 
-def resize_terminal(client: Client, path: str) -> None:
+def resize_terminal(client: Client, path: str, *, larger_by: int = 0) -> None:
     """Send this terminal's size to a container or an exec."""
     from corten.cli.terminal import size_of
 
@@ -159,7 +165,7 @@ def resize_terminal(client: Client, path: str) -> None:
         return
     for attempt in range(_RESIZE_TRIES):
         try:
-            client.call("POST", path, query={"h": rows, "w": columns})
+            client.call("POST", path, query={"h": rows + larger_by, "w": columns + larger_by})
         except ApiError:
             import time
 

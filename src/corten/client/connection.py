@@ -51,6 +51,11 @@ class Connection:
         """Close the socket."""
         self.sock.close()
 
+    @property
+    def buffered(self) -> bool:
+        """Whether something was read ahead, for which poll would wait in vain."""
+        return bool(self._buffer)
+
     def pending(self) -> bytes:
         """Take what was read beyond the head (a hijacked stream's first bytes)."""
         data = bytes(self._buffer)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from corten.errors import Unavailable
@@ -18,6 +19,7 @@ from corten.network.nft_socket import NftSocket
 from corten.network.ruleset import BridgeRules, PortRule
 
 _LOG = logging.getLogger("corten.network")
+_INSTANCE_TABLE = re.compile(r"corten-([0-9a-f]{6})")  # the name that the daemon derives from its exec root
 _FORWARD4 = Path("/proc/sys/net/ipv4/ip_forward")
 _IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
 
@@ -83,6 +85,18 @@ class Firewall:
         """Remove the table, with all rules."""
         self._ports, self._bridges = {}, ()
         self._commit([nft.add_table(self._table), nft.delete_table(self._table)], "remove the packet filter rules")
+
+    def remove_orphans(self, links: Collection[str]) -> None:
+        """Delete the tables of other instances whose bridge is gone: killed daemons whose roots were deleted.
+
+        Such a table would go on masquerading and dropping for its old subnet, which the next instance may be given.
+        """
+        socket = self._open()
+        for table in socket.tables():
+            match = _INSTANCE_TABLE.fullmatch(table)
+            if match is not None and table != self._table and f"ct{match[1]}" not in links:
+                _LOG.warning("removing the packet filter rules that a vanished instance has left: %s", table)
+                socket.commit([nft.add_table(table), nft.delete_table(table)], f"remove table {table}")
 
     def close(self) -> None:
         """Close the socket; the rules stay."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from corten.linux.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
+    NLM_F_DUMP,
     attr,
     attr_be32,
     attr_text,
@@ -28,7 +29,7 @@ NFPROTO_IPV6 = 10
 _SUBSYSTEM = 10
 _BATCH_BEGIN = 0x10
 _BATCH_END = 0x11
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 2, 3, 4
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 1, 2, 3, 4
 _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 6, 9, 12, 14
 
 _REG_VERDICT = 0
@@ -316,6 +317,11 @@ def batch_end() -> bytes:
 def get_chain(table: str, chain: str) -> bytes:
     """Ask for one chain; the kernel answers ENOENT when table or chain is missing."""
     return _request(_GETCHAIN, 0, attr_text(1, table), attr_text(3, chain))
+
+
+def get_tables() -> bytes:
+    """Ask for all tables of the family."""
+    return _request(_GETTABLE, NLM_F_DUMP)
 
 
 def add_table(table: str) -> bytes:

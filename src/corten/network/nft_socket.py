@@ -13,6 +13,7 @@ from corten.linux.netlink import (
     NLMSG_ERROR,
     NetlinkError,
     NetlinkSocket,
+    attributes,
     error_of,
     messages,
 )
@@ -22,6 +23,8 @@ _BUFFER_BYTES = 32 * 1024 * 1024
 _ATTEMPTS = 5
 _TIMEOUT_S = 10.0
 _FLAGS_OFFSET = 6
+_NFGENMSG = 4  # struct nfgenmsg before the attributes
+_NFTA_TABLE_NAME = 1
 
 
 class NftSocket:
@@ -75,6 +78,12 @@ class NftSocket:
                     if failure is not None:
                         raise failure
                     return
+
+    def tables(self) -> list[str]:
+        """The names of all tables of the family inet."""
+        replies = self._netlink.dump(nft.get_tables(), "list tables")
+        names = (attributes(reply.payload, _NFGENMSG).get(_NFTA_TABLE_NAME, b"") for reply in replies)
+        return [name.rstrip(b"\0").decode("utf-8", "replace") for name in names]
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether the kernel has this chain."""

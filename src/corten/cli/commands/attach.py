@@ -16,11 +16,11 @@ def attach(call: Call) -> int:
     found = client.call("GET", f"/containers/{quote(name)}/json")
     state, config = found["State"], found["Config"]
     if not state["Running"]:
-        raise CliError("cannot attach to a stopped container, start it first")
+        raise CliError("You cannot attach to a stopped container, start it first")
     if state.get("Paused"):
-        raise CliError("cannot attach to a paused container, unpause it first")
+        raise CliError("You cannot attach to a paused container, unpause it first")
     if state.get("Restarting"):
-        raise CliError("cannot attach to a restarting container, wait until it is running")
+        raise CliError("You cannot attach to a restarting container, wait until it is running")
     stdin = bool(config["OpenStdin"]) and not values["no-stdin"]
     if stdin and config["Tty"]:
         check_terminal()
@@ -33,11 +33,12 @@ def attach(call: Call) -> int:
         stdin=stdin,
         proxy_signals=values["sig-proxy"],
         detach_keys=values["detach-keys"],
+        redraw=True,
     )
     with attached:
         client.answer(wait)
         if not attached.copy():
-            return 0
+            raise CliError("read escape sequence")
         return attached.exit_status(wait)
 
 

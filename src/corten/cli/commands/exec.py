@@ -58,7 +58,7 @@ def exec_(call: Call) -> int:
         if rows and columns:
             start["ConsoleSize"] = [rows, columns]
     if not _attached(call, exec_id, start):
-        return 0
+        raise CliError("read escape sequence")
     answer = client.call("GET", f"/exec/{exec_id}/json")
     return int(answer.get("ExitCode") or 0)
 

@@ -103,6 +103,7 @@ class NetworkService:
         strays = self._bridge.strays(self._registry.all(), self._endpoints.veths())
         self._bridge.delete_links(strays)
         try:
+            self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._firewall.replace(self._rules(), self._publisher.rules())
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
