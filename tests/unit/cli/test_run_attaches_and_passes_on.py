@@ -136,3 +136,11 @@ def test_proxies_of_the_configuration_reach_the_container(engine: FakeEngine, tm
     (tmp_path / ".docker/config.json").write_text(json.dumps(config))
     client(CORTEN, engine, ["create", "-e", "http_proxy=mine", "busybox"], tmp_path)
     assert engine.asked[0].json["Env"] == ["http_proxy=mine", "HTTP_PROXY=http://p:1", "NO_PROXY=x", "no_proxy=x"]
+
+
+def test_attach_ends_when_the_container_ended_before_it_could_wait(engine: FakeEngine, tmp_path: Path) -> None:
+    state = {"Id": ID, "State": {"Running": True}, "Config": {"Tty": False, "OpenStdin": False}}
+    engine.answers["GET /containers/box/json"] = (200, state)
+    engine.answers[f"POST /containers/{ID}/wait"] = (200, {"StatusCode": 3})  # head and body in one piece
+    engine.release()
+    assert client(CORTEN, engine, ["attach", "box"], tmp_path).returncode == 3
