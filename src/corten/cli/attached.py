@@ -73,7 +73,7 @@ class AttachedContainer:
 
     def copy(self) -> bool:
         """Carry the streams until they end; False when the user detached."""
-        from os import isatty
+        from posix import isatty
 
         detach: DetachFilter | None = None
         if self._tty:

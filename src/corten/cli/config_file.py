@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
+from corten.cli.environment import variable
 from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
@@ -15,13 +16,29 @@ _MAX_SIZE = 8 << 20
 
 def config_folder() -> str:
     """Where the client's configuration is: Docker's place, so that logins are shared."""
-    found = os.environ.get("DOCKER_CONFIG")
-    return found or os.path.join(os.path.expanduser("~"), ".docker")
+    found = variable("DOCKER_CONFIG")
+    if found:
+        return found
+    home = variable("HOME")
+    if not home:
+        import os
+
+        home = os.path.expanduser("~")
+    return home.rstrip("/") + "/.docker"
 
 
 def config_path() -> str:
     """Where the file is."""
-    return os.path.join(config_folder(), "config.json")
+    return f"{config_folder()}/config.json"
+
+
+def has_config() -> bool:
+    """Whether there is such a file; most users have none."""
+    try:
+        posix.stat(config_path())
+    except OSError:
+        return False
+    return True
 
 
 def read_config() -> dict[str, Any]:
@@ -48,6 +65,7 @@ def read_config() -> dict[str, Any]:
 def write_config(config: dict[str, Any]) -> None:
     """Replace the file as a whole; only its owner can read it."""
     import json
+    import os
 
     path = config_path()
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

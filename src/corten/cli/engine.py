@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from corten.cli.environment import variable
 from corten.client.address import DEFAULT_HOST, parse_address
 from corten.client.api import Client
 from corten.client.dial import dial
@@ -33,7 +32,7 @@ def chosen_host(settings: dict[str, object]) -> tuple[str, bool]:
     if isinstance(host, list) and host:
         found = str(host[-1])
     else:
-        found = os.environ.get("CORTEN_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        found = variable("CORTEN_HOST") or variable("DOCKER_HOST") or DEFAULT_HOST
     return found, found == DEFAULT_HOST
 
 

@@ -6,7 +6,7 @@ to the engine through its API only.
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from corten.cli.errors import CliError, ExitStatus, FlagError
@@ -31,7 +31,7 @@ def run_and_exit() -> None:
         sys.stdout.flush()
     except OSError:
         status = status or 1
-    os._exit(status)
+    posix._exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away: nothing can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
         return _INTERRUPTED + 11
     except CortenError as error:
         return report(error)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # typeshed has only `signal`
-import os
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class SignalQueue:
     __slots__ = ("_saved", "_seen", "_write", "fd")
 
     def __init__(self, *, proxy: bool, resize: bool) -> None:
-        self.fd, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.fd, self._write = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._seen: list[int] = []
         self._saved: dict[int, object] = {}
@@ -45,7 +45,7 @@ class SignalQueue:
     def take(self) -> list[int]:
         """The signals that came since the last call."""
         try:
-            os.read(self.fd, 512)
+            posix.read(self.fd, 512)
         except BlockingIOError:
             pass
         seen, self._seen = self._seen, []
@@ -56,8 +56,8 @@ class SignalQueue:
         _signal.set_wakeup_fd(-1)
         for number, previous in self._saved.items():
             _signal.signal(number, previous)
-        os.close(self.fd)
-        os.close(self._write)
+        posix.close(self.fd)
+        posix.close(self._write)
 
 
 def name_of(number: int) -> str:

@@ -7,7 +7,7 @@ has been sent, and output is taken whenever it comes, so that `cat big | corten 
 from __future__ import annotations
 
 import _socket
-import os
+import posix
 import select
 
 from corten.cli.errors import ExitStatus
@@ -118,7 +118,7 @@ class StreamSession:
 
     def _read_input(self, poll: select.poll) -> None:
         try:
-            data = os.read(self._stdin, _CHUNK)
+            data = posix.read(self._stdin, _CHUNK)
         except BlockingIOError:
             return
         except OSError:  # the terminal is gone
@@ -174,7 +174,7 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         try:
-            view = view[os.write(fd, view) :]
+            view = view[posix.write(fd, view) :]
         except BlockingIOError:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)

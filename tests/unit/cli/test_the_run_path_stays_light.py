@@ -16,31 +16,29 @@ HEAVY = {
 }  # fmt: skip
 
 
-def test_a_run_imports_nothing_heavy(tmp_path: Path) -> None:
-    engine = FakeEngine(tmp_path / "s")
-    arguments = [
-        "-H",
-        engine.host,
-        "run",
-        "--rm",
-        "-i",
-        "-e",
-        "A=b",
-        "-p",
-        "80:80",
-        "-v",
-        "/a:/b",
-        "-m",
-        "1g",
-        "busybox",
-    ]
-    argv = [CORTEN[0], "-X", "importtime", *CORTEN[1:], *arguments]
-    done = subprocess.run(
-        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={"HOME": str(tmp_path)}, check=False
-    )
+# What only some options need.
+OPTIONS = ["-i", "-e", "A=b", "-p", "80:80", "-v", "/a:/b", "-m", "1g"]
+
+
+def _imported(folder: Path, *options: str) -> set[str]:
+    engine = FakeEngine(folder / "s")
+    argv = [CORTEN[0], "-X", "importtime", *CORTEN[1:], "run", "--rm", *options, "busybox"]
+    environment = {"HOME": str(folder), "CORTEN_HOST": engine.host}
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, check=False)
     engine.close()
     assert done.returncode == 0
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "corten.cli.attached" in imported
-    assert imported & HEAVY == set()
-    assert len([name for name in imported if name.startswith("corten")]) <= 36
+    found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "corten.cli.attached" in found
+    return found
+
+
+def test_a_run_imports_nothing_heavy(tmp_path: Path) -> None:
+    found = _imported(tmp_path, *OPTIONS)
+    assert found & HEAVY == set()
+    assert len([name for name in found if name.startswith("corten")]) <= 36
+
+
+def test_a_plain_run_does_without_os(tmp_path: Path) -> None:
+    found = _imported(tmp_path)
+    assert found & {*HEAVY, "os", "posixpath", "_collections_abc"} == set()
+    assert len([name for name in found if name.startswith("corten")]) <= 29

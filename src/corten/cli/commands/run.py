@@ -59,9 +59,9 @@ def _load_attached() -> None:
 
 def check_terminal() -> None:
     """A pseudo-terminal needs a terminal to be typed on."""
-    import os
+    import posix
 
-    if not os.isatty(0):
+    if not posix.isatty(0):
         raise CliError("the input device is not a TTY")
 
 

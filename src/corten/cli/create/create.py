@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from corten.cli.command import Call
@@ -59,9 +59,9 @@ def create_container(call: Call, body: Body, *, meanwhile: Callable[[], None] | 
 
 def _add_proxies(call: Call, body: Body) -> None:
     """config.json's `proxies` become environment variables of the container; most users have no such file."""
-    from corten.cli.config_file import config_path
+    from corten.cli.config_file import has_config
 
-    if os.path.exists(config_path()):
+    if has_config():
         from corten.cli.create.env_files import with_proxies
 
         variables = with_proxies(body.get("Env") or [], call.client.address.host)
@@ -96,7 +96,7 @@ class _IdFile:
         if not path:
             return
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666)
         except FileExistsError:
             raise CliError(
                 f"container ID file found, make sure the other container isn't running or delete {path}",
@@ -113,12 +113,12 @@ class _IdFile:
     def write(self, container: str) -> None:
         """Keep the file with the ID in it."""
         if self._fd >= 0:
-            os.write(self._fd, container.encode())
+            posix.write(self._fd, container.encode())
             self._written = True
 
     def close(self) -> None:
         """Remove the file when there is no container."""
         if self._fd >= 0:
-            os.close(self._fd)
+            posix.close(self._fd)
             if not self._written:
-                os.unlink(self._path)
+                posix.unlink(self._path)
