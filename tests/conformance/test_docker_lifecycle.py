@@ -255,3 +255,73 @@ def test_a_container_shares_anothers_network(daemon: Daemon, cid: str) -> None:
         daemon.out("run", "--rm", "--network", f"container:{cid}", "busybox", "cat", "/sys/class/net/eth0/address")
         == mine
     )
+
+
+def test_diff_commit_and_history(daemon: Daemon) -> None:
+    container = daemon.out(
+        "run", "-d", "busybox", "sh", "-c", "echo new > /new; rm /etc/group; echo x >> /etc/passwd; sleep 1000"
+    )
+    for _ in range(100):
+        changes = set(daemon.out("diff", container).splitlines())
+        if "C /etc/passwd" in changes:
+            break
+    assert {"A /new", "D /etc/group", "C /etc/passwd", "C /etc"} <= changes
+    assert not any("resolv.conf" in change or "/dev" in change for change in changes)
+    image = daemon.out(
+        "commit", "-m", "message", "-a", "author", "--change", 'CMD ["cat", "/new"]', container, "committed:1"
+    )
+    assert image.startswith("sha256:")
+    assert daemon.out("run", "--rm", "committed:1") == "new"
+    assert daemon.docker("run", "--rm", "committed:1", "ls", "/etc/group", check=False).returncode != 0
+    assert "message" in daemon.out("history", "--no-trunc", "committed:1")
+    daemon.docker("rm", "-f", container)
+    daemon.docker("rmi", "committed:1")
+
+
+def test_cp_both_ways_running_and_stopped(daemon: Daemon) -> None:
+    source = daemon.root / "copy"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub/file").write_text("payload")
+    (source / "link").symlink_to("sub/file")
+    container = daemon.out("run", "-d", "-v", "cpvol:/vol", "busybox", "sleep", "1000")
+    for _state in ("running", "stopped"):
+        daemon.docker("cp", f"{source}/.", f"{container}:/tmp/in")
+        daemon.docker("cp", f"{source}/sub/file", f"{container}:/vol/file")
+        target = daemon.root / f"out-{_state}"
+        daemon.docker("cp", f"{container}:/tmp/in", str(target))
+        assert (target / "sub/file").read_text() == "payload"
+        assert (target / "link").readlink().name == "file"
+        daemon.docker("cp", f"{container}:/vol/file", str(daemon.root / f"vol-{_state}"))
+        assert (daemon.root / f"vol-{_state}").read_text() == "payload"
+        daemon.docker("stop", "-t", "0", container)
+    missing = daemon.docker("cp", f"{container}:/nope", "/tmp", check=False)
+    assert "Could not find the file /nope in container" in missing.stderr
+    daemon.docker("rm", "-v", container)
+    daemon.docker("volume", "rm", "cpvol")
+
+
+def test_export_import_save_load(daemon: Daemon) -> None:
+    container = daemon.out("create", "busybox")
+    exported, saved = daemon.root / "export.tar", daemon.root / "save.tar"
+    daemon.docker("export", "-o", str(exported), container)
+    daemon.docker("import", "--change", "CMD /bin/echo imported", str(exported), "imported:1")
+    assert daemon.out("run", "--rm", "imported:1") == "imported"
+    daemon.docker("tag", "busybox", "copy:2")
+    image = daemon.inspect("copy:2")["Id"]
+    daemon.docker("save", "-o", str(saved), "copy:2")
+    assert "Untagged: copy:2" in daemon.out("rmi", "copy:2")
+    assert daemon.out("load", "-i", str(saved)) == "Loaded image: copy:2"
+    assert daemon.inspect("copy:2")["Id"] == image
+    daemon.docker("rm", container)
+    daemon.docker("rmi", "copy:2", "imported:1")
+
+
+def test_rm_force_and_system_prune(daemon: Daemon, cid: str) -> None:
+    refused = daemon.docker("rm", cid, check=False)
+    assert "container is running: stop the container before removing or force remove" in refused.stderr
+    daemon.docker("rm", "-f", cid)
+    stopped = daemon.out("create", "busybox")
+    pruned = daemon.out("system", "prune", "-f")
+    assert stopped in pruned
+    assert "Total reclaimed space" in pruned
+    assert daemon.out("ps", "-aq") == ""

@@ -91,3 +91,24 @@ def test_events_are_decoded(client: docker.DockerClient) -> None:
     assert event["Actor"]["ID"] == container.id
     events.close()
     container.remove()
+
+
+def test_archives(client: docker.DockerClient) -> None:
+    container = client.containers.create("busybox", "true")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("dir/file")
+        info.size, info.uid = 4, 7
+        tar.addfile(info, io.BytesIO(b"data"))
+    assert container.put_archive("/tmp", buffer.getvalue())
+    stream, stat = container.get_archive("/tmp/dir")
+    assert stat["name"] == "dir"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+        member = tar.extractfile("dir/file")
+        assert member is not None
+        assert member.read() == b"data"
+        assert tar.getmember("dir/file").uid == 7
+    assert {"Path": "/tmp/dir/file", "Kind": 1} in container.diff()
+    exported = tarfile.open(fileobj=io.BytesIO(b"".join(container.export())))
+    assert "tmp/dir/file" in exported.getnames()
+    container.remove()

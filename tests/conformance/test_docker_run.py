@@ -173,3 +173,16 @@ def test_missing_image_is_pulled_and_its_absence_is_said(daemon: Daemon) -> None
     assert "Unable to find image 'localhost:1/nosuch:latest' locally" in result.stderr
     never = daemon.docker("run", "--rm", "--pull", "never", "nosuch", "true", check=False)
     assert "No such image: nosuch:latest" in never.stderr
+
+
+def test_init_reaps_and_forwards(daemon: Daemon) -> None:
+    container = daemon.out("run", "-d", "--init", "busybox", "sh", "-c", "(sleep 0.1 &) ; exec sleep 1000")
+    assert (
+        daemon.out("exec", container, "sh", "-c", "sleep 0.3; ps | grep -c '[s]leep 0.1\\|[z]ombie'", check=False)
+        == "0"
+    )
+    start = time.monotonic()
+    daemon.docker("stop", container)
+    assert time.monotonic() - start < 9
+    assert daemon.inspect(container)["State"]["ExitCode"] == 143
+    daemon.docker("rm", container)

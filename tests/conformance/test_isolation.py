@@ -170,3 +170,12 @@ def test_the_host_sees_no_mounts_of_a_running_container(daemon: Daemon, cid: str
         str(daemon.data_root) in Path(f"/proc/{pid_of(daemon, cid)}/mounts").read_text()
         or "overlay" in Path(f"/proc/{pid_of(daemon, cid)}/mounts").read_text()
     )
+
+
+def test_privileged_lifts_the_restrictions(daemon: Daemon) -> None:
+    script = "mount -t tmpfs none /tmp && grep -E 'CapEff|Seccomp:' /proc/self/status | tr -d '\\n'"
+    out = daemon.out("run", "--rm", "--privileged", "busybox", "sh", "-c", script)
+    own = re.search(r"CapEff:\t(\w+)", Path("/proc/self/status").read_text())
+    assert own is not None
+    assert own[1] in out
+    assert out.endswith("Seccomp:\t0")

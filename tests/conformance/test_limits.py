@@ -88,3 +88,21 @@ def test_an_impossible_limit_is_one_clear_sentence(daemon: Daemon) -> None:
     assert "Minimum memory limit allowed is 6MB" in result.stderr
     cpus = daemon.docker("run", "--rm", "--cpus", "1000", "busybox", "true", check=False)
     assert "Range of CPUs is from 0.01 to" in cpus.stderr
+
+
+def test_devices_are_refused_unless_given(daemon: Daemon) -> None:
+    assert daemon.docker("run", "--rm", "busybox", "sh", "-c", "mknod /k c 1 11 && cat /k", check=False).returncode != 0
+    given = daemon.out("run", "--rm", "--device", "/dev/kmsg:/dev/mine:r", "busybox", "ls", "-l", "/dev/mine")
+    assert given.startswith("c")
+    rule = daemon.docker(
+        "run",
+        "--rm",
+        "--device-cgroup-rule",
+        "c 1:11 rmw",
+        "busybox",
+        "sh",
+        "-c",
+        "mknod /k c 1 11 && test -r /k && : < /k",
+        check=False,
+    )
+    assert rule.returncode == 0

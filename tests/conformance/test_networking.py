@@ -114,3 +114,21 @@ def test_a_python_script_runs_as_an_ordinary_user(daemon: Daemon) -> None:
     daemon.docker("load", "-i", str(images.python()), timeout=300)
     code = "import os, sqlite3, socket; print(os.getuid(), os.getgroups(), sqlite3.connect(':memory:').execute('select 6*7').fetchone()[0])"
     assert daemon.out("run", "--rm", "-u", "1000:1000", "python:3.11", "python3", "-c", code) == "1000 [1000] 42"
+
+
+def test_udp_and_ranges_are_published(daemon: Daemon) -> None:
+    container = daemon.out(
+        "run", "-d", "-p", "41000-41002:5000-5002/udp", "busybox", "nc", "-u", "-l", "-p", "5001", "-e", "cat"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(1)
+        for _ in range(20):
+            sock.sendto(b"ping\n", ("127.0.0.1", 41001))
+            try:
+                assert sock.recv(100) == b"ping\n"
+                break
+            except (TimeoutError, ConnectionRefusedError):
+                continue
+        else:
+            raise AssertionError("no answer over UDP")
+    daemon.docker("rm", "-f", container)

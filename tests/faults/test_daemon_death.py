@@ -140,3 +140,24 @@ def test_killed_at_any_moment_of_a_start_nothing_half_made_is_left(engine: Daemo
 
 def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_kill_of_a_shim_is_said_and_survived(engine: Daemon) -> None:
+    container = engine.out("run", "-d", "busybox", "sleep", "1000")
+    pid = engine.inspect(container)["State"]["Pid"]
+    shim = int((engine.exec_root / "shim" / container / "pid").read_text().split()[0])
+    os.kill(shim, 9)
+    until(lambda: engine.inspect(container)["State"]["Status"] == "exited")
+    assert engine.inspect(container)["State"]["ExitCode"] != 0
+    until(lambda: ended(pid))
+    assert "shim" in engine.log_text()
+    engine.docker("start", container)
+    assert engine.out("exec", container, "echo", "again") == "again"
+
+
+def ended(pid: int) -> bool:
+    """Gone, or a zombie that waits for process 1 of this machine to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from corten.engine.containers.archive import ArchiveService
     from corten.engine.containers.attach import AttachService
     from corten.engine.containers.changes import ChangesService
     from corten.engine.containers.exec import ExecService
@@ -30,6 +31,7 @@ class Services:
     attach: AttachService
     execs: ExecService
     changes: ChangesService
+    archive: ArchiveService  # cp, export, commit
     logs: LogService
     stats: StatsService  # stats, top
     images: ImageService  # list, inspect, history, tag, remove, prune

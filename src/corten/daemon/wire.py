@@ -21,6 +21,7 @@ from corten.api.services import Services
 from corten.daemon import settings
 from corten.daemon.adapters import Counts, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
+from corten.engine.containers.archive import ArchiveService
 from corten.engine.containers.assembly import Assembled, assemble
 from corten.engine.containers.changes import ChangesService
 from corten.engine.containers.logs import LogService
@@ -148,6 +149,13 @@ class Engine:
             containers=containers.service,
             attach=containers.attach,
             execs=containers.execs,
+            archive=ArchiveService(
+                containers=containers.registry,
+                snapshots=self._snapshots,
+                freezer=containers.service,
+                images=transfer,
+                events=self.events,
+            ),
             changes=ChangesService(containers=containers.registry, snapshots=self._snapshots),
             logs=LogService(containers=containers.registry),
             stats=StatsService(containers=containers.registry, events=self.events),

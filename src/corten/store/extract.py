@@ -38,6 +38,8 @@ class LayerExtractor:
     """Writes entries below `root_fd` (the caller's). `inherited` tells the attributes that a directory has in the
     layers below, for directories that the tar uses without naming them."""
 
+    layer = True  # whether names beginning with `.wh.` speak of the layers below
+
     def __init__(self, root_fd: int, inherited: Inherited) -> None:
         self._root = root_fd
         self._inherited = inherited
@@ -72,7 +74,7 @@ class LayerExtractor:
                 self._finish_directory((), self._root, entry)
             return
         name = path[-1]
-        if name.startswith(_WHITEOUT):
+        if self.layer and name.startswith(_WHITEOUT):
             self._whiteout(path)
             return
         parent = self._directory(path[:-1])

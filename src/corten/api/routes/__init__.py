@@ -13,10 +13,13 @@ from corten.api.routing import Route
 MODULES = (
     "auth",
     "build",
+    "commit",
+    "containers.archive",
     "containers.attach",
     "containers.changes",
     "containers.create",
     "containers.exec",
+    "containers.export",
     "containers.inspect",
     "containers.list",
     "containers.logs",

@@ -1,0 +1,29 @@
+"""POST /commit. Docker Engine API, operation ImageCommit."""
+
+from __future__ import annotations
+
+import msgspec
+
+from corten.api.routing import Request, Response, json_response, route
+from corten.api.services import Services
+
+
+class _Committed(msgspec.Struct, rename="pascal"):
+    id: str
+
+
+@route("POST", "/commit")
+async def image_commit(request: Request, services: Services) -> Response:
+    """An image of a container."""
+    query = request.query
+    await request.connection.read_body()
+    image = await services.archive.commit(
+        query.text("container"),
+        repository=query.text("repo"),
+        tag=query.text("tag"),
+        author=query.text("author"),
+        comment=query.text("comment"),
+        changes=[line for value in query.values("changes") for line in value.split("\n") if line.strip()],
+        pause=query.flag("pause", default=True),
+    )
+    return json_response(_Committed(id=image), 201)
