@@ -1,5 +1,7 @@
 """The same from Python: docker-py, unmodified."""
 
+import io
+import tarfile
 from collections.abc import Iterator
 
 import docker

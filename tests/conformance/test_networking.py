@@ -117,18 +117,21 @@ def test_a_python_script_runs_as_an_ordinary_user(daemon: Daemon) -> None:
 
 
 def test_udp_and_ranges_are_published(daemon: Daemon) -> None:
-    container = daemon.out(
-        "run", "-d", "-p", "41000-41002:5000-5002/udp", "busybox", "nc", "-u", "-l", "-p", "5001", "-e", "cat"
+    daemon.docker("load", "-i", str(images.python()), timeout=300)
+    echo = (
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('', 5001))\nprint('ready', flush=True)\n"
+        "while True:\n    data, peer = s.recvfrom(99)\n    s.sendto(data, peer)"
     )
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(1)
-        for _ in range(20):
-            sock.sendto(b"ping\n", ("127.0.0.1", 41001))
-            try:
-                assert sock.recv(100) == b"ping\n"
-                break
-            except (TimeoutError, ConnectionRefusedError):
-                continue
-        else:
-            raise AssertionError("no answer over UDP")
+    container = daemon.out("run", "-d", "-p", "41000-41002:5000-5002/udp", "python:3.11", "python3", "-c", echo)
+    deadline = time.monotonic() + 30
+    while "ready" not in daemon.out("logs", container):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    address = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]
+    for host in ("127.0.0.1", address):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.sendto(b"ping", (host, 41001))
+            assert sock.recv(100) == b"ping"
+    assert daemon.out("port", container, "5002/udp").splitlines()[0] == "0.0.0.0:41002"
     daemon.docker("rm", "-f", container)

@@ -1,8 +1,8 @@
 """A container's files, running or not, for the daemon to read and write: by descriptor only. Daemon; blocking.
 
-A running container is entered through /proc/PID/root, which shows its own mounts; a stopped one through a detached mount
-of its snapshot, and through a mount's source below its destination. Paths are the container's: they are resolved with
-openat2(RESOLVE_IN_ROOT), so no link leads out (CVE-2018-15664, CVE-2026-41568).
+A running container is entered through /proc/PID/root, which shows its own mounts; a stopped one through a detached
+mount of its snapshot, and through a mount's source below its destination. Paths are the container's: they are resolved
+with openat2(RESOLVE_IN_ROOT), so no link leads out (CVE-2018-15664, CVE-2026-41568).
 """
 
 from __future__ import annotations
