@@ -25,6 +25,7 @@ class Exec:
         self,
         reactor: Reactor,
         *,
+        container_id: str,
         init: InitProcess,
         spec: dict[str, Any],
         process: dict[str, Any],
@@ -49,6 +50,7 @@ class Exec:
                 stdio=pipes.child if pipes is not None else None,
                 cgroup=cgroup,
                 seccomp_filter=seccomp_filter,
+                container_id=container_id,
             )
         except BaseException:
             if pipes is not None:

@@ -55,8 +55,7 @@ class Shim:
         self._streams = self._new_streams(tty=False)
         self._pending: dict[str, list[Client]] = {}
         self._execs: dict[str, Exec] = {}
-        self._code = 0
-        self._oom_seen = self._ended = False
+        self._code, self._oom_seen, self._ended = 0, False, False
 
     # -- prepared
 
@@ -310,6 +309,7 @@ class Shim:
         try:
             entry = Exec(
                 self.reactor,
+                container_id=self.cid,
                 init=self.init,
                 spec=self.spec,
                 process=message["process"],

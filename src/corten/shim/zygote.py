@@ -17,6 +17,7 @@ import traceback
 
 from corten.linux import process
 from corten.linux.cgroup import cgroup_mounts
+from corten.runtime.sealed import run_sealed
 from corten.shim import protocol, shim
 
 
@@ -58,6 +59,10 @@ def serve(control: socket.socket) -> None:
 
 def main(fd: int) -> None:
     """Entry of the process: `fd` is the inherited control socket."""
+    try:
+        run_sealed()
+    except OSError as error:  # no detached mounts here: say it, and go on as runc before 1.0-rc7 did
+        sys.stderr.write(f"zygote: the interpreter is not protected from containers: {error}\n")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps shims
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the daemon's terminal is the daemon's to handle
     os.chdir("/")
