@@ -22,16 +22,33 @@ if TYPE_CHECKING:
 _RUN = frozenset(("run", "container run"))
 _RUN_LIKE = frozenset((*_RUN, "create", "container create"))
 _INTERRUPTED = 130
+_NOBODY_READS = 141  # 128 + SIGPIPE
 
 
 def run_and_exit() -> None:
     """Run with the process's arguments and end it without the interpreter's slow farewell."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        _open_standard_streams()
     status = main()
     try:
         sys.stdout.flush()
-    except OSError:
-        status = status or 1
+    except BrokenPipeError:
+        status = status or _NOBODY_READS
+    except OSError as error:
+        status = status or _report_os_error(error)
     posix._exit(status)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where the caller closed one: else a socket would become standard input or output."""
+    null = posix.open("/dev/null", posix.O_RDWR)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            posix.dup2(null, fd)
+            posix.set_inheritable(fd, True)
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - for good
+    if null > 2:
+        posix.close(null)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,9 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away: nothing can be said to it
         posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
-        return _INTERRUPTED + 11
+        return _NOBODY_READS
     except CortenError as error:
         return report(error)
+    except OSError as error:
+        return _report_os_error(error)
+
+
+def _report_os_error(error: OSError) -> int:
+    """A full disk, a file that vanished: what the commands do not word themselves."""
+    where = f"{error.filename}: " if error.filename else ""
+    _flush()
+    sys.stderr.write(f"corten: {where}{(error.strerror or str(error)).lower()}\n")
+    return 1
 
 
 def report(error: CortenError, *, prefix: str = "") -> int:

@@ -10,7 +10,7 @@ import _socket
 import posix
 import select
 
-from corten.cli.errors import ExitStatus
+from corten.cli.errors import CliError, ExitStatus
 from corten.client.connection import Connection
 from corten.client.errors import ConnectionBroken
 from corten.client.frames import STDOUT, FrameReader
@@ -181,3 +181,6 @@ def write_all(fd: int, data: bytes) -> None:
             poll.poll()
         except BrokenPipeError:
             raise ExitStatus(141) from None
+        except OSError as error:
+            where = "/dev/stdout" if fd == 1 else "/dev/stderr" if fd == 2 else "the output"
+            raise CliError(f"write {where}: {(error.strerror or '').lower()}") from None

@@ -62,9 +62,26 @@ def scan(text: str, start: int) -> tuple[Any, str]:
 
 
 def dumps(value: object) -> bytes:
-    """Encode compactly, ASCII only."""
+    """Encode compactly, ASCII only. Bytes of an argument that are not UTF-8 become U+FFFD, as in Docker's client."""
+    text = _dumps(value)
+    if "\\ud" in text:  # half a surrogate pair, or a harmless whole one
+        text = _dumps(_without_surrogates(value))
+    return text.encode("ascii")
+
+
+def _dumps(value: object) -> str:
     if _encode is None:
         import json
 
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
-    return "".join(_encode(value, 0)).encode("ascii")
+        return json.dumps(value, separators=(",", ":"))
+    return "".join(_encode(value, 0))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_surrogates(item) for item in value]
+    return value

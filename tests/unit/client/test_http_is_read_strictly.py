@@ -140,3 +140,9 @@ def test_addresses(text: str, kind: str, where: object) -> None:
 def test_wrong_addresses_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_address(text)
+
+
+def test_bytes_of_arguments_that_are_not_utf8_are_replaced_and_all_else_is_kept() -> None:
+    argument = b"\xff\xfea".decode("utf-8", "surrogateescape")
+    sent = json_text.dumps({"Cmd": [argument, "\U0001f600", "\\ud800"]})
+    assert json_text.loads(sent) == {"Cmd": ["\ufffd\ufffda", "\U0001f600", "\\ud800"]}
