@@ -1,7 +1,7 @@
 """Reading tar streams that nobody vouches for: ustar, PAX, GNU long names, and all forms of sparse files. Pure.
 
-Bytes in, entries out; no file is touched (store/extract.py does). Everything is bounded: a PAX record or long name by
-1 MiB, a sparse map by 100,000 pieces, numbers by 63 bits. Names are bytes, as the kernel's are.
+Bytes in, entries out; no file is touched (store/extract.py does). Everything is bounded: what PAX records and long names
+say of one member by 1 MiB, a sparse map by 100,000 pieces, numbers by 63 bits. Names are bytes, as the kernel's are.
 Sources: POSIX.1-2001 pax, the GNU tar manual ("Basic Tar Format", "Sparse Formats").
 """
 
@@ -120,6 +120,7 @@ class TarReader:
         self._skip()
         pax = dict(self._globals)
         name = link = b""
+        about = 0  # bytes of headers that speak of the same member
         while True:
             block = self._take(_BLOCK)
             if len(block) < _BLOCK or not block.strip(b"\0"):
@@ -130,14 +131,17 @@ class TarReader:
             size = self._check(block)
             kind = block[156:157]
             if kind in b"xgLK" and kind:
-                if size > _META_LIMIT:
-                    raise InvalidTar(f"a header of {size} bytes is too large (limit {_META_LIMIT})")
+                about += size + _BLOCK
+                if about > _META_LIMIT:
+                    raise InvalidTar(f"a header of {about} bytes is too large (limit {_META_LIMIT})")
                 data = self._exactly(size)
                 self._exactly(-size % _BLOCK)
                 if kind == b"x":
                     pax.update(parse_pax(data))
                 elif kind == b"g":
                     self._globals.update(parse_pax(data))
+                    if sum(len(key) + len(value) for key, value in self._globals.items()) > _META_LIMIT:
+                        raise InvalidTar("the global headers are too large")
                     pax.update(self._globals)
                 elif kind == b"L":
                     name = data.rstrip(b"\0")
@@ -173,13 +177,16 @@ class TarReader:
             name = _text(block[:100])
             if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
                 name = prefix + b"/" + name
+        name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or name
+        if plain == "file" and kind in b"0\0" and name.endswith(b"/"):
+            plain = "directory"  # as tars from before POSIX say it
         entry = Entry(
-            name=pax.get(b"GNU.sparse.name") or pax.get(b"path") or name,
-            kind="directory" if plain == "file" and kind in b"0\0" and name.endswith(b"/") else plain,
+            name=name,
+            kind=plain,
             mode=number(block[100:108]) & 0o7777,
             uid=_pax_number(pax, b"uid", number(block[108:116])),
             gid=_pax_number(pax, b"gid", number(block[116:124])),
-            size=stored,
+            size=stored if plain == "file" else 0,
             mtime_ns=_time(pax.get(b"mtime"), number(block[136:148], signed=True)),
             link=pax.get(b"linkpath") or link or _text(block[157:257]),
             user=pax.get(b"uname") or _text(block[265:297]),
@@ -192,7 +199,7 @@ class TarReader:
             if key.startswith(_XATTR):
                 entry.xattrs[key[len(_XATTR) :]] = value
         self._sparse(entry, kind, block, pax)
-        if b"\0" in entry.name or b"\0" in entry.link:
+        if b"\0" in entry.name or b"\0" in entry.link or any(b"\0" in key for key in entry.xattrs):
             raise InvalidTar("a name holds a NUL byte")
         return entry
 
@@ -257,7 +264,8 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
         blank = data.find(b" ", position, position + 20)
         length = _decimal(data[position:blank]) if blank > 0 else 0
         record = data[blank + 1 : position + length]
-        if length <= blank - position or not record.endswith(b"\n") or b"=" not in record:
+        whole = blank - position < length <= len(data) - position
+        if not whole or not record.endswith(b"\n") or b"=" not in record:
             raise InvalidTar("invalid PAX record")
         key, _equals, value = record[:-1].partition(b"=")
         if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,14 +25,17 @@ class Found(NamedTuple):
     status: os.stat_result
 
 
-def walk(root_fd: int) -> Iterator[Found]:
-    """Each entry below `root_fd`, a directory before its content, names sorted; `root_fd` stays the caller's."""
+def walk(root_fd: int, *, crosses: Callable[[bytes], bool] = lambda _path: True) -> Iterator[Found]:
+    """Each entry below `root_fd`, a directory before its content, names sorted; `root_fd` stays the caller's.
+
+    `crosses` is asked, by path, whether to go on into a directory that is on another file system than its parent.
+    """
     fd = os.open(b".", _DIRECTORY, dir_fd=root_fd)
     stack: list[tuple[tuple[int, int], bytes, list[bytes]]] = []
     try:
         stack.append((_identity(fd), b"", _names(fd)))
         while stack:
-            _own, path, names = stack[-1]
+            own, path, names = stack[-1]
             if not names:
                 stack.pop()
                 if stack:
@@ -45,7 +48,7 @@ def walk(root_fd: int) -> Iterator[Found]:
                 continue
             below = path + b"/" + name if path else name
             yield Found(below, fd, name, status)
-            if stat.S_ISDIR(status.st_mode):
+            if stat.S_ISDIR(status.st_mode) and (status.st_dev == own[0] or crosses(below)):
                 try:
                     child = os.open(name, _DIRECTORY, dir_fd=fd)
                 except (FileNotFoundError, NotADirectoryError):

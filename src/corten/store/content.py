@@ -28,17 +28,16 @@ class Ingest:
     def __init__(self, store: ContentStore, path: Path) -> None:
         self._store = store
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._fd)
-            raise Conflict(f"the blob {path.name} is being written by somebody else") from error
+        self._fd = _open_locked(path)
         self._hash = hashlib.sha256()
         self._offset = 0
-        while data := os.read(self._fd, _READ):  # what an earlier try has left counts, and is verified with the rest
-            self._hash.update(data)
-            self._offset += len(data)
+        try:
+            while data := os.read(self._fd, _READ):  # what an earlier try has left counts, and is verified too
+                self._hash.update(data)
+                self._offset += len(data)
+        except OSError:
+            self.close()
+            raise
 
     @property
     def offset(self) -> int:
@@ -78,6 +77,26 @@ class Ingest:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _open_locked(path: Path) -> int:
+    """The file at `path`, made if missing, locked. Raises Conflict when somebody else has the lock."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between open and lock the one before may have made a blob of the file: that is not ours to write.
+            if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BlockingIOError as error:
+            os.close(fd)
+            raise Conflict(f"the blob {path.name} is being written by somebody else") from error
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
 
 
 class ContentStore:

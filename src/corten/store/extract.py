@@ -25,6 +25,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES = 64
 _NAME_LIMIT = 255
 _PATH_LIMIT = 4096
+_OWNER_LIMIT = (1 << 32) - 2  # the number above means "leave it as it is" to chown(2)
+_DEVICE_LIMIT = (1 << 12, 1 << 20)  # majors and minors that Linux has
 OPAQUE = "trusted.overlay.opaque"
 _WHITEOUT = b".wh."
 _OPAQUE_MARK = b".wh..wh..opq"
@@ -68,6 +70,7 @@ class LayerExtractor:
 
     def _place(self, entry: Entry, reader: TarReader) -> None:
         path = split_name(entry.name)
+        _check_numbers(entry)
         if not path:
             if entry.kind == "directory":
                 self._saw_root = True
@@ -228,23 +231,28 @@ class LayerExtractor:
         kinds = {"char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
         if entry.kind == "char" and entry.device == (0, 0):
             raise InvalidTar(f"{os.fsdecode(entry.name)!r} is a whiteout in disguise")
-        os.mknod(name, kinds[entry.kind] | (entry.mode & 0o777), os.makedev(*entry.device), dir_fd=parent)
-        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-        path = f"/proc/self/fd/{parent}/{os.fsdecode(name)}"
-        os.chmod(path, entry.mode)  # a node just made: not a link that could be followed
-        _set_xattrs(path, entry)
-        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        kind = kinds[entry.kind]
+        os.mknod(name, kind | (entry.mode & 0o777), os.makedev(*entry.device), dir_fd=parent)
+        # A container may have put a link in its place by now: what is opened is asked, and no name is used again.
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            if stat.S_IFMT(os.fstat(fd).st_mode) != kind:
+                raise OSError(errno.ESTALE, "the file was replaced while it was made", os.fsdecode(name))
+            path = f"/proc/self/fd/{fd}"
+            os.chown(path, entry.uid, entry.gid)
+            os.chmod(path, entry.mode)
+            _set_xattrs(path, entry, follow=True)
+            os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(fd)
 
     def _link(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
         source = split_name(entry.link)
-        if not source or source[-1].startswith(_WHITEOUT):
+        if not source or (self.layer and source[-1].startswith(_WHITEOUT)):
             raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere")
         if source == path:
             return
-        try:
-            from_fd = os.dup(self._directory(source[:-1]))
-        except FileNotFoundError as error:
-            raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere") from error
+        from_fd = os.dup(self._directory(source[:-1]))
         try:
             parent = self._directory(path[:-1])
             if stat.S_ISDIR(os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False).st_mode):
@@ -275,18 +283,24 @@ def split_name(name: bytes) -> tuple[bytes, ...]:
     return parts
 
 
+def _check_numbers(entry: Entry) -> None:
+    if max(entry.uid, entry.gid) > _OWNER_LIMIT:
+        raise InvalidTar(f"{os.fsdecode(entry.name)!r} has an owner that Linux does not have")
+    if entry.kind in ("char", "block") and not all(map(int.__lt__, entry.device, _DEVICE_LIMIT)):
+        raise InvalidTar(f"{os.fsdecode(entry.name)!r} has a device number that Linux does not have")
+
+
 def _own(fd: int, mode: int, uid: int, gid: int) -> None:
-    if uid or gid:
-        os.fchown(fd, uid, gid)
+    os.fchown(fd, uid, gid)  # always: below a setgid directory even a new file of root's is not root's
     os.fchmod(fd, mode)
 
 
-def _set_xattrs(target: int | str, entry: Entry) -> None:
+def _set_xattrs(target: int | str, entry: Entry, *, follow: bool = False) -> None:
     for name, value in entry.xattrs.items():
         if name.startswith(_DROPPED_XATTRS):
             continue
         try:
-            os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
+            os.setxattr(target, name, value, follow_symlinks=follow or isinstance(target, int))
         except OSError as error:
             # What the file system or the host's security module does not know is left out, as every engine does.
             if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):

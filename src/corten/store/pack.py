@@ -1,8 +1,8 @@
 """Pack a directory tree into a tar, by descriptor. Blocking; daemon.
 
 Hard links are found by inode; sockets are left out, as in every tar; a file that shrinks while it is read is filled
-with zeros, one that grows is cut, so that the archive stays one. With `layer` overlayfs' marks become a layer's: a
-whiteout is `.wh.NAME`, an opaque directory holds `.wh..wh..opq` (OCI image-spec, layer.md).
+with zeros, one that grows is cut, one that vanishes is left out, so that the archive stays one. With `layer` overlayfs'
+marks become a layer's: a whiteout is `.wh.NAME`, an opaque directory holds `.wh..wh..opq` (OCI image-spec, layer.md).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from corten.lib.tar import Entry
 from corten.lib.tar_writer import TarWriter
@@ -18,7 +18,7 @@ from corten.linux.tree import walk
 from corten.store.snapshots.lookup import is_opaque, is_whiteout
 
 _CHUNK = 1 << 20
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char",
@@ -34,19 +34,31 @@ class Packer:
         self._layer = layer
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def tree(self, root_fd: int, prefix: bytes = b"") -> None:
-        """Everything below a directory, as `prefix` + path."""
-        for found in walk(root_fd):
+    def tree(self, root_fd: int, prefix: bytes = b"", *, crosses: Callable[[bytes], bool] = lambda _path: True) -> None:
+        """Everything below a directory, as `prefix` + path; `crosses` as in linux.tree.walk."""
+        for found in walk(root_fd, crosses=crosses):
             self.entry(found.directory, found.name, prefix + found.path, found.status)
+
+    def root(self, root_fd: int) -> None:
+        """The directory itself, as `./`."""
+        self.entry(root_fd, b".", b".", os.fstat(root_fd))
 
     def entry(self, directory: int, name: bytes, path: bytes, status: os.stat_result) -> None:
         """One inode, without what is below it."""
+        try:
+            self._entry(directory, name, path, status)
+        except FileNotFoundError:  # it vanished, before anything of it was written: others may be links to it
+            identity = (status.st_dev, status.st_ino)
+            if self._links.get(identity) == path:
+                del self._links[identity]
+
+    def _entry(self, directory: int, name: bytes, path: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             return
         if self._layer and is_whiteout(status):
-            head, _slash, tail = path.rpartition(b"/")
-            mark = head + _slash + b".wh." + tail
+            head, slash, tail = path.rpartition(b"/")
+            mark = head + slash + b".wh." + tail
             self._writer.add(Entry(mark, "file", 0o600, 0, 0, 0, status.st_mtime_ns))
             return
         entry = Entry(path, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, 0, status.st_mtime_ns)
@@ -54,14 +66,13 @@ class Packer:
             entry.link = os.readlink(name, dir_fd=directory)
         elif kind in ("char", "block"):
             entry.device = (os.major(status.st_rdev), os.minor(status.st_rdev))
-        elif kind == "file" and self._is_known_link(entry, status):
+        elif kind == "directory" and not path.endswith(b"/"):
+            entry.name += b"/"
+        if kind != "directory" and self._is_known_link(entry, status):
             self._writer.add(entry)
             return
-        elif kind == "directory":
-            entry.name += b"/"
         entry.xattrs = _xattrs(directory, name)
         if kind == "file":
-            entry.size = status.st_size
             self._file(directory, name, entry)
             return
         self._writer.add(entry)
@@ -71,16 +82,24 @@ class Packer:
     def _is_known_link(self, entry: Entry, status: os.stat_result) -> bool:
         if status.st_nlink < 2:
             return False
-        identity = (status.st_dev, status.st_ino)
-        first = self._links.setdefault(identity, entry.name)
+        first = self._links.setdefault((status.st_dev, status.st_ino), entry.name)
         if first == entry.name:
             return False
         entry.kind, entry.link = "hardlink", first
         return True
 
     def _file(self, directory: int, name: bytes, entry: Entry) -> None:
-        fd = os.open(name, _FILE, dir_fd=directory)
+        """A regular file. It is opened only after it was seen to be one: opening a device acts on the device."""
+        path_fd = os.open(name, _PATH, dir_fd=directory)
         try:
+            status = os.fstat(path_fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError("the file was replaced meanwhile")
+            fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(path_fd)
+        try:
+            entry.size = status.st_size
             self._writer.add(entry, _exactly(fd, entry.size))
         finally:
             os.close(fd)

@@ -1,4 +1,8 @@
-"""What an overlayfs upper directory says has changed. Blocking; no mount."""
+"""What an overlayfs upper directory says has changed. Blocking; no mount.
+
+By the rules of Docker's comparison of two trees: a file is the same while type, mode, owner, device, size and time are;
+a directory while type, mode and owner are, and it is named when something inside it differs.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +13,55 @@ from pathlib import Path
 
 from corten.linux.tree import walk
 from corten.store.snapshots.driver import Change
-from corten.store.snapshots.lookup import is_whiteout, lookup
+from corten.store.snapshots.lookup import is_opaque, is_whiteout, lookup, merged_names
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def changes_of(upper_fd: int, lowers: Sequence[Path]) -> list[Change]:
     """Docker's list: A (added), C (changed), D (deleted), parents before children. `lowers` are topmost first."""
-    changes = []
+    kinds: dict[bytes, str] = {}  # "" is a directory that is named only if something inside it is
     for found in walk(upper_fd):
         below = lookup(lowers, tuple(found.path.split(b"/")))
         if is_whiteout(found.status):
-            kind = "D"
+            if below is not None:
+                kinds[found.path] = "D"
         elif below is None:
-            kind = "A"
+            kinds[found.path] = "A"
         else:
-            kind = "C"
-            if _same_directory(found.status, below) and not _has_content(found.directory, found.name):
-                continue  # copied up and given back: nothing of it differs
-        changes.append(Change(kind, b"/" + found.path))
-    return changes
+            kinds[found.path] = "C" if _differs(found.status, below) else ""
+            if stat.S_ISDIR(found.status.st_mode) and stat.S_ISDIR(below.st_mode):
+                for name in _hidden(found.directory, found.name, found.path, lowers):
+                    kinds[found.path + b"/" + name] = "D"
+    inside = set[bytes]()
+    for path, kind in kinds.items():
+        parent = path
+        while kind and (parent := parent.rpartition(b"/")[0]) and parent not in inside:
+            inside.add(parent)
+    return [
+        Change(kind or "C", b"/" + path)
+        for path, kind in sorted(kinds.items(), key=lambda item: item[0].split(b"/"))
+        if kind or path in inside
+    ]
 
 
-def _same_directory(upper: os.stat_result, lower: os.stat_result) -> bool:
-    return (
-        stat.S_ISDIR(upper.st_mode)
-        and upper.st_mode == lower.st_mode
-        and (upper.st_uid, upper.st_gid, upper.st_mtime_ns) == (lower.st_uid, lower.st_gid, lower.st_mtime_ns)
-    )
+def _differs(upper: os.stat_result, lower: os.stat_result) -> bool:
+    if (upper.st_mode, upper.st_uid, upper.st_gid, upper.st_rdev) != (
+        lower.st_mode,
+        lower.st_uid,
+        lower.st_gid,
+        lower.st_rdev,
+    ):
+        return True
+    return not stat.S_ISDIR(upper.st_mode) and (upper.st_mtime_ns, upper.st_size) != (lower.st_mtime_ns, lower.st_size)
 
 
-def _has_content(directory: int, name: bytes) -> bool:
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+def _hidden(directory: int, name: bytes, path: bytes, lowers: Sequence[Path]) -> set[bytes]:
+    """The names of the layers below that an opaque directory hides and does not have itself."""
+    fd = os.open(name, _DIRECTORY, dir_fd=directory)
     try:
-        with os.scandir(fd) as entries:
-            return next(entries, None) is not None
+        if not is_opaque(fd):
+            return set()
+        return merged_names(lowers, tuple(path.split(b"/"))) - {os.fsencode(entry) for entry in os.listdir(fd)}
     finally:
         os.close(fd)

@@ -63,8 +63,8 @@ class SnapshotDriver(Protocol):
     def upper_fd(self, key: str) -> int:
         """A directory with what the snapshot has written, overlayfs' whiteouts included; the caller closes it."""
 
-    def root_fd(self, key: str) -> int:
-        """The whole root of a snapshot that is not running, as a detached mount; the caller closes it."""
+    def root_fd(self, key: str, *, writable: bool = True) -> int:
+        """The whole root as a detached mount; the caller closes it. A running container's only with writable=False."""
 
     def purge(self) -> None:
         """Delete what was given up; in the background."""

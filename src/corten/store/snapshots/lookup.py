@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -58,6 +59,36 @@ def _in_layer(root: Path, path: tuple[bytes, ...]) -> tuple[os.stat_result | Non
         return None, False
     finally:
         os.close(fd)
+
+
+def merged_names(directories: Sequence[Path], path: tuple[bytes, ...]) -> set[bytes]:
+    """The names that the directory `path` shows. `directories` are the layers' roots, topmost first."""
+    names: set[bytes] = set()
+    for root in directories:
+        try:
+            fd = _open_directory(root, path)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            break  # a whiteout, a file or a link: nothing below it is seen
+        try:
+            names.update(os.fsencode(name) for name in os.listdir(fd))
+            if is_opaque(fd):
+                break
+        finally:
+            os.close(fd)
+    return {name for name in names if lookup(directories, (*path, name)) is not None}
+
+
+def _open_directory(root: Path, path: tuple[bytes, ...]) -> int:
+    fd = os.open(root, _DIRECTORY)
+    for name in path:
+        try:
+            child = os.open(name, _DIRECTORY, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = child
+    return fd
 
 
 def inherited_from(directories: Sequence[Path]) -> Callable[[tuple[bytes, ...]], Attributes | None]:

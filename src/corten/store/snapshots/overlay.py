@@ -69,7 +69,8 @@ class OverlaySnapshots:
         self._root = root
         self._layer_table = layers
         self._snapshot_table = snapshots
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the two maps; held for moments only, since prepare waits for it
+        self._making = threading.Lock()  # of what takes longer: committing a layer, making an init layer
         for name in ("", "c", "tmp", "trash"):
             (root / name).mkdir(mode=0o710, parents=True, exist_ok=True)
         self._layers = {key: codec.decode(Layer, value) for key, value in layers.list()}
@@ -132,18 +133,28 @@ class OverlaySnapshots:
         work = self._root / "tmp" / secrets.token_hex(8)
         try:
             size = self._unpack(work, below, stream)
-            with self._lock:
+            with self._making:
                 if chain_id in self._layers:
                     return self._layers[chain_id].size
                 layer = Layer(number=self._next, parent=parent, size=size)
                 os.rename(work, self._root / str(layer.number))
-                fsync_dir(self._root)
-                self._layer_table.put(chain_id, codec.encode(layer))
-                self._layers[chain_id] = layer
+                try:
+                    fsync_dir(self._root)
+                    self._record(chain_id, layer)
+                except BaseException:
+                    self._discard(self._root / str(layer.number))
+                    raise
                 self._next += 1
             return size
         finally:
             self._discard(work)
+
+    def _record(self, chain_id: str, layer: Layer) -> None:
+        with self._lock:
+            if layer.parent and layer.parent not in self._layers:
+                raise NotFound(f"layer {layer.parent} was removed meanwhile")
+            self._layer_table.put(chain_id, codec.encode(layer))
+            self._layers[chain_id] = layer
 
     @staticmethod
     def _unpack(work: Path, below: list[Path], stream: Readable) -> int:
@@ -191,7 +202,7 @@ class OverlaySnapshots:
         if lower is None:
             directories = self._directories(chain_id)
             home = self._root / (str(self._layer(chain_id).number) if chain_id else "0")
-            with self._lock:
+            with self._making:
                 if not (home / "init").is_dir():
                     work = self._root / "tmp" / secrets.token_hex(8)
                     make_init_layer(work, directories)
@@ -206,11 +217,21 @@ class OverlaySnapshots:
     def prepare(self, key: str, parent: str) -> dict[str, Any]:
         """A new writable snapshot: two directories and a row."""
         lower = self._lower(parent)
-        if key in self._snapshots:
-            raise Conflict(f"snapshot {key} exists")
-        self._snapshot_table.put(key, parent.encode())
-        self._snapshots[key] = parent
-        home = f"{self._root}/c/{key}"
+        with self._lock:
+            if key in self._snapshots:
+                raise Conflict(f"snapshot {key} exists")
+            if parent and parent not in self._layers:
+                raise NotFound(f"layer {parent} was removed meanwhile")
+            self._snapshot_table.put(key, parent.encode())
+            self._snapshots[key] = parent
+        try:
+            self._make(f"{self._root}/c/{key}", lower)
+        except BaseException:
+            self.remove(key)
+            raise
+        return self._mount(key, lower)
+
+    def _make(self, home: str, lower: list[str]) -> None:
         os.mkdir(home, 0o710)
         os.mkdir(f"{home}/fs", 0o755)
         os.mkdir(f"{home}/work", 0o700)
@@ -218,7 +239,6 @@ class OverlaySnapshots:
         os.chmod(f"{home}/fs", top.st_mode & 0o7777)
         if top.st_uid or top.st_gid:
             os.chown(f"{home}/fs", top.st_uid, top.st_gid)
-        return self._mount(key, lower)
 
     def _mount(self, key: str, lower: list[str]) -> dict[str, Any]:
         return {
@@ -270,18 +290,22 @@ class OverlaySnapshots:
         finally:
             os.close(fd)
 
-    def root_fd(self, key: str) -> int:
-        """A detached overlay mount of the whole root: it is in no mount namespace and goes with its descriptor."""
+    def root_fd(self, key: str, *, writable: bool = True) -> int:
+        """A detached overlay mount of the whole root: it is in no mount namespace and goes with its descriptor.
+
+        Read-only, it takes the upper directory as one more lower one: a running container is not disturbed.
+        """
         lower = [f"{self._root}/{path}" for path in self._lower(self._parent(key))]
         upper, work = f"{self._root}/c/{key}/fs", f"{self._root}/c/{key}/work"
-        writable: list[tuple[str, str | None]] = [("upperdir", upper), ("workdir", work)]
+        top: list[tuple[str, str | None]] = [("upperdir", upper), ("workdir", work)] if writable else []
+        lower = lower if writable else [upper, *lower]
         fixed: list[tuple[str, str | None]] = [
             (option.partition("=")[0], option.partition("=")[2]) for option in MOUNT_OPTIONS
         ]
         try:
-            return new_filesystem("overlay", [*(("lowerdir+", path) for path in lower), *writable, *fixed])
+            return new_filesystem("overlay", [*(("lowerdir+", path) for path in lower), *top, *fixed])
         except OSError:
-            return _mount_in_groups(lower, [*writable, *fixed])
+            return _mount_in_groups(lower, [*top, *fixed])
 
 
 def _mount_in_groups(lower: list[str], options: list[tuple[str, str | None]]) -> int:
