@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from corten.engine.containers.archive import ArchiveService
     from corten.engine.containers.attach import AttachService
     from corten.engine.containers.changes import ChangesService
+    from corten.engine.containers.commit import CommitService
     from corten.engine.containers.exec import ExecService
+    from corten.engine.containers.export import ExportService
     from corten.engine.containers.logs import LogService
     from corten.engine.containers.service import ContainerService
     from corten.engine.containers.stats import StatsService
@@ -31,7 +33,9 @@ class Services:
     attach: AttachService
     execs: ExecService
     changes: ChangesService
-    archive: ArchiveService  # cp, export, commit
+    archive: ArchiveService  # cp
+    exports: ExportService
+    commits: CommitService
     logs: LogService
     stats: StatsService  # stats, top
     images: ImageService  # list, inspect, history, tag, remove, prune

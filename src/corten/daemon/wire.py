@@ -24,6 +24,8 @@ from corten.daemon.config import Config
 from corten.engine.containers.archive import ArchiveService
 from corten.engine.containers.assembly import Assembled, assemble
 from corten.engine.containers.changes import ChangesService
+from corten.engine.containers.commit import CommitService
+from corten.engine.containers.export import ExportService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
@@ -149,7 +151,9 @@ class Engine:
             containers=containers.service,
             attach=containers.attach,
             execs=containers.execs,
-            archive=ArchiveService(
+            archive=ArchiveService(containers=containers.registry, snapshots=self._snapshots, events=self.events),
+            exports=ExportService(containers=containers.registry, snapshots=self._snapshots, events=self.events),
+            commits=CommitService(
                 containers=containers.registry,
                 snapshots=self._snapshots,
                 freezer=containers.service,

@@ -28,8 +28,8 @@ async def produced(producer: Callable[[BinaryIO], object]) -> AsyncIterator[byte
         with os.fdopen(write_fd, "wb", buffering=1 << 18) as file:
             producer(file)
 
-    task = asyncio.ensure_future(blocking.run(run))
-    os.set_blocking(read_fd, False)  # the loop's end never takes a thread: sixteen producers may have them all
+    task = asyncio.ensure_future(blocking.run(run, pool="stream"))
+    os.set_blocking(read_fd, False)  # the loop's end never takes a thread: producers may have them all
     try:
         while data := await _read(read_fd):
             yield data
@@ -53,7 +53,7 @@ async def consumed(body: AsyncIterator[bytes], consumer: Callable[[io.BufferedIO
         with os.fdopen(read_fd, "rb") as file:
             return consumer(file)
 
-    task = asyncio.ensure_future(blocking.run(run))
+    task = asyncio.ensure_future(blocking.run(run, pool="stream"))
     os.set_blocking(write_fd, False)
     try:
         open_end = True
@@ -67,6 +67,8 @@ async def consumed(body: AsyncIterator[bytes], consumer: Callable[[io.BufferedIO
     finally:
         os.close(write_fd)
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen, also when it is the body's error that is raised
     return task.result()
 
 

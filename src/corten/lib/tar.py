@@ -1,7 +1,7 @@
 """Reading tar streams that nobody vouches for: ustar, PAX, GNU long names, and all forms of sparse files. Pure.
 
-Bytes in, entries out; no file is touched (store/extract.py does). Everything is bounded: what PAX records and long names
-say of one member by 1 MiB, a sparse map by 100,000 pieces, numbers by 63 bits. Names are bytes, as the kernel's are.
+Bytes in, entries out; no file is touched (store/extract.py does). Everything is bounded: what PAX records and long
+names say of one member by 1 MiB, a sparse map by 100,000 pieces, numbers by 63 bits. Names are bytes, as in the kernel.
 Sources: POSIX.1-2001 pax, the GNU tar manual ("Basic Tar Format", "Sparse Formats").
 """
 

@@ -25,10 +25,10 @@ class Found(NamedTuple):
     status: os.stat_result
 
 
-def walk(root_fd: int, *, crosses: Callable[[bytes], bool] = lambda _path: True) -> Iterator[Found]:
+def walk(root_fd: int, *, enters: Callable[[bytes, bool], bool] = lambda _path, _crossing: True) -> Iterator[Found]:
     """Each entry below `root_fd`, a directory before its content, names sorted; `root_fd` stays the caller's.
 
-    `crosses` is asked, by path, whether to go on into a directory that is on another file system than its parent.
+    `enters` is asked whether to go on into a directory, by its path and whether it is on another file system.
     """
     fd = os.open(b".", _DIRECTORY, dir_fd=root_fd)
     stack: list[tuple[tuple[int, int], bytes, list[bytes]]] = []
@@ -48,7 +48,7 @@ def walk(root_fd: int, *, crosses: Callable[[bytes], bool] = lambda _path: True)
                 continue
             below = path + b"/" + name if path else name
             yield Found(below, fd, name, status)
-            if stat.S_ISDIR(status.st_mode) and (status.st_dev == own[0] or crosses(below)):
+            if stat.S_ISDIR(status.st_mode) and enters(below, status.st_dev != own[0]):
                 try:
                     child = os.open(name, _DIRECTORY, dir_fd=fd)
                 except (FileNotFoundError, NotADirectoryError):

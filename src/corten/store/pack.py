@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 
 from corten.lib.tar import Entry
@@ -34,9 +35,15 @@ class Packer:
         self._layer = layer
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def tree(self, root_fd: int, prefix: bytes = b"", *, crosses: Callable[[bytes], bool] = lambda _path: True) -> None:
-        """Everything below a directory, as `prefix` + path; `crosses` as in linux.tree.walk."""
-        for found in walk(root_fd, crosses=crosses):
+    def tree(
+        self,
+        root_fd: int,
+        prefix: bytes = b"",
+        *,
+        enters: Callable[[bytes, bool], bool] = lambda _path, _crossing: True,
+    ) -> None:
+        """Everything below a directory, as `prefix` + path; `enters` as in linux.tree.walk."""
+        for found in walk(root_fd, enters=enters):
             self.entry(found.directory, found.name, prefix + found.path, found.status)
 
     def root(self, root_fd: int) -> None:
@@ -111,6 +118,49 @@ class Packer:
             return is_opaque(fd)
         finally:
             os.close(fd)
+
+
+class PackedLayer:
+    """An upper directory as a layer's tar, to be read: a thread writes into a pipe as far as the reader goes.
+
+    The root is a member, as in the layers of most images: the first bytes are ours then, and not a name that a
+    container chose, which may look like those of a compressed stream.
+    """
+
+    def __init__(self, upper_fd: int) -> None:
+        self._error: BaseException | None = None
+        self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, args=(upper_fd, write_fd), name="corten-layer", daemon=True)
+        self._thread.start()
+
+    def _run(self, upper_fd: int, write_fd: int) -> None:
+        try:
+            with os.fdopen(write_fd, "wb", buffering=1 << 18) as file:
+                writer = TarWriter(file.write)
+                packer = Packer(writer, layer=True)
+                packer.root(upper_fd)
+                packer.tree(upper_fd)
+                writer.finish()
+        except BaseException as error:  # raised by read, in the reader's thread
+            self._error = error
+        finally:
+            os.close(upper_fd)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; raises at the end what the packing failed of."""
+        data = os.read(self._read_fd, size if size >= 0 else _CHUNK)
+        if not data and size:
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+        return data
+
+    def close(self) -> None:
+        """End the packing; safe to call twice."""
+        if self._read_fd >= 0:
+            os.close(self._read_fd)
+            self._read_fd = -1
+            self._thread.join()
 
 
 def _exactly(fd: int, size: int) -> Iterator[bytes]:

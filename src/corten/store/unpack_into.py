@@ -7,6 +7,7 @@ it is resolved inside the container's root (openat2 RESOLVE_IN_ROOT), never outs
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 
 from corten.errors import InvalidArgument
@@ -18,17 +19,26 @@ from corten.store.extract import LayerExtractor, split_name
 class ArchiveExtractor(LayerExtractor):
     """Writes below `directory_fd`, which is `directory` of the root `root_fd`; all descriptors stay the caller's.
 
-    `owner` replaces every member's owner; `keep_kinds` refuses to put a file in a directory's place, and the reverse.
+    `shown_as` is its path in error texts. `owner` replaces every member's owner; `keep_kinds` refuses to put a file in
+    a directory's place, and the reverse.
     """
 
     layer = False
 
     def __init__(
-        self, directory_fd: int, *, root_fd: int, directory: bytes, owner: tuple[int, int] | None, keep_kinds: bool
+        self,
+        directory_fd: int,
+        *,
+        root_fd: int,
+        directory: bytes,
+        shown_as: str,
+        owner: tuple[int, int] | None,
+        keep_kinds: bool,
     ) -> None:
         super().__init__(directory_fd, lambda _path: None)
         self._container_root = root_fd
         self._prefix = directory
+        self._shown_as = shown_as
         self._owner = owner
         self._keep_kinds = keep_kinds
 
@@ -47,11 +57,12 @@ class ArchiveExtractor(LayerExtractor):
             there = os.stat(path[-1], dir_fd=self._directory(path[:-1]), follow_symlinks=False)
         except FileNotFoundError:
             return
-        name = os.fsdecode(b"/".join(path))
+        base = self._shown_as
+        name = posixpath.join(base, os.fsdecode(b"/".join(path)))
         if stat.S_ISDIR(there.st_mode) and entry.kind != "directory":
-            raise InvalidArgument(f'cannot overwrite directory "{name}" with non-directory')
+            raise InvalidArgument(f'cannot overwrite directory "{name}" with non-directory "{base}"')
         if not stat.S_ISDIR(there.st_mode) and entry.kind == "directory":
-            raise InvalidArgument(f'cannot overwrite non-directory "{name}" with directory')
+            raise InvalidArgument(f'cannot overwrite non-directory "{name}" with directory "{base}"')
 
     def _through_link(self, path: tuple[bytes, ...]) -> int:
         whole = self._prefix + b"/" + b"/".join(path)

@@ -81,7 +81,7 @@ class FakeSnapshots:
     def usage(self, key: str) -> int:
         return 11
 
-    def root_fd(self, key: str) -> int:
+    def root_fd(self, key: str, *, writable: bool = True) -> int:
         self.reads += 1
         return os.open(self.root / "base", os.O_RDONLY | os.O_DIRECTORY)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from corten.api.routing import Request, Response, json_response, route
 from corten.api.services import Services
+from corten.spec.docker.container import ContainerConfig
 
 
 class _Committed(msgspec.Struct, rename="pascal"):
@@ -14,15 +17,16 @@ class _Committed(msgspec.Struct, rename="pascal"):
 
 @route("POST", "/commit")
 async def image_commit(request: Request, services: Services) -> Response:
-    """An image of a container."""
+    """An image of a container. The body, if there is one, is configuration that wins over the container's."""
     query = request.query
-    await request.connection.read_body()
-    image = await services.archive.commit(
+    config = await request.optional_json(cast("type[ContainerConfig | None]", ContainerConfig | None))
+    image = await services.commits.commit(
         query.text("container"),
         repository=query.text("repo"),
         tag=query.text("tag"),
         author=query.text("author"),
         comment=query.text("comment"),
+        config=config,
         changes=[line for value in query.values("changes") for line in value.split("\n") if line.strip()],
         pause=query.flag("pause", default=True),
     )

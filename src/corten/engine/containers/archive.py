@@ -1,6 +1,7 @@
-"""`docker cp`, `export` and `commit`: a container's files as tar streams. Daemon.
+"""`docker cp`: a path of a container as a tar, and a tar into a directory of a container. Daemon.
 
-Blocking work runs in threads with a pipe between (lib/pipe.py); descriptors are opened there and closed there.
+Blocking work runs in threads with a pipe between (lib/pipe.py); descriptors are opened there and closed there. A
+stopped container that is written to cannot be started meanwhile: two mounts of one writable layer harm each other.
 """
 
 from __future__ import annotations
@@ -10,25 +11,38 @@ import io
 import os
 import posixpath
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import BinaryIO, Protocol
 
 import msgspec
 
 from corten.engine.containers.announce import announce
 from corten.engine.containers.live import Container
-from corten.engine.containers.roots import Place, clean, locate, open_directory, open_parent, translated
+from corten.engine.containers.roots import (
+    ContainerRoot,
+    Place,
+    Snapshots,
+    Wanted,
+    container_root,
+    open_directory,
+    open_parent,
+    wanted,
+    worded,
+)
+from corten.engine.containers.users import read_accounts, resolve_user
 from corten.engine.events import Events
-from corten.engine.images.decompress import Readable, TarStream
-from corten.errors import Forbidden, InvalidArgument
-from corten.lib import blocking, codec, pipe
+from corten.engine.images.decompress import TarStream
+from corten.errors import Forbidden, InvalidArgument, NotFound
+from corten.lib import blocking, pipe
 from corten.lib.tar import TarReader
 from corten.lib.tar_writer import TarWriter
 from corten.lib.timestamps import rfc3339_nano
-from corten.spec.oci_image import ImageConfig
+from corten.spec.docker import messages
 from corten.store.pack import Packer
 from corten.store.unpack_into import ArchiveExtractor
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GO_MODES = (
     (stat.S_ISDIR, 1 << 31),
     (stat.S_ISLNK, 1 << 27),
@@ -56,62 +70,12 @@ class ContainerLookup(Protocol):
         """Raises NotFound."""
 
 
-class Snapshots(Protocol):
-    """The writable layers."""
-
-    def root_fd(self, key: str) -> int:
-        """A detached mount of the whole root."""
-
-    def upper_fd(self, key: str) -> int:
-        """What the snapshot has written."""
-
-
-class Freezer(Protocol):
-    """Pausing, for a consistent commit (ContainerService)."""
-
-    async def pause(self, reference: str) -> None:
-        """Stop its processes."""
-
-    async def unpause(self, reference: str) -> None:
-        """Let them go on."""
-
-
-class Committer(Protocol):
-    """Makes images (TransferService)."""
-
-    async def commit(
-        self,
-        parent_id: str,
-        open_layer: Callable[[], Readable],
-        config: ImageConfig,
-        *,
-        repository: str = "",
-        tag: str = "",
-        author: str = "",
-        comment: str = "",
-        created_by: str = "",
-        container: str = "",
-        changes: list[str] | tuple[str, ...] = (),
-    ) -> str:
-        """An image of the parent's layers and one more; returns its id."""
-
-
 class ArchiveService:
     """Tar streams out of and into containers."""
 
-    def __init__(
-        self,
-        *,
-        containers: ContainerLookup,
-        snapshots: Snapshots,
-        freezer: Freezer,
-        images: Committer,
-        events: Events,
-    ) -> None:
+    def __init__(self, *, containers: ContainerLookup, snapshots: Snapshots, events: Events) -> None:
         self._containers = containers
         self._snapshots = snapshots
-        self._freezer = freezer
-        self._images = images
         self._events = events
 
     # -- out
@@ -119,110 +83,82 @@ class ArchiveService:
     async def stat(self, reference: str, path: str) -> PathStat:
         """What is at `path`; a link at its end is not followed. Raises PathNotFound."""
         container = self._containers.find(reference)
-        return await blocking.run(self._stat, container, path)
+        return await blocking.run(self._stat, container, wanted(path), reference)
 
-    def _stat(self, container: Container, path: str) -> PathStat:
-        wanted = clean(path)
-        with locate(container.record, self._snapshots, wanted) as place:
-            parent, name = self._open(place, path, container)
+    def _stat(self, container: Container, target: Wanted, reference: str) -> PathStat:
+        with (
+            worded(target.text, reference),
+            container_root(container.record, self._snapshots, writable=False) as root,
+        ):
+            path = root.canonical(target.path, last=target.follow)
+            parent, name = open_parent(root.place(path))
             try:
-                status = _lstat(parent, name, _missing(path, container))
-                target = os.fsdecode(os.readlink(name, dir_fd=parent)) if stat.S_ISLNK(status.st_mode) else ""
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             finally:
                 os.close(parent)
-        if target:
-            target = clean(posixpath.join(posixpath.dirname(wanted), target))
+            link = root.canonical(path, last=True) if stat.S_ISLNK(status.st_mode) else ""
+        if target.follow and target.base != "." and not stat.S_ISDIR(status.st_mode):
+            raise InvalidArgument(f"lstat {target.text}: not a directory")
         return PathStat(
-            name=posixpath.basename(wanted) or "/",
+            name=target.base,
             size=status.st_size,
             mode=go_mode(status.st_mode),
             mtime=rfc3339_nano(status.st_mtime_ns),
-            link_target=target,
+            link_target=link.encode("utf-8", "replace").decode(),
         )
-
-    @staticmethod
-    def _open(place: Place, path: str, container: Container) -> tuple[int, bytes]:
-        """The parent and last name; a path that ends in a slash or dot means what a link leads to."""
-        if path.endswith(("/", "/.")) or place.path == "/":
-            return open_directory(place, _missing(path, container)), b"."
-        return open_parent(place, _missing(path, container))
 
     async def get(self, reference: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
         """What is at `path`, and it as a tar rooted at its base name. Raises PathNotFound."""
         container = self._containers.find(reference)
         found = await self.stat(reference, path)
         announce(self._events, container.record, "archive-path")
-        return found, pipe.produced(lambda file: self._pack(container, path, file))
+        return found, pipe.produced(lambda file: self._pack(container, wanted(path), file))
 
-    def _pack(self, container: Container, path: str, file: BinaryIO) -> None:
-        wanted = clean(path)
-        with locate(container.record, self._snapshots, wanted) as place:
-            parent, name = self._open(place, path, container)
-            try:
-                status = _lstat(parent, name, _missing(path, container))
-                base = b"." if path.endswith("/.") or wanted == "/" else os.fsencode(posixpath.basename(wanted))
-                writer = TarWriter(file.write)
-                packer = Packer(writer)
-                packer.entry(parent, name, base, status)
-                if stat.S_ISDIR(status.st_mode):
-                    directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-                    try:
-                        packer.tree(directory, base + b"/")
-                    finally:
-                        os.close(directory)
-                writer.finish()
-            finally:
-                os.close(parent)
-
-    async def export(self, reference: str) -> AsyncIterator[bytes]:
-        """The whole root file system as a tar."""
-        container = self._containers.find(reference)
-        announce(self._events, container.record, "export")
-        return pipe.produced(lambda file: self._export(container, file))
-
-    def _export(self, container: Container, file: BinaryIO) -> None:
-        root = self._snapshots.root_fd(container.id)
-        try:
+    def _pack(self, container: Container, target: Wanted, file: BinaryIO) -> None:
+        with container_root(container.record, self._snapshots, writable=False) as root:
             writer = TarWriter(file.write)
-            Packer(writer).tree(root)
+            path = root.canonical(target.path, last=target.follow)
+            _add(root, Packer(writer), path, os.fsencode(target.base))
             writer.finish()
-        finally:
-            os.close(root)
 
     # -- in
 
     async def put(self, reference: str, path: str, body: AsyncIterator[bytes], *, keep_kinds: bool, own: bool) -> None:
         """Unpack an archive (compressed or not) into the directory `path`. Raises PathNotFound, Forbidden."""
         container = self._containers.find(reference)
-        await blocking.run(self._check_target, container, path)
-        await pipe.consumed(body, lambda file: self._unpack(container, path, file, keep_kinds=keep_kinds, own=own))
+        target = wanted(path)
+        async with _kept_as_it_is(container):
+            await blocking.run(self._check_target, container, target, reference)
+            await pipe.consumed(
+                body, lambda file: self._unpack(container, target, reference, file, keep_kinds=keep_kinds, own=own)
+            )
         announce(self._events, container.record, "extract-to-dir")
 
-    def _check_target(self, container: Container, path: str) -> None:
+    def _check_target(self, container: Container, target: Wanted, reference: str) -> None:
         """Refuse before the body is read."""
-        with locate(container.record, self._snapshots, clean(path)) as place:
-            os.close(self._target(place, path, container))
-
-    @staticmethod
-    def _target(place: Place, path: str, container: Container) -> int:
-        try:
-            fd = open_directory(place, _missing(path, container))
-        except NotADirectoryError as error:
-            raise InvalidArgument("extraction point is not a directory") from error
-        if place.read_only:
+        with container_root(container.record, self._snapshots, writable=True) as root:
+            _place, fd = _open_target(root, target, reference)
             os.close(fd)
-            raise Forbidden("container rootfs is marked read-only")
-        return fd
 
-    def _unpack(self, container: Container, path: str, file: io.BufferedIOBase, *, keep_kinds: bool, own: bool) -> None:
-        with locate(container.record, self._snapshots, clean(path)) as place:
-            target = self._target(place, path, container)
+    def _unpack(
+        self,
+        container: Container,
+        target: Wanted,
+        reference: str,
+        file: io.BufferedIOBase,
+        *,
+        keep_kinds: bool,
+        own: bool,
+    ) -> None:
+        with container_root(container.record, self._snapshots, writable=True) as root:
+            place, fd = _open_target(root, target, reference)
             try:
                 extractor = ArchiveExtractor(
-                    target,
+                    fd,
                     root_fd=place.root,
                     directory=os.fsencode(place.path),
-                    owner=_numeric_owner(container.record.config.user) if own else None,
+                    shown_as=target.path,
+                    owner=_owner(root, container.record.config.user) if own else None,
                     keep_kinds=keep_kinds,
                 )
                 extractor.extract(TarReader(TarStream(file)))
@@ -231,83 +167,69 @@ class ArchiveService:
                     raise Forbidden("container rootfs is marked read-only") from error
                 raise
             finally:
-                os.close(target)
+                os.close(fd)
 
-    # -- commit
 
-    async def commit(
-        self,
-        reference: str,
-        *,
-        repository: str,
-        tag: str,
-        author: str,
-        comment: str,
-        changes: list[str],
-        pause: bool,
-    ) -> str:
-        """An image of the container's image and what it has written; returns the id."""
-        container = self._containers.find(reference)
-        record = container.record
-        freeze = pause and str(record.status.status) == "running"
-        if freeze:
-            await self._freezer.pause(container.id)
+def _add(root: ContainerRoot, packer: Packer, path: str, base: bytes) -> None:
+    """What is at a path without links, named `base`, with all below it and the mounts there."""
+    prefix = base if base.endswith(b"/") else base + b"/"
+    parent, name = open_parent(root.place(path))
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        packer.entry(parent, name, base, status)
+        if not stat.S_ISDIR(status.st_mode):
+            return
+        directory = os.open(name, _DIRECTORY, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+    def enters(below: bytes, crossing: bool) -> bool:
+        return root.enters(posixpath.join(path, os.fsdecode(below)), crossing=crossing)
+
+    try:
+        packer.tree(directory, prefix, enters=enters)
+    finally:
+        os.close(directory)
+    for mounted in root.mounts_below(path):
+        _add(root, packer, mounted, prefix + os.fsencode(posixpath.relpath(mounted, path)))
+
+
+def _open_target(root: ContainerRoot, target: Wanted, reference: str) -> tuple[Place, int]:
+    """Where an archive is to be unpacked, opened. Raises PathNotFound, InvalidArgument, Forbidden."""
+    with worded(target.text, reference):
+        place = root.place(root.canonical(target.path, last=True))
         try:
-            image = await self._images.commit(
-                record.image_id,
-                lambda: _Layer(self._snapshots.upper_fd(container.id)),
-                image_config(record.config),
-                repository=repository,
-                tag=tag,
-                author=author,
-                comment=comment,
-                created_by=" ".join(record.argv),
-                container=container.id,
-                changes=changes,
-            )
-        finally:
-            if freeze:
-                await self._freezer.unpause(container.id)
-        announce(self._events, record, "commit", comment=comment, imageID=image, imageRef=repository)
-        return image
+            fd = open_directory(place)
+        except NotADirectoryError as error:
+            raise InvalidArgument("extraction point is not a directory") from error
+    if not place.read_only and not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+        return place, fd
+    os.close(fd)
+    what = "container rootfs" if place.root == root.fd else "mounted volume"
+    raise Forbidden(f"{what} is marked read-only")
 
 
-class _Layer(io.RawIOBase):
-    """A layer's tar, spooled to an unnamed file: the store reads it once, but a tar is written, not read."""
-
-    def __init__(self, upper_fd: int) -> None:
-        fd = os.open("/var/tmp", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(fd, "w+b")
-        try:
-            writer = TarWriter(self._file.write)
-            Packer(writer, layer=True).tree(upper_fd)
-            writer.finish()
-            self._file.seek(0)
-        except BaseException:
-            self._file.close()
-            raise
-        finally:
-            os.close(upper_fd)
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes."""
-        return self._file.read(size)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
+@asynccontextmanager
+async def _kept_as_it_is(container: Container) -> AsyncIterator[None]:
+    """Hold the lock of a container without processes, so that it stays one."""
+    if container.record.status.status.has_process:
+        yield
+        return
+    async with container.lock:
+        if container.removed:
+            raise NotFound(messages.NO_SUCH_CONTAINER.format(container.id))
+        if not container.record.status.status.has_process:
+            yield
+            return
+    yield  # it was started while we waited
 
 
-def image_config(config: object) -> ImageConfig:
-    """What an image keeps of a container's configuration."""
-    plain = codec.to_plain(config)
-    names = {field.encode_name for field in msgspec.structs.fields(ImageConfig)}
-    kept = {key: value for key, value in plain.items() if key in names and value not in (None, "", [], {})}
-    for key in ("Cmd", "Entrypoint", "Shell"):
-        if isinstance(kept.get(key), str):
-            kept[key] = [kept[key]]
-    return codec.from_plain(ImageConfig, kept)
+def _owner(root: ContainerRoot, user: str) -> tuple[int, int] | None:
+    """The owner that `cp -a` gives: the container's user; without one the archive's owners stay."""
+    if not user:
+        return None
+    identity = resolve_user(user, (), read_accounts(root.fd))
+    return identity.uid, identity.gid
 
 
 def go_mode(mode: int) -> int:
@@ -318,20 +240,3 @@ def go_mode(mode: int) -> int:
         if mode & unix:
             value |= bits
     return value
-
-
-def _missing(path: str, container: Container) -> str:
-    return f"Could not find the file {path} in container {container.id}"
-
-
-def _lstat(parent: int, name: bytes, not_found: str) -> os.stat_result:
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except OSError as error:
-        raise translated(error, not_found) from error
-
-
-def _numeric_owner(user: str) -> tuple[int, int]:
-    """The owner that `cp -a` gives: the container's user when it is given by number, else root."""
-    uid, _colon, gid = user.partition(":")
-    return int(uid) if uid.isdigit() else 0, int(gid) if gid.isdigit() else 0

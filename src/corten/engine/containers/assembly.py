@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from corten.engine.containers.attach import AttachService
 from corten.engine.containers.collaborators import (
@@ -103,7 +104,7 @@ def assemble(
     registry, tasks = Registry(table), Tasks()
     mounts = MountSetup(registry=registry, volumes=volumes, snapshots=snapshots)
     files = NetworkFileWriter(settings=settings, registry=registry)
-    accounts = AccountFiles(snapshots.root_fd)
+    accounts = AccountFiles(partial(snapshots.root_fd, writable=False))
     seccomp = SeccompFilters(settings.exec_root / "seccomp", settings.seccomp_profile)
     launcher = Launcher(settings=settings, registry=registry, accounts=accounts, seccomp=seccomp, files=files)
     creator = Creator(

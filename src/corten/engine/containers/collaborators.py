@@ -57,8 +57,8 @@ class Snapshots(Protocol):
     def usage(self, key: str) -> int:
         """Bytes in the writable layer."""
 
-    def root_fd(self, key: str) -> int:
-        """A detached mount of the whole root for reading; the caller closes the descriptor."""
+    def root_fd(self, key: str, *, writable: bool = True) -> int:
+        """A detached mount of the whole root; the caller closes it. A running container's only with writable=False."""
 
     def keys(self) -> Sequence[str]:
         """All writable layers that exist."""

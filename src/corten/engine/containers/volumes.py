@@ -90,7 +90,7 @@ class MountSetup:
             await blocking.run(self._populate, cid, wanted)
 
     def _populate(self, cid: str, mounts: Sequence[MountRecord]) -> None:
-        root = self._snapshots.root_fd(cid)
+        root = self._snapshots.root_fd(cid, writable=False)
         try:
             for mount in mounts:
                 copy_up(root, mount.destination, mount.source)

@@ -9,4 +9,4 @@ from corten.api.services import Services
 @route("GET", "/containers/{id}/export")
 async def container_export(request: Request, services: Services) -> Response:
     """The whole root file system as a tar."""
-    return stream_response(await services.archive.export(request.params["id"]), "application/x-tar")
+    return stream_response(await services.exports.export(request.params["id"]), "application/x-tar")
