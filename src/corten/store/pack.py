@@ -19,6 +19,7 @@ from corten.linux.tree import walk
 from corten.store.snapshots.lookup import is_opaque, is_whiteout
 
 _CHUNK = 1 << 20
+_PATH_LIMIT = 4096  # nobody could unpack what lies deeper
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {
@@ -43,7 +44,7 @@ class Packer:
         enters: Callable[[bytes, bool], bool] = lambda _path, _crossing: True,
     ) -> None:
         """Everything below a directory, as `prefix` + path; `enters` as in linux.tree.walk."""
-        for found in walk(root_fd, enters=enters):
+        for found in walk(root_fd, enters=lambda path, crossing: len(path) < _PATH_LIMIT and enters(path, crossing)):
             self.entry(found.directory, found.name, prefix + found.path, found.status)
 
     def root(self, root_fd: int) -> None:

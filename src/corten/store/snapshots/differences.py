@@ -15,14 +15,16 @@ from corten.linux.tree import walk
 from corten.store.snapshots.driver import Change
 from corten.store.snapshots.lookup import is_opaque, is_whiteout, lookup, merged_names
 
+_PATH_LIMIT = 4096  # nobody can name what lies deeper
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def changes_of(upper_fd: int, lowers: Sequence[Path]) -> list[Change]:
     """Docker's list: A (added), C (changed), D (deleted), parents before children. `lowers` are topmost first."""
     kinds: dict[bytes, str] = {}  # "" is a directory that is named only if something inside it is
-    for found in walk(upper_fd):
-        below = lookup(lowers, tuple(found.path.split(b"/")))
+    for found in walk(upper_fd, enters=lambda path, _crossing: len(path) < _PATH_LIMIT):
+        new = kinds.get(found.path.rpartition(b"/")[0]) == "A"
+        below = None if new else lookup(lowers, tuple(found.path.split(b"/")))
         if is_whiteout(found.status):
             if below is not None:
                 kinds[found.path] = "D"
