@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -132,6 +133,16 @@ class ContentStore:
     def ingest(self, ref: str) -> Ingest:
         """Begin, or go on with, what `ref` (any text, often the digest) names. Raises Conflict, OSError."""
         return Ingest(self, self._ingest / hashlib.sha256(ref.encode()).hexdigest())
+
+    def sweep(self, *, older_than_s: float) -> None:
+        """Delete what broke off so long ago that nobody will go on with it; what is being written stays."""
+        limit = time.time() - older_than_s
+        for entry in list(os.scandir(self._ingest)):
+            with contextlib.suppress(FileNotFoundError, Conflict):
+                if entry.stat(follow_symlinks=False).st_mtime < limit:
+                    fd = _open_locked(Path(entry.path))
+                    os.unlink(entry.path)
+                    os.close(fd)
 
     def remove(self, digest: str) -> None:
         """Delete a blob; nothing happens when it is not here."""

@@ -15,11 +15,11 @@ _BLOCK = 4096
 TYPES = {"file": b"0", "hard": b"1", "link": b"2", "char": b"3", "block": b"4", "dir": b"5", "fifo": b"6"}
 
 
-def header(name: bytes, kind: bytes, *, size: int = 0, link: bytes = b"", mode: int = 0o644, uid: bytes = b"0",
-           gid: bytes = b"0", mtime: bytes = b"14312704000", device: tuple[int, int] = (0, 0)) -> bytes:  # fmt: skip
+def header(name: bytes, kind: bytes, *, size: int = 0, link: bytes = b"", mode: int = 0o644, uid: int = 0,
+           gid: int = 0, mtime: bytes = b"14312704000", device: tuple[int, int] = (0, 0)) -> bytes:  # fmt: skip
     """One ustar header, of exactly these fields."""
     block = b"".join((
-        name[:100].ljust(100, b"\0"), b"%07o\0" % mode, uid.rjust(7, b"0")[:7] + b"\0", gid.rjust(7, b"0")[:7] + b"\0",
+        name[:100].ljust(100, b"\0"), b"%07o\0" % mode, b"%07o\0" % uid, b"%07o\0" % gid,
         b"%011o\0" % size, mtime + b"\0", b" " * 8, kind, link[:100].ljust(100, b"\0"), b"ustar\x0000", bytes(64),
         b"%07o\0" % device[0], b"%07o\0" % device[1],
     )).ljust(512, b"\0")  # fmt: skip

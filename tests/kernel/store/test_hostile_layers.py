@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import random
@@ -46,6 +47,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
+    gc.collect()  # what other tests have left behind
     before = sorted(os.listdir("/proc/self/fd"))
     yield made
     assert sorted(os.listdir("/proc/self/fd")) == before, "descriptors are left open"
@@ -86,12 +88,12 @@ def attacks(outside: str) -> dict[str, list[bytes]]:
             member("file", "a/b/c/f", b"X"), member("file", "a/secret", b"X"),
         ],
         "attributes through a link": [
-            member("link", "l", outside), member("dir", "l", mode=0o777, uid=b"123"),
+            member("link", "l", outside), member("dir", "l", mode=0o777, uid=123),
             member("link", "m", outside), pax(SCHILY__xattr__user__own=b"X") + member("dir", "m/", mode=0o777),
         ],
         "attributes of a link": [
-            pax(SCHILY__xattr__user__own=b"X") + member("link", "l", secret, mode=0o777, uid=b"123"),
-            pax(SCHILY__xattr__trusted__own=b"X") + member("link", "m", secret, mode=0o777, uid=b"123"),
+            pax(SCHILY__xattr__user__own=b"X") + member("link", "l", secret, mode=0o777, uid=123),
+            pax(SCHILY__xattr__trusted__own=b"X") + member("link", "m", secret, mode=0o777, uid=123),
         ],
         "node over a link": [member("link", "l", secret), member("fifo", "l", mode=0o777)],
         "whiteout through a link": [member("link", "l", outside), member("file", "l/.wh.secret")],
@@ -257,8 +259,8 @@ def test_a_tree_deeper_than_any_path_is_made_and_removed(world: World) -> None:
 def test_the_last_of_several_members_wins(world: World) -> None:
     unpack(
         tar(
-            member("file", "f", b"1", mode=0o600, uid=b"7"), member("file", "f", b"22", mode=0o644),
-            member("dir", "d", mode=0o700, uid=b"17"), member("file", "d/x", b"1"), member("dir", "d", mode=0o755),
+            member("file", "f", b"1", mode=0o600, uid=7), member("file", "f", b"22", mode=0o644),
+            member("dir", "d", mode=0o700, uid=17), member("file", "d/x", b"1"), member("dir", "d", mode=0o755),
             member("file", "k", b"1"), member("dir", "k"), member("file", "k/in", b"1"), member("link", "k", "f"),
         ),
         world.layer,
@@ -271,7 +273,7 @@ def test_the_last_of_several_members_wins(world: World) -> None:
 
 
 def test_files_below_a_setgid_directory_have_the_owner_they_say(world: World) -> None:
-    unpack(tar(member("dir", "mail", mode=0o2775, gid=b"10"), member("file", "mail/root", b""),
+    unpack(tar(member("dir", "mail", mode=0o2775, gid=10), member("file", "mail/root", b""),
                member("dir", "mail/sub", mode=0o755), member("file", "mail/unnamed/f", b"")), world.layer)  # fmt: skip
     found = fingerprint(world.layer)
     assert found[b"mail/root"][2] == 0
