@@ -20,7 +20,7 @@ QUICK = [
     ("architecture and units", [*PYTEST, "-n", "2", "tests/arch", "tests/unit"]),
 ]
 REAL = [
-    ("kernel", [*PYTEST, "tests/kernel"]),
+    ("kernel", [*PYTEST, "tests/contract", "tests/kernel"]),
     ("engine", [*PYTEST, "tests/engine"]),
     ("conformance", [*PYTEST, "tests/conformance"]),
     ("faults", [*PYTEST, "tests/faults"]),

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from corten.registry.client import RegistryClient
 
 _LOG = logging.getLogger("corten.daemon")
+_LEFT_FOR_S = 24 * 3600  # a pull that was broken off may be tried again
 
 
 class Late:
@@ -94,9 +95,8 @@ class Engine:
         self._snapshots = snapshots = OverlaySnapshots(
             config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
         )
-        self._library = ImageLibrary(
-            blobs=ContentStore(config.data_root / "content"), layers=snapshots, records=table("images")
-        )
+        self._content = ContentStore(config.data_root / "content")
+        self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images"))
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
@@ -180,6 +180,9 @@ class Engine:
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
         self._library.load()
+        self._content.sweep(older_than_s=_LEFT_FOR_S)
+        parents = {chain_id: layer.parent for chain_id, layer in self._snapshots.layers().items()}
+        self._library.sweep(self._content.digests(older_than_s=_LEFT_FOR_S), parents)
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()

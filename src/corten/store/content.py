@@ -149,8 +149,9 @@ class ContentStore:
         with contextlib.suppress(FileNotFoundError):
             self.path(digest).unlink()
 
-    def digests(self) -> Iterator[str]:
-        """All blobs."""
-        for entry in os.scandir(self._blobs):
-            if re.fullmatch("[0-9a-f]{64}", entry.name):
+    def digests(self, *, older_than_s: float = 0) -> Iterator[str]:
+        """All blobs, or those that are here for so long."""
+        limit = time.time() - older_than_s
+        for entry in list(os.scandir(self._blobs)):
+            if re.fullmatch("[0-9a-f]{64}", entry.name) and (not older_than_s or entry.stat().st_mtime < limit):
                 yield f"sha256:{entry.name}"

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import BinaryIO
@@ -27,6 +27,7 @@ from corten.lib import blocking, codec
 from corten.spec import oci_image
 from corten.spec.digest import Digest, chain_ids, digest_of
 from corten.spec.oci_image import CONFIG_LIMIT, MANIFEST_LIMIT, Descriptor, Image, Manifest
+from corten.store.gc import unreachable
 
 _LOG = logging.getLogger("corten.images")
 _CHUNK = 1 << 20
@@ -53,6 +54,7 @@ class ImageLibrary:
         self._records = records
         self._leases: Counter[str] = Counter()
         self._lock = asyncio.Lock()
+        self._unread = 0  # records whose content nobody knows
         self._stored: dict[str, ImageRecord] = {}
         self._orphans: dict[str, ImageRecord] = {}
         self.catalog = Catalog()
@@ -64,6 +66,7 @@ class ImageLibrary:
 
     def load(self) -> None:
         """Read all records. Blocking; at the daemon's start. An image that cannot be read is left out, and said."""
+        self._unread = 0
         for image_id, raw in self._records.list():
             try:
                 record = codec.decode(ImageRecord, raw)
@@ -73,9 +76,25 @@ class ImageLibrary:
                 entry = self._entry(image_id, record)
             except (CortenError, OSError) as error:
                 _LOG.warning("image cannot be read", extra={"image": image_id, "error": str(error)})
+                self._unread += 1
                 continue
             self._stored[image_id] = record
             self.catalog.put(entry)
+
+    def sweep(self, digests: Iterable[str], parents: Mapping[str, str]) -> None:
+        """Delete those of these blobs and layers (with their parents) that no image needs: what a crash has left.
+
+        Blocking; after `load` and before anything arrives. Nothing is deleted while an image cannot be read.
+        """
+        if self._unread:
+            return
+        chains = unreachable(parents, self._kept_chains(), lambda chain: [parents[chain]] if chain in parents else [])
+        blobs = unreachable(list(digests), self._kept_blobs())
+        if chains or blobs:
+            _LOG.info("deleting what no image needs", extra={"layers": len(chains), "blobs": len(blobs)})
+        for chain in chains:
+            self._delete_content([chain], [])
+        self._delete_content([], blobs)
 
     # --- blobs and layers: blocking -------------------------------------------------------------------------------
 
