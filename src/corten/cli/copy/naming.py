@@ -61,8 +61,8 @@ def destination(source: Entry, target: Entry) -> tuple[str, str, str]:
 
 def renamed(member: str, old: str, new: str) -> str:
     """A member's name with its first part replaced."""
-    if not old:
-        return member
+    if not old:  # nothing is renamed, or it is the root directory, whose members begin with a slash
+        return f"{new}/{member.lstrip('/')}".rstrip("/") if new else member
     if old == ".":
         rest = member.removeprefix("./") if member.startswith("./") else ("" if member == "." else member)
         return f"{new}/{rest}".rstrip("/") if rest else new
