@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,16 +38,22 @@ def main() -> int:
         stages = [("selected", [*PYTEST, *arguments])]
     else:
         stages = QUICK if arguments else QUICK + REAL
+    with tempfile.TemporaryDirectory(prefix="corten-tests-") as scratch:
+        try:
+            return run(stages, {**ENVIRONMENT, "PYTEST_DEBUG_TEMPROOT": scratch})
+        finally:  # trees deeper than Python's recursion, which a failed test may have left
+            subprocess.run(["rm", "-rf", "--one-file-system", f"{scratch}/pytest-of-root"], check=False)
+
+
+def run(stages: list[tuple[str, list[str]]], environment: dict[str, str]) -> int:
+    """Run each stage up to the first that fails; its exit status."""
     for name, argv in stages:
         print(f"== {name}", flush=True)
         start = time.monotonic()
-        result = subprocess.run(argv, cwd=ROOT, env=ENVIRONMENT, check=False)
-        print(
-            f"== {name}: {'passed' if result.returncode == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s",
-            flush=True,
-        )
-        if result.returncode != 0:
-            return result.returncode
+        status = subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
+        print(f"== {name}: {'FAILED' if status else 'passed'} in {time.monotonic() - start:.0f} s", flush=True)
+        if status:
+            return status
     return 0
 
 

@@ -160,17 +160,37 @@ class Daemon:
         self.stop()
         left = leftovers_of(self)
         self._remove_network()
+        for parent in self._cgroup_parents():  # of a daemon that a test has killed and that did not come back
+            for group, _, _ in os.walk(parent, topdown=False):
+                os.rmdir(group)
         shutil.rmtree(self.root, ignore_errors=True)
         return left
+
+    @property
+    def instance(self) -> str:
+        """What the names of this daemon's cgroups, links and rules end in."""
+        return hashlib.sha256(os.fsencode(self.exec_root)).hexdigest()[:6]
+
+    def _cgroup_parents(self) -> list[Path]:
+        cgroups = Path("/sys/fs/cgroup")
+        return [*cgroups.glob(f"corten-{self.instance}"), *cgroups.glob(f"*/corten-{self.instance}")]
+
+    def cgroups(self) -> list[str]:
+        """The containers' cgroups that exist below this daemon's."""
+        return [str(child) for parent in self._cgroup_parents() for child in parent.iterdir() if child.is_dir()]
+
+    def ports(self) -> list[str]:
+        """The host's ends of containers' links: what is plugged into this daemon's default bridge."""
+        bridge = Path(f"/sys/class/net/ct{self.instance}/brif")
+        return [port.name for port in bridge.iterdir()] if bridge.exists() else []
 
     def _remove_network(self) -> None:
         """The default bridge and the packet filter's table stay when a daemon ends; a test's own must not."""
         from corten.network.firewall import Firewall
 
-        instance = hashlib.sha256(os.fsencode(self.exec_root)).hexdigest()[:6]
-        if Path(f"/sys/class/net/ct{instance}").exists():
-            subprocess.run(["ip", "link", "delete", f"ct{instance}"], check=True)
-        firewall = Firewall(f"corten-{instance}")
+        if Path(f"/sys/class/net/ct{self.instance}").exists():
+            subprocess.run(["ip", "link", "delete", f"ct{self.instance}"], check=True)
+        firewall = Firewall(f"corten-{self.instance}")
         firewall.uninstall()
         firewall.close()
 
@@ -182,4 +202,6 @@ def leftovers_of(daemon: Daemon) -> list[str]:
     shims = daemon.exec_root / "shim"
     if shims.is_dir():
         left += [f"shim {entry.name}" for entry in shims.iterdir()]
+    left += [f"cgroup {path}" for path in daemon.cgroups()]
+    left += [f"link {name}" for name in daemon.ports()]
     return left
