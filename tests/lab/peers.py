@@ -147,7 +147,7 @@ class Inside:
             "nsenter",
             f"--mount=/proc/{pid}/ns/mnt",
             f"--net=/proc/{pid}/ns/net",
-            "--wd=/",
+            "--wdns=/",
             f"--root=/proc/{pid}/root",
             *arguments,
         ]

@@ -45,7 +45,8 @@ class LaunchRequest:
     """What the init is to become.
 
     `rootfs`: a RootfsMount, or None when spec.root.path is a directory. `interfaces`: what to configure in a new
-    network namespace. `seccomp_filter`: compiled already, else `linux.seccomp` is compiled here. `preserve_fds`:
+    network namespace. `renew_network`: not in the one made by `spawn`, which has what this container must not see.
+    `seccomp_filter`: compiled already, else `linux.seccomp` is compiled here. `preserve_fds`:
     descriptors that the command gets as 3, 4, ... `exec_fifo`: wait for a byte in this FIFO before the command runs
     (`create` and `start` of the OCI command line). `init`: a reaper as process 1.
     """
@@ -59,6 +60,7 @@ class LaunchRequest:
         "keyring",
         "no_pivot",
         "preserve_fds",
+        "renew_network",
         "rootfs",
         "seccomp_filter",
         "spec",
@@ -72,6 +74,7 @@ class LaunchRequest:
         container_id: str = "",
         rootfs: dict[str, Any] | None = None,
         interfaces: Sequence[dict[str, Any]] = (),
+        renew_network: bool = False,
         seccomp_filter: bytes | None = None,
         init: bool = False,
         bundle: str = "/",
@@ -85,6 +88,7 @@ class LaunchRequest:
         self.container_id = container_id
         self.rootfs = rootfs
         self.interfaces = list(interfaces)
+        self.renew_network = renew_network
         self.seccomp_filter = seccomp_filter
         self.init = init
         self.bundle = bundle
@@ -191,6 +195,8 @@ class InitProcess(ChildProcess):
         if fixed:
             raise ValueError(f"the {', '.join(sorted(fixed))} namespace was settled when the process was made")
         process = spec["process"]
+        if request.renew_network and kinds.get("network") == "":
+            missing |= {"network"}
         seccomp, flags = compiled_seccomp(spec, request.seccomp_filter)
         return {
             "spec": spec,

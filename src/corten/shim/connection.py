@@ -51,6 +51,7 @@ class StartRequest:
     spec: dict[str, Any]
     rootfs: dict[str, Any]
     interfaces: list[dict[str, Any]] = field(default_factory=list)
+    renew_network: bool = False  # leave the prepared network namespace for a new one
     seccomp_path: str = ""
     log: dict[str, Any] = field(default_factory=dict)
     open_stdin: bool = False
@@ -104,6 +105,7 @@ class Shim:
                 "spec": request.spec,
                 "rootfs": request.rootfs,
                 "interfaces": request.interfaces,
+                "renew_network": request.renew_network,
                 "seccomp_path": request.seccomp_path,
                 "log": request.log,
                 "open_stdin": request.open_stdin,

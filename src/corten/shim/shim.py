@@ -148,8 +148,7 @@ class Shim:
         if init is None or self._started or self._exit is not None:
             raise protocol.ProtocolError("start: not in the prepared state")
         self.spec = spec = message["spec"]
-        process = spec["process"]
-        tty = bool(process.get("terminal"))
+        tty = bool(spec["process"].get("terminal"))
         pipes: Pipes | None = None
         try:
             self._open_log(message.get("log") or {})
@@ -165,6 +164,7 @@ class Shim:
                 container_id=self.cid,
                 rootfs=message.get("rootfs"),
                 interfaces=message.get("interfaces") or [],
+                renew_network=bool(message.get("renew_network")),
                 seccomp_filter=read_filter(message.get("seccomp_path") or ""),
                 init=bool(message.get("init")),
             )

@@ -171,6 +171,7 @@ class Starter:
                 spec=launch.spec,
                 rootfs=rootfs,
                 interfaces=attached.interfaces,
+                renew_network=attached.renew,
                 seccomp_path=launch.seccomp_path,
                 log=shim_log(record.host_config.log_config, record.log_path),
                 open_stdin=record.config.open_stdin,

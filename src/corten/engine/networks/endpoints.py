@@ -74,7 +74,7 @@ class Endpoints:
         if cid in self._attached:
             self.release(cid)
         if request.mode.startswith("container:"):
-            self._drop_prewarmed(cid)
+            self._leave_prewarmed(cid)
             return Attached()
         wanted = self._wanted(request)
         record = ContainerEndpoints(container=cid, name=request.name)
@@ -86,8 +86,7 @@ class Endpoints:
                 record.endpoints.append(endpoint)
                 if interface is not None:
                     interfaces.append(interface)
-            if not interfaces:
-                self._drop_prewarmed(cid)
+            renew = not interfaces and self._leave_prewarmed(cid)
             self._route(record, wanted, interfaces)
             self._publish(record, request, wanted, undo)
             self._records.put(cid, codec.encode(record))
@@ -96,7 +95,7 @@ class Endpoints:
         for endpoint in record.endpoints:
             self._members.setdefault(endpoint.network, {})[cid] = endpoint
             self._announce("connect", cid, endpoint.network)
-        return self._answer(record, interfaces, {n.id: s for n, s in wanted})
+        return self._answer(record, interfaces, {n.id: s for n, s in wanted}, renew=renew)
 
     def check(self, request: AttachRequest) -> None:
         """What can be refused before a start: unknown networks, bad addresses, MACs and ports."""
@@ -227,6 +226,8 @@ class Endpoints:
         record: ContainerEndpoints,
         interfaces: list[dict[str, object]],
         asked: Mapping[str, EndpointSettings],
+        *,
+        renew: bool,
     ) -> Attached:
         settings = {}
         for endpoint in record.endpoints:
@@ -241,6 +242,7 @@ class Endpoints:
             ports=self._publisher.map_of(record) if bridged else {},
             addresses=texts,
             ipv6=any(e.ipv6 for e in bridged),
+            renew=renew,
         )
 
     def release(self, cid: str) -> None:
@@ -343,12 +345,14 @@ class Endpoints:
         self._sweep()
         return len(self._lingering)
 
-    def _drop_prewarmed(self, cid: str) -> None:
-        """This container wants no interface: its prepared one must not be there."""
+    def _leave_prewarmed(self, cid: str) -> bool:
+        """This container wants no interface. If one was prepared, it goes with the namespace that init leaves behind:
+        to delete it here would cost the start twenty milliseconds, to make another namespace costs it one."""
         veth = self._prewarmed.pop(cid, "")
         if veth:
             self._bridge.forget_prewarmed(veth)
-            self._bridge.delete_links([veth])
+            self._lingering[veth] = ("", [])
+        return bool(veth)
 
     def _announce(self, action: str, cid: str, network_id: str) -> None:
         network = self._registry.get(network_id)

@@ -48,12 +48,7 @@ class EnterNamespaces(Step):
             fd = context.namespace_fds[kind]
             setns(fd, TYPES[kind][0])
             os.close(fd)
-            for key in [key for key in context.prepared if key[0] in _SHOWS.get(kind, ())]:
-                del context.prepared[
-                    key
-                ]  # it shows the namespace that was left; its descriptor is closed with all others
-        if "network" in self._kinds:
-            context.netlink = None
+            _forget_prepared(context, kind)
 
 
 class NewNamespaces(Step):
@@ -78,8 +73,18 @@ class NewNamespaces(Step):
         for kind in self._kinds:
             if kind not in context.prepared_namespaces:
                 flags |= TYPES[kind][0]
+                _forget_prepared(context, kind)
         if flags:
             unshare(flags)
+
+
+def _forget_prepared(context: Context, kind: str) -> None:
+    """What was prepared shows the namespace that is left. Mounts are closed with all other descriptors; the socket now."""
+    for key in [key for key in context.prepared if key[0] in _SHOWS.get(kind, ())]:
+        del context.prepared[key]
+    if kind == "network" and context.netlink is not None:
+        context.netlink.close()
+        context.netlink = None
 
 
 class DetachFromHost(Step):
