@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,33 +100,32 @@ class Shim:
 
     async def start(self, request: StartRequest) -> None:
         """Run the container's process. Raises StartFailed; the shim is then only good for `discard`."""
-        reply = await self._ask(
+        document = {
+            "spec": request.spec,
+            "rootfs": request.rootfs,
+            "interfaces": request.interfaces,
+            "renew_network": request.renew_network,
+            "seccomp_path": request.seccomp_path,
+            "init": request.init,
+        }
+        reply = await self._ask_about(
+            document,
             {
                 "do": "start",
-                "spec": request.spec,
-                "rootfs": request.rootfs,
-                "interfaces": request.interfaces,
-                "renew_network": request.renew_network,
-                "seccomp_path": request.seccomp_path,
-                "log": request.log,
+                "tty": bool(request.spec["process"].get("terminal")),
                 "open_stdin": request.open_stdin,
                 "stdin_once": request.stdin_once,
-                "init": request.init,
-            }
+                "log": request.log,
+            },
         )
         self.pid = int(reply["pid"])
         self.started = True
 
     async def exec(self, exec_id: str, *, process: dict[str, Any], open_stdin: bool, seccomp_path: str = "") -> int:
         """Start a process inside; returns its pid on the host. Raises StartFailed."""
-        reply = await self._ask(
-            {
-                "do": "exec",
-                "exec_id": exec_id,
-                "process": process,
-                "open_stdin": open_stdin,
-                "seccomp_path": seccomp_path,
-            }
+        reply = await self._ask_about(
+            {"process": process, "seccomp_path": seccomp_path},
+            {"do": "exec", "exec_id": exec_id, "tty": bool(process.get("terminal")), "open_stdin": open_stdin},
         )
         self.execs[exec_id] = pid = int(reply["pid"])
         return pid
@@ -222,6 +222,14 @@ class Shim:
         if failure is not None:
             raise StartFailed(failure["stage"], int(failure["errno"]), failure["text"])
         return reply
+
+    async def _ask_about(self, document: dict[str, Any], message: protocol.Message) -> protocol.Message:
+        """`_ask` with a document that the shim hands on to a launcher."""
+        fd = protocol.write_document(document)
+        try:
+            return await self._ask(message, (fd,))
+        finally:
+            os.close(fd)
 
     # -- what the shim says
 

@@ -6,6 +6,7 @@ SCM_RIGHTS). Both ends belong to Corten and to root, so a malformed message is a
 
 daemon -> zygote    sandbox {id, dir, cgroup, namespaces, ...} + the shim's end of a control socket
 daemon -> shim      hello start exec attach resize signal sync discard, each with `seq`
+shim -> launcher    what to start; see launcher.py
 shim -> daemon      {"re": seq, ...} replies; {"ev": "prepared" | "exit" | "exec_exit" | "oom" | "detach", ...}
 """
 
@@ -47,6 +48,25 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None
     sent = sock.sendmsg([data], ancillary)
     if sent < len(data):
         sock.sendall(data[sent:])
+
+
+def write_document(document: Message) -> int:
+    """A descriptor that holds a document, for who only hands it on. The caller closes it. Raises OSError."""
+    fd = os.memfd_create("corten", os.MFD_CLOEXEC)
+    try:
+        data = memoryview(json.dumps(document, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+        while data:
+            data = data[os.write(fd, data) :]
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_document(fd: int) -> Message:
+    """What `write_document` has written, wherever the descriptor's offset is. Raises OSError."""
+    document: Message = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
+    return document
 
 
 class Receiver:

@@ -1,9 +1,11 @@
 """One container's keeper: streams, log, exit status, execs. Runs in the shim process, forked by the zygote.
 
-It starts in the *prepared* state: the container's cgroup exists and init is cloned into its namespaces, waiting. On
-`start` it hands init the OCI spec. It owns the process's streams (stdio.py) and waits for it by pidfd; when init ends
-it writes `exit.json`, tells the daemon, and stays until the daemon says `discard` or is gone. It depends on neither
-daemon nor zygote: a new daemon connects to `<dir>/sock` and says `hello`.
+It starts in the *prepared* state: a launcher has made the container's cgroup and init, which waits in its namespaces.
+On `start` it hands the launcher the OCI spec, unread. It owns the process's streams (stdio.py) and waits for it by
+pidfd; when init ends it writes `exit.json`, tells the daemon, and stays until the daemon says `discard` or is gone. It
+depends on neither daemon nor zygote: a new daemon connects to `<dir>/sock` and says `hello`.
+
+It is kept small (docs/performance.md): whatever needs the runtime is done by launchers.
 
 A prepared shim whose daemon goes away undoes everything; a started one goes on.
 """
@@ -20,13 +22,15 @@ from typing import Any
 from corten.lib.atomicfile import write_atomic
 from corten.linux.cgroup import Cgroup, open_cgroup
 from corten.linux.errors import SyscallError
-from corten.runtime.launch import InitProcess, LaunchRequest, StartFailed
+from corten.runtime.failure import StartFailed
 from corten.shim import protocol
 from corten.shim.control import Control
 from corten.shim.execs import Exec
-from corten.shim.filters import read_filter
+from corten.shim.launcher import launch_container
+from corten.shim.launching import HeldProcess, Launcher
 from corten.shim.logs import JsonFileLog, replay
 from corten.shim.pipes import Pipes, open_pipes, set_window_size
+from corten.shim.porter import Porter
 from corten.shim.reactor import IN, Reactor
 from corten.shim.stdio import Client, Streams
 
@@ -40,15 +44,16 @@ class Shim:
     def __init__(self, control: socket.socket, request: dict[str, Any]) -> None:
         self.cid: str = request["id"]
         self.dir: str = request["dir"]
-        self._request = request
+        self._sandbox = request
         self.reactor = Reactor()
         self._control = Control(self.reactor, control, handler=self._handle, on_gone=self._daemon_gone)
         self.cgroup: Cgroup = open_cgroup(request["cgroup"])
-        self.init: InitProcess | None = None
-        self.spec: dict[str, Any] = {}
+        self.init: HeldProcess | None = None
+        self._launcher: Launcher | None = None
+        self._porter = Porter(self.reactor, self.cgroup)
+        self._document = -1  # what was started, as a descriptor: only launchers read it
         self._started = False
         self._exit: dict[str, Any] | None = None
-        self._console = -1
         self._window: tuple[int, int] | None = None
         self._log: JsonFileLog | None = None
         self._log_path = ""
@@ -60,29 +65,11 @@ class Shim:
     # -- prepared
 
     def prepare(self) -> None:
-        """Make the cgroup and init, listen, and say so. Raises what fails; the caller undoes."""
+        """Let a launcher make the cgroup and init; listen, and say so. Raises what fails; the caller undoes."""
         os.mkdir(self.dir, 0o700)
+        self._launcher = Launcher.fork(lambda link: launch_container(link, self.cgroup, self._sandbox))
         self._control.listen(self.dir)
-        self.cgroup.create()
-        wanted = self._request
-        cgroup_fd = self.cgroup.clone_fd()
-        try:
-            self.init = InitProcess.spawn(
-                namespaces=wanted["namespaces"],
-                uid_mappings=wanted.get("uidMappings") or (),
-                gid_mappings=wanted.get("gidMappings") or (),
-                time_offsets=wanted.get("timeOffsets"),
-                cgroup_fd=cgroup_fd,
-            )
-        finally:
-            if cgroup_fd is not None:
-                os.close(cgroup_fd)
-        if cgroup_fd is None:
-            self.cgroup.add(self.init.pid)
-        if wanted.get("resources"):
-            self.cgroup.apply(wanted["resources"])
-        if wanted.get("sketch"):
-            self.init.prepare(LaunchRequest(spec=wanted["sketch"], container_id=self.cid))
+        self.init = self._launcher.made()
         self.reactor.watch(self.init.pidfd, IN, lambda _events: self._init_ended())
         write_atomic(f"{self.dir}/pid", f"{os.getpid()} {self.init.pid}\n".encode(), durable=False)
         self._control.send({"ev": "prepared", "pid": self.init.pid, "shim": os.getpid()})
@@ -94,9 +81,9 @@ class Shim:
 
     def undo(self) -> None:
         """Leave nothing behind: init, cgroup, directory."""
-        if self.init is not None and self._exit is None:
-            self.init.abort()
-            self.init = None
+        if self._launcher is not None:
+            self._launcher.end()  # before a start it takes init along
+            self._launcher = None
         self._remove_cgroup()
         self._unlink("sock", "pid", "exit.json")
         with contextlib.suppress(FileNotFoundError):
@@ -143,57 +130,40 @@ class Shim:
 
     # -- start
 
-    def _on_start(self, message: protocol.Message, _fds: list[int]) -> protocol.Message:
-        init = self.init
-        if init is None or self._started or self._exit is not None:
+    def _on_start(self, message: protocol.Message, fds: list[int]) -> protocol.Message:
+        init, launcher = self.init, self._launcher
+        if init is None or launcher is None or self._started or self._exit is not None:
             raise protocol.ProtocolError("start: not in the prepared state")
-        self.spec = spec = message["spec"]
-        tty = bool(spec["process"].get("terminal"))
+        tty = bool(message.get("tty"))
         pipes: Pipes | None = None
         try:
             self._open_log(message.get("log") or {})
-            resources = spec.get("linux", {}).get("resources") or {}
-            prepared = self._request.get("resources") or {}
-            changed = {key: value for key, value in resources.items() if prepared.get(key) != value}
-            if changed:
-                self.cgroup.apply(changed)
             if not tty:
                 pipes = open_pipes(stdin=bool(message.get("open_stdin")))
-            request = LaunchRequest(
-                spec=spec,
-                container_id=self.cid,
-                rootfs=message.get("rootfs"),
-                interfaces=message.get("interfaces") or [],
-                renew_network=bool(message.get("renew_network")),
-                seccomp_filter=read_filter(message.get("seccomp_path") or ""),
-                init=bool(message.get("init")),
-            )
-            console = init.configure(request, stdio=pipes.child if pipes is not None else None)
-            init.wait_ready()
-            if console is not None and self._window is not None:
-                set_window_size(console, *self._window)
-            init.release()
-        except (StartFailed, OSError) as error:
+            stdio = pipes.child if pipes is not None else ()
+            consoles = launcher.ask({"window": self._window}, [fds[0], *stdio])
+        except (StartFailed, OSError):
             if pipes is not None:
                 pipes.close()
             self._start_failed()
-            if isinstance(error, StartFailed):
-                raise
-            raise StartFailed("shim", error.errno or 0, str(error)) from error
+            raise
         self._started = True
-        self._begin_streams(message, tty=tty, pipes=pipes, console=console)
+        self._document = os.dup(fds[0])
+        init.console = consoles[0] if consoles else -1
+        self._begin_streams(message, pipes=pipes, console=init.console)
         self._watch_oom()
+        launcher.close()
+        self._launcher = None
+        init.adopt_later(self.reactor)
         return {"pid": init.pid}
 
-    def _begin_streams(self, message: protocol.Message, *, tty: bool, pipes: Pipes | None, console: int | None) -> None:
+    def _begin_streams(self, message: protocol.Message, *, pipes: Pipes | None, console: int) -> None:
         waiting = self._pending.pop("", [])
-        self._streams = self._new_streams(tty=tty, close_stdin=bool(message.get("stdin_once")))
-        if console is not None:
-            self._console = console
+        self._streams = self._new_streams(tty=pipes is None, close_stdin=bool(message.get("stdin_once")))
+        if pipes is None:
             stdin_fd = os.dup(console) if message.get("open_stdin") else -1
             sources = {os.dup(console): "stdout"}
         else:
-            assert pipes is not None
             pipes.close_child()
             stdin_fd, sources = pipes.stdin, {pipes.stdout: "stdout", pipes.stderr: "stderr"}
         for client in waiting:
@@ -201,9 +171,10 @@ class Shim:
         self._streams.connect(stdin_fd=stdin_fd, sources=sources)
 
     def _start_failed(self) -> None:
+        """The launcher has taken init back, or both were killed."""
         assert self.init is not None
         self.reactor.forget(self.init.pidfd)
-        self.init.abort()
+        self.init.kill()
         self.init = None
         for client in self._pending.pop("", []):
             client.socket.close()
@@ -280,8 +251,8 @@ class Shim:
         exec_id = message.get("exec_id") or ""
         if exec_id:
             self._exec(exec_id).resize(width, height)
-        elif self._console >= 0:
-            set_window_size(self._console, width, height)
+        elif self.init is not None and self.init.console >= 0:
+            set_window_size(self.init.console, width, height)
         else:
             self._window = (width, height)
 
@@ -301,32 +272,36 @@ class Shim:
             raise protocol.ProtocolError(f"no such exec: {exec_id}")
         return entry
 
-    def _on_exec(self, message: protocol.Message, _fds: list[int]) -> protocol.Message:
+    def _on_exec(self, message: protocol.Message, fds: list[int]) -> protocol.Message:
         if self.init is None or not self._started or self._exit is not None:
             raise StartFailed("exec", 0, "container is not running")
         exec_id = message["exec_id"]
+        open_stdin = bool(message.get("open_stdin"))
         clients = self._pending.pop(exec_id, [])
+        pipes: Pipes | None = None
         try:
-            entry = Exec(
-                self.reactor,
-                container_id=self.cid,
-                init=self.init,
-                spec=self.spec,
-                process=message["process"],
-                open_stdin=bool(message.get("open_stdin")),
-                cgroup=self.cgroup,
-                seccomp_filter=read_filter(message.get("seccomp_path") or ""),
-                clients=clients,
-                on_exit=lambda code: self._exec_ended(exec_id, code),
-                on_detach=lambda: self._control.send({"ev": "detach", "exec_id": exec_id}),
-            )
+            if not message.get("tty"):
+                pipes = open_pipes(stdin=open_stdin)
+            stdio = pipes.child if pipes is not None else ()
+            request = {"id": self.cid, "init": self.init.pid}
+            process = self._porter.start(request, [self._document, fds[0], self.init.pidfd, *stdio])
         except BaseException:
+            if pipes is not None:
+                pipes.close()
             # The daemon holds a duplicate and tells the client why; only this one is closed here.
             for client in clients:
                 client.socket.close()
             raise
-        self._execs[exec_id] = entry
-        return {"pid": entry.pid}
+        self._execs[exec_id] = Exec(
+            self.reactor,
+            process,
+            pipes=pipes,
+            open_stdin=open_stdin,
+            clients=clients,
+            on_exit=lambda code: self._exec_ended(exec_id, code),
+            on_detach=lambda: self._control.send({"ev": "detach", "exec_id": exec_id}),
+        )
+        return {"pid": process.pid}
 
     def _exec_ended(self, exec_id: str, code: int) -> None:
         self._control.send({"ev": "exec_exit", "exec_id": exec_id, "code": code})
@@ -339,10 +314,11 @@ class Shim:
         init = self.init
         assert init is not None
         self.reactor.forget(init.pidfd)
-        self._code = init.wait()
-        if not self._started:  # killed while prepared
+        if not self._started:  # killed while prepared; the launcher reaps it
             self._daemon_gone()
             return
+        self._code = init.wait()
+        self._porter.close()
         with contextlib.suppress(OSError):
             self.cgroup.kill()  # what shares the container's cgroup but not its pid namespace
         self._streams.drain()
@@ -362,9 +338,9 @@ class Shim:
         write_atomic(f"{self.dir}/exit.json", json.dumps(self._exit).encode(), durable=False)
         self._control.send({"ev": "exit", **self._exit})
         self._streams.finish()
-        if self._console >= 0:
-            os.close(self._console)
-            self._console = -1
+        if self.init.console >= 0:
+            os.close(self.init.console)
+            self.init.console = -1
         if not self._control.connected:
             self._end(keep_exit=True)
 
