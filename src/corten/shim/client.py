@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from corten.errors import Unavailable
+from corten.shim import protocol
 from corten.shim.connection import Callbacks, Exit, Shim, StartFailed, StartRequest, parse_exit
 from corten.shim.sandbox import Sandbox, sandbox_for
 from corten.shim.zygote_process import ZygoteProcess
@@ -144,14 +145,18 @@ class Shims:
 
     def _fork(self, cid: str, sandbox: Sandbox, sketch: dict[str, Any] | None = None) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        fds = [theirs.fileno()]
         try:
-            request = sandbox.request(cid, str(self._root / cid), sketch)
-            self._zygote.send(request, (theirs.fileno(),))
+            if sketch is not None:
+                fds.append(protocol.write_document(sketch))
+            self._zygote.send(sandbox.request(cid, str(self._root / cid)), fds)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
+            for fd in fds[1:]:
+                os.close(fd)
         shim = Shim(cid, ours, self.callbacks, self._closed)
         shim.sandbox = sandbox
         return shim

@@ -68,11 +68,15 @@ def become_launcher(sock: socket.socket, work: Callable[[Link], None], *, keep: 
     os._exit(status)
 
 
-def launch_container(link: Link, cgroup: Cgroup, sandbox: protocol.Message) -> None:
+def launch_container(link: Link, cgroup: Cgroup, sandbox: protocol.Message, sketch: Sequence[int]) -> None:
     """Make cgroup and init of `sandbox` and answer with its pid, its pidfd and the launcher's own; then start what the
-    next message says, and answer with the console's master if there is one."""
+    next message says, and answer with what is readable after an OOM and the console's master, if there are such."""
     try:
-        init = spawn_init(cgroup, sandbox)
+        init = _spawn_init(cgroup, sandbox)
+        if sketch:
+            spec = protocol.read_document(sketch[0])
+            init.prepare(LaunchRequest(spec=spec, container_id=sandbox["id"]))
+            os.close(sketch[0])
     except (StartFailed, OSError) as error:
         link.fail(error)
         return
@@ -88,10 +92,12 @@ def launch_container(link: Link, cgroup: Cgroup, sandbox: protocol.Message) -> N
         init.abort()
         link.fail(error)
         return
-    link.reply({}, [] if console is None else [console])
+    fds = [] if console is None else [console]
+    watch = _watch_oom(cgroup)
+    link.reply({"oom": watch >= 0}, fds if watch < 0 else [watch, *fds])
 
 
-def spawn_init(cgroup: Cgroup, sandbox: protocol.Message) -> InitProcess:
+def _spawn_init(cgroup: Cgroup, sandbox: protocol.Message) -> InitProcess:
     """The cgroup, and init in it and in its namespaces, waiting. Raises StartFailed, OSError."""
     cgroup.create()
     cgroup_fd = cgroup.clone_fd()
@@ -111,8 +117,6 @@ def spawn_init(cgroup: Cgroup, sandbox: protocol.Message) -> InitProcess:
             cgroup.add(init.pid)
         if sandbox.get("resources"):
             cgroup.apply(sandbox["resources"])
-        if sandbox.get("sketch"):
-            init.prepare(LaunchRequest(spec=sandbox["sketch"], container_id=sandbox["id"]))
     except BaseException:
         init.abort()
         raise
@@ -145,6 +149,14 @@ def _start_init(
         set_window_size(console, *message["window"])
     init.release()
     return console
+
+
+def _watch_oom(cgroup: Cgroup) -> int:
+    """A descriptor that is readable when the kernel may have killed for want of memory; -1 without that controller."""
+    try:
+        return cgroup.oom_fd()
+    except OSError:
+        return -1
 
 
 class _Container:

@@ -108,13 +108,13 @@ class Launcher:
             theirs.close()
         return cls(ours, pid)
 
-    def ask(self, message: protocol.Message, fds: Sequence[int] = ()) -> list[int]:
-        """Send a request and take its answer's descriptors. Raises StartFailed, LauncherGone."""
+    def ask(self, message: protocol.Message, fds: Sequence[int] = ()) -> tuple[protocol.Message, list[int]]:
+        """Send a request and take its answer. Raises StartFailed, LauncherGone."""
         try:
             protocol.send(self._socket, message, fds)
         except OSError as error:
             raise LauncherGone from error
-        return self._answer()[1]
+        return self._answer()
 
     def made(self) -> HeldProcess:
         """The answer that names the process it has made. Raises StartFailed, LauncherGone."""

@@ -21,7 +21,6 @@ from corten.shim.launcher import become_launcher, launch_exec
 from corten.shim.launching import HeldProcess, Launcher, LauncherGone
 from corten.shim.reactor import IN, Reactor
 
-NAME = "corten-porter"
 IDLE_S = 10.0
 
 
@@ -108,7 +107,7 @@ def _made(launcher: Launcher) -> HeldProcess:
 
 def _serve(sock: socket.socket, cgroup: Cgroup) -> None:
     """In the porter: fork launchers until nobody has wanted one for a while, or the shim is gone."""
-    set_name(NAME)
+    set_name(protocol.PORTER_NAME)
     score = _set_oom_score("-1000")  # it is none of the container's processes that the kernel may choose from
     cgroup.add(os.getpid())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

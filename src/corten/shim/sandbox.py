@@ -52,8 +52,8 @@ class Sandbox:
             and wanted.get("time", "") == ""
         )
 
-    def request(self, cid: str, directory: str, sketch: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The message to the zygote. `sketch` is a spec that the coming one will resemble: init prepares for it."""
+    def request(self, cid: str, directory: str) -> dict[str, Any]:
+        """The message to the zygote."""
 
         def mappings(rows: tuple[tuple[int, int, int], ...]) -> list[dict[str, int]]:
             return [{"containerID": row[0], "hostID": row[1], "size": row[2]} for row in rows]
@@ -67,7 +67,6 @@ class Sandbox:
             "gidMappings": mappings(self.gid_mappings),
             "timeOffsets": {clock: {"secs": secs, "nanosecs": nanos} for clock, secs, nanos in self.time_offsets},
             "resources": self.ahead or {},
-            "sketch": sketch,
         }
 
 

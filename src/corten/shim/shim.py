@@ -47,10 +47,9 @@ class Shim:
         self._sandbox = request
         self.reactor = Reactor()
         self._control = Control(self.reactor, control, handler=self._handle, on_gone=self._daemon_gone)
-        self.cgroup: Cgroup = open_cgroup(request["cgroup"])
         self.init: HeldProcess | None = None
         self._launcher: Launcher | None = None
-        self._porter = Porter(self.reactor, self.cgroup)
+        self._porter: Porter | None = None
         self._document = -1  # what was started, as a descriptor: only launchers read it
         self._started = False
         self._exit: dict[str, Any] | None = None
@@ -62,12 +61,18 @@ class Shim:
         self._execs: dict[str, Exec] = {}
         self._code, self._oom_seen, self._ended = 0, False, False
 
+    @property
+    def cgroup(self) -> Cgroup:
+        """Made anew for each use: the launcher needs it, and the end."""
+        return open_cgroup(self._sandbox["cgroup"])
+
     # -- prepared
 
-    def prepare(self) -> None:
+    def prepare(self, sketch: int) -> None:
         """Let a launcher make the cgroup and init; listen, and say so. Raises what fails; the caller undoes."""
         os.mkdir(self.dir, 0o700)
-        self._launcher = Launcher.fork(lambda link: launch_container(link, self.cgroup, self._sandbox))
+        keep = [sketch] if sketch >= 0 else []
+        self._launcher = Launcher.fork(lambda link: launch_container(link, self.cgroup, self._sandbox, keep), keep=keep)
         self._control.listen(self.dir)
         self.init = self._launcher.made()
         self.reactor.watch(self.init.pidfd, IN, lambda _events: self._init_ended())
@@ -141,7 +146,7 @@ class Shim:
             if not tty:
                 pipes = open_pipes(stdin=bool(message.get("open_stdin")))
             stdio = pipes.child if pipes is not None else ()
-            consoles = launcher.ask({"window": self._window}, [fds[0], *stdio])
+            reply, given = launcher.ask({"window": self._window}, [fds[0], *stdio])
         except (StartFailed, OSError):
             if pipes is not None:
                 pipes.close()
@@ -149,9 +154,10 @@ class Shim:
             raise
         self._started = True
         self._document = os.dup(fds[0])
-        init.console = consoles[0] if consoles else -1
+        if reply["oom"]:
+            self._watch_oom(given.pop(0))
+        init.console = given[0] if given else -1
         self._begin_streams(message, pipes=pipes, console=init.console)
-        self._watch_oom()
         launcher.close()
         self._launcher = None
         init.adopt_later(self.reactor)
@@ -199,12 +205,7 @@ class Shim:
             on_drained=self._maybe_exit,
         )
 
-    def _watch_oom(self) -> None:
-        try:
-            fd = self.cgroup.oom_fd()
-        except OSError:
-            return
-
+    def _watch_oom(self, fd: int) -> None:
         def readable(_events: int) -> None:
             with contextlib.suppress(OSError):
                 os.read(fd, 4096)
@@ -284,6 +285,8 @@ class Shim:
                 pipes = open_pipes(stdin=open_stdin)
             stdio = pipes.child if pipes is not None else ()
             request = {"id": self.cid, "init": self.init.pid}
+            if self._porter is None:
+                self._porter = Porter(self.reactor, self.cgroup)
             process = self._porter.start(request, [self._document, fds[0], self.init.pidfd, *stdio])
         except BaseException:
             if pipes is not None:
@@ -318,7 +321,8 @@ class Shim:
             self._daemon_gone()
             return
         self._code = init.wait()
-        self._porter.close()
+        if self._porter is not None:
+            self._porter.close()
         with contextlib.suppress(OSError):
             self.cgroup.kill()  # what shares the container's cgroup but not its pid namespace
         self._streams.drain()
@@ -363,11 +367,11 @@ class Shim:
         self._ended = True
 
 
-def main(control: socket.socket, request: dict[str, Any]) -> None:
+def main(control: socket.socket, request: dict[str, Any], sketch: int) -> None:
     """The whole life of a shim process; the zygote calls it in the child and exits after it."""
     shim = Shim(control, request)
     try:
-        shim.prepare()
+        shim.prepare(sketch)
     except BaseException as error:
         with contextlib.suppress(OSError):
             protocol.send(control, {"ev": "failed", "text": f"{type(error).__name__}: {error}"})

@@ -21,14 +21,14 @@ from corten.runtime.sealed import run_sealed
 from corten.shim import protocol, shim
 
 
-def _become_shim(control: socket.socket, request: protocol.Message) -> None:
+def _become_shim(control: socket.socket, request: protocol.Message, sketch: int) -> None:
     gc.enable()  # what was frozen stays shared; only what the shim makes is collected
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     process.set_name("corten-shim")
     process.set_child_subreaper()
     try:
-        shim.main(control, request)
+        shim.main(control, request, sketch)
     except BaseException:  # the last frame of this process: what it cannot report is printed to the daemon's log
         traceback.print_exc()
         os._exit(1)
@@ -52,7 +52,7 @@ def serve(control: socket.socket) -> None:
             pid = -1
         if pid == 0:
             control.close()
-            _become_shim(socket.socket(fileno=fds[0]), request)
+            _become_shim(socket.socket(fileno=fds[0]), request, fds[1] if len(fds) > 1 else -1)
         for fd in fds:
             os.close(fd)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.kernel.runtime.box import make_spec
 
+from corten.errors import Unavailable
 from corten.shim.client import Callbacks, Exit, Shims, StartFailed, StartRequest
 
 
@@ -220,3 +221,77 @@ async def test_a_prepared_sandbox_is_taken_by_the_next_container(tmp_path: Path,
         base = hierarchy / f"corten-test-{engine.root.name}"
         if base.is_dir():
             base.rmdir()
+
+
+def children(pid: int) -> dict[int, str]:
+    """Pid and name of a process's children."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if int(fields.rsplit(")", 1)[1].split()[1]) == pid:
+                found[int(entry.name)] = fields[fields.index("(") + 1 : fields.rindex(")")]
+    return found
+
+
+async def test_a_started_container_leaves_no_launcher_behind(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "100")
+    shim = engine.shims.get(cid)
+    await shim.sync()
+    async with asyncio.timeout(10):
+        while children(shim.shim_pid) != {shim.pid: "sleep"}:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_killed_launcher_takes_its_sandbox_along(engine: Engine, busybox_root: Path) -> None:
+    cid = engine.shims.new_id()
+    spec = engine.spec(busybox_root, cid, "true")
+    shim = await engine.shims.prepare(cid, spec=spec)
+    launcher = next(pid for pid, name in children(shim.shim_pid).items() if name == "corten-launcher")
+    os.kill(launcher, signal.SIGKILL)
+    with pytest.raises((StartFailed, Unavailable)):
+        await shim.start(StartRequest(spec=spec, rootfs=None))
+    await shim.discard()
+    assert not (engine.root / "shim" / cid).exists()
+    assert not os.path.exists(f"/proc/{shim.pid}")
+
+
+async def test_execs_in_a_row_start_inside_the_cgroup_and_each_has_its_code(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "100")
+    shim = engine.shims.get(cid)
+    pids = Path(f"/sys/fs/cgroup/pids{engine.shims.cgroup_path(cid)}/cgroup.procs")
+    for number in range(6):
+        process = make_spec(busybox_root, "sh", "-c", f"trap 'exit {number}' TERM; while :; do sleep 0.01; done")
+        pid = await shim.exec(f"e{number}", process=process["process"], open_stdin=False)
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        assert {line.split(":", 2)[2] for line in groups if "pids" in line or line.startswith("0::/corten")} == {
+            engine.shims.cgroup_path(cid)
+        }
+        while Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0][-4:] < "4000":
+            await asyncio.sleep(0.01)  # until the trap is set
+        os.kill(pid, signal.SIGTERM)
+        await engine.until(lambda number=number: f"e{number}" in engine.exec_exits)
+    assert [engine.exec_exits[f"e{number}"] for number in range(6)] == list(range(6))
+    if pids.exists():  # cgroup v1: somebody stands inside, and goes when the container ends
+        names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids.read_text().split()]
+        assert sorted(names) == ["corten-porter", "sleep"]
+    os.kill(shim.pid, signal.SIGKILL)
+    await engine.until(lambda: cid in engine.exits)
+    await shim.discard()
+    assert not pids.parent.exists()
+
+
+async def test_an_exec_survives_the_death_of_the_porter(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "100")
+    shim = engine.shims.get(cid)
+    for number in range(5):
+        process = make_spec(busybox_root, "true")["process"]
+        await shim.exec(f"e{number}", process=process, open_stdin=False)
+        for pid, name in children(shim.shim_pid).items():
+            if name == "corten-porter":
+                os.kill(pid, signal.SIGKILL)
+        await engine.until(lambda number=number: f"e{number}" in engine.exec_exits)
+    assert set(engine.exec_exits.values()) == {0}

@@ -19,6 +19,7 @@ import msgspec
 
 from corten.errors import InvalidArgument
 from corten.linux.errors import reason
+from corten.shim import protocol
 
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -273,6 +274,19 @@ def _user_columns(text: str) -> Iterable[tuple[str, Column]]:
             raise InvalidArgument(f"ps: unknown user-defined format specifier {part[:32]!r}")
         last = number == len(parts) - 1
         yield (title if equals and last else known[0]), known[1]
+
+
+def own_processes(pids: list[int]) -> list[int]:
+    """Without the one that stands in the cgroup to start execs (shim/porter.py), which is not the container's."""
+    return [pid for pid in pids if not _is_porter(pid)]
+
+
+def _is_porter(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n") == protocol.PORTER_NAME
+    except OSError:  # it has ended
+        return False
 
 
 def list_processes(pids: Callable[[], list[int]], ps_args: str) -> ProcessTable:

@@ -19,7 +19,7 @@ from msgspec import UNSET
 from corten.engine import host
 from corten.engine.containers.live import Container
 from corten.engine.containers.logs import ContainerLookup
-from corten.engine.containers.processes import ProcessTable, list_processes
+from corten.engine.containers.processes import ProcessTable, list_processes, own_processes
 from corten.engine.events import Events
 from corten.errors import Conflict
 from corten.lib import blocking
@@ -83,7 +83,7 @@ class StatsService:
         container = self._containers.find(reference)
         if not container.record.status.status.has_process:
             raise Conflict(messages.NOT_RUNNING.format(container.id))
-        table = await blocking.run(list_processes, lambda: open_cgroup(container.cgroup).pids(), ps_args)
+        table = await blocking.run(list_processes, lambda: own_processes(open_cgroup(container.cgroup).pids()), ps_args)
         record = container.record
         attributes = {**record.labels, "image": record.config.image, "name": record.name}
         self._events.publish("container", "top", record.id, attributes)

@@ -65,7 +65,7 @@ class AttachRequest:
 class Attached:
     """What it got: `interfaces` for init, `settings` by network name and `ports` for inspect, and for the files:
     `addresses` for its own line in hosts, `ipv6` whether it can reach IPv6 name servers. `renew`: the sandbox's network
-    namespace has an interface that this container does not want, so init makes another namespace and leaves that one."""
+    namespace has an interface that this container does not want; init leaves it for a new one."""
 
     interfaces: list[dict[str, object]] = field(default_factory=list)
     settings: dict[str, EndpointSettings] = field(default_factory=dict)

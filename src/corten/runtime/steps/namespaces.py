@@ -79,7 +79,7 @@ class NewNamespaces(Step):
 
 
 def _forget_prepared(context: Context, kind: str) -> None:
-    """What was prepared shows the namespace that is left. Mounts are closed with all other descriptors; the socket now."""
+    """What was prepared shows the namespace that is left. Mounts are closed with all descriptors, the socket now."""
     for key in [key for key in context.prepared if key[0] in _SHOWS.get(kind, ())]:
         del context.prepared[key]
     if kind == "network" and context.netlink is not None:
