@@ -175,12 +175,18 @@ def test_a_bridge_that_someone_deleted_is_made_again():
     in_own_world(scenario)
 
 
-def test_a_container_without_a_network_keeps_none_of_its_prepared_interface():
+def test_a_container_without_a_network_leaves_its_prepared_interface_to_be_collected():
     async def scenario(world):
         service = await world.service()
-        _cid, box, attached = await world.container(service, prewarm=True, mode="none")
+        before = links()
+        cid, box, attached = await world.container(service, prewarm=True, mode="none")
         assert attached.interfaces == []
         assert list(attached.settings) == ["none"]
+        assert attached.renew  # init goes to another namespace: tests/kernel/runtime
+        assert len(links() - before) == 1
+        await service.release(cid)
+        await service.close()
+        assert links() == before
         assert [name for name in box.do(link_names) if name.startswith("eth")] == []
 
     in_own_world(scenario)

@@ -197,3 +197,20 @@ def test_a_prepared_init_may_still_become_a_container_with_host_namespaces(busyb
         process.close()
     assert lines[:2] == [namespace_id("self", "net"), namespace_id("self", "cgroup")]
     assert set(lines[2:]) == set(os.listdir("/sys/class/net"))
+
+
+def test_a_network_that_was_prepared_for_another_container_is_left_for_a_new_one(busybox_root: Path) -> None:
+    process = spawn(make_spec(busybox_root))
+    prepared = namespace_id(process.pid, "net")
+    spec = make_spec(
+        busybox_root, "sh", "-c", "readlink /proc/self/ns/net; ls /sys/class/net; cat /proc/net/dev | wc -l"
+    )
+    plain = run(spec).out.split()
+    try:
+        process.prepare(LaunchRequest(spec=make_spec(busybox_root, "other")))
+        found = run(spec, process=process, renew_network=True).out.split()
+    finally:
+        process.close()
+    assert found[0] not in {prepared, namespace_id("self", "net")}
+    assert found[1:] == plain[1:]
+    assert "lo" in found

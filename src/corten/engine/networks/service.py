@@ -144,11 +144,17 @@ class NetworkService:
 
     async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
-        return self._endpoints.attach(cid, request, pid)
+        attached = self._endpoints.attach(cid, request, pid)
+        if attached.renew:
+            self._collect_later()
+        return attached
 
     async def release(self, cid: str) -> None:
         """The container ended or its sandbox is given up; idempotent. The links' end is awaited off this path."""
         self._endpoints.release(cid)
+        self._collect_later()
+
+    def _collect_later(self) -> None:
         if self._collecting is None:
             self._collecting = asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, self._collect)
 
