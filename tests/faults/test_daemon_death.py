@@ -57,7 +57,7 @@ def test_a_container_that_ends_while_no_daemon_runs(engine: Daemon) -> None:
 
 def test_an_attached_client_outlives_the_daemon(engine: Daemon) -> None:
     client = subprocess.Popen(
-        [docker_cli(), "-H", engine.host, "run", "-i", "busybox", "cat"],
+        [docker_cli(), "-H", engine.host, "run", "--name", "echo", "-i", "busybox", "cat"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=engine.environment,
@@ -68,6 +68,8 @@ def test_an_attached_client_outlives_the_daemon(engine: Daemon) -> None:
     client.stdin.write("one\n")
     client.stdin.flush()
     assert client.stdout.readline() == "one\n"
+    # The line may be here before the answer to `start` is, and without that the client gives up.
+    until(lambda: engine.docker("exec", "echo", "true", check=False).returncode == 0)
     engine.kill()
     client.stdin.write("two\n")
     client.stdin.flush()
