@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bench.engines import CortenByDocker, Docker, Engine, Podman, engines
 
-_COUNT = 10
+_COUNT = 40
+_HELPERS = {"corten-shim", "containerd-shim", "conmon"}
 
 
 def pss_kib(pid: int) -> int:
@@ -65,21 +66,26 @@ def engine_pids(engine: Engine) -> set[int]:
 
 
 def main() -> None:
-    """Print PSS idle, and per container with ten running."""
+    """Print PSS idle, per container with many running, and what the whole engine grew by for each."""
     with engines() as found:
         for engine in found:
             if not isinstance(engine, CortenByDocker | Docker | Podman):
                 continue
             time.sleep(2)
-            before = sum(map(pss_kib, engine_pids(engine)))
             known = engine_pids(engine)
-            for number in range(_COUNT):
-                engine.run("run", "-d", "--network", "none", "--name", f"memory{number}", "busybox", "sleep", "1000")
+            before = sum(map(pss_kib, known))
+            names = [f"memory{number}" for number in range(_COUNT)]
+            for name in names:
+                engine.run("run", "-d", "--network", "none", "--name", name, "busybox", "sleep", "1000")
             time.sleep(2)
-            helpers = [pss_kib(pid) for pid in engine_pids(engine) - known]
-            each = sum(helpers) / 1024 / _COUNT
-            print(f"{engine.name}: idle {before / 1024:.1f} MB, helpers per container {each:.2f} MB")
-            engine.run("rm", "-f", *(f"memory{number}" for number in range(_COUNT)))
+            after = engine_pids(engine)
+            helpers = [pss_kib(pid) for pid in after - known if processes().get(pid, ("", ""))[0] in _HELPERS]
+            grown = (sum(map(pss_kib, after)) - before) / 1024 / _COUNT
+            print(
+                f"{engine.name}: idle {before / 1024:.1f} MB; with {_COUNT} containers {sum(helpers) / 1024 / len(helpers):.2f} MB "
+                f"a helper, the engine grew by {grown:.2f} MB a container"
+            )
+            engine.run("rm", "-f", *names)
 
 
 if __name__ == "__main__":
