@@ -82,8 +82,8 @@ def main() -> None:
             helpers = [pss_kib(pid) for pid in after - known if processes().get(pid, ("", ""))[0] in _HELPERS]
             grown = (sum(map(pss_kib, after)) - before) / 1024 / _COUNT
             print(
-                f"{engine.name}: idle {before / 1024:.1f} MB; with {_COUNT} containers {sum(helpers) / 1024 / len(helpers):.2f} MB "
-                f"a helper, the engine grew by {grown:.2f} MB a container"
+                f"{engine.name}: idle {before / 1024:.1f} MB; with {_COUNT} containers a helper has "
+                f"{sum(helpers) / 1024 / len(helpers):.2f} MB, the engine grew by {grown:.2f} MB for each"
             )
             engine.run("rm", "-f", *names)
 

@@ -36,10 +36,11 @@ class ZygoteProcess:
         program = f"import sys; sys.path.insert(0, {source!r}); from corten.shim.zygote import main; main({_FD})"
         argv = [sys.executable, "-I", "-S", "-c", program]
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _FD)]
+        environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+        if "CORTEN_TRACE" in os.environ:  # each start's steps and their times on stderr
+            environment["CORTEN_TRACE"] = "1"
         try:
-            self.pid = os.posix_spawn(
-                sys.executable, argv, {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, file_actions=actions, setsid=False
-            )
+            self.pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions, setsid=False)
         except BaseException:
             ours.close()
             raise

@@ -131,6 +131,11 @@ def _add_other_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
     verb("features", "print what this runtime supports as JSON", container=False)
 
 
+def run() -> int:
+    """The command `corten-oci`: the runtime by a name of its own, for engines that want one program."""
+    return main(sys.argv[1:])
+
+
 def main(argv: Sequence[str]) -> int:
     """Run `corten oci ARGV...`; the exit status."""
     arguments = _parser().parse_args(list(argv))
