@@ -37,7 +37,7 @@ def main() -> int:
     elif arguments and arguments != ["quick"]:
         stages = [("selected", [*PYTEST, *arguments])]
     else:
-        stages = QUICK if arguments else QUICK + REAL
+        stages = QUICK if arguments else QUICK + REAL + GUEST
     with tempfile.TemporaryDirectory(prefix="corten-tests-") as scratch:
         try:
             return run(stages, {**ENVIRONMENT, "PYTEST_DEBUG_TEMPROOT": scratch})

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.lab.cache import ROOT as CACHE
 from tests.lab.cache import cached, ensure_tools, run
+from tests.lab.daemon import docker_cli
 from tests.lab.images import busybox_rootfs
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -214,6 +215,8 @@ def make_project_disk(path: Path, command: str, extra: Iterable[Path] = ()) -> N
         shutil.copy2(PROJECT / name, content / name)
     if (PROJECT / "bin").is_dir():
         shutil.copytree(PROJECT / "bin", content / "bin", symlinks=True)
+    (content / "tools").mkdir()
+    shutil.copy2(docker_cli(), content / "tools/docker")
     kept = content / ".cache/lab"
     kept.mkdir(parents=True)
     for source in extra:
