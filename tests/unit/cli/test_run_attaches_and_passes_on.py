@@ -120,7 +120,7 @@ def test_signals_are_passed_on_to_the_container(engine: FakeEngine, tmp_path: Pa
     process = subprocess.Popen(
         [*CORTEN, "-H", engine.host, "run", "busybox", "x"],
         env={"HOME": str(tmp_path)},
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - the tests may run under nohup
     )
     deadline = time.monotonic() + 20
     while not any(one.path.endswith("/start") for one in engine.asked) and time.monotonic() < deadline:
