@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ GUEST = [("cgroup v2 guest", [str(BIN / "python"), "-m", "tests.qemu.run"])]
 
 def main() -> int:
     """Run the stages, or pytest on given paths."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # who runs in the background inherits them ignored, and tests send them
     arguments = sys.argv[1:]
     if arguments == ["v2"]:
         stages = GUEST
