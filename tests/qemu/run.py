@@ -21,16 +21,16 @@ from tests.qemu.guest import Guest, build_guest, make_project_disk, small_lab_fi
 PATHS = [
     "tests/kernel/cgroup",
     "tests/kernel/shim",
-    "tests/kernel/runtime",
+    "tests/kernel/runtime/test_runtime_namespaces.py",
+    "tests/kernel/runtime/test_runtime_process.py",
+    "tests/kernel/runtime/test_runtime_exec.py",
     "tests/conformance/test_docker_lifecycle.py",
     "tests/conformance/test_limits.py",
-    "tests/faults",
 ]
-# Emulation keeps no ratio of processor times; and these six runs take half a minute each.
+# Emulation keeps no ratio of processor times.
 LEFT_OUT = [
     "tests/conformance/test_limits.py::test_cpu_shares_divide_a_busy_processor",
     "tests/conformance/test_limits.py::test_cpu_quota_is_kept_as_a_ratio",
-    "tests/faults/test_daemon_death.py::test_killed_at_any_moment_of_a_start_nothing_half_made_is_left",
 ]
 
 TIMEOUT_S = 20 * 60
