@@ -33,7 +33,8 @@ GUEST = [("cgroup v2 guest", [str(BIN / "python"), "-m", "tests.qemu.run"])]
 def main() -> int:
     """Run the stages, or pytest on given paths."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)  # who runs in the background inherits them ignored, and tests send them
+        if signal.getsignal(number) is signal.SIG_IGN:  # as in the background; tests send them
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     arguments = sys.argv[1:]
     if arguments == ["v2"]:
         stages = GUEST

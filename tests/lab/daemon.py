@@ -160,10 +160,10 @@ class Daemon:
         self.stop()
         left = leftovers_of(self)
         self._remove_network()
+        shutil.rmtree(self.root, ignore_errors=True)
         for parent in self._cgroup_parents():  # of a daemon that a test has killed and that did not come back
             for group, _, _ in os.walk(parent, topdown=False):
                 os.rmdir(group)
-        shutil.rmtree(self.root, ignore_errors=True)
         return left
 
     @property

@@ -165,7 +165,7 @@ class Shim:
 
     async def signal(self, number: int, *, exec_id: str = "") -> None:
         """Signal init, or one exec, by pidfd."""
-        await self._ask({"do": "signal", "exec_id": exec_id, "number": number})
+        await self._ask({"do": "signal", "exec_id": exec_id, "number": int(number)})
 
     async def sync(self) -> None:
         """Return when every event that happened before has been delivered."""

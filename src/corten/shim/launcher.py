@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from corten.linux.cgroup import Cgroup
+from corten.linux.cgroup import Cgroup, LimitUnsupported
 from corten.linux.process import pidfd_open, set_name
 from corten.runtime.join import JoinedProcess
 from corten.runtime.launch import InitProcess, LaunchRequest, StartFailed
@@ -77,7 +77,7 @@ def launch_container(link: Link, cgroup: Cgroup, sandbox: protocol.Message, sket
             spec = protocol.read_document(sketch[0])
             init.prepare(LaunchRequest(spec=spec, container_id=sandbox["id"]))
             os.close(sketch[0])
-    except (StartFailed, OSError) as error:
+    except Exception as error:  # the daemon is to hear of it, whatever it is
         link.fail(error)
         return
     link.reply({"pid": init.pid}, [init.pidfd, pidfd_open(os.getpid())])
@@ -88,13 +88,16 @@ def launch_container(link: Link, cgroup: Cgroup, sandbox: protocol.Message, sket
     message, fds = request
     try:
         console = _start_init(init, cgroup, sandbox, message, fds)
-    except (StartFailed, OSError) as error:
+    except Exception as error:
         init.abort()
         link.fail(error)
         return
     fds = [] if console is None else [console]
     watch = _watch_oom(cgroup)
-    link.reply({"oom": watch >= 0}, fds if watch < 0 else [watch, *fds])
+    try:
+        link.reply({"oom": watch >= 0}, fds if watch < 0 else [watch, *fds])
+    except OSError:  # the shim is gone: nobody would ever wait for it
+        init.abort()
 
 
 def _spawn_init(cgroup: Cgroup, sandbox: protocol.Message) -> InitProcess:
@@ -155,7 +158,7 @@ def _watch_oom(cgroup: Cgroup) -> int:
     """A descriptor that is readable when the kernel may have killed for want of memory; -1 without that controller."""
     try:
         return cgroup.oom_fd()
-    except OSError:
+    except (OSError, LimitUnsupported):
         return -1
 
 
@@ -173,8 +176,8 @@ def launch_exec(link: Link, cgroup: Cgroup | None, message: protocol.Message, fd
     Without `cgroup` this process is in the container's cgroup already. The answer has the pid, its pidfd, the
     launcher's own, and the console's master if there is one.
     """
-    container, document = (protocol.read_document(fd) for fd in fds[:2])
     try:
+        container, document = (protocol.read_document(fd) for fd in fds[:2])
         process = JoinedProcess.spawn(
             _Container(int(message["init"]), fds[2]),
             spec=container["spec"],
@@ -184,11 +187,14 @@ def launch_exec(link: Link, cgroup: Cgroup | None, message: protocol.Message, fd
             seccomp_filter=_read_filter(document),
             container_id=str(message["id"]),
         )
-    except (StartFailed, OSError) as error:
+    except Exception as error:
         link.fail(error)
         return
-    own = [process.pidfd, pidfd_open(os.getpid())]
-    link.reply({"pid": process.pid}, own if process.console < 0 else [*own, process.console])
+    try:
+        own = [process.pidfd, pidfd_open(os.getpid())]
+        link.reply({"pid": process.pid}, own if process.console < 0 else [*own, process.console])
+    except OSError:  # the shim is gone, or has waited long enough
+        process.abort()
 
 
 def _stdio(fds: list[int]) -> tuple[int, int, int] | None:

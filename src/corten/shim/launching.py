@@ -17,6 +17,9 @@ from corten.shim import protocol
 from corten.shim.launcher import Link, become_launcher
 from corten.shim.reactor import IN, Reactor
 
+# Longer than any step that the runtime bounds; a launcher in a paused container's cgroup answers no sooner than that.
+_ANSWER_S = 300.0
+
 
 class LauncherGone(StartFailed):
     """It ended without an answer: it was killed, or could not be forked."""
@@ -89,6 +92,7 @@ class Launcher:
     """A launcher at work, at the other end of `sock`."""
 
     def __init__(self, sock: socket.socket, pid: int = 0) -> None:
+        sock.settimeout(_ANSWER_S)
         self._socket = sock
         self._receiver = protocol.Receiver(sock)
         self._pid = pid  # when it is our own child and not a porter's
@@ -116,16 +120,22 @@ class Launcher:
             raise LauncherGone from error
         return self._answer()
 
+    def begun(self) -> None:
+        """A porter's launcher is at work: from now on nobody else may do the same. Raises LauncherGone."""
+        self._answer()
+
     def made(self) -> HeldProcess:
         """The answer that names the process it has made. Raises StartFailed, LauncherGone."""
         message, fds = self._answer()
         return HeldProcess(int(message["pid"]), *fds)
 
     def _answer(self) -> tuple[protocol.Message, list[int]]:
-        """The next answer. Not bounded here: the runtime bounds each of its steps."""
+        """The next answer. Raises StartFailed, LauncherGone."""
         while (item := self._receiver.take()) is None:
             try:
                 alive = self._receiver.fill()
+            except TimeoutError as error:
+                raise StartFailed("launcher", 0, f"no answer within {_ANSWER_S:.0f} seconds: is it paused?") from error
             except OSError as error:
                 raise LauncherGone from error
             if not alive:

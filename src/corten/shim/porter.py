@@ -17,10 +17,11 @@ import time
 from corten.linux.cgroup import Cgroup, cgroup_mounts
 from corten.linux.process import pidfd_open, set_name
 from corten.shim import protocol
-from corten.shim.launcher import become_launcher, launch_exec
+from corten.shim.launcher import Link, become_launcher, launch_exec
 from corten.shim.launching import HeldProcess, Launcher, LauncherGone
 from corten.shim.reactor import IN, Reactor
 
+NAME = "corten-porter"
 IDLE_S = 10.0
 
 
@@ -37,17 +38,14 @@ class Porter:
     def start(self, request: protocol.Message, fds: list[int]) -> HeldProcess:
         """A process that `launch_exec(request, fds)` makes. Raises StartFailed, OSError."""
         launcher = self._inside(request, fds)
-        process: HeldProcess | None = None
-        if launcher is not None:
-            with contextlib.suppress(LauncherGone):  # the porter went home, or could not fork
-                process = _made(launcher)
-        if process is None:
-            process = _made(Launcher.fork(lambda link: launch_exec(link, self._cgroup, request, fds), keep=fds))
+        if launcher is None:
+            launcher = Launcher.fork(lambda link: launch_exec(link, self._cgroup, request, fds), keep=fds)
+        process = _made(launcher)
         process.adopt_later(self._reactor)
         return process
 
     def _inside(self, request: protocol.Message, fds: list[int]) -> Launcher | None:
-        """A launcher at work inside the cgroup; None when nobody is there."""
+        """A launcher at work inside the cgroup; None when there is none, and then none will be."""
         recent = time.monotonic() - self._last < IDLE_S
         self._last = time.monotonic()
         if self._socket is None:
@@ -63,7 +61,16 @@ class Porter:
             return None
         finally:
             theirs.close()
-        return Launcher(ours)
+        launcher = Launcher(ours)
+        try:
+            launcher.begun()
+        except LauncherGone:  # the porter went home, or could not fork
+            launcher.close()
+            return None
+        except BaseException:
+            launcher.close()
+            raise
+        return launcher
 
     def close(self) -> None:
         """Let it end; it is reaped when it has, which may be late: the container may be paused."""
@@ -85,17 +92,18 @@ class Porter:
             theirs.close()
         ours.setblocking(False)
         self._socket = ours
-        self._reactor.watch(pidfd, IN, lambda _events: self._ended(pidfd))
+        self._reactor.watch(pidfd, IN, lambda _events: self._ended(pidfd, ours))
 
-    def _ended(self, pidfd: int) -> None:
+    def _ended(self, pidfd: int, sock: socket.socket) -> None:
         self._reactor.forget(pidfd)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
-        self.close()
+        if self._socket is sock:  # and not that of the next one
+            self.close()
 
 
 def _made(launcher: Launcher) -> HeldProcess:
-    """Its process; a launcher that made none is waited for."""
+    """Its process. A launcher that has made none ends, and is waited for unless it is stuck."""
     try:
         process = launcher.made()
     except BaseException:
@@ -107,7 +115,7 @@ def _made(launcher: Launcher) -> HeldProcess:
 
 def _serve(sock: socket.socket, cgroup: Cgroup) -> None:
     """In the porter: fork launchers until nobody has wanted one for a while, or the shim is gone."""
-    set_name(protocol.PORTER_NAME)
+    set_name(NAME)
     score = _set_oom_score("-1000")  # it is none of the container's processes that the kernel may choose from
     cgroup.add(os.getpid())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -135,7 +143,12 @@ def _launch(message: protocol.Message, fds: list[int], score: str) -> None:
     """In the porter's child; does not return."""
     answer, *rest = fds
     _set_oom_score(score)
-    become_launcher(socket.socket(fileno=answer), lambda link: launch_exec(link, None, message, rest), keep=rest)
+
+    def work(link: Link) -> None:
+        link.reply({}, [])  # Launcher.begun
+        launch_exec(link, None, message, rest)
+
+    become_launcher(socket.socket(fileno=answer), work, keep=rest)
 
 
 def _set_oom_score(score: str) -> str:

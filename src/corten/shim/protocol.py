@@ -30,7 +30,6 @@ _MAX_BODY = 16 << 20  # an OCI spec with a megabyte of environment is large; any
 _MAX_FDS = 16
 _CHUNK = 1 << 16
 _FORMAT = 2
-PORTER_NAME = "corten-porter"  # the only process in a container's cgroup that is not the container's
 
 # One line a connection may start with; a shim of another version is told apart by it when a daemon is upgraded.
 VERSION = 1

@@ -73,6 +73,8 @@ class Shim:
         os.mkdir(self.dir, 0o700)
         keep = [sketch] if sketch >= 0 else []
         self._launcher = Launcher.fork(lambda link: launch_container(link, self.cgroup, self._sandbox, keep), keep=keep)
+        for fd in keep:
+            os.close(fd)
         self._control.listen(self.dir)
         self.init = self._launcher.made()
         self.reactor.watch(self.init.pidfd, IN, lambda _events: self._init_ended())
@@ -177,8 +179,11 @@ class Shim:
         self._streams.connect(stdin_fd=stdin_fd, sources=sources)
 
     def _start_failed(self) -> None:
-        """The launcher has taken init back, or both were killed."""
+        """The launcher takes init back, whether it was asked or not; if it was killed, init is here."""
         assert self.init is not None
+        if self._launcher is not None:
+            self._launcher.end()
+            self._launcher = None
         self.reactor.forget(self.init.pidfd)
         self.init.kill()
         self.init = None

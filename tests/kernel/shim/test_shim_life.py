@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.kernel.runtime.box import make_spec
 
+from corten.engine.containers.processes import own_processes
 from corten.errors import Unavailable
 from corten.shim.client import Callbacks, Exit, Shims, StartFailed, StartRequest
 
@@ -295,3 +296,49 @@ async def test_an_exec_survives_the_death_of_the_porter(engine: Engine, busybox_
                 os.kill(pid, signal.SIGKILL)
         await engine.until(lambda number=number: f"e{number}" in engine.exec_exits)
     assert set(engine.exec_exits.values()) == {0}
+
+
+async def test_a_log_that_cannot_be_opened_fails_the_start_and_leaves_nothing(
+    engine: Engine, busybox_root: Path
+) -> None:
+    cid = engine.shims.new_id()
+    spec = engine.spec(busybox_root, cid, "true")
+    shim = await engine.shims.prepare(cid, spec=spec)
+    log = {"driver": "json-file", "path": str(engine.root / "missing/x.log")}
+    async with asyncio.timeout(20):
+        with pytest.raises(StartFailed, match="No such file"):
+            await shim.start(StartRequest(spec=spec, rootfs=None, log=log))
+        await shim.discard()
+    assert not (engine.root / "shim" / cid).exists()
+    assert not os.path.exists(f"/proc/{shim.pid}")
+
+
+async def test_a_running_containers_keeper_holds_no_descriptor_too_many(tmp_path: Path, busybox_root: Path) -> None:
+    held = []
+    for warm in (0, 1):  # without and with what a sandbox is prepared by
+        engine = Engine(tmp_path / f"run{warm}", warm=warm)
+        try:
+            await engine.run(busybox_root, "true")
+            engine.shims.start_warming()
+            await engine.until(lambda engine=engine, warm=warm: len(engine.warm) >= warm)
+            cid = await engine.run(busybox_root, "sleep", "100")
+            shim = engine.shims.get(cid)
+            await shim.sync()
+            links = [os.readlink(entry) for entry in Path(f"/proc/{shim.shim_pid}/fd").iterdir()]
+            held.append(sum("memfd:" in link for link in links))
+            for entry in list(engine.shims._shims.values()):
+                await entry.discard()
+        finally:
+            await engine.shims.shutdown()
+    assert held == [1, 1]
+
+
+async def test_a_process_cannot_hide_from_top_by_its_name(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "100")
+    shim = engine.shims.get(cid)
+    process = make_spec(busybox_root, "sh", "-c", "echo -n corten-porter > /proc/self/comm; sleep 100; true")["process"]
+    pid = await shim.exec("hider", process=process, open_stdin=False)
+    async with asyncio.timeout(10):
+        while Path(f"/proc/{pid}/comm").read_text() != "corten-porter\n":
+            await asyncio.sleep(0.01)
+    assert own_processes([shim.pid, pid, os.getpid()]) == [shim.pid, pid]

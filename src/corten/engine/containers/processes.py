@@ -19,7 +19,6 @@ import msgspec
 
 from corten.errors import InvalidArgument
 from corten.linux.errors import reason
-from corten.shim import protocol
 
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -277,14 +276,18 @@ def _user_columns(text: str) -> Iterable[tuple[str, Column]]:
 
 
 def own_processes(pids: list[int]) -> list[int]:
-    """Without the one that stands in the cgroup to start execs (shim/porter.py), which is not the container's."""
-    return [pid for pid in pids if not _is_porter(pid)]
+    """Without those that stand in the cgroup to start execs (shim/porter.py), which are not the container's.
+
+    They are told by their mount namespace, the engine's: a container always has another, and a name can be given to
+    any process that wants to hide.
+    """
+    own = os.stat("/proc/self/ns/mnt")
+    return [pid for pid in pids if not _is_in(own, pid)]
 
 
-def _is_porter(pid: int) -> bool:
+def _is_in(mount_namespace: os.stat_result, pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().rstrip("\n") == protocol.PORTER_NAME
+        return os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), mount_namespace)
     except OSError:  # it has ended
         return False
 
