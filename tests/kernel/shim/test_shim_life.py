@@ -62,10 +62,8 @@ class Engine:
         return cid
 
 
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    one = Engine(tmp_path / secrets.token_hex(4))
-    yield one
+async def end(one: Engine) -> None:
+    """Kill what runs, end the engine, and see that nothing is left."""
     for shim in list(one.shims._shims.values()):
         await shim.signal(9)
         await one.until(lambda cid=shim.cid: cid in one.exits or cid in one.lost)
@@ -81,6 +79,13 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     base = Path("/sys/fs/cgroup") / parent
     if base.is_dir():
         base.rmdir()
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    one = Engine(tmp_path / secrets.token_hex(4))
+    yield one
+    await end(one)
 
 
 async def test_a_process_runs_logs_and_ends_with_its_code(engine: Engine, busybox_root: Path) -> None:
@@ -316,7 +321,7 @@ async def test_a_log_that_cannot_be_opened_fails_the_start_and_leaves_nothing(
 async def test_a_running_containers_keeper_holds_no_descriptor_too_many(tmp_path: Path, busybox_root: Path) -> None:
     held = []
     for warm in (0, 1):  # without and with what a sandbox is prepared by
-        engine = Engine(tmp_path / f"run{warm}", warm=warm)
+        engine = Engine(tmp_path / secrets.token_hex(4), warm=warm)
         try:
             await engine.run(busybox_root, "true")
             engine.shims.start_warming()
@@ -326,10 +331,8 @@ async def test_a_running_containers_keeper_holds_no_descriptor_too_many(tmp_path
             await shim.sync()
             links = [os.readlink(entry) for entry in Path(f"/proc/{shim.shim_pid}/fd").iterdir()]
             held.append(sum("memfd:" in link for link in links))
-            for entry in list(engine.shims._shims.values()):
-                await entry.discard()
         finally:
-            await engine.shims.shutdown()
+            await end(engine)
     assert held == [1, 1]
 
 
