@@ -1,4 +1,4 @@
-"""The daemon's one registry client: sessions by image name, resolving over mirrors, fetching with a way round.
+"""The daemon's one registry client: sessions by image name, and manifests from the first endpoint that has them.
 
 Blocking; net threads; thread-safe. Holds connections, tokens and found schemes for the daemon's life; no image state.
 """
@@ -12,11 +12,10 @@ from corten.registry.auth import Tokens
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.registry.endpoints import Endpoint, RegistryConfig, endpoints
-from corten.registry.errors import RegistryError
-from corten.registry.fetch import OnProgress, RawManifest, Sink, get_blob, get_manifest
-from corten.registry.session import OnRetry, Schemes, Session
+from corten.registry.errors import CorruptContent, RegistryError
+from corten.registry.fetch import RawManifest, get_manifest
+from corten.registry.session import Schemes, Session
 from corten.registry.transport import Timings, Transport
-from corten.spec.oci_image import Descriptor
 from corten.spec.reference import Reference
 
 
@@ -95,28 +94,9 @@ def resolve(sessions: Sequence[Session], tag_or_digest: str) -> tuple[RawManifes
     for number, session in enumerate(sessions):
         try:
             manifest = get_manifest(session, tag_or_digest)
-        except RegistryError as error:
+        except (RegistryError, CorruptContent) as error:
             failure = error
             continue
         return manifest, list(sessions[number:])
     assert failure is not None
     raise failure
-
-
-def fetch(
-    sessions: Sequence[Session],
-    descriptor: Descriptor,
-    sink: Sink,
-    *,
-    on_progress: OnProgress | None = None,
-    on_retry: OnRetry | None = None,
-) -> None:
-    """Complete `sink` from the first endpoint that can; the next takes over where one gave up. Raises RegistryError."""
-    for number, session in enumerate(sessions):
-        try:
-            get_blob(session, descriptor, sink, on_progress=on_progress, on_retry=on_retry)
-        except RegistryError:
-            if number == len(sessions) - 1:
-                raise
-            continue
-        return

@@ -5,12 +5,13 @@ import threading
 import pytest
 
 from corten.errors import Cancelled, DataLoss
+from corten.registry.blob import BlobFetch
 from corten.registry.cancel import Cancel
-from corten.registry.client import RegistryClient, fetch, resolve
+from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.registry.endpoints import RegistryConfig
 from corten.registry.errors import LoginRequired, RegistryError, RegistryRefused, RegistryUnreachable
-from corten.registry.fetch import get_blob, get_manifest, head_manifest
+from corten.registry.fetch import get_manifest, head_manifest
 from corten.registry.transport import Timings
 from corten.spec import reference
 from corten.spec.oci_image import Descriptor
@@ -45,6 +46,14 @@ def session_for(registry, path="demo", credentials=ANONYMOUS, cancel=None, timin
     name = reference.parse(f"{registry.host}/{path}")
     found = client(timings=timings).sessions(name, credentials=credentials, cancel=cancel or Cancel(), **options)
     return found[0]
+
+
+def fetch(sessions, descriptor, sink, **options):
+    BlobFetch(sessions, descriptor, sink, **options).run()
+
+
+def get_blob(session, descriptor, sink, **options):
+    fetch([session], descriptor, sink, **options)
 
 
 def blob(registry, data, repository="demo"):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from corten.engine.images.hello_world import BuiltinImage
-from corten.registry.client import fetch
-from corten.registry.errors import RegistryError
+from corten.registry.blob import BlobFetch
+from corten.registry.errors import CorruptContent, RegistryError
 from corten.registry.fetch import OnProgress, RawManifest, Sink, get_manifest
 from corten.registry.session import OnRetry, Session
 from corten.spec.oci_image import Descriptor
@@ -35,14 +35,15 @@ class RegistrySource:
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._sessions = list(sessions)
+        self._served: dict[str, int] = {}
 
     def manifest(self, descriptor: Descriptor) -> RawManifest:
-        """From the first endpoint that has it. Raises RegistryError."""
-        failure: RegistryError | None = None
+        """From the first endpoint that has it. Raises RegistryError, CorruptContent."""
+        failure: Exception | None = None
         for session in self._sessions:
             try:
                 return get_manifest(session, descriptor.digest)
-            except RegistryError as error:
+            except (RegistryError, CorruptContent) as error:
                 failure = error
         assert failure is not None
         raise failure
@@ -55,8 +56,11 @@ class RegistrySource:
         on_progress: OnProgress | None = None,
         on_retry: OnRetry | None = None,
     ) -> None:
-        """From the endpoints in turn. Raises RegistryError, DataLoss."""
-        fetch(self._sessions, descriptor, sink, on_progress=on_progress, on_retry=on_retry)
+        """From the endpoints in turn; who asks for a blob again was given a bad one. Raises RegistryError, DataLoss."""
+        first = self._served.get(descriptor.digest, 0)
+        if sink.offset == 0:  # else what was bad may have been there before
+            self._served[descriptor.digest] = min(first + 1, len(self._sessions) - 1)
+        BlobFetch(self._sessions[first:], descriptor, sink, on_progress=on_progress, on_retry=on_retry).run()
 
 
 class BuiltinSource:

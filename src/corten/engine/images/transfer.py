@@ -25,11 +25,11 @@ from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
 from corten.errors import InvalidArgument
 from corten.lib import blocking
+from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.registry.errors import RegistryError
-from corten.registry.fetch import get_small_blob
 from corten.registry.login import login
 from corten.registry.search import search
 from corten.spec import oci_image
