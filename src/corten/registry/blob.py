@@ -75,14 +75,12 @@ class BlobFetch:
         *,
         on_progress: OnProgress | None = None,
         on_retry: OnRetry | None = None,
-        ranges_from: int = RANGES_FROM,
     ) -> None:
         self._sessions = list(sessions)
         self._descriptor = descriptor
         self._sink = sink
         self._on_progress = on_progress
         self._on_retry = on_retry
-        self._ranges_from = ranges_from
         self._lock = threading.Condition()
         self._first = 0  # the endpoint to begin with: those before it have failed
         self._ordered = False  # ranges are not honoured: one request for all the rest
@@ -93,7 +91,7 @@ class BlobFetch:
     def run(self) -> None:
         """Complete the sink. Raises RegistryError, CorruptContent, Cancelled, OSError of the sink."""
         sink, size = self._sink, self._descriptor.size
-        if isinstance(sink, RangedSink) and size >= self._ranges_from:
+        if isinstance(sink, RangedSink) and size >= RANGES_FROM:
             sink.split(size)
             while self._bring_range(sink):
                 pass

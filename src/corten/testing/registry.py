@@ -18,6 +18,7 @@ import re
 import ssl
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,7 +33,10 @@ LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 @dataclass(kw_only=True)
 class Fault:
-    """What goes wrong with the next `times` requests whose path holds `path`; used up in order."""
+    """What goes wrong with the next `times` requests whose path holds `path`; used up in order.
+
+    `cut_after` and `stall` count the bytes of the answer's body; `drip` sends so many bytes at a time.
+    """
 
     path: str
     method: str = "GET"
@@ -44,6 +48,7 @@ class Fault:
     corrupt: bool = False
     stall: threading.Event | None = None
     ignore_range: bool = False
+    drip: int = 0
 
 
 def digest_of(data: bytes) -> str:
@@ -96,6 +101,11 @@ class FakeRegistry:
         self.uploads: dict[str, str] = {}
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.served: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        self.gates: dict[str, tuple[int, threading.Event]] = {}
+        self.ranges = True
+        self.at_once = self.most_at_once = 0
         self.users, self.tokens, self.anonymous_pull = users or {}, tokens, anonymous_pull
         self.token_life_s = 300
         self.allow_mount = True
@@ -122,9 +132,9 @@ class FakeRegistry:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fault in self.faults:
-            if fault.stall is not None:
-                fault.stall.set()
+        for event in (*(f.stall for f in self.faults), *(event for _, event in self.gates.values())):
+            if event is not None:
+                event.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
@@ -176,6 +186,12 @@ class FakeRegistry:
         raw = json.dumps(manifest).encode()
         digest = self.add_manifest(repository, tag, raw)
         return MadeImage(raw, digest, raw_config, layers, diff_ids)
+
+    def gate(self, digest: str, offset: int) -> threading.Event:
+        """Hold back a blob's bytes from `offset` on until the event is set."""
+        event = threading.Event()
+        self.gates[digest] = (offset, event)
+        return event
 
     def count(self, method: str, part: str) -> int:
         """How many requests of `method` had `part` in their path."""
@@ -317,31 +333,66 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.corrupt:
             data = bytes([data[0] ^ 1]) + data[1:]
-        match = re.match(r"bytes=(\d+)-\Z", self.headers.get("Range", ""))
+        match = re.match(r"bytes=(\d+)-(\d*)\Z", self.headers.get("Range", ""))
         status, headers = 200, {"Content-Type": "application/octet-stream"}
-        if match is not None and not (fault is not None and fault.ignore_range):
-            start = int(match.group(1))
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            status, data = 206, data[start:]
-        self._reply(status, data, headers, fault)
+        start = 0
+        if match is not None and owner.ranges and not (fault is not None and fault.ignore_range):
+            start, end = int(match.group(1)), min(int(match.group(2) or len(data)) + 1, len(data))
+            if start >= len(data):
+                self._reply(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+                return
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+            status, data = 206, data[start:end]
+        self._reply(status, data, headers, fault, digest=digest, start=start)
 
     def _reply(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, fault: Fault | None = None
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        fault: Fault | None = None,
+        *,
+        digest: str = "",
+        start: int = 0,
     ) -> None:
         self.send_response(status)
-        for key, value in (headers or {}).items():
+        for key, value in {**(headers or {}), **(fault.headers if fault else {})}.items():
             self.send_header(key, value)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return
-        if fault is not None and (fault.cut_after is not None or fault.stall is not None):
-            self.wfile.write(body[: fault.cut_after or 0])
-            self.wfile.flush()
+        broken = fault is not None and (fault.cut_after is not None or fault.stall is not None)
+        with self.owner.lock:
+            self.owner.at_once += 1
+            self.owner.most_at_once = max(self.owner.most_at_once, self.owner.at_once)
+        try:
+            self._send_body(body[: (fault.cut_after or 0) if fault and broken else len(body)], fault, digest, start)
+        except OSError:  # the client has gone
+            self.close_connection = True
+        finally:
+            with self.owner.lock:
+                self.owner.at_once -= 1
+        if fault is not None and broken:
             if fault.stall is not None:
                 fault.stall.wait(60)
             self.close_connection = True
             self.connection.close()
-            return
-        self.wfile.write(body)
+
+    def _send_body(self, body: bytes, fault: Fault | None, digest: str, start: int) -> None:
+        owner = self.owner
+        step = fault.drip if fault is not None and fault.drip else 64 << 10
+        gate, event = owner.gates.get(digest, (0, None))
+        position = 0
+        while position < len(body):
+            if event is not None and start + position >= gate:
+                event.wait(60)
+            upto = position + step
+            if event is not None and start + position < gate:
+                upto = min(upto, gate - start)
+            self.wfile.write(body[position:upto])
+            self.wfile.flush()
+            with owner.lock:
+                owner.served[digest] += len(body[position:upto])
+            position = upto

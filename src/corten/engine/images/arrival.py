@@ -1,24 +1,25 @@
 """An image on its way in: its documents chosen and checked, its layers brought and unpacked in order, then its record.
 
-Daemon's loop; transfers run in net threads, unpacking in disk threads. Nothing is named before everything is there, and
-what is being brought is leased, so that a removal running beside it takes nothing away. Used by pull and load.
+Daemon's loop; transfers run in net threads, unpacking in disk or, while bytes still arrive, stream threads. Nothing is
+named before everything is there, and what is being brought is leased, so that a removal running beside it takes nothing
+away. Used by pull and load.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from corten.engine.images.catalog import ImageEntry
+from corten.engine.images.downloads import Download, Downloads, Watch
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.progress import Progress, all_or_none
+from corten.engine.images.progress import Progress, all_or_none, run_cancellable
 from corten.engine.images.sources import ImageSource
-from corten.errors import DataLoss, InvalidArgument, NotFound
+from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.lib import blocking
-from corten.lib.blocking import Pool
 from corten.lib.keylock import KeyLock
 from corten.registry.fetch import RawManifest
 from corten.spec import oci_image
@@ -27,9 +28,9 @@ from corten.spec.docker.progress import layer_status
 from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, Image, Index, Manifest
 from corten.spec.platform import Platform, matches
 
-T = TypeVar("T")
 _NESTING = 3
-_TRIES = 2
+_EARLY_AT_ONCE = 8
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,25 +69,23 @@ class ChosenImage:
     manifest: Manifest
     config_raw: bytes
     image: Image
-    indexes: tuple[RawManifest, ...] = ()
+    indexes: tuple[RawManifest, ...] = ()  # the way to the manifest, the topmost first
+    companions: tuple[Descriptor, ...] = ()  # blobs to keep beside it
+    made_here: bool = False  # the manifest was written by who reads, not received
 
     @property
     def id(self) -> str:
         """The image's id."""
         return self.manifest.config.digest
 
-
-async def run_cancellable(progress: Progress, pool: Pool, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run `fn` in a thread; when this task is cancelled, tell the thread and wait until it has let go."""
-    work = asyncio.ensure_future(blocking.run(partial(fn, *args, **kwargs), pool=pool))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        progress.cancel.set()
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
-        raise
+    @property
+    def root(self) -> Descriptor:
+        """What a name of it means: the topmost index, else the manifest."""
+        if not self.indexes:
+            return self.descriptor
+        top = self.indexes[0]
+        media_type = oci_image.media_type_of(oci_image.parse_document(top.raw, top.media_type), top.media_type)
+        return Descriptor(media_type=media_type, digest=top.digest, size=len(top.raw))
 
 
 def choose(source: ImageSource, top: RawManifest, wanted: Platform, *, given: str, explicit: bool) -> ChosenImage:
@@ -201,15 +200,23 @@ class _Lines:
         if text:
             self.progress.update(layer.item, text, min(done, layer.descriptor.size), layer.descriptor.size)
 
+    def reach(self, layer: _Layer, text: str) -> None:
+        if text:
+            self.progress.reach(layer.item, text, layer.descriptor.size)
+
+
+_UNWATCHED = Watch(downloading=lambda _: None, retrying=lambda _: None, verifying=lambda: None)
+
 
 class Arrivals:
     """Brings layers; one a daemon, since downloads are counted and shared across pulls."""
 
-    def __init__(self, library: ImageLibrary, *, max_downloads: int = 3) -> None:
+    def __init__(self, library: ImageLibrary, *, max_downloads: int = 3, early_from: int = 1 << 20) -> None:
         self._library = library
-        self._downloads = asyncio.Semaphore(max_downloads)
-        self._blob_locks = KeyLock()
+        self._downloads = Downloads(library, at_once=max_downloads)
         self._chain_locks = KeyLock()
+        self._early_from = early_from
+        self._early = asyncio.Semaphore(_EARLY_AT_ONCE)
 
     async def bring(
         self,
@@ -223,8 +230,10 @@ class Arrivals:
         layers = _plan(chosen, by_diff_id=words.by_diff_id)
         keys = [chosen.id, chosen.descriptor.digest, *(i.digest for i in chosen.indexes)]
         keys += [key for layer in layers for key in (layer.descriptor.digest, layer.chain_id)]
+        keys += [companion.digest for companion in chosen.companions]
         async with self._library.lease(keys):
             await self._bring_layers(layers, source, _Lines(progress, words))
+            await self._bring_companions(chosen.companions, source, progress)
             for raw in (*(index.raw for index in chosen.indexes), chosen.manifest_raw, chosen.config_raw):
                 await blocking.run(self._library.put_blob, raw)
             return await self._library.add(
@@ -232,72 +241,129 @@ class Arrivals:
                 chosen.manifest,
                 chosen.image,
                 references,
-                extra=[index.digest for index in chosen.indexes],
+                extra=[*(index.digest for index in chosen.indexes), *(blob.digest for blob in chosen.companions)],
+                target=chosen.root,
+                made_here=chosen.made_here,
             )
+
+    async def _bring_companions(
+        self, companions: Sequence[Descriptor], source: ImageSource, progress: Progress
+    ) -> None:
+        """Blobs that are kept as they are; a registry keeps documents apart from blobs."""
+        for descriptor in companions:
+            if await blocking.run(self._library.has_blob, descriptor.digest):
+                continue
+            if descriptor.media_type in oci_image.INDEX_TYPES | oci_image.MANIFEST_TYPES:
+                raw = await run_cancellable(progress, "net", source.manifest, descriptor)
+                if digest_of(raw.raw) != descriptor.digest:
+                    raise DataLoss(f"manifest verification failed for digest {descriptor.digest}")
+                await blocking.run(self._library.put_blob, raw.raw)
+                continue
+            download = self._downloads.join(descriptor)
+            try:
+                await self._downloads.bring(download, source, _UNWATCHED, progress)
+            finally:
+                self._downloads.leave(download)
 
     async def _bring_layers(self, layers: list[_Layer], source: ImageSource, lines: _Lines) -> None:
         missing: list[_Layer] = []
         for layer in layers:
             if await blocking.run(self._is_complete, layer):
                 lines.say(layer, lines.words.exists)
-                layer.fetched.set_result(None)
             else:
                 lines.say(layer, lines.words.found)
                 missing.append(layer)
         for layer in missing[3:]:
             lines.say(layer, lines.words.waiting)
-        works = [self._fetch(layer, source, lines) for layer in missing]
-        await all_or_none(lines.progress, [*works, self._unpack_all(missing, lines)])
+        downloads = [self._downloads.join(layer.descriptor) for layer in missing]
+        try:
+            pairs = list(zip(missing, downloads, strict=True))
+            works = [self._fetch(layer, download, source, lines) for layer, download in pairs]
+            await all_or_none(lines.progress, [*works, self._unpack_all(pairs, lines)])
+        finally:
+            for download in downloads:
+                self._downloads.leave(download)
 
     def _is_complete(self, layer: _Layer) -> bool:
         return self._library.has_layer(layer.chain_id) and self._library.blob_size(layer.descriptor.digest) is not None
 
-    async def _fetch(self, layer: _Layer, source: ImageSource, lines: _Lines) -> None:
-        digest = layer.descriptor.digest
-        async with self._blob_locks.hold(digest):
-            if await blocking.run(self._library.blob_size, digest) is None:
-                async with self._downloads:
-                    await run_cancellable(lines.progress, "net", self._download, layer, source, lines)
+    async def _fetch(self, layer: _Layer, download: Download, source: ImageSource, lines: _Lines) -> None:
+        watch = Watch(
+            downloading=lambda done: lines.update(layer, lines.words.downloading, done),
+            retrying=lambda s: lines.say_from_thread(layer, f"Retrying in {s} second{'s' * (s != 1)}"),
+            verifying=lambda: lines.say_from_thread(layer, lines.words.verifying),
+        )
+        await self._downloads.bring(download, source, watch, lines.progress)
         lines.say(layer, lines.words.downloaded)
         layer.fetched.set_result(None)
 
-    def _download(self, layer: _Layer, source: ImageSource, lines: _Lines) -> None:
-        descriptor = layer.descriptor
-        for left in reversed(range(_TRIES)):
-            ingest = self._library.ingest(f"layer-{descriptor.digest.replace(':', '-')}")
-            try:
-                source.blob(
-                    descriptor,
-                    ingest,
-                    on_progress=lambda done: lines.update(layer, lines.words.downloading, done),
-                    on_retry=lambda s: lines.say_from_thread(layer, f"Retrying in {s} second{'s' * (s != 1)}"),
-                )
-                lines.say_from_thread(layer, lines.words.verifying)
-                ingest.commit(descriptor.digest, descriptor.size)
-            except DataLoss:
-                # what lay there from an earlier try may be what is wrong: once more from the start
-                ingest.abort()
-                if not left:
-                    raise
-            else:
-                return
-            finally:
-                ingest.close()
-
-    async def _unpack_all(self, layers: list[_Layer], lines: _Lines) -> None:
-        for layer in layers:
-            await layer.fetched
+    async def _unpack_all(self, layers: list[tuple[_Layer, Download]], lines: _Lines) -> None:
+        for layer, download in layers:
             async with self._chain_locks.hold(layer.chain_id):
-                if not await blocking.run(self._library.has_layer, layer.chain_id):
-                    await run_cancellable(lines.progress, "disk", self._unpack, layer, lines)
+                missing = not await blocking.run(self._library.has_layer, layer.chain_id)
+                if missing:
+                    await self._unpack(layer, download, lines)
+            await layer.fetched
+            if missing:
+                lines.reach(layer, lines.words.extracting)
             lines.say(layer, lines.words.complete)
 
-    def _unpack(self, layer: _Layer, lines: _Lines) -> None:
+    async def _unpack(self, layer: _Layer, download: Download, lines: _Lines) -> None:
+        if layer.descriptor.size >= self._early_from and await _begins(download, layer.fetched):
+            async with self._early:
+                if await self._read_along(layer, download, lines):
+                    return
+        await layer.fetched
+        await run_cancellable(lines.progress, "disk", self._unpack_stored, layer, lines)
+
+    async def _read_along(self, layer: _Layer, download: Download, lines: _Lines) -> bool:
+        """Unpack the layer while it arrives; False when that is to be done anew, from what is stored in the end.
+
+        What fails here may be due to bytes that are not the blob's: the download's verdict on them goes first.
+        """
+        generation = download.growing.generation
+        try:
+            return await run_cancellable(lines.progress, "stream", self._unpack_arriving, layer, download, lines)
+        except (CortenError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+                raise
+            await layer.fetched
+            if download.growing.generation == generation:
+                raise
+            return False
+
+    def _unpack_arriving(self, layer: _Layer, download: Download, lines: _Lines) -> bool:
+        reader = download.growing.reader(self._step(layer, lines))
+        if reader is None:
+            return False
+        with reader, lines.progress.cancel.interrupting(reader.stop):
+            self._library.unpack_stream(reader, layer.diff_id, layer.chain_id, layer.parent)
+        return True
+
+    def _unpack_stored(self, layer: _Layer, lines: _Lines) -> None:
+        step = self._step(layer, lines)
+        self._library.unpack(layer.descriptor.digest, layer.diff_id, layer.chain_id, layer.parent, step)
+
+    def _step(self, layer: _Layer, lines: _Lines) -> Callable[[int], None]:
         def step(done: int) -> None:
             lines.progress.cancel.check()
-            lines.update(layer, lines.words.extracting, done)
+            if layer.fetched.done():  # before that, the line tells of the download
+                lines.update(layer, lines.words.extracting, done)
 
-        self._library.unpack(layer.descriptor.digest, layer.diff_id, layer.chain_id, layer.parent, step)
+        return step
+
+
+async def _begins(download: Download, fetched: asyncio.Future[None]) -> bool:
+    """Wait until the blob's bytes come, or are all there; whether they are still coming."""
+    if fetched.done():
+        return False
+    begun = asyncio.ensure_future(download.begun.wait())
+    either: set[asyncio.Future[Any]] = {begun, fetched}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        begun.cancel()
+    return not fetched.done()
 
 
 def _plan(chosen: ChosenImage, *, by_diff_id: bool) -> list[_Layer]:

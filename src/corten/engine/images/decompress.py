@@ -159,9 +159,12 @@ class _Lzma:
     def read(self, size: int = -1, /) -> bytes:
         while True:
             if self._decoder.eof:
-                rest = self._decoder.unused_data or self._source.read(_IN)
-                if not rest.strip(b"\0"):
-                    return b""
+                rest = self._decoder.unused_data.lstrip(b"\0")
+                while not rest:
+                    more = self._source.read(_IN)
+                    if not more:
+                        return b""
+                    rest = more.lstrip(b"\0")
                 self._decoder = self._new()
                 data: bytes = self._decoder.decompress(rest, size)
             else:

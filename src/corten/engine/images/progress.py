@@ -10,12 +10,16 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from corten.errors import Cancelled
+from corten.lib import blocking
+from corten.lib.blocking import Pool
 from corten.registry.cancel import Cancel
 from corten.spec.docker.progress import ProgressMessage, layer_progress
 
+T = TypeVar("T")
 _INTERVAL_S = 0.1
 _BACKLOG = 256
 
@@ -46,6 +50,10 @@ class Progress:
         self._last[item] = now
         self.say_from_thread(layer_progress(item, text, current, total))
 
+    def reach(self, item: str, text: str, total: int) -> None:
+        """Say that the line `item` is at its end; never dropped."""
+        self.say(layer_progress(item, text, total, total))
+
     def end(self) -> None:
         """No more messages."""
         self._queue.put_nowait(None)
@@ -54,6 +62,19 @@ class Progress:
         """What was said, until the end."""
         while (message := await self._queue.get()) is not None:
             yield message
+
+
+async def run_cancellable(progress: Progress, pool: Pool, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run `fn` in a thread; when this task is cancelled, tell the thread and wait until it has let go."""
+    work = asyncio.ensure_future(blocking.run(partial(fn, *args, **kwargs), pool=pool))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        progress.cancel.set()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()
+        raise
 
 
 async def all_or_none(progress: Progress, works: Iterable[Coroutine[Any, Any, None]]) -> None:

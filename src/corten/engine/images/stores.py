@@ -16,10 +16,29 @@ class Ingest(Protocol):
 
     @property
     def offset(self) -> int:
-        """How many bytes are there."""
+        """How many bytes are there, from the first on."""
+
+    @property
+    def arrived(self) -> int:
+        """How many bytes are there in all, those behind a gap included."""
 
     def write(self, data: bytes) -> object:
         """Append."""
+
+    def split(self, size: int) -> object:
+        """Let ranges of the blob be claimed and written side by side."""
+
+    def claim(self) -> tuple[int, int] | None:
+        """A missing range (start, end) for the caller alone."""
+
+    def release(self, end: int) -> object:
+        """Give a claim back, brought or not."""
+
+    def write_at(self, offset: int, data: bytes) -> object:
+        """Store bytes of a claim, in order."""
+
+    def reader(self) -> int:
+        """A descriptor to read along with, up to `offset`; the caller closes it."""
 
     def commit(self, digest: str, size: int) -> object:
         """Verify, make durable and visible. Raises DataLoss when the bytes are other ones."""

@@ -13,13 +13,13 @@ from typing import BinaryIO
 
 from corten.engine.events import Events
 from corten.engine.images import save
-from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words, run_cancellable
+from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import Readable, TarStream, compression_of
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.load import ArchivedImage, ArchiveSource, read_archive
-from corten.engine.images.progress import Progress, stream
+from corten.engine.images.progress import Progress, run_cancellable, stream
 from corten.engine.images.pull import Puller, worded
 from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
@@ -85,14 +85,14 @@ class TransferService:
             reference = reference.with_tag(tag)
         return stream(lambda progress: self._pusher.push(reference, credentials, progress))
 
-    def save(self, names: Sequence[str], *, platform: str = "") -> AsyncIterator[bytes]:
-        """A tar of the images. Raises ImageNotFound at once."""
+    async def save(self, names: Sequence[str], *, platform: str = "") -> AsyncIterator[bytes]:
+        """A tar of the images, or of one platform of them. Raises ImageNotFound at once."""
         images = save.select(self._library.catalog, names)
-        if platform:
-            parse_platform(platform)
+        wanted = parse_platform(platform) if platform else None
+        planned = await blocking.run(save.plan, self._library, images, wanted)
         for selected in images:
             self._events.publish("image", "save", selected.entry.id, {"name": selected.entry.id})
-        return save.archive(self._library, images)
+        return save.archive(self._library, planned)
 
     def load(self, body: AsyncIterator[bytes], *, quiet: bool = False, platform: str = "") -> Messages:
         """Load every image of an archive."""
