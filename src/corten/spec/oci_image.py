@@ -51,6 +51,7 @@ ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 ANNOTATION_IMAGE_NAME = "io.containerd.image.name"
 ANNOTATION_CREATED = "org.opencontainers.image.created"
 ANNOTATION_BASE_TYPE = "vnd.docker.reference.type"
+ANNOTATION_FOR_DIGEST = "vnd.docker.reference.digest"
 
 
 class UnsupportedImage(errors.NotImplemented):

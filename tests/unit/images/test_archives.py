@@ -20,7 +20,7 @@ from .conftest import body_of, collect
 
 
 async def saved(engine, *names):
-    return b"".join([chunk async for chunk in engine.transfer.save(list(names))])
+    return b"".join([chunk async for chunk in await engine.transfer.save(list(names))])
 
 
 async def load(engine, data, **options):
@@ -88,7 +88,7 @@ async def test_by_id_an_image_is_saved_without_tags(filled):
 
 async def test_saving_what_is_not_there_says_so_before_anything_is_sent(engine):
     with pytest.raises(ImageNotFound, match="No such image: nope:latest"):
-        engine.transfer.save(["nope"])
+        await engine.transfer.save(["nope"])
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from corten.engine.images.arrival import run_cancellable
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.decompress import Readable, TarStream
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.progress import Progress
+from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.views import rfc3339
 from corten.lib import blocking, codec
 from corten.spec.digest import chain_ids, digest_of
@@ -99,7 +98,9 @@ class Assembler:
         await blocking.run(self._library.put_blob, raw)
         await blocking.run(self._library.put_blob, manifest_raw)
         descriptor = Descriptor(media_type=media_type, digest=digest_of(manifest_raw), size=len(manifest_raw))
-        return await self._library.add(descriptor, manifest, image, references, parent=parent.id if parent else "")
+        return await self._library.add(
+            descriptor, manifest, image, references, parent=parent.id if parent else "", made_here=True
+        )
 
 
 def _image(

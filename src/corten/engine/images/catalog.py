@@ -6,8 +6,8 @@ their normal form, tags (`docker.io/library/busybox:latest`) and digests (`docke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from corten.errors import NotFound
 from corten.spec import reference as references
@@ -49,6 +49,8 @@ class ImageEntry:
     layer_sizes: tuple[int, ...] = ()
     parent: str = ""
     tagged_ns: int = 0
+    made_here: bool = False
+    targets: Mapping[str, Descriptor] = field(default_factory=dict)  # names that mean more than the manifest
 
     @property
     def chain_id(self) -> str:
@@ -59,6 +61,10 @@ class ImageEntry:
     def blobs(self) -> list[str]:
         """The digests of all blobs that make up the image."""
         return [self.manifest.digest, self.id, *(layer.digest for layer in self.layers)]
+
+    def target(self, name: Reference | None) -> Descriptor:
+        """What is saved and pushed under a name: an index, another manifest of this image, or its own manifest."""
+        return self.targets.get(stored_name(name), self.manifest) if name is not None else self.manifest
 
     def names(self) -> list[Reference]:
         """The references, parsed."""
@@ -71,6 +77,11 @@ class ImageEntry:
     def repo_digests(self) -> list[str]:
         """The names by digest, as people write them."""
         return [name.familiar for name in self.names() if name.digest]
+
+
+def stored_name(name: Reference) -> str:
+    """The name as the catalog keeps it: a digest counts more than a tag beside it."""
+    return f"{name.name}@{name.digest}" if name.digest else str(name)
 
 
 class Catalog:
@@ -93,8 +104,7 @@ class Catalog:
 
     def named(self, name: Reference) -> ImageEntry | None:
         """The image with this name; a digest counts more than a tag beside it."""
-        text = f"{name.name}@{name.digest}" if name.digest else str(name)
-        found = self._by_name.get(text)
+        found = self._by_name.get(stored_name(name))
         return self._entries.get(found) if found else None
 
     def put(self, entry: ImageEntry) -> None:

@@ -25,9 +25,9 @@ _SMALLEST = 64 << 10
 
 
 def needs_compression(entry: ImageEntry) -> bool:
-    """Whether the image was made here, has no name by digest yet, and has plain layers worth the work."""
+    """Whether the image's manifest was written here and nobody knows it yet, with plain layers worth the work."""
     plain = any(layer.media_type == OCI_LAYER and layer.size >= _SMALLEST for layer in entry.layers)
-    return plain and not entry.repo_digests()
+    return plain and entry.made_here and not entry.repo_digests()
 
 
 def compress_layers(

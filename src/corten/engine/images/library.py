@@ -20,7 +20,7 @@ from uuid import uuid4
 import msgspec
 
 from corten.engine.images.catalog import Catalog, ImageEntry
-from corten.engine.images.decompress import TarStream
+from corten.engine.images.decompress import Readable, TarStream
 from corten.engine.images.stores import BlobStore, Ingest, LayerStore, Records
 from corten.errors import CortenError, DataLoss, InvalidArgument
 from corten.lib import blocking, codec
@@ -43,6 +43,8 @@ class ImageRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True)
     parent: str = ""
     tagged_ns: int = 0
     orphaned_chain: list[str] = []
+    targets: dict[str, Descriptor] = {}  # by name: the index, or the other manifest, that the name means
+    made_here: bool = False  # the manifest was written by this engine: nobody else knows its digest
 
 
 class ImageLibrary:
@@ -102,6 +104,14 @@ class ImageLibrary:
         """The size of a blob that is here, else None."""
         return self._blobs.size(digest)
 
+    def has_blob(self, digest: str) -> bool:
+        """Whether a blob is here."""
+        return self._blobs.size(digest) is not None
+
+    def read_document(self, descriptor: Descriptor) -> bytes | None:
+        """A manifest or index that is here, verified; else None. Raises DataLoss."""
+        return self.read_blob(descriptor.digest, MANIFEST_LIMIT) if self.has_blob(descriptor.digest) else None
+
     def open_blob(self, digest: str) -> BinaryIO:
         """A blob, to be read. Raises NotFound."""
         return self._blobs.open(digest)
@@ -142,8 +152,11 @@ class ImageLibrary:
     def unpack(self, digest: str, diff_id: str, chain_id: str, parent: str, step: Callable[[int], None]) -> None:
         """Unpack a blob upon `parent`, its diffID checked; `step` hears how much was read, and may raise."""
         with self._blobs.open(digest) as file:
-            stream = TarStream(_Counted(file, step), diff_id=diff_id)
-            self._layers.apply(chain_id, parent, stream)
+            self.unpack_stream(_Counted(file, step), diff_id, chain_id, parent)
+
+    def unpack_stream(self, source: Readable, diff_id: str, chain_id: str, parent: str) -> None:
+        """Unpack what `source` gives upon `parent`; the layer is there only if it ends without an error."""
+        self._layers.apply(chain_id, parent, TarStream(source, diff_id=diff_id))
 
     def stored_bytes(self) -> int:
         """What the images take on disk, as far as the catalog knows: each blob and each layer once."""
@@ -176,10 +189,13 @@ class ImageLibrary:
         *,
         extra: Sequence[str] = (),
         parent: str = "",
+        target: Descriptor | None = None,
+        made_here: bool = False,
     ) -> ImageEntry:
         """Record an image whose content is here; names it had, and its build parent, stay.
 
-        `extra` are further blobs that live and die with it, such as the index it was chosen from.
+        `extra` are further blobs that live and die with it, such as the index it was chosen from, which is the `target`
+        of its new names. `made_here` says that nobody gave this manifest: it may be replaced by a compressed one.
         """
         image_id = document.config.digest
         async with self._lock:
@@ -197,17 +213,22 @@ class ImageLibrary:
                 extra=list(dict.fromkeys([*(old.extra if old else []), *extra, *other])),
                 parent=parent or (old.parent if old else ""),
                 tagged_ns=time.time_ns() if references else (old.tagged_ns if old else 0),
+                targets=old.targets if old else {},
+                made_here=old.made_here if old else made_here,
             )
-            await self._store({image_id: record})
+            # a manifest that was only made up says nothing better than the one that is known
+            aim = old.manifest if old is not None and made_here else target or manifest
+            await self._store({image_id: _aimed(record, references, aim)})
             self._orphans.pop(image_id, None)
             return self._get(image_id)
 
-    async def name(self, image_id: str, references: Sequence[str]) -> None:
-        """Give an image further names; they are taken from whoever has them."""
+    async def name(self, image_id: str, references: Sequence[str], target: Descriptor | None = None) -> None:
+        """Give an image further names, for its own manifest or another `target`; taken from whoever has them."""
         async with self._lock:
             record = self._stored[image_id]
             names = list(dict.fromkeys([*record.references, *references]))
-            await self._store({image_id: msgspec.structs.replace(record, references=names, tagged_ns=time.time_ns())})
+            record = msgspec.structs.replace(record, references=names, tagged_ns=time.time_ns())
+            await self._store({image_id: _aimed(record, references, target or record.manifest)})
 
     async def unname(self, image_id: str, references: Sequence[str]) -> None:
         """Take names from an image."""
@@ -220,7 +241,7 @@ class ImageLibrary:
         """Let another manifest, whose content is here, be the image's; what only the old one needed goes."""
         async with self._lock:
             old = self._get(image_id)
-            record = msgspec.structs.replace(self._stored[image_id], manifest=manifest)
+            record = msgspec.structs.replace(self._stored[image_id], manifest=manifest, made_here=False)
             await self._store({image_id: record})
             kept = self._kept_blobs()
             blobs = [digest for digest in old.blobs if digest not in kept]
@@ -329,6 +350,8 @@ class ImageLibrary:
             return replace(
                 known,
                 references=tuple(record.references),
+                targets=record.targets,
+                made_here=record.made_here,
                 parent=record.parent,
                 tagged_ns=record.tagged_ns,
                 layer_sizes=tuple(record.layer_sizes),
@@ -349,9 +372,19 @@ class ImageLibrary:
             config_size=len(raw),
             unpacked_size=sum(record.layer_sizes),
             layer_sizes=tuple(record.layer_sizes),
+            targets=record.targets,
+            made_here=record.made_here,
             parent=record.parent,
             tagged_ns=record.tagged_ns,
         )
+
+
+def _aimed(record: ImageRecord, names: Sequence[str], target: Descriptor) -> ImageRecord:
+    """`record` with `names` meaning `target`; what is no name of it any more means nothing."""
+    targets = {name: known for name, known in record.targets.items() if name in record.references}
+    targets.update(dict.fromkeys(names, target))
+    own = record.manifest.digest
+    return msgspec.structs.replace(record, targets={name: t for name, t in targets.items() if t.digest != own})
 
 
 class _Counted:

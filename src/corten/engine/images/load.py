@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import msgspec
 
 from corten.engine.images.arrival import ChosenImage, choose
+from corten.engine.images.content_tree import grow
 from corten.engine.images.decompress import compression_of
 from corten.engine.images.tar_index import Member, Section, clean_name, index_tar
 from corten.errors import DataLoss, InvalidArgument
@@ -21,6 +22,7 @@ from corten.lib import codec
 from corten.registry.fetch import OnProgress, RawManifest, Sink
 from corten.registry.session import OnRetry
 from corten.spec import oci_image
+from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.digest import digest_of, hex_of
 from corten.spec.oci_image import (
@@ -95,9 +97,15 @@ class ArchiveSource:
         return Section(self._file, member)
 
     def manifest(self, descriptor: Descriptor) -> RawManifest:
-        """The manifest that an index names."""
+        """The manifest that an index names. Raises InvalidArgument, DataLoss."""
         raw = self.read(self._blob(descriptor), MANIFEST_LIMIT)
+        if digest_of(raw) != descriptor.digest:
+            raise DataLoss(f"manifest verification failed for digest {descriptor.digest}")
         return RawManifest(descriptor.media_type, digest_of(raw), raw)
+
+    def document(self, descriptor: Descriptor) -> bytes | None:
+        """A manifest's verified bytes, None when the archive does not have it."""
+        return self.manifest(descriptor).raw if self.has(descriptor.digest) else None
 
     def blob(
         self,
@@ -154,15 +162,43 @@ def _from_layout(source: ArchiveSource, wanted: Platform, *, explicit: bool) -> 
         name = _name_of(entry)
         known = images.get(entry.digest)
         if known is None:
-            top = source.manifest(entry)
-            if top.digest != entry.digest:
-                raise DataLoss(f"manifest verification failed for digest {entry.digest}")
             given = name.familiar if name else entry.digest
-            known = ArchivedImage(choose(source, top, wanted, given=given, explicit=explicit), [])
+            known = ArchivedImage(_choose_here(source, entry, wanted, given=given, explicit=explicit), [])
             images[entry.digest] = known
         if name is not None and name not in known.names:
             known.names.append(name)
     return list(images.values())
+
+
+def _choose_here(
+    source: ArchiveSource, entry: Descriptor, wanted: Platform, *, given: str, explicit: bool
+) -> ChosenImage:
+    """The image of an archive's tree for `wanted`: of those that are there, since an index may tell of more.
+
+    Unless it is `explicit`, an image for another platform does, and everything else there comes along.
+    """
+    tree = grow(entry, source.document)
+    if tree.document is None or not isinstance(tree.document, Index):
+        return choose(source, source.manifest(entry), wanted, given=given, explicit=explicit)
+    here = [n for n in tree.manifests() if not n.is_attestation and n.is_complete(source.has)]
+    found = platforms.choose(
+        [n.descriptor.platform.to_platform() if n.descriptor.platform else None for n in here], wanted
+    )
+    if found is None and (explicit or not here):
+        return choose(source, source.manifest(entry), wanted, given=given, explicit=explicit)
+    node = here[found or 0]
+    assert node.raw is not None
+    top = RawManifest(node.descriptor.media_type, digest_of(node.raw), node.raw)
+    chosen = choose(source, top, wanted, given=given, explicit=False)
+    own = {chosen.id, chosen.descriptor.digest, *(layer.digest for layer in chosen.manifest.layers)}
+    indexes = [n for n in reversed(list(tree.walk())) if isinstance(n.document, Index)]
+    kept = [n for n in tree.manifests() if not explicit or n.about == chosen.descriptor.digest]
+    companions = {d.digest: d for n in kept for d in (*n.blobs(), n.descriptor) if d.digest not in own}
+    return replace(
+        chosen,
+        indexes=tuple(RawManifest(n.descriptor.media_type, digest_of(n.raw or b""), n.raw or b"") for n in indexes),
+        companions=tuple(d for d in companions.values() if source.has(d.digest)),
+    )
 
 
 def _name_of(entry: Descriptor) -> Reference | None:
@@ -204,7 +240,8 @@ def _from_docker(
         raw = codec.encode(manifest)
         given = names[0].familiar if names else digest_of(config)
         top = RawManifest(OCI_MANIFEST, digest_of(raw), raw)
-        images.append(ArchivedImage(choose(source, top, wanted, given=given, explicit=explicit), names))
+        chosen = choose(source, top, wanted, given=given, explicit=explicit)
+        images.append(ArchivedImage(replace(chosen, made_here=True), names))
     return images
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from corten.engine.events import Events
-from corten.engine.images.arrival import PULL_WORDS, QUIET_WORDS, Arrivals, choose, run_cancellable
+from corten.engine.images.arrival import PULL_WORDS, QUIET_WORDS, Arrivals, choose
+from corten.engine.images.companions import with_attestations
 from corten.engine.images.hello_world import hello_world, stands_in_for
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.progress import Progress
+from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.sources import BuiltinSource, ImageSource, RegistrySource
 from corten.errors import CortenError, NotFound
 from corten.lib import blocking
@@ -93,6 +94,7 @@ class Puller:
         is_new = known is None or names[-1] not in known.references
         if known is None or any(name not in known.references for name in names):
             # an image that is here gets the name without a word about its layers
+            chosen = await run_cancellable(progress, "net", with_attestations, source, chosen)
             await self._arrivals.bring(chosen, source, progress, names, PULL_WORDS if known is None else QUIET_WORDS)
         outcome = "Downloaded newer image for" if is_new else "Image is up to date for"
         progress.say(status(f"Digest: {top.digest}"))

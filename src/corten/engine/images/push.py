@@ -9,11 +9,10 @@ import asyncio
 from functools import partial
 
 from corten.engine.events import Events
-from corten.engine.images.arrival import run_cancellable
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.compress import compress_layers, needs_compression
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.progress import Progress, all_or_none
+from corten.engine.images.progress import Progress, all_or_none, run_cancellable
 from corten.errors import NotFound
 from corten.lib import blocking
 from corten.registry.client import RegistryClient

@@ -14,13 +14,24 @@ from typing import Any
 
 import msgspec
 
-from corten.engine.images.catalog import Catalog, ImageEntry
+from corten.engine.images.catalog import Catalog, ImageEntry, ImageNotFound
+from corten.engine.images.content_tree import Node, grow
 from corten.engine.images.library import ImageLibrary
-from corten.errors import InvalidArgument
+from corten.errors import DataLoss, InvalidArgument
 from corten.lib import blocking, codec
+from corten.spec import oci_image
+from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.digest import hex_of
-from corten.spec.oci_image import ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, OCI_INDEX
+from corten.spec.oci_image import (
+    ANNOTATION_IMAGE_NAME,
+    ANNOTATION_REF_NAME,
+    CONFIG_LIMIT,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+)
+from corten.spec.platform import Platform
 from corten.spec.reference import Reference
 
 _CHUNK = 1 << 20
@@ -33,6 +44,18 @@ class Selected:
 
     entry: ImageEntry
     tags: list[Reference] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """One image as the archive has it: what index.json names, the manifest that manifest.json spells out, the blobs."""
+
+    root: Descriptor
+    config: str
+    layers: tuple[Descriptor, ...]
+    diff_ids: tuple[str, ...]
+    tags: tuple[Reference, ...]
+    blobs: tuple[str, ...]
 
 
 def select(catalog: Catalog, names: Sequence[str]) -> list[Selected]:
@@ -69,29 +92,93 @@ def catalog_has_name(catalog: Catalog, text: str) -> bool:
     return any(n.name == name.name for entry in catalog for n in entry.names())
 
 
-def documents(images: Sequence[Selected]) -> dict[str, bytes]:
+def plan(library: ImageLibrary, images: Sequence[Selected], wanted: Platform | None) -> list[SavedImage]:
+    """What the archive will hold. Blocking. Tags of one image may mean different indexes; each is kept whole.
+
+    With `wanted`, only that platform's manifest is saved. Raises ImageNotFound when it is not here, DataLoss.
+    """
+    saved = []
+    for selected in images:
+        by_root: dict[str, tuple[Descriptor, list[Reference]]] = {}
+        tags_or_none: list[Reference | None] = [*selected.tags] or [None]
+        for tag in tags_or_none:
+            root = selected.entry.target(tag)
+            by_root.setdefault(root.digest, (root, []))[1].extend([tag] if tag else [])
+        for root, tags in by_root.values():
+            saved.append(_plan_one(library, selected.entry, root, tags, wanted))
+    return saved
+
+
+def _plan_one(
+    library: ImageLibrary, entry: ImageEntry, root: Descriptor, tags: list[Reference], wanted: Platform | None
+) -> SavedImage:
+    tree = grow(root, library.read_document)
+    if wanted is None:
+        node = next((n for n in tree.manifests() if _config_of(n) == entry.id), None)
+        blobs = [digest for digest in tree.all_digests() if library.blob_size(digest) is not None]
+    else:
+        node = platform_node(library, tree, wanted, entry.names()[0].familiar if entry.names() else entry.id)
+        root = node.descriptor
+        blobs = node.all_digests()
+    if node is None or not isinstance(node.document, Manifest):
+        raise DataLoss(f"the manifest of image {entry.id} is not here", hint="remove the image and pull it again")
+    image = oci_image.parse_image(library.read_blob(node.document.config.digest, CONFIG_LIMIT))
+    return SavedImage(
+        root=msgspec.structs.replace(root, platform=None, annotations=None),
+        config=node.document.config.digest,
+        layers=tuple(node.document.layers),
+        diff_ids=tuple(image.diff_ids),
+        tags=tuple(tags),
+        blobs=tuple(blobs),
+    )
+
+
+def _config_of(node: Node) -> str:
+    return node.document.config.digest if isinstance(node.document, Manifest) else ""
+
+
+def platform_node(library: ImageLibrary, tree: Node, wanted: Platform, name: str) -> Node:
+    """The manifest of `tree` for `wanted`, whose content is here. Raises ImageNotFound."""
+    here = [n for n in tree.manifests() if not n.is_attestation and n.is_complete(library.has_blob)]
+    found = platforms.choose([platform_of(library, node) for node in here], wanted)
+    if found is None:
+        raise ImageNotFound(
+            f"image with reference {name} was found but does not provide the specified platform ({wanted})"
+        )
+    return here[found]
+
+
+def platform_of(library: ImageLibrary, node: Node) -> Platform | None:
+    """What a manifest is for: as its index says, else as its configuration does."""
+    if node.descriptor.platform is not None:
+        return node.descriptor.platform.to_platform()
+    if isinstance(node.document, Manifest) and oci_image.is_image(node.document):
+        return oci_image.parse_image(library.read_blob(node.document.config.digest, CONFIG_LIMIT)).platform
+    return None
+
+
+def documents(images: Sequence[SavedImage]) -> dict[str, bytes]:
     """The archive's own files: index.json, manifest.json, oci-layout, repositories."""
     manifests: list[dict[str, Any]] = []
     docker: list[dict[str, Any]] = []
     repositories: dict[str, dict[str, str]] = {}
-    for selected in images:
-        entry = selected.entry
-        descriptor = msgspec.to_builtins(entry.manifest)
-        tags: list[Reference | None] = [*selected.tags] or [None]
+    for image in images:
+        descriptor = msgspec.to_builtins(image.root)
+        tags: list[Reference | None] = [*image.tags] or [None]
         for tag in tags:
             names = {ANNOTATION_IMAGE_NAME: str(tag), ANNOTATION_REF_NAME: tag.tag} if tag else {}
             manifests.append({**descriptor, "annotations": names} if names else dict(descriptor))
             if tag:
-                top = hex_of(entry.layers[-1].digest) if entry.layers else hex_of(entry.id)
+                top = hex_of(image.layers[-1].digest) if image.layers else hex_of(image.config)
                 repositories.setdefault(tag.familiar_name, {})[tag.tag] = top
         docker.append(
             {
-                "Config": _blob_path(entry.id),
-                "RepoTags": [tag.familiar for tag in selected.tags] or None,
-                "Layers": [_blob_path(layer.digest) for layer in entry.layers],
+                "Config": _blob_path(image.config),
+                "RepoTags": [tag.familiar for tag in image.tags] or None,
+                "Layers": [_blob_path(layer.digest) for layer in image.layers],
                 "LayerSources": {
                     diff_id: msgspec.to_builtins(layer)
-                    for diff_id, layer in zip(entry.config.diff_ids, entry.layers, strict=True)
+                    for diff_id, layer in zip(image.diff_ids, image.layers, strict=True)
                 },
             }
         )
@@ -105,9 +192,9 @@ def documents(images: Sequence[Selected]) -> dict[str, bytes]:
     return files
 
 
-async def archive(library: ImageLibrary, images: Sequence[Selected]) -> AsyncIterator[bytes]:
+async def archive(library: ImageLibrary, images: Sequence[SavedImage]) -> AsyncIterator[bytes]:
     """The tar, chunk by chunk. The images are leased while it is read."""
-    blobs = list(dict.fromkeys(digest for selected in images for digest in selected.entry.blobs))
+    blobs = list(dict.fromkeys(digest for image in images for digest in image.blobs))
     size = 0
     async with library.lease(blobs):
         for name in ("blobs/", "blobs/sha256/"):

@@ -117,9 +117,9 @@ class ImageService:
 
     async def tag(self, name: str, repository: str, tag: str = "") -> None:
         """Give the image another name. Raises ImageNotFound, InvalidReference."""
-        entry, _ = self._library.catalog.lookup(name)
+        entry, found = self._library.catalog.lookup(name)
         target = tag_target(repository, tag)
-        await self._library.name(entry.id, [str(target)])
+        await self._library.name(entry.id, [str(target)], entry.target(found))
         self._publish("tag", entry, target.familiar)
 
     async def remove(self, name: str, *, force: bool = False, prune: bool = True) -> list[wire.DeleteItem]:

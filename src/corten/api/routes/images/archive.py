@@ -13,14 +13,16 @@ async def image_get_all(request: Request, services: Services) -> Response:
     """A tar of several images."""
     names = [name for value in request.query.values("names") for name in value.split(",") if name]
     platform = platform_of(request.query.text("platform"))
-    return stream_response(services.transfer.save(names, platform=platform), "application/x-tar")
+    return stream_response(await services.transfer.save(names, platform=platform), "application/x-tar")
 
 
 @route("GET", "/images/{name:path}/get")
 async def image_get(request: Request, services: Services) -> Response:
     """A tar of one image."""
     platform = platform_of(request.query.text("platform"))
-    return stream_response(services.transfer.save([request.params["name"]], platform=platform), "application/x-tar")
+    return stream_response(
+        await services.transfer.save([request.params["name"]], platform=platform), "application/x-tar"
+    )
 
 
 @route("POST", "/images/load")
