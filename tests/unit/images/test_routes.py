@@ -11,7 +11,7 @@ from corten.api.routes.images.create import image_create
 from corten.api.routes.images.inspect import image_inspect, platform_of
 from corten.api.routes.images.list import image_list
 from corten.api.routing import Request
-from corten.errors import InvalidArgument, NotFound, NotImplemented  # noqa: A004
+from corten.errors import InvalidArgument, NotFound
 from corten.spec.docker.progress import layer_progress, layer_status, status
 
 from .conftest import body_of
@@ -91,8 +91,8 @@ async def test_create_needs_a_source(engine):
     services = type("Services", (), {"transfer": engine.transfer})
     with pytest.raises(InvalidArgument):
         await image_create(request("POST"), services)
-    with pytest.raises(NotImplemented):
-        await image_create(request("POST", "fromSrc=http://127.0.0.1/x"), services)
+    with pytest.raises(InvalidArgument, match="cannot download from 'ftp://x/y': it is no http:// or https:// URL"):
+        await image_create(request("POST", "fromSrc=ftp://x/y"), services)
     with pytest.raises(InvalidArgument, match="X-Registry-Auth"):
         await image_create(request("POST", "fromImage=x&tag=1", headers={"x-registry-auth": "%"}), services)
 

@@ -1,7 +1,7 @@
 """What removing an image by a name or an id comes to: which names go, and whether the image goes. Pure; daemon.
 
 Docker's rules and texts: by a name, the name goes, and the image with its last name; by an id, the image with all its
-names if they are of one repository; containers hold on to what they were made of.
+names if they are of one repository; containers and child images hold on to what they were made of.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def plan_removal(
     """What to do for `given`, which found `entry` by `name` or by its id (None). Raises ImageInUse."""
     names = entry.names()
     if name is None:
-        return _by_id(entry, names, uses=uses, has_children=has_children, force=force)
+        _check(entry, uses=uses, has_children=has_children, force=force, names=0 if _is_single(names) else len(names))
+        return Removal(tuple(names), delete=True)
     if not force and _is_single(names) and uses:
         raise ImageInUse(
             f"conflict: unable to remove repository reference {json.dumps(given)} (must force) - container "
@@ -70,18 +71,9 @@ def plan_removal(
     untag = [gone]
     if gone.digest is None and not any(n.tag and n.name == gone.name for n in rest):
         untag += [n for n in rest if n.digest and n.name == gone.name]
-    if len(untag) < len(names):
-        return Removal(tuple(untag), delete=False)
-    _check(entry, uses=uses, has_children=has_children, force=force, names=0)
-    return Removal(tuple(untag), delete=True)
-
-
-def _by_id(
-    entry: ImageEntry, names: list[Reference], *, uses: Sequence[Use], has_children: bool, force: bool
-) -> Removal:
-    single = _is_single(names)
-    _check(entry, uses=uses, has_children=has_children, force=force, names=0 if single else len(names))
-    return Removal(tuple(names), delete=True)
+    # the name goes in any case; an image that something stands on stays without one
+    is_held = has_children or any(use.running or not force for use in uses)
+    return Removal(tuple(untag), delete=len(untag) == len(names) and not is_held)
 
 
 def _check(entry: ImageEntry, *, uses: Sequence[Use], has_children: bool, force: bool, names: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from corten.engine.events import Events
 from corten.engine.images import views
 from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImage
-from corten.engine.images.filters import created_s, flag_filter, is_selected
+from corten.engine.images.filters import created_s, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.removal import ContainerUse, Removal, Use, plan_removal
 from corten.spec import platform as platforms
@@ -64,11 +64,12 @@ class ImageService:
         times = {key: [catalog.lookup(t)[0] for t in filters.get(key, ())] for key in ("before", "since")}
         before = min((created_s(e.config.created) for e in times["before"]), default=0)
         since = max((created_s(e.config.created) for e in times["since"]), default=0)
+        until = until_s(filters)
         patterns = list(filters.get("reference", ()))
         shared = views.shared_sizes(catalog) if shared_size else {}
         rows: list[wire.ImageSummary] = []
         for entry in catalog:
-            if not is_selected(entry, filters, before=before, since=since):
+            if not is_selected(entry, filters, before=before, since=since, until=until):
                 continue
             row = views.summary(
                 entry,
@@ -146,6 +147,7 @@ class ImageService:
         """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
         filters = filters or {}
         only_dangling = flag_filter(filters, "dangling") is not False
+        until = until_s(filters, only_one=True)
         await self.reap()
         before = self._library.stored_bytes()
         items: list[wire.DeleteItem] = []
@@ -154,7 +156,7 @@ class ImageService:
             if current is None or self._uses(entry.id) or self._library.catalog.children(entry.id):
                 continue
             tagged = bool(current.repo_tags())
-            if (only_dangling and tagged) or not is_selected(current, filters, before=0, since=0):
+            if (only_dangling and tagged) or not is_selected(current, filters, until=until):
                 continue
             items += await self._carry_out(current, Removal(tuple(current.names()), delete=True))
         reclaimed = max(before - self._library.stored_bytes(), 0)
@@ -198,4 +200,6 @@ def tag_target(repository: str, tag: str = "") -> Reference:
     name = references.parse(repository)
     if name.digest is not None:
         raise InvalidReference("refusing to create a tag with a digest reference")
+    if name.familiar_name == "sha256":
+        raise InvalidReference("refusing to create an ambiguous tag using digest algorithm as name")
     return name.with_tag(tag) if tag else name.with_default_tag()

@@ -29,6 +29,8 @@ from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.registry.download_url import download_url, web_server
+from corten.registry.endpoints import Endpoint
 from corten.registry.errors import RegistryError
 from corten.registry.login import login
 from corten.registry.search import search
@@ -40,7 +42,7 @@ from corten.spec.docker.progress import ProgressMessage, status, stream_line
 from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, ImageConfig, Index, PlatformInfo
 from corten.spec.platform import Platform, host_platform
 from corten.spec.platform import parse as parse_platform
-from corten.spec.reference import Reference
+from corten.spec.reference import InvalidReference, Reference
 
 Messages = AsyncGenerator[ProgressMessage, None]
 _LOAD_WORDS = Words(
@@ -139,25 +141,31 @@ class TransferService:
         self,
         body: AsyncIterator[bytes],
         *,
+        url: str = "",
         repository: str = "",
         tag: str = "",
         message: str = "",
         changes: Sequence[str] = (),
         platform: str = "",
     ) -> Messages:
-        """Make an image of one tar. Raises InvalidArgument at once for a bad name or change."""
+        """Make an image of one tar: `body`, or what `url` gives. Raises InvalidArgument at once for wrong words."""
         config = apply_changes(ImageConfig(), changes)
-        target = tag_target(repository, tag) if repository else None
-        wanted = parse_platform(platform) if platform else None
+        target = import_target(repository, tag) if repository else None
+        wanted = parse_platform(platform) if platform else host_platform()
+        if wanted.os != "linux":
+            raise InvalidArgument("operating system is not supported")
+        server = web_server(url) if url else None
 
         async def work(progress: Progress) -> None:
-            with await self._spool(body, progress) as file:
+            if server is not None:
+                progress.say(status(f"Downloading from {url}"))
+            with await (self._spool_url(server, url, progress) if server else self._spool(body, progress)) as file:
                 entry = await self.assembler.add(
                     lambda: file,
                     parent=None,
                     config=config,
                     references=[str(target)] if target else [],
-                    comment=message or "Imported from -",
+                    comment=message or f"Imported from {url or '-'}",
                     platform=wanted,
                     progress=progress,
                 )
@@ -202,7 +210,31 @@ class TransferService:
 
     async def _spool(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
         """The whole upload as an uncompressed, nameless file: archives are read at random positions."""
-        raw = await self._receive(body)
+        return await self._plain(await self._receive(body), progress)
+
+    async def _spool_url(self, server: Endpoint, url: str, progress: Progress) -> BinaryIO:
+        """As `_spool`, of what a web server gives. Raises RegistryError, InvalidArgument."""
+        raw = self._nameless()
+        try:
+            await run_cancellable(
+                progress,
+                "net",
+                download_url,
+                self._client,
+                server,
+                url,
+                raw.write,
+                on_progress=lambda done, total: progress.update("", "Downloading", done, total),
+                cancel=progress.cancel,
+            )
+            raw.flush()
+        except BaseException:
+            raw.close()
+            raise
+        return await self._plain(raw, progress)
+
+    async def _plain(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
+        """`raw` from its beginning, decompressed; it is closed when another file takes its place."""
         try:
             start = os.pread(raw.fileno(), 16, 0)
             if not compression_of(start):
@@ -287,6 +319,13 @@ class TransferService:
         if not 1 <= limit <= 100:
             raise InvalidArgument(f"limit {limit} is outside the range of [1, 100]")
         return await blocking.run(search, self._client, term, limit, credentials, Cancel(), pool="net")
+
+
+def import_target(repository: str, tag: str) -> Reference:
+    """The name that an imported image gets. Raises InvalidReference."""
+    if references.parse(repository).digest is not None:
+        raise InvalidReference("cannot import digest reference")
+    return tag_target(repository, tag)
 
 
 def pull_target(name: str, tag: str) -> Reference:
