@@ -8,7 +8,7 @@ import pytest
 from corten.api.progress import progress_response
 from corten.api.query import Query
 from corten.api.routes.images.create import image_create
-from corten.api.routes.images.inspect import image_inspect, platform_of
+from corten.api.routes.images.inspect import image_inspect, platform_of, platforms_of
 from corten.api.routes.images.list import image_list
 from corten.api.routing import Request
 from corten.errors import InvalidArgument, NotFound
@@ -85,6 +85,20 @@ async def test_closing_the_reply_closes_the_work():
     await anext(response.stream)
     await response.stream.aclose()
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("values", "platforms"),
+    [
+        ([], []),
+        ([""], []),
+        (["linux/arm64"], ["linux/arm64"]),
+        (['{"os":"linux","architecture":"arm","variant":"v6"}', "linux/386"], ["linux/arm/v6", "linux/386"]),
+        (['["{\\"os\\":\\"linux\\",\\"architecture\\":\\"amd64\\"}"]'], ["linux/amd64"]),
+    ],
+)
+def test_several_platforms_are_read_in_each_form_that_clients_send(values, platforms):
+    assert platforms_of(values) == platforms
 
 
 async def test_create_needs_a_source(engine):

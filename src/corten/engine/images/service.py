@@ -12,7 +12,9 @@ from corten.engine.images import views
 from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImage
 from corten.engine.images.filters import created_s, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.manifests import ManifestLister
 from corten.engine.images.removal import ContainerUse, Removal, Use, plan_removal
+from corten.lib import blocking
 from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.docker import image as wire
@@ -28,6 +30,7 @@ class ImageService:
         self._library = library
         self._events = events
         self._containers = containers
+        self._manifests = ManifestLister(library, containers)
 
     def resolve(self, reference: str, *, platform: str = "") -> ResolvedImage:
         """The image with this name, id or unique beginning of an id; from memory.
@@ -53,7 +56,6 @@ class ImageService:
         *,
         show_all: bool = False,
         shared_size: bool = False,
-        manifests: bool = False,
         legacy: bool = False,
         containers: bool = False,
     ) -> list[wire.ImageSummary]:
@@ -77,11 +79,18 @@ class ImageService:
                 shared_size=shared.get(entry.id, -1),
                 containers=len(self._containers.uses(entry.id)) if containers else -1,
                 legacy=legacy,
-                manifests=manifests,
             )
             if self._is_listed(entry, row, dangling=dangling, show_all=show_all, patterned=bool(patterns)):
                 rows.append(row)
         return sorted(rows, key=lambda row: row.created, reverse=True)
+
+    async def with_manifests(self, rows: Sequence[wire.ImageSummary]) -> None:
+        """Let each row tell of the manifests that its image's names mean."""
+        entries = {row.id: self._library.catalog.get(row.id) for row in rows}
+        for row in rows:
+            entry = entries[row.id]
+            if entry is not None:
+                views.add_manifests(row, await blocking.run(self._manifests.summaries, entry, entry.roots))
 
     def _is_listed(
         self, entry: ImageEntry, row: wire.ImageSummary, *, dangling: bool | None, show_all: bool, patterned: bool
@@ -95,12 +104,17 @@ class ImageService:
             return is_dangling if dangling else tagged
         return named or show_all or not self._library.catalog.children(entry.id)
 
-    def inspect(
-        self, name: str, *, platform: str = "", manifests: bool = False, legacy: bool = False
-    ) -> wire.ImageInspect:
+    def inspect(self, name: str, *, platform: str = "", legacy: bool = False) -> wire.ImageInspect:
         """Everything about one image. Raises ImageNotFound."""
         entry = self._entry(name, platform)
-        return views.inspect(entry, driver=self._library.driver, legacy=legacy, manifests=manifests)
+        _, found = self._library.catalog.lookup(name)
+        target = entry.target(found) if found else entry.roots[0]
+        return views.inspect(entry, target, driver=self._library.driver, legacy=legacy)
+
+    async def inspect_manifests(self, name: str) -> list[wire.ManifestSummary]:
+        """The manifests of what the name means. Raises ImageNotFound."""
+        entry, found = self._library.catalog.lookup(name)
+        return await blocking.run(self._manifests.summaries, entry, [entry.target(found)] if found else entry.roots)
 
     def history(self, name: str, *, platform: str = "") -> list[wire.HistoryItem]:
         """The steps that made the image. Raises ImageNotFound."""

@@ -18,7 +18,7 @@ from corten.engine.images.assemble import Assembler
 from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import Readable, TarStream, compression_of
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.load import ArchivedImage, ArchiveSource, read_archive
+from corten.engine.images.load import ArchivedImage, ArchiveSource, Wish, read_archive
 from corten.engine.images.progress import Progress, run_cancellable, stream
 from corten.engine.images.pull import Puller, worded
 from corten.engine.images.push import Pusher
@@ -40,7 +40,7 @@ from corten.spec.digest import is_digest
 from corten.spec.docker import image as wire
 from corten.spec.docker.progress import ProgressMessage, status, stream_line
 from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, ImageConfig, Index, PlatformInfo
-from corten.spec.platform import Platform, host_platform
+from corten.spec.platform import host_platform
 from corten.spec.platform import parse as parse_platform
 from corten.spec.reference import InvalidReference, Reference
 
@@ -87,31 +87,28 @@ class TransferService:
             reference = reference.with_tag(tag)
         return stream(lambda progress: self._pusher.push(reference, credentials, progress))
 
-    async def save(self, names: Sequence[str], *, platform: str = "") -> AsyncIterator[bytes]:
-        """A tar of the images, or of one platform of them. Raises ImageNotFound at once."""
+    async def save(self, names: Sequence[str], *, platforms: Sequence[str] = ()) -> AsyncIterator[bytes]:
+        """A tar of the images, or of some platforms of them. Raises ImageNotFound at once."""
         images = save.select(self._library.catalog, names)
-        wanted = parse_platform(platform) if platform else None
+        wanted = [parse_platform(text) for text in platforms]
         planned = await blocking.run(save.plan, self._library, images, wanted)
         for selected in images:
             self._events.publish("image", "save", selected.entry.id, {"name": selected.entry.id})
         return save.archive(self._library, planned)
 
-    def load(self, body: AsyncIterator[bytes], *, quiet: bool = False, platform: str = "") -> Messages:
-        """Load every image of an archive."""
-        wanted = parse_platform(platform) if platform else None
-        return stream(lambda progress: self._load(body, wanted, progress, quiet=quiet))
+    def load(self, body: AsyncIterator[bytes], *, quiet: bool = False, platforms: Sequence[str] = ()) -> Messages:
+        """Load every image of an archive, or these platforms of each."""
+        wish = Wish(tuple(parse_platform(text) for text in platforms))
+        return stream(lambda progress: self._load(body, wish, progress, quiet=quiet))
 
-    async def _load(
-        self, body: AsyncIterator[bytes], platform: Platform | None, progress: Progress, *, quiet: bool
-    ) -> None:
+    async def _load(self, body: AsyncIterator[bytes], wish: Wish, progress: Progress, *, quiet: bool) -> None:
         with await self._spool(body, progress) as file:
             source, images = await run_cancellable(
                 progress,
                 "disk",
                 read_archive,
                 file,
-                platform or host_platform(),
-                explicit=platform is not None,
+                wish,
                 check=progress.cancel.check,
             )
             if not images:
