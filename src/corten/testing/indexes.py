@@ -137,16 +137,17 @@ def make_index(
     return made
 
 
+def _packed(tar: bytes, compression: str) -> bytes:
+    if compression == "zstd":
+        return zstandard.ZstdCompressor().compress(tar)
+    return gzip.compress(tar, mtime=0) if compression == "gzip" else tar
+
+
 def _manifest(
     made: MadeIndex, tars: Sequence[bytes], platform: dict[str, str], config: dict[str, Any], compression: str
 ) -> bytes:
-    pack = {
-        "gzip": lambda tar: gzip.compress(tar, mtime=0),
-        "zstd": lambda tar: zstandard.ZstdCompressor().compress(tar),
-        "": lambda tar: tar,
-    }[compression]
     kind = LAYER_GZIP.removesuffix("+gzip") + (f"+{compression}" if compression else "")
-    layers = [pack(tar) for tar in tars]
+    layers = [_packed(tar, compression) for tar in tars]
     document = {
         **platform,
         "created": "2024-02-03T04:05:06.789Z",
