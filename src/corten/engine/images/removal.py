@@ -32,6 +32,13 @@ class Use:
     reference: str
 
 
+class MountUse(Protocol):
+    """What removing images asks of whoever mounts them."""
+
+    def of(self, image_id: str) -> Sequence[str]:
+        """The directories where an image is mounted."""
+
+
 class ContainerUse(Protocol):
     """What removing images asks of whoever knows the containers."""
 
@@ -53,12 +60,18 @@ def plan_removal(
     given: str,
     *,
     uses: Sequence[Use],
+    mounted: Sequence[str] = (),
     has_children: bool,
     force: bool,
 ) -> Removal:
-    """What to do for `given`, which found `entry` by `name` or by its id (None). Raises ImageInUse."""
+    """What to do for `given`, which found `entry` by `name` or by its id (None). Raises ImageInUse.
+
+    An image that is `mounted` at directories is held as by a running container.
+    """
     names = entry.names()
     if name is None:
+        if mounted:
+            raise _conflict(entry, "cannot be forced", f"image is mounted at {mounted[0]}")
         _check(entry, uses=uses, has_children=has_children, force=force, names=0 if _is_single(names) else len(names))
         return Removal(tuple(names), delete=True)
     if not force and _is_single(names) and uses:
@@ -66,13 +79,18 @@ def plan_removal(
             f"conflict: unable to remove repository reference {json.dumps(given)} (must force) - container "
             f"{short(uses[0].container_id)} is using its referenced image {short(entry.id)}"
         )
+    if not force and _is_single(names) and mounted:
+        raise ImageInUse(
+            f"conflict: unable to remove repository reference {json.dumps(given)} (must force) - its referenced image "
+            f"{short(entry.id)} is mounted at {mounted[0]}"
+        )
     gone = _stored(names, name)
     rest = [n for n in names if n != gone]
     untag = [gone]
     if gone.digest is None and not any(n.tag and n.name == gone.name for n in rest):
         untag += [n for n in rest if n.digest and n.name == gone.name]
     # the name goes in any case; an image that something stands on stays without one
-    is_held = has_children or any(use.running or not force for use in uses)
+    is_held = has_children or bool(mounted) or any(use.running or not force for use in uses)
     return Removal(tuple(untag), delete=len(untag) == len(names) and not is_held)
 
 

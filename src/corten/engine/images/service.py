@@ -13,7 +13,7 @@ from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImag
 from corten.engine.images.filters import created_s, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.manifests import ManifestLister
-from corten.engine.images.removal import ContainerUse, Removal, Use, plan_removal
+from corten.engine.images.removal import ContainerUse, MountUse, Removal, Use, plan_removal
 from corten.lib import blocking
 from corten.spec import platform as platforms
 from corten.spec import reference as references
@@ -30,6 +30,7 @@ class ImageService:
         self._library = library
         self._events = events
         self._containers = containers
+        self.mounts: MountUse | None = None  # set by the wiring
         self._manifests = ManifestLister(library, containers)
 
     def resolve(self, reference: str, *, platform: str = "") -> ResolvedImage:
@@ -145,6 +146,7 @@ class ImageService:
             found,
             name,
             uses=self._uses(entry.id),
+            mounted=self._mounted(entry.id),
             has_children=bool(self._library.catalog.children(entry.id)),
             force=force,
         )
@@ -167,7 +169,12 @@ class ImageService:
         items: list[wire.DeleteItem] = []
         for entry in sorted(self._library.catalog, key=lambda e: created_s(e.config.created), reverse=True):
             current = self._library.catalog.get(entry.id)
-            if current is None or self._uses(entry.id) or self._library.catalog.children(entry.id):
+            if (
+                current is None
+                or self._uses(entry.id)
+                or self._mounted(entry.id)
+                or self._library.catalog.children(entry.id)
+            ):
                 continue
             tagged = bool(current.repo_tags())
             if (only_dangling and tagged) or not is_selected(current, filters, until=until):
@@ -181,7 +188,9 @@ class ImageService:
         items: list[wire.DeleteItem] = []
         while image_id:
             entry = self._library.catalog.get(image_id)
-            if entry is None or entry.references or self._uses(image_id) or self._library.catalog.children(image_id):
+            if entry is None or entry.references or self._uses(image_id) or self._mounted(image_id):
+                break
+            if self._library.catalog.children(image_id):
                 break
             items += await self._carry_out(entry, Removal((), delete=True))
             image_id = entry.parent
@@ -204,6 +213,9 @@ class ImageService:
 
     def _uses(self, image_id: str) -> list[Use]:
         return [Use(*use) for use in self._containers.uses(image_id)]
+
+    def _mounted(self, image_id: str) -> Sequence[str]:
+        return self.mounts.of(image_id) if self.mounts is not None else ()
 
     def _publish(self, action: str, entry: ImageEntry, name: str) -> None:
         self._events.publish("image", action, entry.id, {**(entry.config.defaults.labels or {}), "name": name})
