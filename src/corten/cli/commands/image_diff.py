@@ -6,6 +6,7 @@ import sys
 
 from corten.cli.command import Call, Command
 from corten.cli.human_size import human_size
+from corten.cli.json_output import wants_json, write_json
 from corten.cli.option import Option
 
 TYPE_CHECKING = False
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 def diff(call: Call) -> None:
     """Ask and print."""
     old, new = call.arguments
+    as_json = wants_json(call.values["format"])
     answer = call.client.call("GET", "/corten/images/diff", query={"old": old, "new": new})
     if not call.values["times"]:
         answer["Files"] = [item for item in answer["Files"] if item.get("What") != ["time"]]
-    if call.values["format"] == "json":
-        from corten.cli.template.printing import go_json
-
-        sys.stdout.write(go_json(answer) + "\n")
+    if as_json:
+        write_json(answer)
         return
     sys.stdout.write("".join(f"{line}\n" for line in _lines(answer)))
 

@@ -6,6 +6,7 @@ import sys
 
 from corten.cli.command import Call, Command
 from corten.cli.human_size import human_size
+from corten.cli.json_output import wants_json, write_json
 from corten.cli.option import Option
 from corten.cli.shortening import short_id
 from corten.client.query import quote
@@ -22,11 +23,10 @@ _SHOWN_NAMES = 3
 
 def tree(call: Call) -> None:
     """Ask and draw."""
+    as_json = wants_json(call.values["format"])
     answer = call.client.call("GET", f"/corten/images/{quote(call.arguments[0], '/:@')}/tree")
-    if call.values["format"] == "json":
-        from corten.cli.template.printing import go_json
-
-        sys.stdout.write(go_json(answer) + "\n")
+    if as_json:
+        write_json(answer)
         return
     full = call.values["no-trunc"]
     line, branches = _node(answer["Root"], full=full)

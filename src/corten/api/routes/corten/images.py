@@ -18,7 +18,7 @@ async def image_diff(request: Request, services: Services) -> Response:
 
 
 @route("GET", "/corten/images/mounts")
-async def image_mounts(request: Request, services: Services) -> Response:
+async def image_mounts(_request: Request, services: Services) -> Response:
     """The images that are mounted."""
     return json_response(services.mounts.list_())
 
