@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.changes import duration_ns
@@ -17,6 +17,7 @@ LIST_FILTERS = frozenset({"dangling", "label", "label!", "before", "since", "ref
 PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 _TRUE = {"1", "true"}
 _FALSE = {"0", "false"}
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _UNIX = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?\Z")
 
 
@@ -44,15 +45,20 @@ def has_labels(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:
     return True
 
 
-def created_s(created: str | None) -> int:
-    """An RFC 3339 time as Unix seconds; 0 when there is none or it cannot be read."""
+def created_us(created: str | None) -> int:
+    """An RFC 3339 time as Unix microseconds; 0 when there is none or it cannot be read."""
     if not created:
         return 0
     try:
         moment = datetime.fromisoformat(created)
-        return max(int(moment.timestamp()), 0) if moment.tzinfo else 0
+        return max((moment - _EPOCH) // timedelta(microseconds=1), 0) if moment.tzinfo else 0
     except (ValueError, OverflowError):
         return 0
+
+
+def created_s(created: str | None) -> int:
+    """As `created_us`, in whole seconds."""
+    return created_us(created) // 1_000_000
 
 
 def point_in_time(text: str, now_s: float | None = None) -> float:
@@ -138,13 +144,13 @@ def _tokens(pattern: str) -> list[re.Pattern[str] | None]:
 def is_selected(
     entry: ImageEntry, filters: Mapping[str, Sequence[str]], *, until: float | None, before: int = 0, since: int = 0
 ) -> bool:
-    """Whether the image's time and labels fit; `before` and `since` are the reference images' times, or 0."""
-    created = created_s(entry.config.created)
+    """Whether the image's time and labels fit; `before` and `since` are the reference images' times in µs, or 0."""
+    created = created_us(entry.config.created)
     if before and created >= before:
         return False
     if since and created <= since:
         return False
-    if until is not None and created > until:
+    if until is not None and created > until * 1_000_000:
         return False
     if not has_labels(entry.config.defaults.labels, filters.get("label", ())):
         return False

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from corten.engine.events import Events
 from corten.engine.images import views
 from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImage
-from corten.engine.images.filters import created_s, flag_filter, is_selected, until_s
+from corten.engine.images.filters import created_us, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.manifests import ManifestLister
 from corten.engine.images.removal import ContainerUse, MountUse, Removal, Use, plan_removal
@@ -65,8 +65,8 @@ class ImageService:
         catalog = self._library.catalog
         dangling = flag_filter(filters, "dangling")
         times = {key: [catalog.lookup(t)[0] for t in filters.get(key, ())] for key in ("before", "since")}
-        before = min((created_s(e.config.created) for e in times["before"]), default=0)
-        since = max((created_s(e.config.created) for e in times["since"]), default=0)
+        before = min((created_us(e.config.created) for e in times["before"]), default=0)
+        since = max((created_us(e.config.created) for e in times["since"]), default=0)
         until = until_s(filters)
         patterns = list(filters.get("reference", ()))
         shared = views.shared_sizes(catalog) if shared_size else {}
@@ -167,7 +167,7 @@ class ImageService:
         await self.reap()
         before = self._library.stored_bytes()
         items: list[wire.DeleteItem] = []
-        for entry in sorted(self._library.catalog, key=lambda e: created_s(e.config.created), reverse=True):
+        for entry in sorted(self._library.catalog, key=lambda e: created_us(e.config.created), reverse=True):
             current = self._library.catalog.get(entry.id)
             if (
                 current is None
