@@ -9,7 +9,8 @@ import msgspec
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import Credentials
-from corten.registry.endpoints import Endpoint, endpoints
+from corten.registry.endpoint import Endpoint
+from corten.registry.endpoints import upstream
 from corten.registry.errors import RegistryError
 from corten.spec.docker.image import SearchResult
 from corten.spec.reference import DEFAULT_DOMAIN
@@ -28,7 +29,7 @@ def search(
     first, slash, rest = term.partition("/")
     remote = bool(slash) and ("." in first or ":" in first or first == "localhost")
     domain, words = (first, rest) if remote else (DEFAULT_DOMAIN, term)
-    endpoint = endpoints(domain, client.config, push=True)[0]
+    endpoint = upstream(domain, client.config)
     if domain == DEFAULT_DOMAIN:
         endpoint = Endpoint(host=_INDEX_HOST, schemes=endpoint.schemes, verify=endpoint.verify)
         words = words.removeprefix("library/")
