@@ -6,7 +6,7 @@ Source: OCI distribution-spec ("Pulling manifests", "Listing tags").
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urljoin
@@ -73,20 +73,25 @@ def head_manifest(session: Session, tag_or_digest: str) -> Descriptor | None:
 
 def list_tags(session: Session, limit: int = 10_000) -> list[str]:
     """The tags of the repository, at most `limit`. Raises RegistryError."""
-    tags: list[str] = []
-    path = "tags/list"
+    tags = pages(session, "tags/list", lambda body: msgspec.json.decode(body, type=_Tags).tags or [], most=limit)
+    return [tag for tag in tags if is_tag(tag)]
+
+
+def pages(session: Session, path: str, read: Callable[[bytes], list[str]], *, most: int) -> Iterator[str]:
+    """The entries of a list that comes in pages, each naming the next; `read` gives those of one. At most `most`."""
+    left = most
     for _ in range(_PAGES):
         with session.open("GET", path) as response:
             try:
-                page = msgspec.json.decode(response.body(), type=_Tags).tags or []
+                entries = read(response.body())[:left]
             except (msgspec.DecodeError, RecursionError, ValueError) as error:
-                raise RegistryError(f"{session.repository}: the registry gave no valid list of tags") from error
+                raise RegistryError(f'Get "{response.url}": the registry gave no valid list') from error
             link = _NEXT.match(response.headers.get("Link", ""))
-        tags += [tag for tag in page if is_tag(tag)]
-        if link is None or len(tags) >= limit:
-            break
+        yield from entries
+        left -= len(entries)
+        if link is None or not left:
+            return
         path = urljoin(response.url, link.group(1))
-    return tags[:limit]
 
 
 class _Tags(msgspec.Struct):

@@ -12,7 +12,8 @@ from corten.errors import CortenError, DataLoss
 from corten.registry import blob
 from corten.spec.digest import short
 from corten.store import pieces
-from corten.testing.registry import LAYER_GZIP, Fault, digest_of
+from corten.testing.made_images import LAYER_GZIP, digest_of
+from corten.testing.registry import Fault
 
 from .conftest import collect, words
 
