@@ -84,7 +84,6 @@ class FakeRegistry:
         self.at_once = self.most_at_once = 0
         self.users, self.tokens, self.anonymous_pull = users or {}, tokens, anonymous_pull
         self.token_life_s = 300
-        self.tokens_given: set[str] = set()
         self.lock = threading.Lock()
 
         class Handler(RegistryHandler):

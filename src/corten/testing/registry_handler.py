@@ -25,6 +25,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
     """One connection."""
 
     owner: FakeRegistry
+    fault: Fault | None = None
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class' name
@@ -34,7 +35,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
         owner = self.owner
         with owner.lock:
             owner.requests.append((self.command, self.path, dict(self.headers.items())))
-            fault = owner.take_fault(self.command, self.path)
+            fault = self.fault = owner.take_fault(self.command, self.path)
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length if fault is None or fault.take is None else min(fault.take, length))
         parts = urlsplit(self.path)
@@ -43,14 +44,16 @@ class RegistryHandler(BaseHTTPRequestHandler):
                 self._append(parts.path, body)
             self._reset()
         elif fault is not None and fault.raw is not None:
+            if fault.stall is not None:
+                fault.stall.wait(60)
             self.wfile.write(fault.raw)
             self._reset()
         elif fault is not None and fault.status:
-            self._reply(fault.status, fault.body, fault.headers)
+            self._reply(fault.status, fault.body)
         elif parts.path == "/token":
             self._token(parse_qs(parts.query), body)
         elif self._authorized(parts.path):
-            self._route(parts.path, parse_qs(parts.query), body, fault)
+            self._route(parts.path, parse_qs(parts.query), body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base class' names
 
@@ -97,13 +100,13 @@ class RegistryHandler(BaseHTTPRequestHandler):
         if not ok:
             self._reply(401, b'{"details":"incorrect username or password"}')
             return
-        names = "|".join(s.split(":")[1] for s in query.get("scope", []) if s.count(":") == 2)
+        names = "|".join(s.split(":")[1] for s in " ".join(query.get("scope", [])).split() if s.count(":") == 2)
         answer = {"token": f"{names or 'none'}", "expires_in": owner.token_life_s}
         if "offline_token" in query:
             answer["refresh_token"] = "identity"  # noqa: S105 - a word for the test
         self._reply(200, json.dumps(answer).encode())
 
-    def _route(self, path: str, query: dict[str, list[str]], body: bytes, fault: Fault | None) -> None:
+    def _route(self, path: str, query: dict[str, list[str]], body: bytes) -> None:
         if path == "/v2/":
             self._reply(200, b"{}")
             return
@@ -119,13 +122,13 @@ class RegistryHandler(BaseHTTPRequestHandler):
             return
         repository, kind, name = match.groups()
         if kind == "manifests":
-            self._manifest(repository, name, body, fault)
+            self._manifest(repository, name, body)
         elif name.startswith("uploads/"):
             self._upload(repository, name.removeprefix("uploads/"), query, body)
         else:
-            self._blob(repository, name, fault)
+            self._blob(repository, name)
 
-    def _manifest(self, repository: str, name: str, body: bytes, fault: Fault | None) -> None:
+    def _manifest(self, repository: str, name: str, body: bytes) -> None:
         owner = self.owner
         if self.command == "PUT":
             digest = owner.add_manifest(repository, name, body, self.headers.get("Content-Type", MANIFEST))
@@ -137,9 +140,9 @@ class RegistryHandler(BaseHTTPRequestHandler):
             return
         media_type, raw = entry
         headers = {"Content-Type": media_type, "Docker-Content-Digest": digest_of(raw)}
-        if fault is not None and fault.corrupt:
+        if self.fault is not None and self.fault.corrupt:
             raw = raw.replace(b"sha256:", b"sha256:", 1) + b" "
-        self._reply(200, raw, headers, fault)
+        self._reply(200, raw, headers)
 
     def _append(self, path: str, body: bytes) -> None:
         key = path.rpartition("/")[2]
@@ -196,12 +199,13 @@ class RegistryHandler(BaseHTTPRequestHandler):
             headers["OCI-Chunk-Min-Length"] = str(owner.chunk_min)
         self._reply(202, b"", headers)
 
-    def _blob(self, repository: str, digest: str, fault: Fault | None) -> None:
+    def _blob(self, repository: str, digest: str) -> None:
         owner = self.owner
         data = owner.blobs.get(digest)
         if data is None or digest not in owner.repository_blobs.get(repository, ()):
             self._reply(404, b'{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}')
             return
+        fault = self.fault
         if fault is not None and fault.corrupt:
             data = bytes([data[0] ^ 1]) + data[1:]
         match = re.match(r"bytes=(\d+)-(\d*)\Z", self.headers.get("Range", ""))
@@ -214,18 +218,18 @@ class RegistryHandler(BaseHTTPRequestHandler):
                 return
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
             status, data = 206, data[start:end]
-        self._reply(status, data, headers, fault, digest=digest, start=start)
+        self._reply(status, data, headers, digest=digest, start=start)
 
     def _reply(
         self,
         status: int,
         body: bytes,
         headers: dict[str, str] | None = None,
-        fault: Fault | None = None,
         *,
         digest: str = "",
         start: int = 0,
     ) -> None:
+        fault = self.fault
         if fault is not None and fault.change is not None:
             body = fault.change(body)
         told = {"Content-Length": str(len(body))} if status != 204 else {}
@@ -241,7 +245,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
             self.owner.at_once += 1
             self.owner.most_at_once = max(self.owner.most_at_once, self.owner.at_once)
         try:
-            self._send_body(body[: (fault.cut_after or 0) if fault and broken else len(body)], fault, digest, start)
+            self._send_body(body[: (fault.cut_after or 0) if fault and broken else len(body)], digest, start)
         except OSError:  # the client has gone
             self.close_connection = True
         finally:
@@ -253,8 +257,8 @@ class RegistryHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
 
-    def _send_body(self, body: bytes, fault: Fault | None, digest: str, start: int) -> None:
-        owner = self.owner
+    def _send_body(self, body: bytes, digest: str, start: int) -> None:
+        owner, fault = self.owner, self.fault
         step = fault.drip if fault is not None and fault.drip else 64 << 10
         gate, event = owner.gates.get(digest, (0, None))
         position = 0

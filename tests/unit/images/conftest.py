@@ -62,13 +62,14 @@ class Engine:
 def make_engine(tmp_path):
     databases = []
 
-    def make(name="engine", **config):
-        (tmp_path / name).mkdir()
+    def make(name="engine", *, timings=FAST, **config):
+        (tmp_path / name).mkdir(exist_ok=True)
         databases.append(Database(tmp_path / name / "meta.db"))
         blobs, layers, records = ContentStore(tmp_path / name), TarLayers(), databases[-1].table("images")
         library = ImageLibrary(blobs=blobs, layers=layers, records=records)
+        library.load()
         events, containers = Events(), Containers()
-        client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=FAST, environ={})
+        client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=timings, environ={})
         images = ImageService(library=library, events=events, containers=containers)
         transfer = TransferService(
             library=library,

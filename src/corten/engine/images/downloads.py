@@ -123,6 +123,8 @@ class Downloads:
         finally:
             landing.end()
             growing.pause()
+            if not ingest.arrived:
+                ingest.abort()  # nothing to go on with
             ingest.close()
 
 
