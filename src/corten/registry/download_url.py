@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from corten.errors import InvalidArgument
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient
-from corten.registry.endpoints import Endpoint
+from corten.registry.endpoint import Endpoint
 from corten.registry.errors import RegistryError
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import zstandard
 
-from corten.testing.registry import CONFIG, INDEX, LAYER_GZIP, MANIFEST, FakeRegistry, digest_of, tar_of
+from corten.testing.made_images import CONFIG, INDEX, LAYER_GZIP, MANIFEST, digest_of, tar_of
+from corten.testing.registry import FakeRegistry
 
 _IN_TOTO = "application/vnd.in-toto+json"
 

@@ -8,7 +8,7 @@ import pytest
 
 from corten.errors import CortenError, InvalidArgument
 from corten.spec.digest import digest_of
-from corten.testing.registry import tar_of
+from corten.testing.made_images import tar_of
 
 from .conftest import body_of, collect
 

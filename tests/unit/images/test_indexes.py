@@ -9,7 +9,7 @@ from corten.engine.images.catalog import ImageNotFound
 from corten.errors import CortenError
 from corten.spec.platform import host_platform
 from corten.testing.indexes import files_of, make_index
-from corten.testing.registry import digest_of
+from corten.testing.made_images import digest_of
 
 from .conftest import body_of, collect
 

@@ -99,8 +99,12 @@ def test_insecure_hosts_are_loopback_and_the_named(host, insecure):
 
 def test_mirrors_serve_docker_hub_and_pulls_only():
     config = RegistryConfig(mirrors=("https://mirror.example", "http://127.0.0.1:1/prefix/"), certs_dirs=())
-    hosts = [e.base(e.schemes[0]) for e in endpoints("docker.io", config)]
-    assert hosts == ["https://mirror.example", "http://127.0.0.1:1/prefix", "https://registry-1.docker.io"]
+    urls = [e.url(e.schemes[0], "x") for e in endpoints("docker.io", config)]
+    assert urls == [
+        "https://mirror.example/v2/x",
+        "http://127.0.0.1:1/prefix/v2/x",
+        "https://registry-1.docker.io/v2/x",
+    ]
     assert [e.host for e in endpoints("docker.io", config, push=True)] == ["registry-1.docker.io"]
     assert [e.host for e in endpoints("other.example", config)] == ["other.example"]
 
