@@ -92,12 +92,13 @@ class TransferService:
         wanted = parse_platform(platform) if platform else None
         return stream(lambda progress: self._puller.pull(reference, wanted, credentials, progress))
 
-    def push(self, name: str, tag: str = "", *, credentials: Credentials = ANONYMOUS) -> Messages:
-        """Push one tag, or all tags of the repository when there is none."""
+    def push(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
+        """Push one tag, or all tags of the repository when there is none; of each one `platform` alone, if given."""
         reference = references.parse(name)
         if tag:
             reference = reference.with_tag(tag)
-        return stream(lambda progress: self._pusher.push(reference, credentials, progress))
+        wanted = parse_platform(platform) if platform else None
+        return stream(lambda progress: self._pusher.push(reference, credentials, progress, platform=wanted))
 
     async def save(self, names: Sequence[str], *, platforms: Sequence[str] = ()) -> AsyncIterator[bytes]:
         """A tar of the images, or of some platforms of them. Raises ImageNotFound at once."""
