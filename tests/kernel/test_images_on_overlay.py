@@ -43,7 +43,13 @@ class Engine:
         events = Events()
         client = RegistryClient(RegistryConfig(certs_dirs=()), environ={})
         self.images = ImageService(library=self.library, events=events, containers=NoContainers())
-        self.transfer = TransferService(library=self.library, client=client, events=events, spool_dir=root / "spool")
+        self.transfer = TransferService(
+            library=self.library,
+            client=client,
+            events=events,
+            spool_dir=root / "spool",
+            origins=self.database.table("blob_origins"),
+        )
 
     def files(self, name):
         return {path.name for path in Path(self.root / "snapshots").rglob(name)}

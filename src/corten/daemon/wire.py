@@ -82,6 +82,7 @@ class Engine:
         self._shims = Shims(exec_root=config.exec_root, cgroup_parent=config.cgroup_parent, callbacks=self._callbacks)
         self._system = settings.system_settings(config, self.id)
         self._client: RegistryClient | None = None
+        self._transfers: TransferService | None = None
 
     def open(self) -> None:
         """Start the zygote, before there are threads, connections and secrets; then make everything."""
@@ -136,15 +137,18 @@ class Engine:
         from corten.engine.images.transfer import TransferService
         from corten.registry.client import RegistryClient
 
-        self._client = RegistryClient(settings.registry_config(self._config))
-        return TransferService(
+        config = self._config
+        self._client = RegistryClient(settings.registry_config(config), timings=settings.registry_timings(config))
+        self._transfers = TransferService(
             library=self._library,
             client=self._client,
             events=self.events,
-            spool_dir=settings.spool_dir(self._config),
-            max_downloads=self._config.number("max-concurrent-downloads"),
-            max_uploads=self._config.number("max-concurrent-uploads"),
+            spool_dir=settings.spool_dir(config),
+            origins=self._database.table("blob_origins"),
+            max_downloads=config.number("max-concurrent-downloads"),
+            max_uploads=config.number("max-concurrent-uploads"),
         )
+        return self._transfers
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:
         return Services(
@@ -244,8 +248,12 @@ class Engine:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
         settings.update_system_settings(self._system, config)
-        if self._client is not None:
-            self._client.reconfigure(settings.registry_config(config))
+        if self._client is not None and self._transfers is not None:
+            self._client.reconfigure(settings.registry_config(config), settings.registry_timings(config))
+            self._transfers.limit(
+                max_downloads=config.number("max-concurrent-downloads"),
+                max_uploads=config.number("max-concurrent-uploads"),
+            )
 
     def announce_reload(self, attributes: dict[str, str]) -> None:
         """The `reload` event."""

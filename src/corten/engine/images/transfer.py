@@ -19,10 +19,12 @@ from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import Readable, TarStream, compression_of
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.load import ArchivedImage, ArchiveSource, read_archive
+from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, run_cancellable, stream
 from corten.engine.images.pull import Puller, worded
 from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
+from corten.engine.images.stores import Records
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.registry.blob import get_small_blob
@@ -51,7 +53,10 @@ _SPOOL = 1 << 20
 
 
 class TransferService:
-    """Moves images between this engine, registries and archives. `spool_dir` holds uploads while they are read."""
+    """Moves images between this engine, registries and archives.
+
+    `spool_dir` holds uploads while they are read; `origins` are records of where blobs came from.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class TransferService:
         client: RegistryClient,
         events: Events,
         spool_dir: Path,
+        origins: Records,
         max_downloads: int = 3,
         max_uploads: int = 5,
     ) -> None:
@@ -68,9 +74,15 @@ class TransferService:
         self._events = events
         self._spool_dir = spool_dir
         self._arrivals = Arrivals(library, max_downloads=max_downloads)
-        self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events)
-        self._pusher = Pusher(library=library, client=client, events=events, max_uploads=max_uploads)
+        known = BlobOrigins(origins, library.has_blob)
+        self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events, origins=known)
+        self._pusher = Pusher(library=library, client=client, events=events, origins=known, max_uploads=max_uploads)
         self.assembler = Assembler(library)
+
+    def limit(self, *, max_downloads: int, max_uploads: int) -> None:
+        """How many blobs come and go at once, from now on."""
+        self._arrivals.limit(max_downloads)
+        self._pusher.limit(max_uploads)
 
     def pull(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
         """Pull `name` at `tag` (a tag or a digest). Raises InvalidReference at once."""
