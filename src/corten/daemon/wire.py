@@ -29,7 +29,9 @@ from corten.engine.containers.export import ExportService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
+from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
@@ -109,6 +111,14 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._insight = ImageInsight(library=self._library, containers=in_use)
+        self._mounts = self._images.mounts = ImageMounts(
+            library=self._library,
+            roots=snapshots,
+            records=table("image-mounts"),
+            directory=config.exec_root / "images",
+            forbidden=(config.data_root, config.exec_root),
+        )
         self._containers = assemble(
             settings=settings.container_settings(config),
             table=table("containers"),
@@ -169,6 +179,8 @@ class Engine:
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
             transfer=transfer,
+            insight=self._insight,
+            mounts=self._mounts,
             networks=self._networks,
             volumes=self._volumes,
             system=SystemService(
@@ -184,6 +196,7 @@ class Engine:
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
         self._library.load()
+        self._mounts.recover()
         self._content.sweep(older_than_s=_LEFT_FOR_S)
         parents = {chain_id: layer.parent for chain_id, layer in self._snapshots.layers().items()}
         self._library.sweep(self._content.digests(older_than_s=_LEFT_FOR_S), parents)

@@ -26,7 +26,7 @@ from corten.lib import codec
 from corten.lib.atomicfile import fsync_dir
 from corten.lib.tar import Readable, TarReader
 from corten.linux import tree
-from corten.linux.mount import new_filesystem
+from corten.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, new_filesystem
 from corten.linux.syncfs import syncfs
 from corten.store.extract import LayerExtractor
 from corten.store.snapshots.differences import changes_of
@@ -35,6 +35,7 @@ from corten.store.snapshots.init_layer import make_init_layer
 from corten.store.snapshots.lookup import inherited_from
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
 # What a layer says about overlayfs must not be obeyed: no redirects, no metacopies (CVE list: overlay xattr injection).
 MOUNT_OPTIONS = ("redirect_dir=nofollow", "metacopy=off", "index=off")
 
@@ -81,7 +82,7 @@ class OverlaySnapshots:
 
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
+        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "empty", "tmp", "trash"}
         for entry in list(os.scandir(self._root)):
             if entry.name not in numbers:
                 self._discard(self._root / entry.name)
@@ -307,8 +308,20 @@ class OverlaySnapshots:
         except OSError:
             return _mount_in_groups(lower, [*top, *fixed])
 
+    def image_fd(self, chain_id: str) -> int:
+        """A detached, read-only overlay mount of an image's layers alone."""
+        lower = [str(path) for path in self._directories(chain_id)]
+        for name in ("a", "b")[: max(2 - len(lower), 0)]:  # overlayfs wants two directories, or a writable one
+            (self._root / "empty" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            lower.append(f"{self._root}/empty/{name}")
+        fixed = [(option.partition("=")[0], option.partition("=")[2]) for option in MOUNT_OPTIONS]
+        try:
+            return new_filesystem("overlay", [*(("lowerdir+", path) for path in lower), *fixed], _AS_DATA)
+        except OSError:
+            return _mount_in_groups(lower, [*fixed], _AS_DATA)
 
-def _mount_in_groups(lower: list[str], options: list[tuple[str, str | None]]) -> int:
+
+def _mount_in_groups(lower: list[str], options: list[tuple[str, str | None]], attributes: int = 0) -> int:
     """Before Linux 6.8 there is one `lowerdir` of at most 255 bytes: name directories by descriptor, stack groups."""
     size = 9
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lower]
@@ -321,7 +334,9 @@ def _mount_in_groups(lower: list[str], options: list[tuple[str, str | None]]) ->
             finally:
                 for fd in group:
                     os.close(fd)
-        return new_filesystem("overlay", [("lowerdir", ":".join(f"/proc/self/fd/{fd}" for fd in fds)), *options])
+        return new_filesystem(
+            "overlay", [("lowerdir", ":".join(f"/proc/self/fd/{fd}" for fd in fds)), *options], attributes
+        )
     finally:
         for fd in fds:
             os.close(fd)
