@@ -81,10 +81,11 @@ def _bypasses(host: str, port: int, without: str) -> bool:
 def _matches(entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int) -> bool:
     if entry == "*":
         return True
-    try:
-        return address is not None and address in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        pass
+    if address is not None:
+        try:
+            return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+        except ValueError:
+            pass
     name, colon, wanted = entry.rpartition(":")
     if colon and wanted.isdigit():
         return int(wanted[:6]) == port and _matches(name, host, address, port)
