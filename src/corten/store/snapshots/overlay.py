@@ -2,6 +2,7 @@
 
     overlay/<n>/fs        a layer's files; n is a small number, so that mount options stay short
     overlay/<n>/init      mount points for containers upon that layer: /etc/hosts, /proc and the like (see _init_layer)
+    overlay/0             what belongs to no layer: the init of an empty image, empty directories
     overlay/c/<key>/{fs,work}   a container's upper and work directories
     overlay/tmp, overlay/trash  being made, being deleted
 
@@ -82,7 +83,7 @@ class OverlaySnapshots:
 
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "empty", "tmp", "trash"}
+        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
         for entry in list(os.scandir(self._root)):
             if entry.name not in numbers:
                 self._discard(self._root / entry.name)
@@ -311,9 +312,9 @@ class OverlaySnapshots:
     def image_fd(self, chain_id: str) -> int:
         """A detached, read-only overlay mount of an image's layers alone."""
         lower = [str(path) for path in self._directories(chain_id)]
-        for name in ("a", "b")[: max(2 - len(lower), 0)]:  # overlayfs wants two directories, or a writable one
-            (self._root / "empty" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-            lower.append(f"{self._root}/empty/{name}")
+        for name in ("empty", "empty2")[: max(2 - len(lower), 0)]:  # overlayfs wants two, or a writable one
+            (self._root / "0" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            lower.append(f"{self._root}/0/{name}")
         fixed = [(option.partition("=")[0], option.partition("=")[2]) for option in MOUNT_OPTIONS]
         try:
             return new_filesystem("overlay", [*(("lowerdir+", path) for path in lower), *fixed], _AS_DATA)
