@@ -16,7 +16,8 @@ from corten.registry.client import RegistryClient
 from corten.registry.endpoints import RegistryConfig
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories
+from corten.store.snapshots.layered import LayeredSnapshots
 from corten.testing.registry import FakeRegistry
 
 pytestmark = pytest.mark.root
@@ -32,8 +33,9 @@ class Engine:
         self.root = root
         root.mkdir(exist_ok=True)
         self.database = Database(root / "meta.db")
-        self.layers = OverlaySnapshots(
+        self.layers = LayeredSnapshots(
             root / "snapshots",
+            form=Directories(),
             layers=self.database.table("layers"),
             snapshots=self.database.table("snapshots"),
         )

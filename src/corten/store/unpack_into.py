@@ -11,9 +11,10 @@ import posixpath
 import stat
 
 from corten.errors import InvalidArgument
-from corten.lib.tar import Entry, InvalidTar, TarReader
+from corten.lib.tar import Entry, TarReader
 from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-from corten.store.extract import LayerExtractor, split_name
+from corten.store.entries import no_directory, split_name
+from corten.store.extract import LayerExtractor
 
 
 class ArchiveExtractor(LayerExtractor):
@@ -70,5 +71,4 @@ class ArchiveExtractor(LayerExtractor):
             flags = os.O_RDONLY | os.O_DIRECTORY
             return openat2(self._container_root, whole, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
         except OSError as error:
-            name = os.fsdecode(b"/".join(path))
-            raise InvalidTar(f"{name!r} is used as a directory and is none: {error.strerror}") from error
+            raise no_directory(path, error.strerror or "") from error
