@@ -11,13 +11,14 @@ import os
 from corten.lib.tar import Entry, InvalidTar
 
 _NAME_LIMIT = 255
-_PATH_LIMIT = 4096
+_PATH_LIMIT = 4095
 _OWNER_LIMIT = (1 << 32) - 2  # the number above means "leave it as it is" to chown(2)
 _DEVICE_LIMIT = (1 << 12, 1 << 20)  # majors and minors that Linux has
 _OPAQUE_MARK = b".wh..wh..opq"
 _DROPPED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 
 WHITEOUT = b".wh."
+IMPLICIT = (0o755, 0, 0)  # mode, uid, gid of a directory that is used and neither named nor in a layer below
 OPAQUE = b""  # what `hidden_by` says of the mark that hides all of a directory
 
 

@@ -9,7 +9,6 @@ tarfile is not used: its extraction has been broken out of more than once (CVE-2
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -20,6 +19,7 @@ from corten.lib.tar import Entry, TarReader
 from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from corten.linux.tree import remove_tree
 from corten.store.entries import (
+    IMPLICIT,
     OPAQUE,
     WHITEOUT,
     check_entry,
@@ -34,6 +34,7 @@ from corten.store.entries import (
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _OPEN_DIRECTORIES = 64
 _OPAQUE_XATTR = "trusted.overlay.opaque"
 
@@ -51,7 +52,7 @@ class LayerExtractor:
         self._root = root_fd
         self._inherited = inherited
         self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
-        self._directory_times: dict[tuple[bytes, ...], int] = {}
+        self._directory_times: dict[int, tuple[tuple[bytes, ...], int]] = {}  # by inode: where it was, its time
         self._whiteouts: set[tuple[bytes, ...]] = set()
         self._saw_root = False
         self.size = 0
@@ -63,13 +64,26 @@ class LayerExtractor:
                 self._place(entry, reader)
             if not self._saw_root and (attributes := self._inherited(())) is not None:
                 _own(self._root, *attributes)
-            for path, mtime_ns in reversed(self._directory_times.items()):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    os.utime(self._directory(path), ns=(mtime_ns, mtime_ns))
+            self._set_directory_times()
         finally:
             for fd in self._open.values():
                 os.close(fd)
             self._open.clear()
+
+    def _set_directory_times(self) -> None:
+        """At last, since whatever is made in a directory changes its time. Those that were replaced are passed over."""
+        for inode, (path, mtime_ns) in self._directory_times.items():
+            try:
+                fd = self._resolve(path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue
+                raise
+            try:
+                if os.fstat(fd).st_ino == inode:
+                    os.utime(fd, ns=(mtime_ns, mtime_ns))
+            finally:
+                os.close(fd)
 
     # -- names
 
@@ -134,16 +148,18 @@ class LayerExtractor:
     def _implicit_directory(self, path: tuple[bytes, ...], parent: int) -> int:
         os.mkdir(path[-1], 0o755, dir_fd=parent)
         fd = os.open(path[-1], _DIRECTORY, dir_fd=parent)
-        if (attributes := self._inherited(path)) is not None:
-            _own(fd, *attributes)
+        _own(fd, *(self._inherited(path) or IMPLICIT))  # the kernel's choice would depend on the directory above
         return fd
 
     def _through_link(self, path: tuple[bytes, ...]) -> int:
         try:
-            flags = os.O_RDONLY | os.O_DIRECTORY
-            return openat2(self._root, b"/".join(path), flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+            return self._resolve(path)
         except OSError as error:
             raise no_directory(path, error.strerror or "") from error
+
+    def _resolve(self, path: tuple[bytes, ...]) -> int:
+        """A directory, links on the way being followed inside the layer. Raises OSError."""
+        return openat2(self._root, b"/".join(path) or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
 
     def _remember(self, path: tuple[bytes, ...], fd: int) -> None:
         self._open[path] = fd
@@ -158,7 +174,6 @@ class LayerExtractor:
 
     def _clear(self, path: tuple[bytes, ...], parent: int) -> None:
         self._forget_below(path)
-        self._directory_times.pop(path, None)
         self._whiteouts.discard(path)
         remove_tree(path[-1], dir_fd=parent)
 
@@ -199,8 +214,7 @@ class LayerExtractor:
     def _finish_directory(self, path: tuple[bytes, ...], fd: int, entry: Entry) -> None:
         _own(fd, entry.mode, entry.uid, entry.gid)
         _set_xattrs(fd, entry)
-        self._directory_times.pop(path, None)
-        self._directory_times[path] = entry.mtime_ns
+        self._directory_times[os.fstat(fd).st_ino] = path, entry.mtime_ns
 
     def _file(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
         fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=parent)

@@ -106,6 +106,7 @@ def fingerprint(directory: Path, *, times: bool = True) -> Print:
     found: Print = {}
     groups: dict[tuple[int, int], bytes] = {}
     for root, folders, files in os.walk(os.fsencode(directory)):
+        folders.sort()  # the first name of a group stands for it
         for name in sorted([*folders, *files, b"."] if root == os.fsencode(directory) else [*folders, *files]):
             path = os.path.join(root, name)
             status = os.lstat(path)

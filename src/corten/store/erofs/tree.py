@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from corten.lib.tar import Entry, InvalidTar
 from corten.store.entries import (
+    IMPLICIT,
     OPAQUE,
     WHITEOUT,
     check_entry,
@@ -154,7 +155,7 @@ class LayerTree:
         return number
 
     def _implicit_directory(self, parent: int, path: tuple[bytes, ...]) -> int:
-        mode, uid, gid = self._inherited(path) or (0o755, 0, 0)
+        mode, uid, gid = self._inherited(path) or IMPLICIT
         number = self._new_directory(parent, mode, uid, gid, self._now_ns)
         self._put(parent, path[-1], number << 3 | layout.DIRECTORY)
         return number
