@@ -280,3 +280,25 @@ def test_many_layers(driver: SnapshotDriver, count: int) -> None:
         with Root(driver, "c", writable=writable) as root:
             assert (root / "top").read_text() == str(count - 1)
             assert len([name for name in os.listdir(root) if name.startswith("f")]) == count
+
+
+def test_an_image_is_a_read_only_root_of_its_layers_alone(driver: SnapshotDriver) -> None:
+    driver.apply("one", "", tar(member("file", "etc/hosts", b"the image's\n"), member("file", "gone", b"1")))
+    driver.apply("two", "one", tar(member("file", ".wh.gone"), member("file", "new", b"2")))
+    expected = {"": set(), "one": {"etc", "gone"}, "two": {"etc", "new"}}
+    for chain_id, names in expected.items():
+        fd = driver.image_fd(chain_id)
+        try:
+            root = Path(f"/proc/self/fd/{fd}")
+            assert set(os.listdir(root)) == names
+            if names:
+                assert (root / "etc/hosts").read_text() == "the image's\n"
+            with pytest.raises(OSError, match="Read-only file system"):
+                (root / "file").touch()
+            flags = os.statvfs(fd).f_flag
+            assert flags & os.ST_NOSUID
+            assert flags & 0x4  # ST_NODEV, which the os module does not name everywhere
+        finally:
+            os.close(fd)
+    with pytest.raises(NotFound):
+        driver.image_fd("nothing")

@@ -63,7 +63,13 @@ def engine(tmp_path, **config):
         client = RegistryClient(RegistryConfig(**config), environ={})
         services = SimpleNamespace(
             images=ImageService(library=library, events=events, containers=NoContainers()),
-            transfer=TransferService(library=library, client=client, events=events, spool_dir=tmp_path / "spool"),
+            transfer=TransferService(
+                library=library,
+                client=client,
+                events=events,
+                spool_dir=tmp_path / "spool",
+                origins=database.table("blob_origins"),
+            ),
             events=events,
         )
         routes = [entry for name in MODULES for entry in routes_of(import_module(f"corten.api.routes.{name}"))]

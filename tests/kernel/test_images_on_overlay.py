@@ -45,7 +45,13 @@ class Engine:
         events = Events()
         client = RegistryClient(RegistryConfig(certs_dirs=()), environ={})
         self.images = ImageService(library=self.library, events=events, containers=NoContainers())
-        self.transfer = TransferService(library=self.library, client=client, events=events, spool_dir=root / "spool")
+        self.transfer = TransferService(
+            library=self.library,
+            client=client,
+            events=events,
+            spool_dir=root / "spool",
+            origins=self.database.table("blob_origins"),
+        )
 
     def files(self, name):
         return {path.name for path in Path(self.root / "snapshots").rglob(name)}
@@ -130,7 +136,7 @@ async def test_an_import_a_commit_and_an_archive_go_round(make):
 
     engine, other = make(), make("other")
     await collect(engine.transfer.import_image(body(tar.getvalue()), repository="made", tag="1"))
-    data = b"".join([chunk async for chunk in engine.transfer.save(["made:1"])])
+    data = b"".join([chunk async for chunk in await engine.transfer.save(["made:1"])])
     await collect(other.transfer.load(body(data)))
     assert other.images.resolve("made:1").id == engine.images.resolve("made:1").id
     assert other.files("motd") == {"motd"}

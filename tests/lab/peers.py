@@ -106,6 +106,11 @@ class Dockerd:
             command(argv, shared=shared), stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
         )
 
+    @property
+    def netns(self) -> Path:
+        """Its network namespace."""
+        return Path(f"/proc/{self._process.pid}/ns/net")
+
     def wait(self, seconds: float = 60) -> None:
         """Until it answers."""
         deadline = time.monotonic() + seconds
@@ -139,6 +144,11 @@ class Inside:
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":
             raise RuntimeError("the peers' folder could not be entered")
+
+    @property
+    def netns(self) -> Path:
+        """Its network namespace."""
+        return Path(f"/proc/{self._holder.pid}/ns/net")
 
     def argv(self, *arguments: str) -> list[str]:
         """The command that runs `arguments` inside."""

@@ -13,6 +13,7 @@ from corten.engine.networks.settings import NetworkSettings
 from corten.engine.system import SystemSettings
 from corten.network.ipam import DEFAULT_POOLS, parse_pool
 from corten.registry.endpoints import RegistryConfig
+from corten.registry.timings import Timings
 from corten.spec.docker.hostconfig import LogConfig, Ulimit
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -104,8 +105,17 @@ def network_settings(config: Config, identity: str) -> NetworkSettings:
 def registry_config(config: Config) -> RegistryConfig:
     """What image transfers take from the configuration."""
     return RegistryConfig(
-        mirrors=tuple(config.items("registry-mirrors")), insecure=tuple(config.items("insecure-registries"))
+        mirrors=tuple(config.items("registry-mirrors")),
+        insecure=tuple(config.items("insecure-registries")),
+        http_proxy=config.text("http-proxy"),
+        https_proxy=config.text("https-proxy"),
+        no_proxy=config.text("no-proxy"),
     )
+
+
+def registry_timings(config: Config) -> Timings:
+    """How often and how long a registry is tried."""
+    return Timings(attempts=config.number("max-download-attempts"))
 
 
 def system_settings(config: Config, identity: str) -> SystemSettings:

@@ -29,7 +29,9 @@ from corten.engine.containers.export import ExportService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
+from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
@@ -82,6 +84,7 @@ class Engine:
         self._shims = Shims(exec_root=config.exec_root, cgroup_parent=config.cgroup_parent, callbacks=self._callbacks)
         self._system = settings.system_settings(config, self.id)
         self._client: RegistryClient | None = None
+        self._transfers: TransferService | None = None
 
     def open(self) -> None:
         """Start the zygote, before there are threads, connections and secrets; then make everything."""
@@ -109,6 +112,14 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._insight = ImageInsight(library=self._library, containers=in_use)
+        self._mounts = self._images.mounts = ImageMounts(
+            library=self._library,
+            roots=snapshots,
+            records=table("image-mounts"),
+            directory=config.exec_root / "images",
+            forbidden=(config.data_root, config.exec_root),
+        )
         self._containers = assemble(
             settings=settings.container_settings(config, storage_driver=snapshots.name),
             table=table("containers"),
@@ -137,15 +148,18 @@ class Engine:
         from corten.engine.images.transfer import TransferService
         from corten.registry.client import RegistryClient
 
-        self._client = RegistryClient(settings.registry_config(self._config))
-        return TransferService(
+        config = self._config
+        self._client = RegistryClient(settings.registry_config(config), timings=settings.registry_timings(config))
+        self._transfers = TransferService(
             library=self._library,
             client=self._client,
             events=self.events,
-            spool_dir=settings.spool_dir(self._config),
-            max_downloads=self._config.number("max-concurrent-downloads"),
-            max_uploads=self._config.number("max-concurrent-uploads"),
+            spool_dir=settings.spool_dir(config),
+            origins=self._database.table("blob_origins"),
+            max_downloads=config.number("max-concurrent-downloads"),
+            max_uploads=config.number("max-concurrent-uploads"),
         )
+        return self._transfers
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:
         return Services(
@@ -166,6 +180,8 @@ class Engine:
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
             transfer=transfer,
+            insight=self._insight,
+            mounts=self._mounts,
             networks=self._networks,
             volumes=self._volumes,
             system=SystemService(
@@ -181,6 +197,7 @@ class Engine:
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
         self._library.load()
+        self._mounts.recover()
         self._content.sweep(older_than_s=_LEFT_FOR_S)
         parents = {chain_id: layer.parent for chain_id, layer in self._snapshots.layers().items()}
         self._library.sweep(self._content.digests(older_than_s=_LEFT_FOR_S), parents)
@@ -246,8 +263,12 @@ class Engine:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
         settings.update_system_settings(self._system, config)
-        if self._client is not None:
-            self._client.reconfigure(settings.registry_config(config))
+        if self._client is not None and self._transfers is not None:
+            self._client.reconfigure(settings.registry_config(config), settings.registry_timings(config))
+            self._transfers.limit(
+                max_downloads=config.number("max-concurrent-downloads"),
+                max_uploads=config.number("max-concurrent-uploads"),
+            )
 
     def announce_reload(self, attributes: dict[str, str]) -> None:
         """The `reload` event."""

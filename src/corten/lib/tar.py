@@ -175,10 +175,10 @@ class TarReader:
         try:
             wanted = int(block[148:156].strip(b" \0") or b"0", 8)
         except ValueError:
-            raise InvalidTar("invalid tar header") from None
+            raise InvalidTar("archive/tar: invalid tar header") from None
         total = sum(block) - sum(block[148:156]) + 256
         if wanted != total and wanted != total - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127):
-            raise InvalidTar("invalid tar header")
+            raise InvalidTar("archive/tar: invalid tar header")
         return number(block[124:136])
 
     def _entry(self, block: bytes, kind: bytes, size: int, pax: dict[bytes, bytes], name: bytes, link: bytes) -> Entry:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from corten.errors import CortenError, DataLoss
 
+LONGEST_PAUSE_S = 60.0
+
 
 class RegistryError(CortenError):
     """A request to a registry failed."""
@@ -39,8 +41,8 @@ class RegistryRefused(RegistryError):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may work in a moment."""
-        return self.status in {408, 429, 500, 502, 503, 504}
+        """Whether the same request may work in a moment; a registry that asks for a longer pause is not waited for."""
+        return (self.retry_after_s or 0) <= LONGEST_PAUSE_S and self.status in {408, 429, 500, 502, 503, 504}
 
     @property
     def not_found(self) -> bool:

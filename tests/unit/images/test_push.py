@@ -7,7 +7,8 @@ import pytest
 from corten.errors import CortenError, NotFound
 from corten.registry.credentials import Credentials
 from corten.spec.digest import short
-from corten.testing.registry import FakeRegistry, Fault, digest_of, tar_of
+from corten.testing.made_images import digest_of, tar_of
+from corten.testing.registry import FakeRegistry, Fault
 
 from .conftest import body_of, collect, words
 

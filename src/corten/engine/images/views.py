@@ -11,7 +11,7 @@ import msgspec
 from corten.engine.images.catalog import Catalog, ImageEntry
 from corten.engine.images.filters import created_s, familiar_match
 from corten.spec.docker import image as wire
-from corten.spec.oci_image import Image, PlatformInfo
+from corten.spec.oci_image import Descriptor, Image
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 _NO_NAME = "<none>:<none>"
@@ -53,7 +53,6 @@ def summary(
     shared_size: int = -1,
     containers: int = -1,
     legacy: bool = False,
-    manifests: bool = False,
 ) -> wire.ImageSummary:
     """One row of a list; with `patterns` only the names that fit one of them. `legacy` is an API before 1.43."""
     names = [n for n in entry.names() if not patterns or any(familiar_match(p, n) for p in patterns)]
@@ -75,35 +74,22 @@ def summary(
     )
     if legacy:
         row.virtual_size = entry.unpacked_size
-    if manifests:
-        row.manifests = [manifest_summary(entry)]
-        row.descriptor = entry.manifest
+    else:
+        row.descriptor = entry.roots[0]
     return row
 
 
-def manifest_summary(entry: ImageEntry) -> wire.ManifestSummary:
-    """The one manifest of an image that is here."""
-    content = entry.manifest.size + entry.config_size + sum(layer.size for layer in entry.layers)
-    total = content + entry.unpacked_size
-    return wire.ManifestSummary(
-        id=entry.manifest.digest,
-        descriptor=entry.manifest,
-        available=True,
-        size=wire.ManifestSize(content=content, total=total),
-        kind="image",
-        image_data=wire.ImageData(
-            platform=platform_info(entry.config), containers=[], size={"Unpacked": entry.unpacked_size}
-        ),
-    )
+def add_manifests(row: wire.ImageSummary, manifests: list[wire.ManifestSummary]) -> None:
+    """Tell of an image's manifests; its size is then that of all that is here of them, packed and unpacked."""
+    row.manifests = manifests
+    row.size = sum(manifest.size.total for manifest in manifests)
 
 
-def platform_info(image: Image) -> PlatformInfo:
-    """What the image is built for, as it says itself."""
-    return PlatformInfo(architecture=image.architecture, os=image.os, variant=image.variant)
+def inspect(entry: ImageEntry, target: Descriptor, *, driver: str, legacy: bool = False) -> wire.ImageInspect:
+    """The whole of an image that was asked for by a name for `target`.
 
-
-def inspect(entry: ImageEntry, *, driver: str, legacy: bool = False, manifests: bool = False) -> wire.ImageInspect:
-    """The whole of an image; `legacy` (an API before 1.50) fills in the fields that are only about containers."""
+    `legacy` (an API before 1.50) fills in the fields that are only about containers.
+    """
     image = entry.config
     config: dict[str, Any] = msgspec.to_builtins(image.defaults)
     shown = wire.ImageInspect(
@@ -122,7 +108,7 @@ def inspect(entry: ImageEntry, *, driver: str, legacy: bool = False, manifests: 
         graph_driver=wire.DriverData(data=None, name=driver),
         root_fs=wire.RootFS(type="layers", layers=image.diff_ids),
         metadata={"LastTagTime": rfc3339(entry.tagged_ns)},
-        descriptor=entry.manifest,
+        descriptor=target,
     )
     if image.variant:
         shown.variant = image.variant
@@ -132,8 +118,6 @@ def inspect(entry: ImageEntry, *, driver: str, legacy: bool = False, manifests: 
         shown.container = image.container or ""
         shown.container_config = dict(_LEGACY_CONFIG)
         shown.virtual_size = entry.unpacked_size
-    if manifests:
-        shown.manifests = [manifest_summary(entry)]
     return shown
 
 

@@ -26,6 +26,7 @@ from corten.lib import codec
 from corten.lib.atomicfile import fsync_dir
 from corten.lib.tar import Readable
 from corten.linux import tree
+from corten.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 from corten.store.snapshots.differences import changes_of
 from corten.store.snapshots.driver import Change
 from corten.store.snapshots.formats import LayerFormat
@@ -33,6 +34,7 @@ from corten.store.snapshots.init_layer import make_init_layer
 from corten.store.snapshots.mounts import LayerMounts
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
 
 
 class Table(Protocol):
@@ -93,7 +95,7 @@ class LayeredSnapshots:
 
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
+        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "empty", "tmp", "trash"}
         for entry in list(os.scandir(self._root)):
             if entry.name not in numbers:
                 self._discard(self._root / entry.name)
@@ -338,3 +340,14 @@ class LayeredSnapshots:
         if writable:
             return self._mounts.overlay(lower, upper, f"c/{key}/work")
         return self._mounts.overlay([upper, *lower])
+
+    def image_fd(self, chain_id: str) -> int:
+        """A detached, read-only overlay mount of an image's layers alone."""
+        stack = self._stack(chain_id)
+        for layer in stack:
+            self._files(layer)
+        lower = [f"{layer.number}/fs" for layer in stack]
+        for name in ("a", "b")[: max(2 - len(lower), 0)]:  # overlayfs wants two directories, or a writable one
+            (self._root / "empty" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            lower.append(f"empty/{name}")
+        return self._mounts.overlay(lower, attributes=_AS_DATA)

@@ -28,6 +28,7 @@ from corten.linux.mount import (
     OPEN_TREE_CLONE,
     clone_tree,
     mount,
+    mount_setattr,
     move_mount,
     new_filesystem,
     open_tree,
@@ -76,9 +77,12 @@ class LayerMounts:
         """Take the mount at `place` away; who uses it keeps it. Raises OSError."""
         self._run(umount2, place, MNT_DETACH)
 
-    def overlay(self, lower: Sequence[str], upper: str = "", work: str = "") -> int:
-        """A detached overlay mount of `lower`, the topmost first; the caller closes it. Raises OSError."""
-        return self._run(_overlay, tuple(lower), upper, work)
+    def overlay(self, lower: Sequence[str], upper: str = "", work: str = "", *, attributes: int = 0) -> int:
+        """A detached overlay mount of `lower`, the topmost first, with MOUNT_ATTR_* `attributes`.
+
+        The caller closes it. Raises OSError.
+        """
+        return self._run(_overlay, lower, upper, work, attributes)
 
     def close(self) -> None:
         """Let the namespace go, and all that nobody else uses."""
@@ -117,10 +121,11 @@ def _attach(mount_fd: int, place: str) -> None:
         os.close(place_fd)
 
 
-def _overlay(lower: tuple[str, ...], upper: str, work: str) -> int:
+def _overlay(lower: Sequence[str], upper: str, work: str, attributes: int) -> int:
     own = [("upperdir", f"/{upper}"), ("workdir", f"/{work}")] if upper else []
     try:
-        return new_filesystem("overlay", [*(("lowerdir+", f"/{path}") for path in lower), *own, *_OPTIONS])
+        layers = [("lowerdir+", f"/{path}") for path in lower]
+        return new_filesystem("overlay", [*layers, *own, *_OPTIONS], attributes)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -128,10 +133,21 @@ def _overlay(lower: tuple[str, ...], upper: str, work: str) -> int:
     given = ",".join("=".join(option) for option in [("lowerdir", ":".join(lower)), *own, *_OPTIONS[1:]])
     mount("overlay", _PASSING, "overlay", 0, given)
     try:
-        place = os.open(_PASSING, _PLACE)
-        try:
-            return clone_tree(place)
-        finally:
-            os.close(place)
+        return _clone(_PASSING, attributes)
     finally:
         umount2(_PASSING, MNT_DETACH)
+
+
+def _clone(path: str, attributes: int) -> int:
+    """A detached copy of the mount at `path`."""
+    place = os.open(path, _PLACE)
+    try:
+        fd = clone_tree(place)
+    finally:
+        os.close(place)
+    try:
+        mount_setattr(fd, attr_set=attributes)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
