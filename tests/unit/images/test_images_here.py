@@ -1,5 +1,6 @@
 """Names, lists, removal and pruning of images that are here, by Docker's rules."""
 
+import json
 import time
 
 import msgspec
@@ -259,3 +260,21 @@ async def test_a_damaged_record_does_not_keep_the_others_from_loading(two):
     two.blobs.remove(two.b.image_id)
     library = two.restarted()
     assert [entry.id for entry in library.catalog] == [two.a.image_id]
+
+
+@pytest.mark.parametrize(
+    ("api", "fields"),
+    [
+        ((1, 43), {"VirtualSize", "ContainerConfig"}),
+        ((1, 44), {"ContainerConfig"}),
+        ((1, 45), set()),
+        ((1, 48), {"Descriptor"}),
+        ((1, 50), {"Descriptor"}),
+    ],
+)
+async def test_each_version_of_the_api_has_its_fields(two, api, fields):
+    shown = json.loads(codec.encode(two.images.inspect(two.a.image_id, api=api)))
+    assert {"VirtualSize", "ContainerConfig", "Descriptor", "Container"} & set(shown) == fields
+    assert ("Hostname" in shown["Config"]) == (api < (1, 50))
+    row = json.loads(codec.encode(two.images.summaries(api=api)[0]))
+    assert {"VirtualSize", "Descriptor"} & set(row) == fields - {"ContainerConfig"}

@@ -57,7 +57,7 @@ class ImageService:
         *,
         show_all: bool = False,
         shared_size: bool = False,
-        legacy: bool = False,
+        api: tuple[int, int] = views.NEWEST,
         containers: bool = False,
     ) -> list[wire.ImageSummary]:
         """The rows of `docker images`, newest first; `containers` counts the containers of each."""
@@ -79,7 +79,7 @@ class ImageService:
                 patterns=patterns,
                 shared_size=shared.get(entry.id, -1),
                 containers=len(self._containers.uses(entry.id)) if containers else -1,
-                legacy=legacy,
+                api=api,
             )
             if self._is_listed(entry, row, dangling=dangling, show_all=show_all, patterned=bool(patterns)):
                 rows.append(row)
@@ -105,12 +105,12 @@ class ImageService:
             return is_dangling if dangling else tagged
         return named or show_all or not self._library.catalog.children(entry.id)
 
-    def inspect(self, name: str, *, platform: str = "", legacy: bool = False) -> wire.ImageInspect:
+    def inspect(self, name: str, *, platform: str = "", api: tuple[int, int] = views.NEWEST) -> wire.ImageInspect:
         """Everything about one image. Raises ImageNotFound."""
         entry = self._entry(name, platform)
         _, found = self._library.catalog.lookup(name)
         target = entry.target(found) if found else entry.roots[0]
-        return views.inspect(entry, target, driver=self._library.driver, legacy=legacy)
+        return views.inspect(entry, target, driver=self._library.driver, api=api)
 
     async def inspect_manifests(self, name: str) -> list[wire.ManifestSummary]:
         """The manifests of what the name means. Raises ImageNotFound."""

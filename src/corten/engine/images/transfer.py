@@ -167,8 +167,6 @@ class TransferService:
         server = web_server(url) if url else None
 
         async def work(progress: Progress) -> None:
-            if server is not None:
-                progress.say(status(f"Downloading from {url}"))
             with await (self._spool_url(server, url, progress) if server else self._spool(body, progress)) as file:
                 entry = await self.assembler.add(
                     lambda: file,
@@ -234,6 +232,7 @@ class TransferService:
                 server,
                 url,
                 raw.write,
+                on_start=lambda: progress.say_from_thread(status(f"Downloading from {url}")),
                 on_progress=lambda done, total: progress.update("", "Downloading", done, total),
                 cancel=progress.cancel,
             )
