@@ -21,7 +21,7 @@ class CountingProxy:
     """Listens on loopback and leads to `target`, a "host:port"; a context manager.
 
     `down` and `up` count the bytes towards the client and towards the target. The bytes behind `hold_at` wait; `held`
-    tells that they do. The connection that brings `up` to `cut_up_at` is reset, once.
+    tells that they do. The connection that brings `up` to `cut_up_at`, or sends `cut_up_before`, is reset, once.
     """
 
     def __init__(self, target: str) -> None:
@@ -34,6 +34,7 @@ class CountingProxy:
         self.down = self.up = 0
         self.hold_at: int | None = None
         self.cut_up_at: int | None = None
+        self.cut_up_before: bytes | None = None
         self.held = threading.Event()
 
     @property
@@ -73,10 +74,10 @@ class CountingProxy:
             for source, target, may_pass in ((client, server, self._may_go_up), (server, client, self._may_go_down)):
                 threading.Thread(target=self._copy, args=(source, target, may_pass), daemon=True).start()
 
-    def _copy(self, source: socket.socket, target: socket.socket, may_pass: Callable[[int], int]) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, may_pass: Callable[[bytes], int]) -> None:
         try:
             while data := source.recv(_STEP):
-                passed = may_pass(len(data))
+                passed = may_pass(data)
                 target.sendall(data[:passed])
                 if passed < len(data):
                     _reset(source)
@@ -87,16 +88,20 @@ class CountingProxy:
             _reset(source)
             _reset(target)
 
-    def _may_go_up(self, count: int) -> int:
+    def _may_go_up(self, data: bytes) -> int:
+        count = len(data)
         with self._lock:
+            if self.cut_up_before is not None and self.cut_up_before in data:
+                self.cut_up_before = None
+                return 0
             if self.cut_up_at is not None and self.up + count > self.cut_up_at:
                 count = self.cut_up_at - self.up
                 self.cut_up_at = None
             self.up += count
         return count
 
-    def _may_go_down(self, count: int) -> int:
-        free = self._free
+    def _may_go_down(self, data: bytes) -> int:
+        count, free = len(data), self._free
         if self.hold_at is not None and self.down + count > self.hold_at:
             self.held.set()
             free.wait(120)

@@ -65,7 +65,8 @@ class Pusher:
         sessions = self._client.sessions(reference, credentials=credentials, cancel=progress.cancel, push=True)
         progress.say(status(f"The push refers to repository [{reference.name}]"))
         for name, entry in tags:
-            await self._push_one(name, entry, sessions[0], progress)
+            # as it is now: the push of one tag may have compressed the layers for the next
+            await self._push_one(name, self._library.catalog.get(entry.id) or entry, sessions[0], progress)
 
     def _tags(self, reference: Reference) -> list[tuple[Reference, ImageEntry]]:
         if not reference.is_name_only:
