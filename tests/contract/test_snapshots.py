@@ -14,31 +14,43 @@ from tests.kernel.store.tars import fingerprint, member, pax, tar
 from corten.errors import Conflict, NotFound
 from corten.lib.tar import InvalidTar
 from corten.store.db import Database
+from corten.store.erofs.mount import Backing
 from corten.store.snapshots.driver import Change, SnapshotDriver
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories, Images
+from corten.store.snapshots.layered import LayeredSnapshots
 
 Opened = Callable[[], SnapshotDriver]
 
 
-def overlay(path: Path) -> SnapshotDriver:
-    database = Database(path / "meta.db")
-    return OverlaySnapshots(path / "overlay", layers=database.table("layers"), snapshots=database.table("snapshots"))
+FORMS = [Directories(), Images(Backing.FILE), Images(Backing.LOOP)]
 
 
-@pytest.fixture(params=[overlay], ids=["overlay2"])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+@pytest.fixture(params=FORMS, ids=["overlay2", "erofs", "erofs-loop"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
     """Opens the driver, as a daemon does that starts (again)."""
-    make: Callable[[Path], SnapshotDriver] = request.param
-    return lambda: make(tmp_path)
+    opened: list[LayeredSnapshots] = []
+
+    def make() -> SnapshotDriver:
+        table = Database(tmp_path / "meta.db").table
+        driver = LayeredSnapshots(
+            tmp_path / "snapshots", form=request.param, layers=table("layers"), snapshots=table("snapshots")
+        )
+        opened.append(driver)
+        return driver
+
+    yield make
+    for driver in opened:
+        driver.close()
 
 
 @pytest.fixture
-def driver(reopen: Opened) -> Iterator[SnapshotDriver]:
+def driver(reopen: Callable[[], LayeredSnapshots]) -> Iterator[SnapshotDriver]:
     before = sorted(os.listdir("/proc/self/fd"))
     mounts = Path("/proc/self/mountinfo").read_text()
     made = reopen()
     database = set(os.listdir("/proc/self/fd")) - set(before)
     yield made
+    made.close()
     after = set(os.listdir("/proc/self/fd")) - database
     assert after <= set(before), "descriptors are left open"
     assert Path("/proc/self/mountinfo").read_text() == mounts

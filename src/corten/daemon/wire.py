@@ -43,7 +43,7 @@ from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks, Shims
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.choose import open_snapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
@@ -95,9 +95,10 @@ class Engine:
         spool.mkdir(mode=0o700)
         self._database = Database(config.data_root / "meta.db")
         table = self._database.table
-        self._snapshots = snapshots = OverlaySnapshots(
-            config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
+        self._snapshots = snapshots = open_snapshots(
+            config.data_root / "snapshots", wanted=config.text("storage-driver"), tables=table
         )
+        self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images"))
         self._networks = NetworkService(
@@ -120,7 +121,7 @@ class Engine:
             forbidden=(config.data_root, config.exec_root),
         )
         self._containers = assemble(
-            settings=settings.container_settings(config),
+            settings=settings.container_settings(config, storage_driver=snapshots.name),
             table=table("containers"),
             images=self._images,
             snapshots=snapshots,
@@ -226,6 +227,7 @@ class Engine:
         if not self._running():
             self._leave_host()
         await self._networks.close()
+        self._snapshots.close()
         self._database.close()
 
     def _leave_host(self) -> None:
