@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import BinaryIO
@@ -236,6 +236,15 @@ class ImageLibrary:
             record = self._stored[image_id]
             names = [name for name in record.references if name not in references]
             await self._store({image_id: msgspec.structs.replace(record, references=names)})
+
+    async def drop_extra(self, image_id: str, digests: Collection[str]) -> None:
+        """Let go of blobs that were kept beside an image, such as another platform's."""
+        async with self._lock:
+            record = self._stored[image_id]
+            rest = [digest for digest in record.extra if digest not in digests]
+            await self._store({image_id: msgspec.structs.replace(record, extra=rest)})
+            kept = self._kept_blobs()
+            await blocking.run(self._delete_content, [], [digest for digest in digests if digest not in kept])
 
     async def replace_manifest(self, image_id: str, manifest: Descriptor) -> ImageEntry:
         """Let another manifest, whose content is here, be the image's; what only the old one needed goes."""

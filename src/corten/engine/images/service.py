@@ -13,6 +13,7 @@ from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImag
 from corten.engine.images.filters import created_us, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.manifests import ManifestLister
+from corten.engine.images.platform_removal import plan_platform_removal
 from corten.engine.images.removal import ContainerUse, MountUse, Removal, Use, plan_removal
 from corten.lib import blocking
 from corten.spec import platform as platforms
@@ -154,6 +155,24 @@ class ImageService:
         if plan.delete and prune and entry.parent:
             items += await self._remove_parents(entry.parent)
         return items
+
+    async def remove_platforms(
+        self, name: str, wanted: Sequence[str], *, force: bool = False, prune: bool = True
+    ) -> list[wire.DeleteItem]:
+        """Take the content of some platforms away; with the last one the name goes, as by `remove`.
+
+        Raises ImageNotFound, ImageInUse.
+        """
+        entry, found = self._library.catalog.lookup(name)
+        root = entry.target(found) if found else entry.roots[0]
+        parsed = [platforms.parse(text) for text in wanted]
+        plan = await blocking.run(plan_platform_removal, self._library, entry, root, name, parsed)
+        if plan.whole:
+            return await self.remove(name, force=force, prune=prune)
+        await self._library.drop_extra(entry.id, plan.blobs)
+        for _ in plan.manifests:
+            self._publish("delete", entry, entry.id)
+        return [wire.DeleteItem(deleted=digest) for digest in plan.manifests]
 
     async def reap(self) -> None:
         """After a container is gone: delete what was kept for it alone. Costs nothing when there is nothing."""
