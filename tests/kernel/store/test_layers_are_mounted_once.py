@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -30,8 +31,12 @@ def store(tmp_path: Path) -> Iterator[LayeredSnapshots]:
 def inside() -> list[list[str]]:
     """The mount tables of this process' threads that have one of their own."""
     own = os.readlink("/proc/self/ns/mnt")
-    tasks = [task for task in Path("/proc/self/task").iterdir() if os.readlink(task / "ns/mnt") != own]
-    return [(task / "mountinfo").read_text().splitlines() for task in tasks]
+    tables = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends just now
+            if os.readlink(task / "ns/mnt") != own:
+                tables.append((task / "mountinfo").read_text().splitlines())
+    return tables
 
 
 def names(root: int) -> set[str]:
