@@ -96,7 +96,7 @@ class Engine:
             config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
         )
         self._content = ContentStore(config.data_root / "content")
-        self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images"))
+        self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
@@ -180,12 +180,11 @@ class Engine:
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
         self._library.load()
-        self._content.sweep(older_than_s=_LEFT_FOR_S)
-        parents = {chain_id: layer.parent for chain_id, layer in self._snapshots.layers().items()}
-        self._library.sweep(self._content.digests(older_than_s=_LEFT_FOR_S), parents)
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()
+        self._content.sweep(older_than_s=_LEFT_FOR_S)
+        await self._library.collect(older_than_s=_LEFT_FOR_S)
         for container in self._containers.registry:
             if container.record.status.status.has_process:
                 for mount in container.record.mounts:

@@ -140,7 +140,7 @@ class ImageService:
 
     async def reap(self) -> None:
         """After a container is gone: delete what was kept for it alone. Costs nothing when there is nothing."""
-        await self._library.reap(lambda image_id: bool(self._uses(image_id)))
+        await self._library.reap()
 
     async def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> wire.PruneReport:
         """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
@@ -174,7 +174,7 @@ class ImageService:
     async def _carry_out(self, entry: ImageEntry, plan: Removal) -> list[wire.DeleteItem]:
         items = []
         if plan.delete:
-            layers = await self._library.delete(entry.id, held=bool(self._uses(entry.id)))
+            layers = await self._library.delete(entry.id)
         else:
             await self._library.unname(entry.id, [str(name) for name in plan.untag])
             layers = []

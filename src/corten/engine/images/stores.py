@@ -65,9 +65,24 @@ class BlobStore(Protocol):
     def remove(self, digest: str) -> None:
         """Delete a blob; nothing happens when it is not here."""
 
+    def digests(self, *, older_than_s: float = 0) -> Iterable[str]:
+        """All blobs, or those that are here for so long."""
+
+
+class StoredLayer(Protocol):
+    """A layer that is here."""
+
+    @property
+    def parent(self) -> str:
+        """The chainID of the layer it stands on, or empty."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its own files."""
+
 
 class LayerStore(Protocol):
-    """Unpacked layers by chainID."""
+    """Unpacked layers by chainID, and the containers' snapshots upon them."""
 
     @property
     def name(self) -> str:
@@ -84,6 +99,12 @@ class LayerStore(Protocol):
 
     def remove_layer(self, chain_id: str) -> None:
         """Delete a layer. Raises Conflict when a layer or snapshot stands on it."""
+
+    def layers(self) -> Mapping[str, StoredLayer]:
+        """All layers, by chainID."""
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The layer that each snapshot stands on, by the snapshot's key."""
 
 
 class Records(Protocol):

@@ -187,6 +187,53 @@ class OverlaySnapshots:
         """All layers by chainID."""
         return dict(self._layers)
 
+    def check_layer(self, chain_id: str) -> list[str]:
+        """Whether its directory is there, and holds as many bytes as were unpacked."""
+        layer = self._layer(chain_id)
+        problems = []
+        if layer.parent and layer.parent not in self._layers:
+            problems.append(f"its parent {layer.parent} is not here")
+        try:
+            fd = os.open(self._root / str(layer.number) / "fs", _DIRECTORY)
+        except OSError as error:
+            return [*problems, f"its files are not here: {error.strerror}"]
+        try:
+            size = tree.usage(fd)
+        finally:
+            os.close(fd)
+        if size != layer.size:
+            problems.append(f"its files have {size} bytes, and had {layer.size} when it was unpacked")
+        return problems
+
+    def forget_layer(self, chain_id: str) -> None:
+        """Give a damaged layer up although others stand on it."""
+        with self._lock:
+            layer = self._layers.pop(chain_id, None)
+            self._lowers.clear()
+            if layer is None:
+                return
+            self._layer_table.delete(chain_id)
+        self._discard(self._root / str(layer.number))
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The layer that each snapshot stands on."""
+        return dict(self._snapshots)
+
+    def check_snapshot(self, key: str) -> list[str]:
+        """Whether its directories and the layer below are there."""
+        parent = self._parent(key)
+        home = self._root / "c" / key
+        problems = [f"{home / name} is not here" for name in ("fs", "work") if not (home / name).is_dir()]
+        return problems + ([f"its layer {parent} is not here"] if parent and parent not in self._layers else [])
+
+    def disk_usage(self) -> Mapping[str, int]:
+        """Allocated bytes by what they are for."""
+        kinds = {"c": "snapshots", "tmp": "trash", "trash": "trash"}
+        found = {"layers": os.lstat(self._root).st_blocks * 512, "snapshots": 0, "trash": 0}
+        for entry in list(os.scandir(self._root)):
+            found[kinds.get(entry.name, "layers")] += tree.allocated(entry.path)
+        return found
+
     def _directories(self, chain_id: str) -> list[Path]:
         """The directories of a layer and those below it, topmost first."""
         found = []
