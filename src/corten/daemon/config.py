@@ -320,6 +320,10 @@ def validate(config: Config) -> None:
     for label in config.items("labels"):
         if not re.fullmatch(r"[^=\s]+=.*", label):
             raise ConfigError(f"bad attribute format: {label}")
+    if config["gc"]:
+        from corten.daemon.settings import relief_settings
+
+        relief_settings(config)
     _validate_addresses(config)
     for mirror in config.items("registry-mirrors"):
         validate_mirror(mirror)

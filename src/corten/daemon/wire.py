@@ -12,6 +12,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from corten.api.router import Router
@@ -19,7 +20,7 @@ from corten.api.routes import collect
 from corten.api.server import Server
 from corten.api.services import Services
 from corten.daemon import settings
-from corten.daemon.adapters import Counts, Sweeper, Usage, Warmth
+from corten.daemon.adapters import Counts, Housekeeper, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
 from corten.engine.containers.archive import ArchiveService
 from corten.engine.containers.assembly import Assembled, assemble
@@ -30,6 +31,7 @@ from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.relief import Relief, fill
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from corten.registry.client import RegistryClient
 
 _LOG = logging.getLogger("corten.daemon")
-_LEFT_FOR_S = 24 * 3600  # a pull that was broken off may be tried again
 
 
 class Late:
@@ -123,7 +124,19 @@ class Engine:
         in_use.directory = self._volumes.users = self._networks.containers = directory
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
-        self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
+        self._sweeper = Sweeper(
+            snapshots=snapshots, images=self._images, events=self.events, flush=self._database.flush
+        )
+        self._relief = Relief(
+            settings=settings.relief_settings(config),
+            library=self._library,
+            images=self._images,
+            pending=self._content,
+            events=self.events,
+            measure=partial(fill, config.data_root),
+            engine_id=self.id,
+        )
+        self._housekeeper = Housekeeper(self._relief, self.events)
         self.services = self._services(self._containers, Late(self._transfer))
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
 
@@ -172,7 +185,15 @@ class Engine:
                 events=self.events,
                 containers=Counts(containers.registry),
                 images=self._images,
-                usage=Usage(containers=containers.service, images=self._images, volumes=self._volumes),
+                usage=Usage(
+                    containers=containers.service,
+                    images=self._images,
+                    volumes=self._volumes,
+                    data_root=self._config.data_root,
+                    library=self._library,
+                    content=self._content,
+                    snapshots=self._snapshots,
+                ),
             ),
             events=self.events,
         )
@@ -183,8 +204,7 @@ class Engine:
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()
-        self._content.sweep(older_than_s=_LEFT_FOR_S)
-        await self._library.collect(older_than_s=_LEFT_FOR_S)
+        await self._relief.sweep()
         for container in self._containers.registry:
             if container.record.status.status.has_process:
                 for mount in container.record.mounts:
@@ -196,6 +216,7 @@ class Engine:
         self._shims.start_warming()
         self._containers.tasks.spawn(self._containers.warm(), "compilation of the default filters")
         self._sweeper.schedule()
+        self._housekeeper.start()
 
     async def close(self) -> None:
         """Stop serving, then everything behind it. Containers go on in their shims."""
@@ -203,6 +224,7 @@ class Engine:
         if not self._config.flag("live-restore"):
             await self._stop_containers()
         await self._containers.close()
+        await self._housekeeper.close()
         await self._sweeper.close()
         await self._shims.shutdown()
         if not self._running():
@@ -243,6 +265,7 @@ class Engine:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
         settings.update_system_settings(self._system, config)
+        self._relief.settings = settings.relief_settings(config)
         if self._client is not None:
             self._client.reconfigure(settings.registry_config(config))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 WORDS = "no space left on device"
@@ -29,6 +30,14 @@ class DiskFull(OSError):
 def is_disk_full(error: BaseException) -> bool:
     """Whether the kernel refused to write for want of space."""
     return isinstance(error, OSError) and error.errno in _ERRNOS
+
+
+def words(error: BaseException) -> str:
+    """What to tell a person of an error; a full disk in Docker's words also where nobody has named the work."""
+    if is_disk_full(error) and not isinstance(error, DiskFull):
+        assert isinstance(error, OSError)
+        return str(DiskFull(f"write {os.fsdecode(error.filename)}" if error.filename else "write", error.errno or 0))
+    return str(error)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ Daemon; any thread.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from corten.errors import InvalidArgument
 
+_LOG = logging.getLogger("corten.daemon")
 _ROWS = ("images", "layers", "snapshots", "containers", "volumes")
 _ROW_STEPS = ("writing", "written", "deleting", "deleted")
 
@@ -61,6 +63,8 @@ def arm(text: str) -> None:
         if name not in POINTS or not (passes or "1").isdigit() or not isinstance(number, signal.Signals):
             raise InvalidArgument(f"CORTEN_FAULT: {item!r} is no place of lib/faultpoint.py, times, and signal")
         _armed[name] = _Armed(int(passes or 1), number)
+    if _armed:
+        _LOG.warning("this daemon will be ended at fault points", extra={"points": ",".join(_armed)})
 
 
 def _act(name: str) -> None:

@@ -66,16 +66,25 @@ class ContentStore:
         limit = time.time() - older_than_s
         freed = 0
         for entry in list(os.scandir(self._ingest)):
-            with contextlib.suppress(FileNotFoundError, Conflict):
+            with contextlib.suppress(FileNotFoundError):
                 of_another = entry.name.endswith(".pieces") and os.path.exists(entry.path.removesuffix(".pieces"))
                 if entry.stat(follow_symlinks=False).st_mtime < limit and not of_another:
-                    fd = open_locked(Path(entry.path))
-                    try:
-                        freed += os.fstat(fd).st_blocks * 512
-                        os.unlink(entry.path)
-                        pieces_path(Path(entry.path)).unlink(missing_ok=True)
-                    finally:
-                        os.close(fd)
+                    freed += self.discard(entry.name)
+        return freed
+
+    def discard(self, name: str) -> int:
+        """Delete what broke off, by its file's name; nothing happens to what is being written. Returns bytes freed."""
+        path = self._ingest / name
+        try:
+            fd = open_locked(path)
+        except Conflict:
+            return 0
+        try:
+            freed = os.fstat(fd).st_blocks * 512
+            os.unlink(path)
+            pieces_path(path).unlink(missing_ok=True)
+        finally:
+            os.close(fd)
         return freed
 
     def pending(self) -> list[tuple[str, int, float]]:

@@ -100,7 +100,8 @@ class Ingest:
         with self._lock:
             if self._fd < 0:
                 raise Conflict(f"the blob {self._path.name} is not being written any more")
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # not by its name, which a commit is about to change; not dup(2), which would share the lock (flock(2))
+            return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def commit(self, digest: str, size: int) -> None:
         """Verify, make durable and visible. Raises DataLoss, and forgets the bytes, when they are other ones."""

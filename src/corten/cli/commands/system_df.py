@@ -34,10 +34,11 @@ _COLUMNS: dict[str, Column] = {
 
 def system_df(call: Call) -> None:
     """Ask and print a line a kind, or with -v all objects."""
-    answer = call.client.call("GET", "/system/df")
     if call.values["verbose"]:
-        _verbose(answer)
+        kinds = ("image", "container", "volume", "build-cache", "all-bytes")
+        _verbose(call.client.call("GET", "/system/df?" + "&".join(f"type={kind}" for kind in kinds)))
         return
+    answer = call.client.call("GET", "/system/df")
     table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
     form = ListFormat(call.values["format"], table=table)
     items = [_images(answer), _containers(answer), _volumes(answer), _cache(answer)]
@@ -143,6 +144,22 @@ def _verbose(answer: dict[str, Any]) -> None:
     }
     form = ListFormat("", table="{{.ID}}\t{{.Type}}\t{{.Size}}")
     write_list(answer.get("BuildCache") or [], columns, form, type_name="*formatter.buildCacheContext")
+    if answer.get("Corten"):
+        _every_byte(answer["Corten"])
+
+
+def _every_byte(rows: list[dict[str, Any]]) -> None:
+    """What is on disk, whatever for; the last line is what du(1) says."""
+    sys.stdout.write("\nOn disk:\n\n")
+    whole = {key: sum(row[key] for row in rows) for key in ("Count", "Size", "Reclaimable")}
+    columns: dict[str, Column] = {
+        "Type": ("KIND", lambda item: item["Type"]),
+        "Count": ("COUNT", lambda item: str(item["Count"])),
+        "Size": ("SIZE", lambda item: human_size(item["Size"], 4)),
+        "Reclaimable": ("RECLAIMABLE", lambda item: human_size(item["Reclaimable"], 4)),
+    }
+    form = ListFormat("", table="{{.Type}}\t{{.Count}}\t{{.Size}}\t{{.Reclaimable}}")
+    write_list([*rows, {"Type": "Sum", **whole}], columns, form, type_name="*formatter.diskUseContext")
 
 
 COMMAND = Command(

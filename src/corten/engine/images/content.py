@@ -1,4 +1,4 @@
-"""The bytes of images: blobs and unpacked layers, read and written. Daemon; each call blocks, and is made from a thread.
+"""The bytes of images, blobs and unpacked layers: read, written. Daemon; each call blocks and is made from a thread.
 
 What is here is leased by whoever uses it, and deleted by the collector alone (`collection`).
 """

@@ -69,6 +69,11 @@ class ImageLibrary(ImageContent):
                 return []
             return await blocking.run(self._collect_all, older_than_s)
 
+    async def discard(self, nodes: Collection[Node]) -> list[Node]:
+        """Delete those of `nodes` that nothing needs; returns them."""
+        async with self._lock:
+            return await blocking.run(self._collect, nodes)
+
     def _collect_all(self, older_than_s: float) -> list[Node]:
         candidates = [Node("layer", chain_id) for chain_id in self._layers.layers()]
         candidates += [Node("blob", digest) for digest in self._blobs.digests(older_than_s=older_than_s)]

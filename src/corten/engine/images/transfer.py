@@ -25,6 +25,8 @@ from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
 from corten.errors import InvalidArgument
 from corten.lib import blocking
+from corten.lib.disk_full import saying
+from corten.lib.faultpoint import reach
 from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
@@ -202,13 +204,16 @@ class TransferService:
 
     async def _spool(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
         """The whole upload as an uncompressed, nameless file: archives are read at random positions."""
-        raw = await self._receive(body)
+        with saying(f"receive the archive into {self._spool_dir}"):
+            raw = await self._receive(body)
+        reach("upload.received")
         try:
             start = os.pread(raw.fileno(), 16, 0)
             if not compression_of(start):
                 raw.seek(0)
                 return raw
-            plain = await run_cancellable(progress, "disk", self._expand, raw, progress)
+            with saying(f"expand the archive in {self._spool_dir}"):
+                plain = await run_cancellable(progress, "disk", self._expand, raw, progress)
         except BaseException:
             raw.close()
             raise
