@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corten.engine.containers.service import ContainerService
     from corten.engine.containers.stats import StatsService
     from corten.engine.events import Events
+    from corten.engine.fsck.service import FsckService
     from corten.engine.images.service import ImageService
     from corten.engine.images.transfer import TransferService
     from corten.engine.networks.service import NetworkService
@@ -43,4 +44,5 @@ class Services:
     networks: NetworkService
     volumes: VolumeService
     system: SystemService  # info, version, df, auth
+    fsck: FsckService
     events: Events

@@ -13,7 +13,7 @@ import socket
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from corten.api.router import Router
 from corten.api.routes import collect
@@ -47,6 +47,7 @@ from corten.store.snapshots.overlay import OverlaySnapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
+    from corten.engine.fsck.service import FsckService
     from corten.engine.images.transfer import TransferService
     from corten.registry.client import RegistryClient
 
@@ -147,16 +148,38 @@ class Engine:
     def _transfer(self) -> TransferService:
         """Made at the first pull, push, load or login: the HTTP client costs 50 ms and 4 MB."""
         from corten.engine.images.transfer import TransferService
-        from corten.registry.client import RegistryClient
 
-        self._client = RegistryClient(settings.registry_config(self._config))
         return TransferService(
             library=self._library,
-            client=self._client,
+            client=self._registry_client(),
             events=self.events,
             spool_dir=settings.spool_dir(self._config),
             max_downloads=self._config.number("max-concurrent-downloads"),
             max_uploads=self._config.number("max-concurrent-uploads"),
+        )
+
+    def _registry_client(self) -> RegistryClient:
+        """Made when it is first needed."""
+        from corten.registry.client import RegistryClient
+
+        if self._client is None:
+            self._client = RegistryClient(settings.registry_config(self._config))
+        return self._client
+
+    def _fsck(self) -> FsckService:
+        """Made at the first check."""
+        from corten.daemon.checking import fsck_service
+
+        return fsck_service(
+            data_root=self._config.data_root,
+            database=self._database,
+            content=self._content,
+            snapshots=self._snapshots,
+            library=self._library,
+            images=self._images,
+            containers=self._containers.registry,
+            volumes=self._volumes,
+            client=self._registry_client,
         )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:
@@ -195,6 +218,7 @@ class Engine:
                     snapshots=self._snapshots,
                 ),
             ),
+            fsck=cast("FsckService", Late(self._fsck)),
             events=self.events,
         )
 

@@ -66,16 +66,20 @@ class ImageContent:
         """Store a small blob."""
         digest = digest_of(raw)
         if self._blobs.size(digest) is None:
-            ingest = self._blobs.ingest(f"blob-{uuid4().hex}")
-            try:
-                ingest.write(raw)
-                ingest.commit(digest, len(raw))
-            except BaseException:
-                ingest.abort()
-                raise
-            finally:
-                ingest.close()
+            self.replace_blob(raw)
         return digest
+
+    def replace_blob(self, raw: bytes) -> None:
+        """Store a small blob, also in the place of a damaged one."""
+        ingest = self._blobs.ingest(f"blob-{uuid4().hex}")
+        try:
+            ingest.write(raw)
+            ingest.commit(digest_of(raw), len(raw))
+        except BaseException:
+            ingest.abort()
+            raise
+        finally:
+            ingest.close()
 
     def has_layer(self, chain_id: str) -> bool:
         """Whether the layer is unpacked here."""

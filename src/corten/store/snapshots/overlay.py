@@ -227,12 +227,20 @@ class OverlaySnapshots:
         return problems + ([f"its layer {parent} is not here"] if parent and parent not in self._layers else [])
 
     def disk_usage(self) -> Mapping[str, int]:
-        """Allocated bytes by what they are for."""
-        kinds = {"c": "snapshots", "tmp": "trash", "trash": "trash"}
+        """Allocated bytes by what they are for; the directories themselves count as layers."""
         found = {"layers": os.lstat(self._root).st_blocks * 512, "snapshots": 0, "trash": 0}
         for entry in list(os.scandir(self._root)):
-            found[kinds.get(entry.name, "layers")] += tree.allocated(entry.path)
+            kind = {"c": "snapshots", "tmp": "trash", "trash": "trash"}.get(entry.name, "layers")
+            own = os.lstat(entry.path).st_blocks * 512 if kind != "layers" else 0
+            found["layers"] += own
+            found[kind] += tree.allocated(entry.path) - own
         return found
+
+    def strangers(self) -> list[str]:
+        """Directories that no row names: a start removes them, so that there are none."""
+        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
+        found = [entry.path for entry in list(os.scandir(self._root)) if entry.name not in numbers]
+        return found + [entry.path for entry in list(os.scandir(self._root / "c")) if entry.name not in self._snapshots]
 
     def _directories(self, chain_id: str) -> list[Path]:
         """The directories of a layer and those below it, topmost first."""
