@@ -69,11 +69,11 @@ class Repair:
         """Try all; each problem is told what came of it."""
         try:
             for _ in range(_ROUNDS):
-                open_before = len(findings.of("blob"))
+                tried = len(self._tried)
                 async for message in self._fetch_blobs(findings):
                     yield message
                 await self._look_again(findings)
-                if len(findings.of("blob")) == open_before:
+                if len(self._tried) == tried:
                     break
             async for message in self._unpack_layers(findings):
                 yield message
