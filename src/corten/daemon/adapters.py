@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -122,11 +121,8 @@ class Sweeper:
     What containers leave is deleted by their own side.
     """
 
-    def __init__(
-        self, *, snapshots: SnapshotDriver, images: ImageService, events: Events, flush: Callable[[], None]
-    ) -> None:
+    def __init__(self, *, snapshots: SnapshotDriver, images: ImageService, events: Events) -> None:
         self._snapshots = snapshots
-        self._flush = flush
         self._images = images
         self._purge_due = True
         self._timer: asyncio.TimerHandle | None = None
@@ -155,7 +151,6 @@ class Sweeper:
             await self._images.reap()
             if self._purge_due:
                 self._purge_due = False
-                await blocking.run(self._flush)  # no row may come back, after a power cut, whose files are gone
                 await blocking.run(self._snapshots.purge)
         except Exception:
             _LOG.exception("sweeping failed; it is tried again after the next removal")

@@ -125,9 +125,7 @@ class Engine:
         in_use.directory = self._volumes.users = self._networks.containers = directory
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
-        self._sweeper = Sweeper(
-            snapshots=snapshots, images=self._images, events=self.events, flush=self._database.flush
-        )
+        self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
         self._relief = Relief(
             settings=settings.relief_settings(config),
             library=self._library,

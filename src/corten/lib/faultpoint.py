@@ -1,7 +1,7 @@
 """Named places where a test kills or stops the whole daemon: between the steps that a crash must not tear apart.
 
-`CORTEN_FAULT=blob.synced,layer.read:2=STOP` arms places: at the first (or n-th) pass the process sends itself SIGKILL,
-or the named signal; each acts once. Only who starts the daemon can arm one, and its log says so. When none is armed,
+`CORTEN_FAULT=blob.synced,layer.read:2=STOP` arms places: from the first (or n-th) pass on the process sends itself
+SIGKILL, or the named signal. Only who starts the daemon can arm one, and its log says so. When none is armed,
 `reach` is a look at an empty dict. tests/faults goes through all of `POINTS`; one that is never reached fails there.
 Daemon; any thread.
 """
@@ -75,7 +75,6 @@ def _act(name: str) -> None:
         armed.passes -= 1
         if armed.passes > 0:
             return
-        del _armed[name]
     sys.stderr.write(f"fault point {name}\n")
     sys.stderr.flush()
     os.kill(os.getpid(), armed.number)

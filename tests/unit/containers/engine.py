@@ -39,9 +39,6 @@ class MemoryTable:
     def list(self) -> list[tuple[str, bytes]]:
         return list(self.rows.items())
 
-    def flush(self) -> None:
-        pass
-
 
 class FakeImages:
     def __init__(self) -> None:

@@ -215,8 +215,5 @@ class Table(Protocol):
     def list(self) -> Any:
         """All (key, value)."""
 
-    def flush(self) -> None:
-        """Have all that was written on disk; blocking."""
-
 
 Networked = dict[str, EndpointSettings]

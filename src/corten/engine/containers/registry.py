@@ -128,7 +128,3 @@ class Registry:
         self._table.delete(container.id)
         self._containers.pop(container.id, None)
         self.unreserve(container.name, container.id)
-
-    def flush(self) -> None:
-        """Have all rows on disk, the removed ones removed. Blocking."""
-        self._table.flush()

@@ -88,12 +88,7 @@ class Remover:
 
     def _purge(self) -> None:
         self._purging = None
-        self._tasks.spawn(blocking.run(self._delete_files), "deletion of removed layers")
-
-    def _delete_files(self) -> None:
-        """The rows are gone for good first: no container may come back, after a power cut, without its files."""
-        self._registry.flush()
-        self._snapshots.purge()
+        self._tasks.spawn(blocking.run(self._snapshots.purge), "deletion of removed layers")
 
     async def remove_locked(self, container: Container, *, volumes: bool) -> None:
         """Remove a container that does not run; the lock is held."""

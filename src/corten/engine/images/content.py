@@ -6,6 +6,7 @@ What is here is leased by whoever uses it, and deleted by the collector alone (`
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -92,8 +93,13 @@ class ImageContent:
 
     def unpack_stream(self, source: Readable, diff_id: str, chain_id: str, parent: str) -> None:
         """Unpack what `source` gives upon `parent`; the layer is there only if it ends without an error."""
-        with saying(f"unpack layer {diff_id}"):
-            self._layers.apply(chain_id, parent, _Tar(TarStream(source, diff_id=diff_id)))
+        try:
+            with saying(f"unpack layer {diff_id}"):
+                self._layers.apply(chain_id, parent, _Tar(TarStream(source, diff_id=diff_id)))
+        except BaseException:
+            with suppress(OSError):
+                self._layers.purge()  # what was unpacked so far
+            raise
         reach("layer.applied")
 
 

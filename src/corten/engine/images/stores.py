@@ -100,6 +100,9 @@ class LayerStore(Protocol):
     def remove_layer(self, chain_id: str) -> None:
         """Delete a layer. Raises Conflict when a layer or snapshot stands on it."""
 
+    def purge(self) -> None:
+        """Delete the files of what was given up."""
+
     def layers(self) -> Mapping[str, StoredLayer]:
         """All layers, by chainID."""
 

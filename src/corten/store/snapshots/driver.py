@@ -100,4 +100,4 @@ class SnapshotDriver(Protocol):
         """The whole root as a detached mount; the caller closes it. A running container's only with writable=False."""
 
     def purge(self) -> None:
-        """Delete what was given up; in the background."""
+        """Delete what was given up; in the background. The rows of it, and of its container, are durably gone first."""

@@ -51,6 +51,9 @@ class Table(Protocol):
     def delete(self, key: str) -> None:
         """Remove."""
 
+    def flush(self) -> None:
+        """Have all that was written or removed on disk."""
+
 
 class Layer(msgspec.Struct, frozen=True):
     """A committed layer: its directory's number, its parent's chainID, the bytes of its files."""
@@ -99,7 +102,8 @@ class OverlaySnapshots:
             os.rename(path, self._root / "trash" / secrets.token_hex(8))
 
     def purge(self) -> None:
-        """Delete what was given up."""
+        """Delete what was given up; its rows are gone for good first: a power cut must not bring them back."""
+        self._snapshot_table.flush()
         fd = os.open(self._root / "trash", _DIRECTORY)
         try:
             for name in os.listdir(fd):
