@@ -1,8 +1,7 @@
 """Blobs by digest: `blobs/sha256/<hex>` is complete and verified, `ingest/` is on its way. Daemon; any thread.
 
 A commit is: compare size and digest, fsync the file, rename, fsync the directory. What breaks off stays in `ingest/`;
-the next ingest of the same ref goes on with it, if its ref says what the bytes are. Nothing here decides what is still
-needed: that is the collector's.
+the next ingest of the same ref goes on with it. Nothing here decides what is still needed: that is the collector's.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +21,7 @@ from corten.store.ingest import Ingest, open_locked
 from corten.store.pieces import pieces_path
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
+_SCRATCH = "new-"
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -32,6 +33,9 @@ class ContentStore:
         self._ingest = root / "ingest"
         for directory in (self._blobs, self._ingest):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in os.listdir(self._ingest):
+            if name.startswith(_SCRATCH):
+                (self._ingest / name).unlink()  # a crash left it, and nobody can go on with it
 
     def path(self, digest: str) -> Path:
         """Where the blob is, or would be. Raises InvalidArgument."""
@@ -57,6 +61,10 @@ class ContentStore:
     def ingest(self, ref: str) -> Ingest:
         """Begin, or go on with, what `ref` (any text, often the digest) names. Raises Conflict, OSError."""
         return Ingest(self._ingest / hashlib.sha256(ref.encode()).hexdigest(), self.path)
+
+    def scratch(self) -> Ingest:
+        """Begin a blob that nobody could go on with later: its digest is known only in the end. Raises OSError."""
+        return Ingest(self._ingest / f"{_SCRATCH}{secrets.token_hex(16)}", self.path)
 
     def sweep(self, *, older_than_s: float) -> int:
         """Delete what broke off so long ago that nobody will go on with it; what is being written stays.

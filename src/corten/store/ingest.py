@@ -69,7 +69,8 @@ class Ingest:
         reach("ingest.written")
         with self._lock:
             if self._pieces:
-                self._pieces.record(offset, len(data))
+                with saying(f"write {self._path}"):
+                    self._pieces.record(offset, len(data))
             skip = self._offset - offset
             if 0 <= skip < len(data):
                 self._hash.update(memoryview(data)[skip:])

@@ -8,6 +8,7 @@ from corten.cli.command import Call, Command
 from corten.cli.human_size import human_size
 from corten.cli.option import Option
 from corten.cli.table_output import FORMAT_HELP, ListFormat, write_list
+from corten.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ _COLUMNS: dict[str, Column] = {
 
 def system_df(call: Call) -> None:
     """Ask and print a line a kind, or with -v all objects."""
-    if call.values["verbose"]:
-        kinds = ("image", "container", "volume", "build-cache", "all-bytes")
-        _verbose(call.client.call("GET", "/system/df?" + "&".join(f"type={kind}" for kind in kinds)))
-        return
     answer = call.client.call("GET", "/system/df")
+    if call.values["verbose"]:
+        _verbose(answer)
+        _every_byte(call)
+        return
     table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
     form = ListFormat(call.values["format"], table=table)
     items = [_images(answer), _containers(answer), _volumes(answer), _cache(answer)]
@@ -144,12 +145,16 @@ def _verbose(answer: dict[str, Any]) -> None:
     }
     form = ListFormat("", table="{{.ID}}\t{{.Type}}\t{{.Size}}")
     write_list(answer.get("BuildCache") or [], columns, form, type_name="*formatter.buildCacheContext")
-    if answer.get("Corten"):
-        _every_byte(answer["Corten"])
 
 
-def _every_byte(rows: list[dict[str, Any]]) -> None:
-    """What is on disk, whatever for; the last line is what du(1) says."""
+def _every_byte(call: Call) -> None:
+    """What is on disk, whatever for; the last line is what du(1) says. Docker's engine has no such answer."""
+    try:
+        rows = call.client.call("GET", "/system/df", query={"type": "all-bytes"}).get("Corten")
+    except ApiError:
+        return
+    if not rows:
+        return
     sys.stdout.write("\nOn disk:\n\n")
     whole = {key: sum(row[key] for row in rows) for key in ("Count", "Size", "Reclaimable")}
     columns: dict[str, Column] = {

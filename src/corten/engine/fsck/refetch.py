@@ -6,7 +6,6 @@ The damaged one stays until a right one takes its place, which is a rename.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from uuid import uuid4
 
 from corten.engine.fsck.needs import Need
 from corten.engine.images.content import ImageContent
@@ -61,7 +60,7 @@ class Refetcher:
                 raise DataLoss(f"manifest verification failed for digest {descriptor.digest}")
             self._content.replace_blob(raw)
             return
-        ingest = self._content.ingest(f"again-{uuid4().hex}")
+        ingest = self._content.scratch()
         try:
             source.blob(descriptor, ingest)
             ingest.commit(descriptor.digest, descriptor.size)

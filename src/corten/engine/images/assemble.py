@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from uuid import uuid4
 
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.decompress import Readable, TarStream
@@ -69,7 +68,7 @@ class Assembler:
 
     def _store_layer(self, open_layer: Callable[[], Readable], lease: Lease, progress: Progress) -> Descriptor:
         stream = TarStream(open_layer())
-        ingest = self._library.ingest(f"new-{uuid4().hex}")
+        ingest = self._library.scratch()
         try:
             while chunk := stream.read(_CHUNK):
                 progress.cancel.check()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
-from uuid import uuid4
 
 from corten.engine.images.decompress import Readable, TarStream
 from corten.engine.images.stores import BlobStore, Ingest, LayerStore
@@ -63,6 +62,10 @@ class ImageContent:
         """A blob on its way in."""
         return self._blobs.ingest(ref)
 
+    def scratch(self) -> Ingest:
+        """A blob that is made here."""
+        return self._blobs.scratch()
+
     def put_blob(self, raw: bytes) -> Digest:
         """Store a small blob."""
         digest = digest_of(raw)
@@ -72,7 +75,7 @@ class ImageContent:
 
     def replace_blob(self, raw: bytes) -> None:
         """Store a small blob, also in the place of a damaged one."""
-        ingest = self._blobs.ingest(f"blob-{uuid4().hex}")
+        ingest = self._blobs.scratch()
         try:
             ingest.write(raw)
             ingest.commit(digest_of(raw), len(raw))

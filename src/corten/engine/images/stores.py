@@ -62,6 +62,9 @@ class BlobStore(Protocol):
     def ingest(self, ref: str) -> Ingest:
         """Begin or go on bringing a blob."""
 
+    def scratch(self) -> Ingest:
+        """Begin a blob whose digest is known only in the end."""
+
     def remove(self, digest: str) -> None:
         """Delete a blob; nothing happens when it is not here."""
 
