@@ -94,7 +94,7 @@ class Pusher:
             progress.cancel.check()
             progress.update(short(diff_id), "Preparing", done, total)
 
-        async with self._library.lease(entry.blobs) as lease:
+        async with self._library.lease([]) as lease:
             manifest, _ = await run_cancellable(progress, "disk", compress_layers, self._library, entry, lease, step)
             return await self._library.replace_manifest(entry.id, manifest)
 
