@@ -176,7 +176,7 @@ class ImageService:
 
     async def reap(self) -> None:
         """After a container is gone: delete what was kept for it alone. Costs nothing when there is nothing."""
-        await self._library.reap(lambda image_id: bool(self._uses(image_id)))
+        await self._library.reap()
 
     async def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> wire.PruneReport:
         """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
@@ -203,6 +203,20 @@ class ImageService:
         self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.PruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
 
+    def unused(self) -> list[tuple[ImageEntry, int]]:
+        """Images that no container uses and no image was built on, with the bytes that are theirs alone."""
+        catalog = self._library.catalog
+        shared = views.shared_sizes(catalog)
+        free = [entry for entry in catalog if not self._uses(entry.id) and not catalog.children(entry.id)]
+        return [(entry, max(entry.unpacked_size - shared.get(entry.id, 0), 0)) for entry in free]
+
+    async def discard(self, image_id: str) -> list[wire.DeleteItem]:
+        """Delete an image with its names, unless something uses it by now."""
+        entry = self._library.catalog.get(image_id)
+        if entry is None or self._uses(image_id) or self._library.catalog.children(image_id):
+            return []
+        return await self._carry_out(entry, Removal(tuple(entry.names()), delete=True))
+
     async def _remove_parents(self, image_id: str) -> list[wire.DeleteItem]:
         items: list[wire.DeleteItem] = []
         while image_id:
@@ -218,7 +232,7 @@ class ImageService:
     async def _carry_out(self, entry: ImageEntry, plan: Removal) -> list[wire.DeleteItem]:
         items = []
         if plan.delete:
-            layers = await self._library.delete(entry.id, held=bool(self._uses(entry.id)))
+            layers = await self._library.delete(entry.id)
         else:
             await self._library.unname(entry.id, [str(name) for name in plan.untag])
             layers = []

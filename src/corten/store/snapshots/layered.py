@@ -33,6 +33,7 @@ from corten.store.snapshots.driver import Change
 from corten.store.snapshots.formats import LayerFormat
 from corten.store.snapshots.init_layer import make_init_layer
 from corten.store.snapshots.mounts import LayerMounts
+from corten.store.snapshots.tidiness import disk_usage, strangers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
@@ -49,6 +50,9 @@ class Table(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove."""
+
+    def flush(self) -> None:
+        """Have all that was written or removed on disk."""
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -96,15 +100,10 @@ class LayeredSnapshots:
 
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
-        for entry in list(os.scandir(self._root)):
-            if entry.name not in numbers:
-                self._discard(self._root / entry.name)
+        for path in self.strangers():
+            self._discard(Path(path))
         for entry in list(os.scandir(self._root / "tmp")):
             self._discard(self._root / "tmp" / entry.name)
-        for entry in list(os.scandir(self._root / "c")):
-            if entry.name not in self._snapshots:
-                self._discard(self._root / "c" / entry.name)
         for key in [key for key in self._snapshots if not (self._root / "c" / key / "fs").is_dir()]:
             self._snapshot_table.delete(key)
             del self._snapshots[key]
@@ -114,7 +113,8 @@ class LayeredSnapshots:
             os.rename(path, self._root / "trash" / secrets.token_hex(8))
 
     def purge(self) -> None:
-        """Delete what was given up."""
+        """Delete what was given up; its rows are gone for good first: a power cut must not bring them back."""
+        self._snapshot_table.flush()
         fd = os.open(self._root / "trash", _DIRECTORY)
         try:
             for name in os.listdir(fd):
@@ -222,6 +222,53 @@ class LayeredSnapshots:
     def layers(self) -> Mapping[str, Layer]:
         """All layers by chainID."""
         return dict(self._layers)
+
+    def check_layer(self, chain_id: str) -> list[str]:
+        """Whether its directory is there, and holds as many bytes as were unpacked."""
+        layer = self._layer(chain_id)
+        problems = []
+        if layer.parent and layer.parent not in self._layers:
+            problems.append(f"its parent {layer.parent} is not here")
+        try:
+            fd = os.open(self._files(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                size = tree.usage(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return [*problems, f"its files are not here: {error.strerror}"]
+        if size != layer.size:
+            problems.append(f"its files have {size} bytes, and had {layer.size} when it was unpacked")
+        return problems
+
+    def forget_layer(self, chain_id: str) -> None:
+        """Give a damaged layer up although others stand on it."""
+        with self._lock:
+            layer = self._layers.pop(chain_id, None)
+            self._lowers.clear()
+            if layer is None:
+                return
+            self._layer_table.delete(chain_id)
+        self._give_up(layer)
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The layer that each snapshot stands on."""
+        return dict(self._snapshots)
+
+    def check_snapshot(self, key: str) -> list[str]:
+        """Whether its directories and the layer below are there."""
+        parent = self._parent(key)
+        home = self._root / "c" / key
+        problems = [f"{home / name} is not here" for name in ("fs", "work") if not (home / name).is_dir()]
+        return problems + ([f"its layer {parent} is not here"] if parent and parent not in self._layers else [])
+
+    def disk_usage(self) -> Mapping[str, int]:
+        """Allocated bytes by what they are for."""
+        return disk_usage(self._root)
+
+    def strangers(self) -> list[str]:
+        """Directories that no row names: a start removes them, so that there are none."""
+        return strangers(self._root, [layer.number for layer in self._layers.values()], self._snapshots)
 
     def _stack(self, chain_id: str) -> list[Layer]:
         """A layer and those below it, topmost first."""
