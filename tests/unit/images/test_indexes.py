@@ -17,6 +17,7 @@ from .conftest import body_of, collect
 
 HOST = str(host_platform())
 OTHER = "linux/s390x"
+ENDS = ("Pushed", "Layer already exists")
 NAME = "example.test/team/app:1"
 
 
@@ -224,7 +225,6 @@ async def test_a_push_tells_of_the_layers_of_what_is_pushed_whatever_their_compr
         for tag, pushed in (("plain", plain.digest), ("packed", packed.manifests[HOST])):
             told = await collect(engine.transfer.push(name, tag))
             assert target.manifests[("app", tag)][1] == {**plain.blobs, **packed.blobs}[pushed]
-            layers = [m.status for m in told if m.id and m.status != "Preparing"]
-            assert layers == ["Pushed"] * 2 if tag == "plain" else len(layers) == 2
+            assert [m.status for m in told if m.id and m.status in ENDS] == ["Pushed", "Pushed"]
         told = await collect(engine.transfer.push(name, "plain", platform="linux/arm/v6"))
-        assert [m.status for m in told if m.id] == ["Preparing", "Layer already exists"]
+        assert [m.status for m in told if m.id and m.status in ENDS] == ["Layer already exists"]
