@@ -18,9 +18,7 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from corten.errors import Conflict, NotFound
 from corten.lib import codec
@@ -33,34 +31,11 @@ from corten.store.snapshots.driver import Change
 from corten.store.snapshots.formats import LayerFormat
 from corten.store.snapshots.init_layer import make_init_layer
 from corten.store.snapshots.mounts import LayerMounts
+from corten.store.snapshots.rows import Layer, Table
 from corten.store.snapshots.tidiness import disk_usage, strangers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
-
-
-class Table(Protocol):
-    """Rows by key (store.db.RecordTable)."""
-
-    def put(self, key: str, value: bytes, name: str = "") -> None:
-        """Write or replace."""
-
-    def list(self) -> list[tuple[str, bytes]]:
-        """All rows."""
-
-    def delete(self, key: str) -> None:
-        """Remove."""
-
-    def flush(self) -> None:
-        """Have all that was written or removed on disk."""
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """A committed layer: its directory's number, its parent's chainID, the bytes of its files."""
-
-    number: int
-    parent: str
-    size: int
 
 
 class LayeredSnapshots:
