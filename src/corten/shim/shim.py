@@ -91,6 +91,8 @@ class Shim:
         if self._launcher is not None:
             self._launcher.end()  # before a start it takes init along
             self._launcher = None
+            if self.init is not None:
+                self.init.kill()  # unless it was killed itself
         self._remove_cgroup()
         self._unlink("sock", "pid", "exit.json")
         with contextlib.suppress(FileNotFoundError):
