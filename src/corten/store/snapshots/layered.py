@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from corten.errors import Conflict, NotFound
+from corten.errors import Conflict, DataLoss, NotFound
 from corten.lib import codec
 from corten.lib.atomicfile import fsync_dir
 from corten.lib.tar import Readable
@@ -186,13 +186,19 @@ class LayeredSnapshots:
 
     def _mount_layer(self, layer: Layer) -> Path:
         home = self._root / str(layer.number)
-        mount_fd = self._form.mount(home)
-        if mount_fd is None:
-            return home / "fs"
         try:
-            self._mounts.attach(mount_fd, f"{layer.number}/fs")
-        finally:
-            os.close(mount_fd)
+            mount_fd = self._form.mount(home)
+            if mount_fd is None:
+                return home / "fs"
+            try:
+                self._mounts.attach(mount_fd, f"{layer.number}/fs")
+            finally:
+                os.close(mount_fd)
+        except OSError as error:
+            raise DataLoss(
+                f"the layer in {home} cannot be mounted: {error}",
+                hint="remove the images that use it and pull them again",
+            ) from error
         return self._mounts.path(f"{layer.number}/fs")
 
     def _give_up(self, layer: Layer) -> None:
