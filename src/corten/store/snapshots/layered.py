@@ -89,6 +89,10 @@ class LayeredSnapshots:
         """What `info` shows of the driver."""
         return self._form.status
 
+    def warm(self) -> None:
+        """What the first container would have to wait for."""
+        self._mounts.enter()
+
     def close(self) -> None:
         """Let go of the layers' mounts; containers keep theirs."""
         self._mounts.close()
