@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -45,23 +46,31 @@ def program() -> Path:
 
 @contextlib.contextmanager
 def real_registry(
-    folder: Path, *, htpasswd: str = "", certificate: Path | None = None, netns: Path | None = None
+    folder: Path,
+    *,
+    htpasswd: str = "",
+    certificate: Path | None = None,
+    clients: Path | None = None,
+    address: str = "127.0.0.1",
+    netns: Path | None = None,
 ) -> Iterator[RealRegistry]:
-    """A registry that keeps its content below `folder`; `certificate` is a folder with `crt` and `key`.
+    """A registry that keeps its content below `folder`.
 
-    With `netns` it is on the loopback of that network namespace: engines that have one of their own find it there.
+    `certificate` is a folder with `crt` and `key`, `clients` the authority whose clients alone are served. With `netns`
+    it is on the loopback of that network namespace: engines that have one of their own find it there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind((address, 0))
+        host = f"{address}:{probe.getsockname()[1]}"
     auth = ""
     if htpasswd:
         (folder / "htpasswd").write_text(htpasswd)
         auth = f"auth: {{htpasswd: {{realm: lab, path: {folder / 'htpasswd'}}}}}"
     tls = ""
     if certificate is not None:
-        tls = f", tls: {{certificate: {certificate / 'crt'}, key: {certificate / 'key'}}}"
+        only = f", clientcas: [{clients}]" if clients is not None else ""
+        tls = f", tls: {{certificate: {certificate / 'crt'}, key: {certificate / 'key'}{only}}}"
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(root=folder / "data", host=host, auth=auth, tls=tls))
     environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY")}
@@ -80,6 +89,28 @@ def real_registry(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def outside_address() -> Iterator[str]:
+    """An address of this machine that is not loopback's, for documentation only: there certificates are checked."""
+    address = f"198.51.100.{random.randrange(1, 255)}"
+    run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    try:
+        yield address
+    finally:
+        run("ip", "address", "delete", f"{address}/32", "dev", "lo")
+
+
+def make_certificate(folder: Path, address: str) -> Path:
+    """A certificate for `address` that is its own authority, as `crt` and `key` in `folder`."""
+    folder.mkdir()
+    run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}",
+        "-keyout", str(folder / "key"), "-out", str(folder / "crt"),
+    )  # fmt: skip
+    return folder
 
 
 def _wait(host: str, process: subprocess.Popen[bytes], log: Path, inside: list[str]) -> None:

@@ -33,10 +33,12 @@ def download_url(
     url: str,
     write: Callable[[bytes], object],
     *,
+    on_start: Callable[[], None],
     on_progress: Callable[[int, int], None],
     cancel: Cancel,
 ) -> None:
-    """GET `url` and `write` all of it; `on_progress` hears how much of how much is here (0: nobody knows).
+    """GET `url` and `write` all of it. `on_start` hears that it comes, `on_progress` how much of how much is here (0:
+    nobody knows).
 
     Raises RegistryError when it cannot be had or breaks off.
     """
@@ -46,6 +48,7 @@ def download_url(
         length = response.headers.get("Content-Length") or ""
         total = int(length) if length.isdigit() and len(length) < 20 else 0
         done = 0
+        on_start()
         for chunk in response.chunks():
             write(chunk)
             done += len(chunk)

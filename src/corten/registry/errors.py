@@ -19,13 +19,17 @@ class RegistryError(CortenError):
 
 
 class RegistryUnreachable(RegistryError):
-    """No answer: name resolution, connection, TLS or the wait for bytes failed. `transient` ones are worth a retry."""
+    """No answer: name resolution, connection, TLS or the wait for bytes failed.
+
+    `transient` ones are worth a retry; where a peer `speaks_tls`, it is of no use to try without.
+    """
 
     code = "registry-unreachable"
 
-    def __init__(self, message: str, *, transient: bool = False, hint: str = "") -> None:
+    def __init__(self, message: str, *, transient: bool = False, speaks_tls: bool = False, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.transient = transient
+        self.speaks_tls = speaks_tls
 
 
 class RegistryRefused(RegistryError):

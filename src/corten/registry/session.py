@@ -137,13 +137,14 @@ class Session:
         *,
         authenticate: bool,
     ) -> Response:
-        response = self._send(method, path, headers, body, self._authorization())
+        sent = self._authorization()
+        response = self._send(method, path, headers, body, sent)
         # a host that it was redirected to is not told the credentials, whatever it asks for (CVE-2020-15157)
         if response.status == 401 and authenticate and self.endpoint.is_at(response.url):
             header = response.headers.get("WWW-Authenticate", "")
             first = response.body(_ERROR_BODY) if method != "HEAD" else b""
             response.close()
-            authorization = self._authenticate(parse_challenges(header), response.url, method, first)
+            authorization = self._authenticate(parse_challenges(header), sent, response.url, method, first)
             response = self._send(method, path, headers, body, authorization)
         if response.status in ok:
             return response
@@ -176,6 +177,8 @@ class Session:
             try:
                 response = self._request(method, self._url(scheme, path), headers, body, shown=shown)
             except RegistryUnreachable as error:
+                if error.speaks_tls:
+                    raise
                 failure = error
                 continue
             self._remember(scheme)
@@ -207,7 +210,8 @@ class Session:
         token = self._tokens.cached(self.endpoint.host, self._credentials, self._scope)
         return f"Bearer {token}" if token else ""
 
-    def _authenticate(self, challenges: list[Challenge], url: str, method: str, body: bytes) -> str:
+    def _authenticate(self, challenges: list[Challenge], sent: str, url: str, method: str, body: bytes) -> str:
+        """What to send instead of `sent`. Raises RegistryError when there is nothing else."""
         for challenge in sorted(challenges, key=lambda c: c.scheme != "bearer"):
             if challenge.scheme == "bearer" and not self._credentials.registry_token:
                 self._tokens.forget(self.endpoint.host, self._credentials, self._scope)
@@ -217,7 +221,7 @@ class Session:
                 if not self._credentials.username:
                     text = f'{method.capitalize()} "{url}": no basic auth credentials'
                     raise LoginRequired(text, status=401, reason="UNAUTHORIZED")
-                if not self._basic:
-                    self._basic = True
+                self._basic = True
+                if sent != self._credentials.basic():
                     return self._credentials.basic()
         raise error_of(401, body)

@@ -1,6 +1,7 @@
 """An image engine on small stores, without containers, mounts or a network beyond loopback."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class Engine:
     containers: Containers
     events: Events
     client: RegistryClient
+    rows: Callable[[str], RecordTable]
     root: Path
 
     def restarted(self):
@@ -78,7 +80,19 @@ def make_engine(tmp_path):
             spool_dir=tmp_path / name / "spool",
             origins=databases[-1].table("blob_origins"),
         )
-        return Engine(blobs, layers, records, library, images, transfer, containers, events, client, tmp_path / name)
+        return Engine(
+            blobs,
+            layers,
+            records,
+            library,
+            images,
+            transfer,
+            containers,
+            events,
+            client,
+            databases[-1].table,
+            tmp_path / name,
+        )
 
     yield make
     for database in databases:

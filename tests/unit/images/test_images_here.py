@@ -1,5 +1,6 @@
 """Names, lists, removal and pruning of images that are here, by Docker's rules."""
 
+import json
 import time
 
 import msgspec
@@ -133,6 +134,7 @@ async def test_a_stopped_container_holds_its_image_unless_forced(two):
 async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
     chain = two.library.catalog.get(two.a.image_id).chain
     two.containers.by_image[two.a.image_id] = [("c" * 64, False, "a")]
+    two.layers.containers["c" * 64] = chain[-1]
     await two.images.remove(f"{two.host}/a", force=True)
     with pytest.raises(ImageNotFound):
         two.images.resolve(two.a.image_id)
@@ -140,8 +142,11 @@ async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
     assert set(chain) <= set(two.layers.tars)
     again = two.restarted()
     assert len(again.catalog) == 1
+    await again.collect()
+    assert set(chain) <= set(two.layers.tars)
     two.containers.by_image.clear()
-    await two.images.reap()
+    two.layers.containers.clear()
+    await again.reap()
     assert chain[1] not in two.layers.tars
     assert chain[0] in two.layers.tars  # b's, too
     assert [key for key, _ in two.records.list()] == [two.b.image_id]
@@ -259,3 +264,21 @@ async def test_a_damaged_record_does_not_keep_the_others_from_loading(two):
     two.blobs.remove(two.b.image_id)
     library = two.restarted()
     assert [entry.id for entry in library.catalog] == [two.a.image_id]
+
+
+@pytest.mark.parametrize(
+    ("api", "fields"),
+    [
+        ((1, 43), {"VirtualSize", "ContainerConfig"}),
+        ((1, 44), {"ContainerConfig"}),
+        ((1, 45), set()),
+        ((1, 48), {"Descriptor"}),
+        ((1, 50), {"Descriptor"}),
+    ],
+)
+async def test_each_version_of_the_api_has_its_fields(two, api, fields):
+    shown = json.loads(codec.encode(two.images.inspect(two.a.image_id, api=api)))
+    assert {"VirtualSize", "ContainerConfig", "Descriptor", "Container"} & set(shown) == fields
+    assert ("Hostname" in shown["Config"]) == (api < (1, 50))
+    row = json.loads(codec.encode(two.images.summaries(api=api)[0]))
+    assert {"VirtualSize", "Descriptor"} & set(row) == fields - {"ContainerConfig"}

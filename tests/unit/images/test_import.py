@@ -69,3 +69,12 @@ async def test_an_import_with_wrong_words_is_refused_at_once(engine, options, te
     with pytest.raises(InvalidArgument) as caught:
         engine.transfer.import_image(body_of(b""), **options)
     assert caught.value.message == text
+
+
+async def test_an_empty_command_takes_the_images_away(engine):
+    changes = ["ENTRYPOINT a", "CMD b", "ENTRYPOINT", "CMD"]
+    await collect(engine.transfer.import_image(body_of(tar_of({"f": b""})), repository="x", changes=changes))
+    config = engine.images.inspect("x").config
+    assert (config.get("Cmd"), config.get("Entrypoint")) == ([], [])
+    with pytest.raises(InvalidArgument, match=r"^ENV requires at least one argument$"):
+        engine.transfer.import_image(body_of(b""), changes=["ENV"])

@@ -30,7 +30,7 @@ class TreeNode(msgspec.Struct, rename="pascal", kw_only=True):
     available: bool
     platform: str = ""
     about: str = ""
-    image_id: str = ""
+    image_id: str = msgspec.field(name="ImageID", default="")
     containers: list[str] = []
     config: TreeBlob | None = None
     layers: list[TreeBlob] = []

@@ -17,7 +17,7 @@ async def image_inspect(request: Request, services: Services) -> Response:
     shown = services.images.inspect(
         request.params["name"],
         platform=platform_of(query.text("platform")),
-        legacy=request.version < (1, 50),
+        api=request.version,
     )
     if query.flag("manifests") and request.version >= (1, 48):
         shown.manifests = await services.images.inspect_manifests(request.params["name"])

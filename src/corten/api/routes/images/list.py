@@ -18,7 +18,7 @@ async def image_list(request: Request, services: Services) -> Response:
         filters,
         show_all=query.flag("all"),
         shared_size=query.flag("shared-size"),
-        legacy=request.version < (1, 43),
+        api=request.version,
     )
     if query.flag("manifests") and request.version >= (1, 47):
         await services.images.with_manifests(rows)
