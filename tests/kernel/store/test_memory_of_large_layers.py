@@ -28,7 +28,7 @@ class Layer:
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
-print(write_image(fd, Layer(), lambda path: None), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(write_image(fd, Layer(), lambda path: None)[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
