@@ -39,7 +39,7 @@ from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
 from corten.engine.volumes import VolumeService
 from corten.errors import CortenError
-from corten.lib import log
+from corten.lib import blocking, log
 from corten.lib.atomicfile import write_atomic
 from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks, Shims
@@ -256,6 +256,7 @@ class Engine:
         """The daemon serves: prepare for the first container."""
         self._shims.start_warming()
         self._containers.tasks.spawn(self._containers.warm(), "compilation of the default filters")
+        self._containers.tasks.spawn(blocking.run(self._snapshots.warm), "preparation of the layers' mounts")
         self._sweeper.schedule()
         self._housekeeper.start()
 

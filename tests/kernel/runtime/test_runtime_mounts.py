@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 from tests.kernel.runtime.box import MASKED, Running, make_spec, run, shell
 
-from corten.linux.mount import MNT_DETACH, MS_BIND, MS_PRIVATE, MS_SHARED, mount, umount2
+from corten.linux.mount import (
+    AT_FDCWD,
+    MNT_DETACH,
+    MS_BIND,
+    MS_PRIVATE,
+    MS_SHARED,
+    OPEN_TREE_CLONE,
+    mount,
+    open_tree,
+    umount2,
+)
 from corten.runtime.launch import StartFailed
 
 
@@ -271,6 +281,24 @@ def test_overlay_redirects_that_a_layer_carries_are_not_followed(busybox_root: P
 def test_a_bind_root_of_another_directory(busybox_root: Path) -> None:
     spec = make_spec(Path("/nonexistent"), "cat", "/etc/passwd")
     assert "root" in run(spec, rootfs={"type": "bind", "source": str(busybox_root)}).out
+
+
+@pytest.mark.parametrize("mapping", [None, {"containerID": 0, "hostID": 0, "size": 65536}], ids=["plain", "userns"])
+@pytest.mark.parametrize("propagation", ["", "rshared"])
+def test_a_root_that_comes_as_a_mount(busybox_root: Path, mapping: dict[str, int] | None, propagation: str) -> None:
+    spec = make_spec(Path("/nonexistent"), "sh", "-c", "cat /etc/passwd; touch /made; ls -d /work")
+    spec["linux"]["rootfsPropagation"] = propagation
+    if mapping is not None:
+        spec["linux"]["namespaces"].append({"type": "user"})
+        spec["linux"].update(uidMappings=[mapping], gidMappings=[mapping])
+    root = open_tree(AT_FDCWD, str(busybox_root), OPEN_TREE_CLONE)
+    try:
+        result = run(spec, rootfs={"type": "mount"}, root_fd=root)
+    finally:
+        os.close(root)
+    assert result.out.startswith("root")
+    assert "/work" not in result.out
+    assert (busybox_root / "made").exists()
 
 
 @pytest.mark.parametrize(

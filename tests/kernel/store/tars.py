@@ -85,7 +85,7 @@ class Image:
     def __init__(self, stream: Readable, file: Path) -> None:
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            self.size = write_image(fd, stream, lambda _path: None)
+            self.size, _tar = write_image(fd, stream, lambda _path: None)
             self._fd = mount_image(file, Backing.FILE)
         finally:
             os.close(fd)

@@ -32,7 +32,8 @@ def opened(tmp_path: Path) -> Iterator[Open]:
         return made[-1]
 
     yield open_
-    made[-1].close()
+    for driver in made:
+        driver.close()
 
 
 def works() -> str:

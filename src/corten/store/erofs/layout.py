@@ -73,6 +73,14 @@ def superblock(*, root_nid: int, inodes: int, blocks: int, meta_block: int, time
     return (bytes(1024) + packed).ljust(DATA_START, b"\0")
 
 
+def metadata_start(top: bytes) -> int | None:
+    """Where the inodes begin in an image that begins with `top`; None if that is no superblock of this module's."""
+    if len(top) < DATA_START:
+        return None
+    fields = _SUPERBLOCK.unpack_from(top, 1024)
+    return fields[10] << BLOCK_BITS if (fields[0], fields[3]) == (_MAGIC, BLOCK_BITS) else None
+
+
 def i_format(layout: int) -> int:
     """The field of an extended inode with this layout."""
     return 1 | layout << 1

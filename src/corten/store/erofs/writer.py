@@ -20,8 +20,8 @@ _COPY = 1 << 20
 _ROOT_AT = 2 * layout.SLOT  # not at 0: readdir(3) takes inode number 0 for no entry
 
 
-def write_image(fd: int, stream: Readable, inherited: Inherited) -> int:
-    """Write the image of the layer `stream` to an empty file; the bytes of its files. The caller syncs.
+def write_image(fd: int, stream: Readable, inherited: Inherited) -> tuple[int, int]:
+    """Write the image of the layer `stream` to an empty file; the bytes of its files, and of the tar. The caller syncs.
 
     `inherited` tells mode and owner of directories of the layers below. Raises InvalidTar, OSError; the file is then
     of no use.
@@ -36,7 +36,7 @@ def write_image(fd: int, stream: Readable, inherited: Inherited) -> int:
     for number, copy in tree.copies.items():
         end = _copy(fd, tree, number, copy, end)
     _write_metadata(fd, tree, end)
-    return tree.size
+    return tree.size, recorder.size
 
 
 def _whole_blocks(size: int) -> int:

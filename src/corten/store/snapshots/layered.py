@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from corten.errors import Conflict, NotFound
+from corten.errors import Conflict, DataLoss, NotFound
 from corten.lib import codec
 from corten.lib.atomicfile import fsync_dir
 from corten.lib.tar import Readable
@@ -68,6 +68,10 @@ class LayeredSnapshots:
     def status(self) -> Sequence[tuple[str, str]]:
         """What `info` shows of the driver."""
         return self._form.status
+
+    def warm(self) -> None:
+        """What the first container would have to wait for."""
+        self._mounts.enter()
 
     def close(self) -> None:
         """Let go of the layers' mounts; containers keep theirs."""
@@ -123,11 +127,11 @@ class LayeredSnapshots:
         work = self._root / "tmp" / secrets.token_hex(8)
         try:
             work.mkdir(mode=0o710)
-            size = self._form.write(work, below, stream)
+            written = self._form.write(work, below, stream)
             with self._making:
                 if chain_id in self._layers:
                     return self._layers[chain_id].size
-                layer = Layer(number=self._next, parent=parent, size=size)
+                layer = Layer(number=self._next, parent=parent, **written._asdict())
                 self._next += 1
                 os.rename(work, self._root / str(layer.number))
                 try:
@@ -137,7 +141,7 @@ class LayeredSnapshots:
                 except BaseException:
                     self._give_up(layer)
                     raise
-            return size
+            return written.size
         finally:
             self._discard(work)
 
@@ -162,13 +166,19 @@ class LayeredSnapshots:
 
     def _mount_layer(self, layer: Layer) -> Path:
         home = self._root / str(layer.number)
-        mount_fd = self._form.mount(home)
-        if mount_fd is None:
-            return home / "fs"
         try:
-            self._mounts.attach(mount_fd, f"{layer.number}/fs")
-        finally:
-            os.close(mount_fd)
+            mount_fd = self._form.mount(home)
+            if mount_fd is None:
+                return home / "fs"
+            try:
+                self._mounts.attach(mount_fd, f"{layer.number}/fs")
+            finally:
+                os.close(mount_fd)
+        except OSError as error:
+            raise DataLoss(
+                f"the layer in {home} cannot be mounted: {error}",
+                hint="remove the images that use it and pull them again",
+            ) from error
         return self._mounts.path(f"{layer.number}/fs")
 
     def _give_up(self, layer: Layer) -> None:
@@ -199,22 +209,16 @@ class LayeredSnapshots:
         return dict(self._layers)
 
     def check_layer(self, chain_id: str) -> list[str]:
-        """Whether its directory is there, and holds as many bytes as were unpacked."""
+        """Whether it is there, and is what was made once."""
         layer = self._layer(chain_id)
-        problems = []
+        found = []
         if layer.parent and layer.parent not in self._layers:
-            problems.append(f"its parent {layer.parent} is not here")
+            found.append(f"its parent {layer.parent} is not here")
         try:
-            fd = os.open(self._files(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                size = tree.usage(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            return [*problems, f"its files are not here: {error.strerror}"]
-        if size != layer.size:
-            problems.append(f"its files have {size} bytes, and had {layer.size} when it was unpacked")
-        return problems
+            self._files(layer)  # it can be mounted
+            return found + self._form.problems(self._root / str(layer.number), layer, chain_id)
+        except (OSError, DataLoss) as error:
+            return [*found, f"its files are not here: {getattr(error, 'strerror', error)}"]
 
     def forget_layer(self, chain_id: str) -> None:
         """Give a damaged layer up although others stand on it."""
@@ -261,12 +265,11 @@ class LayeredSnapshots:
         """The lower directories of a container upon this layer, relative to the root, topmost first."""
         lower = self._lowers.get(chain_id)
         if lower is None:
-            directories = self._directories(chain_id)
             home = self._root / (str(self._layer(chain_id).number) if chain_id else "0")
             with self._making:
                 if not (home / "init").is_dir():
                     work = self._root / "tmp" / secrets.token_hex(8)
-                    make_init_layer(work, directories)
+                    make_init_layer(work, self._directories(chain_id))
                     home.mkdir(mode=0o710, exist_ok=True)
                     os.rename(work, home / "init")
             lower = [f"{home.name}/init", *(f"{layer.number}/fs" for layer in self._stack(chain_id))]
@@ -290,7 +293,7 @@ class LayeredSnapshots:
         except BaseException:
             self.remove(key)
             raise
-        return self._rootfs(key, lower)
+        return self.rootfs(key)
 
     def _make(self, home: str, lower: list[str]) -> None:
         os.mkdir(home, 0o710)
@@ -301,17 +304,6 @@ class LayeredSnapshots:
         if top.st_uid or top.st_gid:
             os.chown(f"{home}/fs", top.st_uid, top.st_gid)
 
-    def _rootfs(self, key: str, lower: list[str]) -> dict[str, Any]:
-        if self._form.mounted:
-            return {"type": "mount", "dir": str(self._root), "upper": f"c/{key}/fs"}
-        return {
-            "type": "overlay",
-            "dir": str(self._root),
-            "lower": lower,
-            "upper": f"c/{key}/fs",
-            "work": f"c/{key}/work",
-        }
-
     def _parent(self, key: str) -> str:
         parent = self._snapshots.get(key)
         if parent is None:
@@ -319,8 +311,12 @@ class LayeredSnapshots:
         return parent
 
     def rootfs(self, key: str) -> dict[str, Any]:
-        """The RootfsMount of a snapshot."""
-        return self._rootfs(key, self._lower(self._parent(key)))
+        """The RootfsMount of a snapshot; where layers are mounted, `root_fd` mounts it and them."""
+        parent, base, upper = self._parent(key), str(self._root), f"c/{key}/fs"
+        if self._form.mounted:
+            return {"type": "mount", "dir": base, "upper": upper}
+        lower = self._lower(parent)
+        return {"type": "overlay", "dir": base, "lower": lower, "upper": upper, "work": f"c/{key}/work"}
 
     def remove(self, key: str) -> None:
         """Give it up; `purge` deletes the files."""
@@ -358,18 +354,17 @@ class LayeredSnapshots:
 
         Read-only, it takes the upper directory as one more lower one: a running container is not disturbed.
         """
-        lower = self._lower(self._parent(key))
-        upper = f"c/{key}/fs"
+        parent, upper = self._parent(key), f"c/{key}/fs"
+        self._directories(parent)  # all of them are mounted now
+        lower = self._lower(parent)
         if writable:
             return self._mounts.overlay(lower, upper, f"c/{key}/work")
         return self._mounts.overlay([upper, *lower])
 
     def image_fd(self, chain_id: str) -> int:
         """A detached, read-only overlay mount of an image's layers alone."""
-        stack = self._stack(chain_id)
-        for layer in stack:
-            self._files(layer)
-        lower = [f"{layer.number}/fs" for layer in stack]
+        self._directories(chain_id)
+        lower = [f"{layer.number}/fs" for layer in self._stack(chain_id)]
         for name in ("empty", "empty2")[: max(2 - len(lower), 0)]:  # overlayfs wants two, or a writable one
             (self._root / "0" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
             lower.append(f"0/{name}")

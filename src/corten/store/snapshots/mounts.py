@@ -53,9 +53,14 @@ class LayerMounts:
         self._thread: ThreadPoolExecutor | None = None
         self._root_fd = -1
 
+    def enter(self) -> None:
+        """Make the namespace, which costs some milliseconds; else the first call does. Raises OSError."""
+        self._run(os.getpid)
+
     def _run(self, call: Callable[..., T], *args: object) -> T:
         with self._lock:
-            if self._thread is None:
+            thread = self._thread
+            if thread is None:
                 thread = ThreadPoolExecutor(1, thread_name_prefix="corten-mounts")
                 try:
                     self._root_fd = thread.submit(_enter, str(self._root)).result()
@@ -63,7 +68,7 @@ class LayerMounts:
                     thread.shutdown()
                     raise
                 self._thread = thread
-        return self._thread.submit(call, *args).result()
+        return thread.submit(call, *args).result()
 
     def path(self, relative: str) -> Path:
         """A path by which any thread of this process reaches what is mounted here."""

@@ -24,8 +24,13 @@ class Table(Protocol):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """A committed layer: its directory's number, its parent's chainID, the bytes of its files."""
+    """A committed layer: its directory's number, its parent's chainID, the bytes of its files.
+
+    Of an image also the bytes of the tar in it, and a digest of its metadata.
+    """
 
     number: int
     parent: str
     size: int
+    tar: int = 0
+    metadata: str = ""
