@@ -4,6 +4,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.lab.daemon import Daemon, docker_cli
@@ -42,6 +43,12 @@ def there(engine: Daemon) -> int:
     )
 
 
+def peak(engine: Daemon) -> int:
+    """The most memory that the daemon has had, in bytes."""
+    status = Path(f"/proc/{engine.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
 def settle(engine: Daemon) -> None:
     """Wait until the daemon has read what was sent to it: its files do not grow any more."""
     seen, still = -1, 0
@@ -78,6 +85,7 @@ def test_a_pull_goes_on_after_each_end_of_the_daemon(engine: Daemon, size: int, 
             assert engine.out("images", "-q") == ""
         engine.docker("pull", "-q", name)
         assert proxy.down <= whole - known + _BESIDES
+        assert peak(engine) < 150 << 20
         assert engine.inspect(name)["Id"] == made.image_id
         assert [d.name for d in (engine.data_root / "content" / "ingest").iterdir()] == []
         blobs = engine.data_root / "content" / "blobs" / "sha256"
