@@ -261,6 +261,37 @@ async def test_a_pull_gives_a_right_image_or_a_clear_error(make_engine, registry
     assert dict(engine.library._leases) == {}
 
 
+TOKENS = [
+    *(Row(f"{status} once", lambda s=status: [Fault(path="/token", status=s)]) for status in (429, 500, 503)),
+    *(
+        Row(f"{status} for good", lambda s=status: [Fault(path="/token", status=s, times=FOREVER)], says)
+        for status, says in ((401, "unauthorized"), (403, "denied"), (404, "404"), (429, "toomanyrequests"), (500, "500"))
+    ),
+    Row("reset", lambda: [Fault(path="/token", raw=b"")]),
+    Row("no JSON", lambda: [Fault(path="/token", status=200, body=b"<html>", times=FOREVER)], "sent no valid answer"),
+    Row("no token", lambda: [Fault(path="/token", status=200, body=b"{}", times=FOREVER)], "did not include a token"),
+    Row("too much", lambda: [Fault(path="/token", status=200, body=b" " * (1 << 20), times=FOREVER)], "larger than the limit"),
+    Row("a token that is refused", lambda: [Fault(path="/token", status=200, body=b'{"token":"x"}', times=FOREVER)], "unauthorized"),
+    Row("a token that ends a header", lambda: [Fault(path="/token", status=200, body=b'{"token":"a\\r\\nb: c"}', times=FOREVER)], "did not include a token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TOKENS, ids=lambda row: row.name)
+async def test_a_token_server_that_fails_gives_a_right_image_or_a_clear_error(make_engine, row):
+    with FakeRegistry(tokens=True) as registry:
+        image = registry.add_image("demo", files=_SMALL)
+        engine = make_engine(timings=IMPATIENT)
+        registry.faults += row.fault()
+        if row.says:
+            with pytest.raises(CortenError, match=row.says):
+                await pull(engine, registry)
+            is_absent(engine, registry)
+            registry.faults.clear()
+        await pull(engine, registry)
+        is_whole(engine, registry, image)
+        assert dict(engine.library._leases) == {}
+
+
 async def test_a_cut_at_each_kilobyte_is_survived_and_no_byte_comes_twice(make_engine, registry):
     image = registry.add_image("demo", files=_SMALL)
     layer, size = digest_of(image.layers[0]), len(image.layers[0])

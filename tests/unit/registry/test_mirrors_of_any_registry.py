@@ -84,6 +84,12 @@ def test_the_default_file_and_containerds_name_of_a_folder_are_found(certs):
     assert [e.host for e in endpoints("docker.io", config)] == ["all.example", "registry-1.docker.io"]
 
 
+def test_the_registrys_own_host_is_no_mirror_of_it(certs):
+    config = certs("docker.io", 'server = "https://docker.io"\n[host."https://registry-1.docker.io"]')
+    assert urls("docker.io", config) == ["https://registry-1.docker.io/v2/x"] * 2
+    assert not any(endpoint.mirror for endpoint in endpoints("docker.io", config))
+
+
 def test_what_a_host_is_spoken_to_with_comes_from_its_table():
     text = """
         [host."https://m.example"]
