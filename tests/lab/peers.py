@@ -140,13 +140,13 @@ class Inside:
         if self._holder.stdout.readline() != b"ready\n":
             raise RuntimeError("the peers' folder could not be entered")
 
-    def argv(self, *arguments: str) -> list[str]:
-        """The command that runs `arguments` inside."""
+    def argv(self, *arguments: str, own_network: bool = True) -> list[str]:
+        """The command that runs `arguments` inside; without an own network, the tests' registries are in reach."""
         pid = self._holder.pid
         return [
             "nsenter",
             f"--mount=/proc/{pid}/ns/mnt",
-            f"--net=/proc/{pid}/ns/net",
+            *([f"--net=/proc/{pid}/ns/net"] if own_network else []),
             "--wdns=/",
             f"--root=/proc/{pid}/root",
             *arguments,
