@@ -7,7 +7,6 @@ import json
 import random
 import shutil
 import socket
-import subprocess
 import tarfile
 import threading
 from importlib import import_module
@@ -16,7 +15,6 @@ from types import SimpleNamespace
 import docker
 import pytest
 import requests
-from tests.lab import peers
 from tests.lab.registry import make_certificate, outside_address, real_registry
 
 from corten.api.router import Router
@@ -314,27 +312,3 @@ def test_save_and_load_pass_through_docker_py(tmp_path):
         (image,) = client.images.load(data)
         assert (image.id, image.tags) == (image_id, ["app:1"])
         assert client.images.prune({"dangling": False})["ImagesDeleted"]
-
-
-def test_skopeo_agrees_on_what_was_pushed_and_its_copy_is_the_same_image(tmp_path):
-    peer = peers.Inside(tmp_path / "peers")
-
-    def skopeo(*arguments):
-        argv = peer.argv("skopeo", *arguments, own_network=False)
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout
-
-    try:
-        with real_registry(tmp_path / "registry") as registry, engine(tmp_path / "engine") as client:
-            name = f"{registry.host}/team/app"
-            image_id = imported(client, name)
-            digest = pushed(client, name)[-1]["aux"]["Digest"]
-            seen = json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{name}:1"))
-            assert (seen["Digest"], seen["RepoTags"], len(seen["Layers"])) == (digest, ["1"], 1)
-            plain = ["--src-tls-verify=false", "--dest-tls-verify=false", "--insecure-policy"]
-            skopeo("copy", *plain, "--preserve-digests", f"docker://{name}:1", "oci:/lab-shared/layout:1")
-            skopeo("copy", *plain, "--preserve-digests", "oci:/lab-shared/layout:1", f"docker://{name}-back:1")
-            image = client.images.pull(f"{name}-back", tag="1")
-            assert image.id == image_id
-            assert f"{name}-back@{digest}" in image.attrs["RepoDigests"]
-    finally:
-        peer.stop()

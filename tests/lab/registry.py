@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,10 +52,12 @@ def real_registry(
     certificate: Path | None = None,
     clients: Path | None = None,
     address: str = "127.0.0.1",
+    netns: Path | None = None,
 ) -> Iterator[RealRegistry]:
     """A registry that keeps its content below `folder`.
 
-    `certificate` is a folder with `crt` and `key`, `clients` the authority whose clients alone are served.
+    `certificate` is a folder with `crt` and `key`, `clients` the authority whose clients alone are served. With `netns`
+    it is on the loopback of that network namespace: engines that have one of their own find it there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
@@ -71,12 +74,13 @@ def real_registry(
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(root=folder / "data", host=host, auth=auth, tls=tls))
     environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY")}
+    inside = ["nsenter", f"--net={netns}"] if netns else []
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program(), "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            [*inside, program(), "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         )
     try:
-        _wait(host, process, folder / "log")
+        _wait(host, process, folder / "log", inside)
         yield RealRegistry(host, process)
     finally:
         process.terminate()
@@ -109,11 +113,13 @@ def make_certificate(folder: Path, address: str) -> Path:
     return folder
 
 
-def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(host: str, process: subprocess.Popen[bytes], log: Path, inside: list[str]) -> None:
     address, _, port = host.rpartition(":")
+    connect = f"import socket; socket.create_connection(({address!r}, {port}), timeout=1)"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((address, int(port)), timeout=1):
+        argv = [*inside, sys.executable, "-I", "-S", "-c", connect]
+        if subprocess.run(argv, capture_output=True, check=False).returncode == 0:
             return
         time.sleep(0.02)
     raise RuntimeError(f"the registry does not start:\n{log.read_text()}")

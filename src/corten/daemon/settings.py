@@ -51,10 +51,11 @@ def ulimits(config: Config) -> tuple[Ulimit, ...]:
     return tuple(result)
 
 
-def container_settings(config: Config) -> ContainerSettings:
+def container_settings(config: Config, *, storage_driver: str) -> ContainerSettings:
     """What containers take from the configuration."""
     return ContainerSettings(
         data_root=config.data_root,
+        storage_driver=storage_driver,
         exec_root=config.exec_root,
         log_config=LogConfig(type=config.text("log-driver"), config=dict(config["log-opts"])),
         default_ulimits=ulimits(config),

@@ -29,7 +29,9 @@ from corten.engine.containers.export import ExportService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
+from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
@@ -41,7 +43,7 @@ from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks, Shims
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.choose import open_snapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
@@ -93,9 +95,10 @@ class Engine:
         spool.mkdir(mode=0o700)
         self._database = Database(config.data_root / "meta.db")
         table = self._database.table
-        self._snapshots = snapshots = OverlaySnapshots(
-            config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
+        self._snapshots = snapshots = open_snapshots(
+            config.data_root / "snapshots", wanted=config.text("storage-driver"), tables=table
         )
+        self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images"))
         self._networks = NetworkService(
@@ -109,8 +112,16 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._insight = ImageInsight(library=self._library, containers=in_use)
+        self._mounts = self._images.mounts = ImageMounts(
+            library=self._library,
+            roots=snapshots,
+            records=table("image-mounts"),
+            directory=config.exec_root / "images",
+            forbidden=(config.data_root, config.exec_root),
+        )
         self._containers = assemble(
-            settings=settings.container_settings(config),
+            settings=settings.container_settings(config, storage_driver=snapshots.name),
             table=table("containers"),
             images=self._images,
             snapshots=snapshots,
@@ -169,6 +180,8 @@ class Engine:
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
             transfer=transfer,
+            insight=self._insight,
+            mounts=self._mounts,
             networks=self._networks,
             volumes=self._volumes,
             system=SystemService(
@@ -184,6 +197,7 @@ class Engine:
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
         self._library.load()
+        self._mounts.recover()
         self._content.sweep(older_than_s=_LEFT_FOR_S)
         parents = {chain_id: layer.parent for chain_id, layer in self._snapshots.layers().items()}
         self._library.sweep(self._content.digests(older_than_s=_LEFT_FOR_S), parents)
@@ -213,6 +227,7 @@ class Engine:
         if not self._running():
             self._leave_host()
         await self._networks.close()
+        self._snapshots.close()
         self._database.close()
 
     def _leave_host(self) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -21,6 +23,7 @@ from corten.engine.containers.launch import Launch, Launcher, cgroup_path
 from corten.engine.containers.live import Container
 from corten.engine.containers.logconfig import shim_log
 from corten.engine.containers.netfiles import NetworkFileWriter
+from corten.engine.containers.record import ContainerRecord
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.shared_memory import mount_shared, unmount_shared
@@ -31,6 +34,7 @@ from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import Attached
 from corten.errors import CortenError, InvalidArgument
+from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.shim.client import StartFailed, StartRequest
 from corten.spec.docker import messages
@@ -166,21 +170,33 @@ class Starter:
         attached = await self._connect(container, shim, launch, undo)
         trace.mark("network")
         await self._hand_over(container, shim)
-        await shim.start(
-            StartRequest(
-                spec=launch.spec,
-                rootfs=rootfs,
-                interfaces=attached.interfaces,
-                renew_network=attached.renew,
-                seccomp_path=launch.seccomp_path,
-                log=shim_log(record.host_config.log_config, record.log_path),
-                open_stdin=record.config.open_stdin,
-                stdin_once=record.config.stdin_once,
-                init=bool(record.host_config.init),
-            )
-        )
+        await self._start_process(record, shim, launch, rootfs, attached)
         trace.mark("process")
         return shim, attached
+
+    async def _start_process(
+        self, record: ContainerRecord, shim: ShimHandle, launch: Launch, rootfs: dict[str, Any], attached: Attached
+    ) -> None:
+        """Hand everything to the shim; with it the root, where init is not to mount it."""
+        root_fd = await blocking.run(self._snapshots.root_fd, record.id) if rootfs["type"] == "mount" else -1
+        try:
+            await shim.start(
+                StartRequest(
+                    spec=launch.spec,
+                    rootfs=rootfs,
+                    root_fd=root_fd,
+                    interfaces=attached.interfaces,
+                    renew_network=attached.renew,
+                    seccomp_path=launch.seccomp_path,
+                    log=shim_log(record.host_config.log_config, record.log_path),
+                    open_stdin=record.config.open_stdin,
+                    stdin_once=record.config.stdin_once,
+                    init=bool(record.host_config.init),
+                )
+            )
+        finally:
+            if root_fd >= 0:
+                os.close(root_fd)
 
     async def _connect(self, container: Container, shim: ShimHandle, launch: Launch, undo: Undo) -> Attached:
         record = container.record

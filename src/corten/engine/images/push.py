@@ -16,6 +16,7 @@ from corten.engine.images.content_tree import Node, grow
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, all_or_none, run_cancellable
+from corten.engine.images.save import platform_node
 from corten.errors import NotFound
 from corten.lib import blocking
 from corten.registry.client import RegistryClient
@@ -26,6 +27,7 @@ from corten.registry.upload import BlobUpload, abandon, has_blob
 from corten.spec.digest import short
 from corten.spec.docker.progress import NO_DETAIL, ProgressMessage, layer_status, status
 from corten.spec.oci_image import Descriptor, media_type_of
+from corten.spec.platform import Platform
 from corten.spec.reference import Reference
 
 _MOUNTS = 3
@@ -59,32 +61,32 @@ class Pusher:
         """How many blobs are sent at once; those under way are not counted anew."""
         self._uploads = asyncio.Semaphore(max_uploads)
 
-    async def push(self, reference: Reference, credentials: Credentials, progress: Progress) -> None:
-        """Push one tag, or all tags of the repository. Raises NothingToPush, RegistryError."""
-        tags = self._tags(reference)
+    async def push(
+        self, reference: Reference, credentials: Credentials, progress: Progress, *, platform: Platform | None = None
+    ) -> None:
+        """Push one tag, or all tags of the repository; of each the manifest for `platform` alone, if one is given.
+
+        Raises NothingToPush, ImageNotFound (nothing here is for the platform), RegistryError.
+        """
         sessions = self._client.sessions(reference, credentials=credentials, cancel=progress.cancel, push=True)
         progress.say(status(f"The push refers to repository [{reference.name}]"))
-        for name, entry in tags:
-            # as it is now: the push of one tag may have compressed the layers for the next
-            await self._push_one(name, self._library.catalog.get(entry.id) or entry, sessions[0], progress)
+        for name in self._tags(reference):
+            await self._push_one(name, platform, sessions[0], progress)
 
-    def _tags(self, reference: Reference) -> list[tuple[Reference, ImageEntry]]:
-        if not reference.is_name_only:
-            entry = self._library.catalog.named(reference)
-            if entry is None:
-                raise NothingToPush(f"An image does not exist locally with the tag: {reference.familiar_name}")
-            return [(reference, entry)]
-        found = [
-            (name, entry)
-            for entry in self._library.catalog
-            for name in entry.names()
-            if name.tag and name.name == reference.name
-        ]
+    def _tags(self, reference: Reference) -> list[Reference]:
+        found = [n for entry in self._library.catalog for n in entry.names() if n.tag and n.name == reference.name]
         if not found:
             raise NothingToPush(f"An image does not exist locally with the tag: {reference.familiar_name}")
-        return sorted(found, key=lambda pair: pair[0].tag)
+        if reference.is_name_only:
+            return sorted(found, key=lambda name: name.tag)
+        if self._library.catalog.named(reference) is None:
+            raise NothingToPush(f"tag does not exist: {reference.familiar}")
+        return [reference]
 
-    async def _push_one(self, name: Reference, entry: ImageEntry, session: Session, progress: Progress) -> None:
+    async def _push_one(self, name: Reference, platform: Platform | None, session: Session, progress: Progress) -> None:
+        entry = self._library.catalog.named(name)
+        if entry is None:  # removed while other tags were pushed
+            raise NothingToPush(f"tag does not exist: {name.familiar}")
         if needs_compression(entry):
             entry = await self._compressed(entry, progress)
         diff_ids = {layer.digest: diff for layer, diff in zip(entry.layers, entry.config.diff_ids, strict=True)}
@@ -96,7 +98,10 @@ class Pusher:
         root = entry.target(name)
         tree = await blocking.run(grow, root, self._library.read_document)
         async with self._library.lease([*entry.blobs, *tree.all_digests()]):
-            if not await blocking.run(tree.is_complete, self._library.has_blob):
+            if platform is not None:
+                tree = await blocking.run(platform_node, self._library, tree, platform, name.familiar)
+                root = tree.descriptor
+            elif not await blocking.run(tree.is_complete, self._library.has_blob):
                 tree = await blocking.run(grow, entry.manifest, self._library.read_document)
             await self._push_blobs(tree, diff_ids, name, session, progress)
             target = name.tag or tree.descriptor.digest
