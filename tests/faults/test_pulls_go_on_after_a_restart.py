@@ -49,13 +49,20 @@ def peak(engine: Daemon) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-def settle(engine: Daemon) -> None:
-    """Wait until the daemon has read what was sent to it: its files do not grow any more."""
-    seen, still = -1, 0
-    while still < 6:
-        now = sum(path.stat().st_blocks for path in (engine.data_root / "content" / "ingest").iterdir())
-        still, seen = (still + 1 if now == seen else 0), now
-        time.sleep(0.03)
+def on_disk(path: Path) -> int:
+    """The bytes that a file takes; none when it has just got another name."""
+    try:
+        return path.stat().st_blocks * 512 if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for_disk(engine: Daemon, wanted: int) -> None:
+    """Until the daemon has read what was sent to it, and written that."""
+    deadline = time.monotonic() + 60
+    while sum(on_disk(path) for path in (engine.data_root / "content").rglob("*")) < wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
@@ -73,7 +80,7 @@ def test_a_pull_goes_on_after_each_end_of_the_daemon(engine: Daemon, size: int, 
                 argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=engine.environment
             )
             assert proxy.held.wait(60)
-            settle(engine)
+            wait_for_disk(engine, known + proxy.down - _BESIDES)
             getattr(engine, way)()
             client.wait(60)
             left = there(engine)

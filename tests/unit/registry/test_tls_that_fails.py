@@ -18,7 +18,7 @@ from corten.registry.fetch import get_manifest
 from corten.registry.timings import Timings
 from corten.testing.registry import FakeRegistry
 
-IMPATIENT = Timings(connect_s=0.3, stall_s=0.3, retry_base_s=0.001, attempts=2)
+QUICK = Timings(connect_s=30, stall_s=30, retry_base_s=0.001, attempts=2)
 _AUTHORITY = """
 [ca]
 default_ca = own
@@ -67,13 +67,13 @@ def another(tmp_path_factory):
     return folder
 
 
-def ask(host, folder, authority):
+def ask(host, folder, authority, timings=QUICK):
     """Ask for a manifest, with a password, of a registry on loopback whose certificate is checked."""
     if authority is not None:
         (folder / host).mkdir()
         (folder / host / "ca.crt").write_bytes((authority / "crt").read_bytes())
     config = RegistryConfig(certs_dirs=(str(folder),))
-    client = RegistryClient(config, timings=IMPATIENT, environ={})
+    client = RegistryClient(config, timings=timings, environ={})
     endpoint = replace(endpoints(host, config)[0], verify=True, schemes=("https",))
     who = Credentials(username="u", password="p")
     return get_manifest(client.session(endpoint, "demo", credentials=who, cancel=Cancel()), "latest")
@@ -145,4 +145,4 @@ def sends_an_alert(peer):
 )
 def test_a_handshake_that_fails_is_told(tmp_path, behave, says):
     with answering(behave) as host, pytest.raises(RegistryUnreachable, match=f'^Get "https://{host}/v2/": .*({says})'):
-        ask(host, tmp_path, None)
+        ask(host, tmp_path, None, replace(QUICK, connect_s=0.3) if behave is says_nothing else QUICK)
