@@ -29,7 +29,7 @@ IMPATIENT = replace(QUICK, stall_s=0.4, floor_bytes=4000)
 FOREVER = 999
 _NOISE = random.Random(3).randbytes(40_000)
 _FILES = [{"below": _NOISE}, {"above": b"top"}]
-_SMALL = [{"below": _NOISE[:20_000]}, {"above": b"top"}]
+_SMALL = [{"below": _NOISE[:12_000]}, {"above": b"top"}]
 KINDS = ("manifest", "config", "layer")
 LATER = {"Retry-After": "3600"}
 
@@ -137,6 +137,7 @@ PULLS = [
     Row("stalls before the first byte", once("layer", cut_after=0, stall=threading.Event()), timings=IMPATIENT),
     Row("stalls for good", always("layer", cut_after=0, stall=threading.Event()), "Client.Timeout exceeded", timings=IMPATIENT),
     Row("drips slower than anybody waits for", once("layer", drip=40, pause_s=0.02), twice=True, timings=IMPATIENT),
+    Row("the head drips", once("layer", raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 90, drip=2, pause_s=0.1), timings=IMPATIENT),
     Row("drips, but fast enough", once("layer", drip=1000, pause_s=0.001), timings=IMPATIENT),
     # other bytes than promised
     Row("one bit is wrong once", once("layer", corrupt=True), twice=True),
