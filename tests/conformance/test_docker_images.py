@@ -179,6 +179,16 @@ def test_one_platform_is_saved_and_loaded(daemon: Daemon, index: MadeIndex, mult
     assert "no matching manifest for linux/386 in the manifest list entries" in none.stderr
 
 
+def test_platforms_are_taken_away(daemon: Daemon, index: MadeIndex, multi: str) -> None:
+    refused = daemon.docker("rmi", "--platform", HOST, multi, check=False)
+    assert f"image {index.image_id(HOST)[7:19]} is kept for this platform" in refused.stderr
+    assert daemon.out("rmi", "--platform", OTHER, multi) == f"Deleted: {index.manifests[OTHER]}"
+    assert f"{OTHER} (not here)" in daemon.corten("images", "--tree", "multi").stdout
+    refused = daemon.corten("rmi", "--platform", OTHER, multi, check=False)
+    assert f"does not provide the specified platform ({OTHER})" in refused.stderr
+    assert f"Untagged: {multi}" in daemon.out("rmi", "--platform", HOST, multi)
+
+
 def test_images_are_saved_by_several_names_ids_and_to_standard_output(daemon: Daemon, tmp_path: Path) -> None:
     daemon.out("tag", "busybox", "second:1")
     daemon.out("tag", "busybox", "second:2")

@@ -102,6 +102,17 @@ class Daemon:
         """The end of the daemon's log."""
         return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else ""
 
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def lives_on(self, seconds: float = 2) -> bool:
+        """Whether the process still lives some time later; one that is being killed does not."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self.is_running()
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None

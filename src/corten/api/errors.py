@@ -11,6 +11,7 @@ import logging
 
 from corten import errors
 from corten.api.routing import Response, json_response
+from corten.lib.disk_full import is_disk_full, words
 
 _LOG = logging.getLogger("corten.api")
 
@@ -54,8 +55,8 @@ def error_response(error: BaseException) -> Response:
     elif isinstance(error, asyncio.CancelledError):
         text, hint = "the daemon is shutting down", ""
     else:
-        text, hint = str(error) or type(error).__name__, str(getattr(error, "hint", ""))
-        _LOG.error("request failed", exc_info=error)
+        text, hint = words(error) or type(error).__name__, str(getattr(error, "hint", ""))
+        _LOG.error("request failed: %s", text, exc_info=None if is_disk_full(error) else error)
     return message_response(status, text, hint)
 
 

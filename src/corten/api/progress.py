@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from corten.api.routing import Response, stream_response
 from corten.errors import CortenError
 from corten.lib import codec
+from corten.lib.disk_full import words
 from corten.spec.docker.progress import ProgressMessage, failure
 
 
@@ -44,4 +45,4 @@ def _line(message: ProgressMessage) -> bytes:
 
 
 def _text(error: BaseException) -> str:
-    return error.message if isinstance(error, CortenError) else str(error)
+    return error.message if isinstance(error, CortenError) else words(error)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corten.engine.containers.service import ContainerService
     from corten.engine.containers.stats import StatsService
     from corten.engine.events import Events
+    from corten.engine.fsck.service import FsckService
     from corten.engine.images.insight import ImageInsight
     from corten.engine.images.mounting import ImageMounts
     from corten.engine.images.service import ImageService
@@ -47,4 +48,5 @@ class Services:
     networks: NetworkService
     volumes: VolumeService
     system: SystemService  # info, version, df, auth
+    fsck: FsckService
     events: Events

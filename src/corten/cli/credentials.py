@@ -52,6 +52,14 @@ def stored_credentials(server: str) -> dict[str, str]:
     return _from_file(config, server)
 
 
+def all_credentials() -> dict[str, dict[str, str]]:
+    """AuthConfig of every server that there is a login for, by the registry's host. Raises CliError."""
+    config = read_config()
+    keys = [*(config.get("auths") or {}), *(config.get("credHelpers") or {})]
+    found = {"docker.io" if key == HUB_SERVER else host_of(key): stored_credentials(key) for key in keys}
+    return {host: auth for host, auth in found.items() if auth}
+
+
 def _helper_for(config: dict[str, Any], server: str) -> str:
     helpers = config.get("credHelpers") or {}
     return str(helpers.get(server) or helpers.get(host_of(server)) or config.get("credsStore") or "")

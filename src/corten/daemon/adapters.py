@@ -1,24 +1,33 @@
-"""Where two packages fit together by a few lines: counts and sizes, prepared interfaces, sweeping. Daemon only."""
+"""Where two packages fit together by a few lines: counts, prepared interfaces, sweeping, housekeeping. Daemon only."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.service import ContainerService
 from corten.engine.containers.status import Status
+from corten.engine.disk_usage import explain
 from corten.engine.events import Event, Events
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.relief import Relief
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.volumes import VolumeService
 from corten.lib import blocking
+from corten.spec.docker.system import DiskUse
+from corten.store.content import ContentStore
 from corten.store.snapshots.driver import SnapshotDriver
 
 _LOG = logging.getLogger("corten.daemon")
 _SWEEP_AFTER_S = 1.0
 _CLOSE_S = 5.0
+_CHECK_EACH_S = 60.0
+_BRINGS_FILES = {"pull", "load", "import", "tag"}
 _LEAVES_FILES = {("container", "destroy"), ("image", "delete")}
 
 
@@ -45,10 +54,24 @@ class Counts:
 class Usage:
     """What takes space, for `system df`."""
 
-    def __init__(self, *, containers: ContainerService, images: ImageService, volumes: VolumeService) -> None:
+    def __init__(
+        self,
+        *,
+        containers: ContainerService,
+        images: ImageService,
+        volumes: VolumeService,
+        data_root: Path,
+        library: ImageLibrary,
+        content: ContentStore,
+        snapshots: SnapshotDriver,
+    ) -> None:
         self._containers = containers
         self._images = images
         self._volumes = volumes
+        self._data_root = data_root
+        self._library = library
+        self._content = content
+        self._snapshots = snapshots
 
     async def containers(self) -> list[Any]:
         """See UsageSource."""
@@ -62,6 +85,13 @@ class Usage:
     async def volumes(self) -> list[Any]:
         """See UsageSource."""
         return list(await self._volumes.usage())
+
+    async def all_bytes(self) -> list[DiskUse]:
+        """See UsageSource."""
+        unneeded = [node.key for node in await self._library.unneeded() if node.kind == "blob"]
+        return await blocking.run(
+            explain, self._data_root, blobs=self._content, unneeded=unneeded, layers=self._snapshots
+        )
 
 
 class Warmth:
@@ -130,4 +160,38 @@ class Sweeper:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=_CLOSE_S)
+
+
+class Housekeeper:
+    """Looks at the disk once a minute, and when an image has come."""
+
+    def __init__(self, relief: Relief, events: Events) -> None:
+        self._relief = relief
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        events.listen(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "image" and event.action in _BRINGS_FILES:
+            self._wake.set()
+
+    def start(self) -> None:
+        """The daemon serves."""
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._relief.check()
+            except Exception:
+                _LOG.exception("housekeeping failed; it is tried again in a minute")
+            self._wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _CHECK_EACH_S)
+
+    async def close(self) -> None:
+        """No more looks; one that is under way is waited for."""
+        if self._task is not None:
+            self._task.cancel()
             await asyncio.wait([self._task], timeout=_CLOSE_S)

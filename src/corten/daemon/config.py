@@ -321,9 +321,17 @@ def validate(config: Config) -> None:
     for label in config.items("labels"):
         if not re.fullmatch(r"[^=\s]+=.*", label):
             raise ConfigError(f"bad attribute format: {label}")
+    _validate_gc(config)
     _validate_addresses(config)
     for mirror in config.items("registry-mirrors"):
         validate_mirror(mirror)
+
+
+def _validate_gc(config: Config) -> None:
+    if config["gc"]:
+        from corten.daemon.settings import relief_settings
+
+        relief_settings(config)
 
 
 def _validate_addresses(config: Config) -> None:

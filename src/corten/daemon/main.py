@@ -7,6 +7,7 @@ ends a running one.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,9 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(config: Config) -> int:
     from corten.daemon.run import run
-    from corten.lib import log
+    from corten.lib import faultpoint, log
 
     log.configure(level=config.log_level, json_lines=config.text("log-format") == "json")
+    faultpoint.arm(os.environ.pop("CORTEN_FAULT", ""))
     return run(config)
 
 

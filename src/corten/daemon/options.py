@@ -127,6 +127,8 @@ _DATA: tuple[Option, ...] = (
     Option("containerd-plugins-namespace", "containerd-plugins-namespace", "text", "", "Containerd namespace to use for plugins", used=False),
     Option("cri-containerd", "cri-containerd", "bool", False, "Start containerd with cri", used=False),
     Option("swarm-default-advertise-addr", "swarm-default-advertise-addr", "text", "", "Set default address for swarm", used=False),
+    # -- Corten's own
+    Option("", "gc", "json", {}, "Water marks of the data root's file system, and which images may go above the high one", reloadable=True),
     Option("", "builder", "json", {}, "Settings of the builder", used=False),
     Option("", "features", "json", {}, "Features by name", used=False, reloadable=True),
     Option("", "deprecated-key-path", "text", "", "Path of an old key", used=False),

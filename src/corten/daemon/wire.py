@@ -12,14 +12,15 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from corten.api.router import Router
 from corten.api.routes import collect
 from corten.api.server import Server
 from corten.api.services import Services
 from corten.daemon import settings
-from corten.daemon.adapters import Counts, Sweeper, Usage, Warmth
+from corten.daemon.adapters import Counts, Housekeeper, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
 from corten.engine.containers.archive import ArchiveService
 from corten.engine.containers.assembly import Assembled, assemble
@@ -32,6 +33,7 @@ from corten.engine.events import Events
 from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.mounting import ImageMounts
+from corten.engine.images.relief import Relief, fill
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
@@ -47,11 +49,11 @@ from corten.store.snapshots.choose import open_snapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
+    from corten.engine.fsck.service import FsckService
     from corten.engine.images.transfer import TransferService
     from corten.registry.client import RegistryClient
 
 _LOG = logging.getLogger("corten.daemon")
-_LEFT_FOR_S = 24 * 3600  # a pull that was broken off may be tried again
 
 
 class Late:
@@ -100,7 +102,7 @@ class Engine:
         )
         self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
-        self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images"))
+        self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
@@ -136,6 +138,16 @@ class Engine:
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
         self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
+        self._relief = Relief(
+            settings=settings.relief_settings(config),
+            library=self._library,
+            images=self._images,
+            pending=self._content,
+            events=self.events,
+            measure=partial(fill, config.data_root),
+            engine_id=self.id,
+        )
+        self._housekeeper = Housekeeper(self._relief, self.events)
         self.services = self._services(self._containers, Late(self._transfer))
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
 
@@ -146,13 +158,11 @@ class Engine:
     def _transfer(self) -> TransferService:
         """Made at the first pull, push, load or login: the HTTP client costs 50 ms and 4 MB."""
         from corten.engine.images.transfer import TransferService
-        from corten.registry.client import RegistryClient
 
         config = self._config
-        self._client = RegistryClient(settings.registry_config(config), timings=settings.registry_timings(config))
         self._transfers = TransferService(
             library=self._library,
-            client=self._client,
+            client=self._registry_client(),
             events=self.events,
             spool_dir=settings.spool_dir(config),
             origins=self._database.table("blob_origins"),
@@ -160,6 +170,31 @@ class Engine:
             max_uploads=config.number("max-concurrent-uploads"),
         )
         return self._transfers
+
+    def _registry_client(self) -> RegistryClient:
+        """Made when it is first needed."""
+        from corten.registry.client import RegistryClient
+
+        if self._client is None:
+            config = self._config
+            self._client = RegistryClient(settings.registry_config(config), timings=settings.registry_timings(config))
+        return self._client
+
+    def _fsck(self) -> FsckService:
+        """Made at the first check."""
+        from corten.daemon.checking import fsck_service
+
+        return fsck_service(
+            data_root=self._config.data_root,
+            database=self._database,
+            content=self._content,
+            snapshots=self._snapshots,
+            library=self._library,
+            images=self._images,
+            containers=self._containers.registry,
+            volumes=self._volumes,
+            client=self._registry_client,
+        )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:
         return Services(
@@ -189,8 +224,17 @@ class Engine:
                 events=self.events,
                 containers=Counts(containers.registry),
                 images=self._images,
-                usage=Usage(containers=containers.service, images=self._images, volumes=self._volumes),
+                usage=Usage(
+                    containers=containers.service,
+                    images=self._images,
+                    volumes=self._volumes,
+                    data_root=self._config.data_root,
+                    library=self._library,
+                    content=self._content,
+                    snapshots=self._snapshots,
+                ),
             ),
+            fsck=cast("FsckService", Late(self._fsck)),
             events=self.events,
         )
 
@@ -198,12 +242,10 @@ class Engine:
         """Take over what an earlier daemon left."""
         self._library.load()
         self._mounts.recover()
-        self._content.sweep(older_than_s=_LEFT_FOR_S)
-        parents = {chain_id: layer.parent for chain_id, layer in self._snapshots.layers().items()}
-        self._library.sweep(self._content.digests(older_than_s=_LEFT_FOR_S), parents)
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()
+        await self._relief.sweep()
         for container in self._containers.registry:
             if container.record.status.status.has_process:
                 for mount in container.record.mounts:
@@ -215,6 +257,7 @@ class Engine:
         self._shims.start_warming()
         self._containers.tasks.spawn(self._containers.warm(), "compilation of the default filters")
         self._sweeper.schedule()
+        self._housekeeper.start()
 
     async def close(self) -> None:
         """Stop serving, then everything behind it. Containers go on in their shims."""
@@ -222,6 +265,7 @@ class Engine:
         if not self._config.flag("live-restore"):
             await self._stop_containers()
         await self._containers.close()
+        await self._housekeeper.close()
         await self._sweeper.close()
         await self._shims.shutdown()
         if not self._running():
@@ -263,8 +307,10 @@ class Engine:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
         settings.update_system_settings(self._system, config)
-        if self._client is not None and self._transfers is not None:
+        self._relief.settings = settings.relief_settings(config)
+        if self._client is not None:
             self._client.reconfigure(settings.registry_config(config), settings.registry_timings(config))
+        if self._transfers is not None:
             self._transfers.limit(
                 max_downloads=config.number("max-concurrent-downloads"),
                 max_uploads=config.number("max-concurrent-uploads"),

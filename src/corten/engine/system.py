@@ -79,6 +79,9 @@ class UsageSource(Protocol):
     async def volumes(self) -> list[Any]:
         """All volumes."""
 
+    async def all_bytes(self) -> list[wire.DiskUse]:
+        """Everything on disk, by what it is for."""
+
 
 class SystemService:
     """The engine as a whole."""
@@ -205,6 +208,8 @@ class SystemService:
             usage.volumes = await self._usage.volumes()
         if "build-cache" in types:
             usage.build_cache = []
+        if "all-bytes" in types:
+            usage.corten = await self._usage.all_bytes()
         return usage
 
 

@@ -161,6 +161,11 @@ class VolumeService:
         self._events.publish("volume", "prune", "", {"reclaimed": str(reclaimed)})
         return VolumePruneReport(volumes_deleted=deleted or None, space_reclaimed=reclaimed)
 
+    def local_paths(self) -> dict[str, str]:
+        """Where the content of each local volume is."""
+        driver = self._drivers["local"]
+        return {record.name: driver.path(record.name) for record in self._records.values() if record.driver == "local"}
+
     async def usage(self) -> Sequence[Volume]:
         """All volumes with sizes and numbers of users, for `system df`."""
         result = []

@@ -156,6 +156,29 @@ def usage(root_fd: int) -> int:
     return total
 
 
+def allocated(path: str | bytes) -> int:
+    """Bytes on disk of `path` and what is below it on the same file system, as du(1) counts; 0 when it is missing."""
+    try:
+        status = os.lstat(path)
+        total = status.st_blocks * 512
+        if not stat.S_ISDIR(status.st_mode):
+            return total
+        root = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        return 0
+    device = status.st_dev
+    seen: set[int] = set()
+    try:
+        for _level, _directory, _name, status in _visit(root, lambda crossing: not crossing):
+            several = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
+            if status.st_dev == device and not (several and status.st_ino in seen):
+                seen.update((status.st_ino,) if several else ())
+                total += status.st_blocks * 512
+    finally:
+        os.close(root)
+    return total
+
+
 def _identity(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +17,7 @@ from corten.errors import InvalidArgument
 from corten.spec.docker.image import AuthConfig
 
 _LIMIT = 64 << 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +45,29 @@ def decode_header(value: str) -> Credentials:
     return from_auth_config(decode_auth_config(value))
 
 
+def decode_config_header(value: str) -> dict[str, Credentials]:
+    """The credentials of an X-Registry-Config header, by host; none when it is empty. Raises InvalidArgument."""
+    found = _decode(value, "X-Registry-Config", dict[str, AuthConfig])
+    return {host: from_auth_config(config) for host, config in (found or {}).items()}
+
+
 def decode_auth_config(value: str) -> AuthConfig:
     """The object in an X-Registry-Auth header. Raises InvalidArgument."""
+    return _decode(value, "X-Registry-Auth", AuthConfig) or AuthConfig()
+
+
+def _decode(value: str, header: str, kind: type[T]) -> T | None:
     if not value:
-        return AuthConfig()
+        return None
     if len(value) > _LIMIT:
-        raise InvalidArgument("invalid X-Registry-Auth header: too long")
+        raise InvalidArgument(f"invalid {header} header: too long")
     text = value.strip().rstrip("=").replace("-", "+").replace("_", "/")
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        return msgspec.json.decode(raw, type=AuthConfig) if raw.strip() else AuthConfig()
+        return msgspec.json.decode(raw, type=kind) if raw.strip() else None
     except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError) as error:
         # the value is a secret: only the kind of failure may be told
-        raise InvalidArgument("invalid X-Registry-Auth header: it is not base64 of a JSON object") from error
+        raise InvalidArgument(f"invalid {header} header: it is not base64 of a JSON object") from error
 
 
 def from_auth_config(config: AuthConfig) -> Credentials:

@@ -1,18 +1,28 @@
 """Records in SQLite: one file, one table of rows by kind and key. Daemon; any thread, one at a time.
 
 WAL with synchronous=NORMAL: a commit costs some 50 µs and no fsync, so it may be made on the loop; after a crash of the
-daemon nothing is lost, after a power cut at most the last transactions are, never the file (sqlite.org/wal.html).
+daemon nothing is lost. After a power cut the last transactions may be, never the file (sqlite.org/wal.html). Where that
+would tear things apart, the log is fsynced: by each write to a *durable* table, and by `flush` before files are deleted
+whose rows are gone. What is left to lose: containers made, and their states written, in the last moments.
+
+Both files have disk blocks claimed ahead, so that rows can still be deleted, and records of exits written, when the
+disk is full. Errors: DiskFull, DataLoss for a damaged file, AlreadyExists.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from corten.errors import AlreadyExists, DataLoss
+from corten.lib.atomicfile import fsync_dir
+from corten.lib.disk_full import DiskFull
+from corten.lib.faultpoint import reach
+from corten.linux.fallocate import reserve
 
 # Forward only; the number of applied ones is PRAGMA user_version. A released migration is never changed.
 _MIGRATIONS = (
@@ -23,24 +33,40 @@ _MIGRATIONS = (
     CREATE UNIQUE INDEX records_by_name ON records (kind, name) WHERE name IS NOT NULL;
     """,
 )
+# SQLite folds the log in after 1000 pages, and then writes it from its beginning again.
+_LOG_RESERVE = 1100 * (4096 + 24)
+_FILE_RESERVE = 4 << 20
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Database:
     """The daemon's database file; made, mode 0600, when it is missing. Raises DataLoss when it is none of ours."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            # Before SQLite opens it: closing any descriptor of a file drops the process's locks on it (fcntl(2)).
+            _claim(fd, os.fstat(fd).st_size + _FILE_RESERVE)
+        finally:
+            os.close(fd)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._migrate(path)
-        except sqlite3.DatabaseError as error:
+            with self._errors():
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+                self._migrate(path)
+            log = self._log()
+            if log >= 0:
+                try:
+                    _claim(log, _LOG_RESERVE)
+                finally:
+                    os.close(log)
+            fsync_dir(path.parent)
+        except BaseException:
             self._connection.close()
-            raise DataLoss(
-                f"the database {path} cannot be read: {error}", hint="move it away; images must then be pulled again"
-            ) from error
+            raise
 
     def _migrate(self, path: Path) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -50,9 +76,54 @@ class Database:
             script = f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} PRAGMA user_version={number + 1}; COMMIT;"
             self._connection.executescript(script)
 
-    def table(self, kind: str) -> RecordTable:
-        """The records of one kind."""
-        return RecordTable(self._connection, self._lock, kind)
+    def table(self, kind: str, *, durable: bool = False) -> RecordTable:
+        """The records of one kind; of a `durable` one each write is on disk when the call returns."""
+        return RecordTable(self, kind, durable=durable)
+
+    def flush(self) -> None:
+        """Have all that was written until now on disk. Raises OSError."""
+        fd = self._log()
+        if fd >= 0:
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def _log(self) -> int:
+        try:
+            return os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return -1
+
+    def check(self) -> list[str]:
+        """What is wrong with the file's inner order, in SQLite's words; reads all of it."""
+        with self.use() as connection:
+            rows = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+        return [] if rows == ["ok"] else rows
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for the caller alone."""
+        with self._lock, self._errors():
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise DiskFull(f"write {self._path}") from error
+            if code in _DAMAGED:
+                raise DataLoss(
+                    f"the database {self._path} cannot be read: {error}",
+                    hint="move it and its -wal away: the engine starts empty, and images must be pulled again; "
+                    "volumes and their content stay",
+                ) from error
+            raise
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""
@@ -63,13 +134,14 @@ class Database:
 class RecordTable:
     """Records of one kind: bytes by key, with an optional unique name."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: threading.Lock, kind: str) -> None:
-        self._connection = connection
-        self._lock = lock
+    def __init__(self, database: Database, kind: str, *, durable: bool) -> None:
+        self._database = database
         self._kind = kind
+        self._durable = durable
+        self._places = {step: f"row.{kind}.{step}" for step in ("writing", "written", "deleting", "deleted")}
 
     def put(self, key: str, value: bytes, name: str = "") -> None:
-        """Write or replace. Raises AlreadyExists when another key has the name."""
+        """Write or replace. Raises AlreadyExists when another key has the name, DiskFull."""
         self._write([(self._kind, key, name or None, value)])
 
     def put_all(self, records: Mapping[str, bytes]) -> None:
@@ -81,20 +153,31 @@ class RecordTable:
             "INSERT INTO records (kind, key, name, value) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (kind, key) DO UPDATE SET name = excluded.name, value = excluded.value"
         )
-        with self._lock:
+        reach(self._places["writing"])
+        with self._database.use() as connection:
             try:
                 if len(rows) == 1:
-                    self._connection.execute(statement, rows[0])
-                    return
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    self._connection.executemany(statement, rows)
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
+                    connection.execute(statement, rows[0])
+                else:
+                    self._write_together(connection, statement, rows)
             except sqlite3.IntegrityError as error:
                 raise AlreadyExists(f"{self._kind}: the name of {rows[0][1]} is taken") from error
+        if self._durable:
+            self.flush()
+        reach(self._places["written"])
+
+    @staticmethod
+    def _write_together(
+        connection: sqlite3.Connection, statement: str, rows: list[tuple[str, str, str | None, bytes]]
+    ) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(statement, rows)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # SQLite has rolled back by itself when the disk was full
+                connection.execute("ROLLBACK")
+            raise
 
     def get(self, key: str) -> bytes | None:
         """The record, or None."""
@@ -106,17 +189,31 @@ class RecordTable:
 
     def _one(self, column: str, value: str) -> bytes | None:
         statement = f"SELECT value FROM records WHERE kind = ? AND {column} = ?"  # noqa: S608 - two column names of ours
-        with self._lock:
-            row = self._connection.execute(statement, (self._kind, value)).fetchone()
+        with self._database.use() as connection:
+            row = connection.execute(statement, (self._kind, value)).fetchone()
         return bytes(row[0]) if row is not None else None
 
     def list(self) -> list[tuple[str, bytes]]:
         """All (key, record), by key."""
         statement = "SELECT key, value FROM records WHERE kind = ? ORDER BY key"
-        with self._lock:
-            return [(key, bytes(value)) for key, value in self._connection.execute(statement, (self._kind,))]
+        with self._database.use() as connection:
+            return [(key, bytes(value)) for key, value in connection.execute(statement, (self._kind,))]
 
     def delete(self, key: str) -> None:
         """Remove; nothing happens when it is not there."""
-        with self._lock:
-            self._connection.execute("DELETE FROM records WHERE kind = ? AND key = ?", (self._kind, key))
+        reach(self._places["deleting"])
+        with self._database.use() as connection:
+            connection.execute("DELETE FROM records WHERE kind = ? AND key = ?", (self._kind, key))
+        if self._durable:
+            self.flush()
+        reach(self._places["deleted"])
+
+    def flush(self) -> None:
+        """Have all that was written until now, of every kind, on disk."""
+        self._database.flush()
+
+
+def _claim(fd: int, size: int) -> None:
+    """Blocks ahead; a file system that cannot, or has none left, is used as it is."""
+    with contextlib.suppress(OSError):
+        reserve(fd, size)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from corten.errors import Conflict, DataLoss
 from corten.lib.atomicfile import fsync_dir
+from corten.lib.disk_full import saying
+from corten.lib.faultpoint import reach
 from corten.store.pieces import Pieces, pieces_path
 
 _READ = 1 << 20
@@ -32,6 +34,7 @@ class Ingest:
         self._hash = hashlib.sha256()
         self._offset = 0
         self._pieces: Pieces | None = None
+        reach("ingest.opened")
         try:
             there = os.fstat(self._fd).st_size
             self._pieces = Pieces.load(pieces_path(path), there)
@@ -58,13 +61,16 @@ class Ingest:
     def write_at(self, offset: int, data: bytes) -> None:
         """Store a part of a range; it follows what is there of its piece. Raises OSError (ENOSPC)."""
         view, position = memoryview(data), offset
-        while view:
-            written = os.pwrite(self._fd, view, position)
-            position += written
-            view = view[written:]
+        with saying(f"write {self._path}"):
+            while view:
+                written = os.pwrite(self._fd, view, position)
+                position += written
+                view = view[written:]
+        reach("ingest.written")
         with self._lock:
             if self._pieces:
-                self._pieces.record(offset, len(data))
+                with saying(f"write {self._path}"):
+                    self._pieces.record(offset, len(data))
             skip = self._offset - offset
             if 0 <= skip < len(data):
                 self._hash.update(memoryview(data)[skip:])
@@ -74,7 +80,7 @@ class Ingest:
 
     def split(self, size: int) -> None:
         """Let ranges of the blob of `size` bytes be claimed and written side by side. Raises OSError."""
-        with self._lock:
+        with self._lock, saying(f"write {self._path}"):
             if self._pieces is None or self._pieces.size != size:
                 self._drop_pieces()
                 self._pieces = Pieces.create(pieces_path(self._path), size, self._offset)
@@ -95,7 +101,7 @@ class Ingest:
         with self._lock:
             if self._fd < 0:
                 raise Conflict(f"the blob {self._path.name} is not being written any more")
-            # by the descriptor: a commit may have given the file its final name just now
+            # not by its name, which a commit is about to change; not dup(2), which would share the lock (flock(2))
             return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def commit(self, digest: str, size: int) -> None:
@@ -105,11 +111,15 @@ class Ingest:
         if self._offset != size or actual != digest:
             self.abort()
             raise DataLoss(f"wanted {digest} of {size} bytes, got {actual} of {self._offset} bytes")
-        os.fsync(self._fd)
-        with self._lock:
-            os.rename(self._path, target)
-            self._drop_pieces()
-        fsync_dir(target.parent)
+        with saying(f"write blob {digest} to {target.parent}"):
+            os.fsync(self._fd)
+            reach("blob.synced")
+            with self._lock:
+                os.rename(self._path, target)
+                self._drop_pieces()
+            reach("blob.renamed")
+            fsync_dir(target.parent)
+        reach("blob.stored")
         self.close()
 
     def abort(self) -> None:

@@ -5,8 +5,18 @@ It keeps the promises of `engine.images.stores.LayerStore`. Test kit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from corten.engine.images.decompress import Readable
 from corten.errors import Conflict, NotFound
+
+
+class TarLayer(NamedTuple):
+    """A layer that is here."""
+
+    parent: str
+    size: int
 
 
 class TarLayers:
@@ -16,6 +26,7 @@ class TarLayers:
 
     def __init__(self) -> None:
         self.tars: dict[str, tuple[str, bytes]] = {}
+        self.containers: dict[str, str] = {}
 
     def has(self, chain_id: str) -> bool:
         """Whether the layer is here."""
@@ -34,8 +45,19 @@ class TarLayers:
         """The tar's size."""
         return len(self.tars[chain_id][1])
 
+    def layers(self) -> Mapping[str, TarLayer]:
+        """All layers."""
+        return {chain_id: TarLayer(parent, len(data)) for chain_id, (parent, data) in self.tars.items()}
+
+    def purge(self) -> None:
+        """Nothing is ever given up: a tar is here or not."""
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The layer that each container stands on; tests put them here."""
+        return self.containers
+
     def remove_layer(self, chain_id: str) -> None:
         """Delete a layer that nothing stands on."""
-        if any(parent == chain_id for parent, _ in self.tars.values()):
-            raise Conflict(f"layer {chain_id} has children")
+        if any(parent == chain_id for parent, _ in self.tars.values()) or chain_id in self.containers.values():
+            raise Conflict(f"layer {chain_id} is in use")
         self.tars.pop(chain_id, None)

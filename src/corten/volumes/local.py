@@ -16,7 +16,7 @@ from pathlib import Path
 from corten.errors import FailedPrecondition
 from corten.linux.errors import reason
 from corten.linux.mount import MNT_DETACH, MS_BIND, MS_REC, MS_REMOUNT, mount, umount2
-from corten.linux.mount_table import device_at
+from corten.linux.mount_table import mounted_at
 from corten.volumes import mount_options
 from corten.volumes.mount_options import MountPlan
 from corten.volumes.tree import remove_tree, tree_size
@@ -102,7 +102,7 @@ class LocalDriver:
 
 def is_mount_point(path: str) -> bool:
     """Whether something is mounted exactly at `path` (proc_pid_mountinfo(5))."""
-    return device_at(os.path.realpath(path)) is not None
+    return mounted_at(os.path.realpath(path)) is not None
 
 
 def _mount(plan: MountPlan, path: str) -> None:

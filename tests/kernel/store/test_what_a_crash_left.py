@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -34,8 +35,7 @@ class Stores:
 
     def sweep(self, older_than_s: float = 0) -> None:
         self.library.load()
-        parents = {chain_id: layer.parent for chain_id, layer in self.layers.layers().items()}
-        self.library.sweep(self.content.digests(older_than_s=older_than_s), parents)
+        asyncio.run(self.library.collect(older_than_s=older_than_s))
 
     def put(self, data: bytes) -> dict[str, object]:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"

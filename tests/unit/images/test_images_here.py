@@ -134,6 +134,7 @@ async def test_a_stopped_container_holds_its_image_unless_forced(two):
 async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
     chain = two.library.catalog.get(two.a.image_id).chain
     two.containers.by_image[two.a.image_id] = [("c" * 64, False, "a")]
+    two.layers.containers["c" * 64] = chain[-1]
     await two.images.remove(f"{two.host}/a", force=True)
     with pytest.raises(ImageNotFound):
         two.images.resolve(two.a.image_id)
@@ -141,8 +142,11 @@ async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
     assert set(chain) <= set(two.layers.tars)
     again = two.restarted()
     assert len(again.catalog) == 1
+    await again.collect()
+    assert set(chain) <= set(two.layers.tars)
     two.containers.by_image.clear()
-    await two.images.reap()
+    two.layers.containers.clear()
+    await again.reap()
     assert chain[1] not in two.layers.tars
     assert chain[0] in two.layers.tars  # b's, too
     assert [key for key, _ in two.records.list()] == [two.b.image_id]

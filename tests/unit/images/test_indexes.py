@@ -6,6 +6,7 @@ import json
 import pytest
 
 from corten.engine.images.catalog import ImageNotFound
+from corten.engine.images.removal import ImageInUse
 from corten.errors import CortenError
 from corten.spec.platform import host_platform
 from corten.testing.indexes import files_of, make_index
@@ -170,3 +171,42 @@ async def test_a_damaged_manifest_of_another_platform_is_refused(engine):
     with pytest.raises(CortenError, match="manifest verification failed"):
         await load(engine, wrong)
     assert digest_of(made.raw) not in engine.digests()
+
+
+async def test_a_platform_is_taken_away_and_the_others_stay(engine):
+    made = index_of()
+    await load(engine, made.layout(NAME))
+    items = await engine.images.remove_platforms(NAME, [OTHER, "linux/arm/v6"])
+    assert [item.deleted for item in items] == [made.manifests[OTHER], made.manifests["linux/arm/v6"]]
+    found = engine.digests()
+    for name in made.manifests:
+        kept = name in (HOST, "linux/arm/v7")
+        assert bool(made.belonging(name) & found) == kept
+        assert (made.attestations[name] in found) == kept
+    assert engine.images.inspect(NAME).descriptor.digest == made.digest
+    rows = {row.id: row.available for row in await engine.images.inspect_manifests(NAME)}
+    assert rows[made.manifests[HOST]]
+    assert not rows[made.manifests[OTHER]]
+    again = engine.restarted()
+    assert again.catalog.lookup(NAME)[0].id == made.image_id(HOST)
+    with pytest.raises(ImageNotFound, match=r"does not provide the specified platform \(linux/s390x\)$"):
+        await engine.images.remove_platforms(NAME, [OTHER])
+
+
+async def test_the_images_own_platform_goes_last_and_the_name_with_it(engine):
+    made = index_of()
+    await load(engine, made.layout(NAME))
+    with pytest.raises(ImageInUse, match=r"\(cannot be forced\) - image .* is kept for this platform$"):
+        await engine.images.remove_platforms(NAME, [HOST])
+    assert len(engine.digests()) == len(made.blobs)
+    await engine.images.remove_platforms(NAME, [OTHER, "linux/arm/v6", "linux/arm/v7"])
+    items = await engine.images.remove_platforms(NAME, [HOST])
+    assert items[0].untagged == NAME
+    assert engine.digests() == set()
+
+
+async def test_blobs_that_two_platforms_share_stay_with_the_other_one(engine):
+    made = make_index({HOST: [{"a": b"1"}], OTHER: [{"shared": b"x"}], "linux/386": [{"shared": b"x"}]})
+    await load(engine, made.layout(NAME))
+    await engine.images.remove_platforms(NAME, [OTHER])
+    assert made.belonging("linux/386") <= engine.digests()

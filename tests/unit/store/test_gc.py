@@ -1,31 +1,58 @@
 """What nothing needs, and in which order it may go."""
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corten.store.gc import unreachable
+from corten.store.gc import Kind, Node, reachable, unreachable
 
-_GRAPHS = st.dictionaries(st.integers(0, 15), st.integers(0, 15))
+_KINDS: tuple[Kind, ...] = ("image", "layer", "container", "lease", "blob")
+_NODES = st.builds(Node, st.sampled_from(_KINDS), st.sampled_from("abcde"))
+_EDGES = st.dictionaries(_NODES, st.sets(_NODES, max_size=4), max_size=20)
+
+
+def layers(parents: dict[str, str], *roots: str) -> list[str]:
+    def below(node: Node) -> Iterable[Node]:
+        return [Node("layer", parents[node.key])] if parents.get(node.key) else []
+
+    found = unreachable([Node("layer", key) for key in parents], [Node("layer", key) for key in roots], below)
+    return [node.key for node in found]
 
 
 def test_children_go_before_their_parents() -> None:
     parents = {"a": "", "b": "a", "c": "b", "x": "", "y": "x", "z": "x"}
-    assert unreachable(parents, ["y"], lambda key: [parents.get(key, "")]) == ["z", "c", "b", "a"]
-    assert unreachable(parents, ["c", "z"], lambda key: [parents.get(key, "")]) == ["y"]
-    assert unreachable(parents, parents) == []
+    assert layers(parents, "y") == ["z", "c", "b", "a"]
+    assert layers(parents, "c", "z") == ["y"]
+    assert layers(parents, *parents) == []
 
 
-def test_blobs_have_no_order() -> None:
-    assert sorted(unreachable({"1", "2", "3"}, {"2", "missing"})) == ["1", "3"]
+def test_a_blob_and_a_layer_of_one_name_are_two_things() -> None:
+    present = [Node("blob", "same"), Node("layer", "same")]
+    assert unreachable(present, [Node("layer", "same")], lambda _node: ()) == [Node("blob", "same")]
 
 
-@given(upper=_GRAPHS, roots=st.sets(st.integers(0, 15)))
-def test_nothing_needed_goes_and_nothing_else_stays(upper: dict[int, int], roots: set[int]) -> None:
-    below = {key: parent for key, parent in upper.items() if parent < key}  # layers make no circles
-    found = unreachable(below, roots, lambda key: [below[key]] if key in below else [])
+def naively_needed(roots: set[Node], edges: dict[Node, set[Node]]) -> set[Node]:
+    """By going over all edges until nothing is added."""
     needed = set(roots)
-    for key in sorted(below, reverse=True):
-        if key in needed:
-            needed.add(below[key])
-    assert set(found) == set(below) - needed
-    assert all(found.index(key) < found.index(below[key]) for key in found if below[key] in found)
+    while more := {target for node in needed for target in edges.get(node, ())} - needed:
+        needed |= more
+    return needed
+
+
+@given(edges=_EDGES, roots=st.sets(_NODES, max_size=3), present=st.sets(_NODES))
+def test_nothing_needed_goes_and_nothing_else_stays(
+    edges: dict[Node, set[Node]], roots: set[Node], present: set[Node]
+) -> None:
+    downward = {node: {other for other in below if other < node} for node, below in edges.items()}  # no circles
+    found = unreachable(present, roots, lambda node: downward.get(node, ()))
+    assert set(found) == present - naively_needed(roots, downward)
+    order = {node: number for number, node in enumerate(found)}
+    assert all(order[node] < order[other] for node in found for other in downward.get(node, ()) if other in order)
+
+
+@given(edges=_EDGES, roots=st.sets(_NODES, max_size=3))
+def test_circles_end_and_keep_what_they_hold(edges: dict[Node, set[Node]], roots: set[Node]) -> None:
+    assert reachable(roots, lambda node: edges.get(node, ())) == naively_needed(roots, edges)
+    found = unreachable(list(edges), roots, lambda node: edges.get(node, ()))
+    assert not set(found) & naively_needed(roots, edges)

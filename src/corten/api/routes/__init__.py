@@ -37,6 +37,7 @@ MODULES = (
     "events",
     "exec.inspect",
     "exec.start",
+    "fsck",
     "images.archive",
     "images.create",
     "images.inspect",

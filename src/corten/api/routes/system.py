@@ -23,9 +23,12 @@ async def system_info(request: Request, services: Services) -> Response:  # noqa
 
 @route("GET", "/system/df")
 async def system_df(request: Request, services: Services) -> Response:
-    """Disk usage; `type` may name the kinds of objects that are wanted."""
+    """Disk usage; `type` may name the kinds of objects that are wanted.
+
+    `all-bytes` is Corten's own, and answered only when it is asked for: it walks all files below the data root.
+    """
     types = set(request.query.values("type"))
-    unknown = types - _DF_TYPES
+    unknown = types - _DF_TYPES - {"all-bytes"}
     if unknown:
         raise InvalidArgument(f"unknown object type: {min(unknown)}")
     return json_response(await services.system.disk_usage(types or _DF_TYPES))

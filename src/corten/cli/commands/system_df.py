@@ -8,6 +8,7 @@ from corten.cli.command import Call, Command
 from corten.cli.human_size import human_size
 from corten.cli.option import Option
 from corten.cli.table_output import FORMAT_HELP, ListFormat, write_list
+from corten.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def system_df(call: Call) -> None:
     answer = call.client.call("GET", "/system/df")
     if call.values["verbose"]:
         _verbose(answer)
+        _every_byte(call)
         return
     table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
     form = ListFormat(call.values["format"], table=table)
@@ -143,6 +145,26 @@ def _verbose(answer: dict[str, Any]) -> None:
     }
     form = ListFormat("", table="{{.ID}}\t{{.Type}}\t{{.Size}}")
     write_list(answer.get("BuildCache") or [], columns, form, type_name="*formatter.buildCacheContext")
+
+
+def _every_byte(call: Call) -> None:
+    """What is on disk, whatever for; the last line is what du(1) says. Docker's engine has no such answer."""
+    try:
+        rows = call.client.call("GET", "/system/df", query={"type": "all-bytes"}).get("Corten")
+    except ApiError:
+        return
+    if not rows:
+        return
+    sys.stdout.write("\nOn disk:\n\n")
+    whole = {key: sum(row[key] for row in rows) for key in ("Count", "Size", "Reclaimable")}
+    columns: dict[str, Column] = {
+        "Type": ("KIND", lambda item: item["Type"]),
+        "Count": ("COUNT", lambda item: str(item["Count"])),
+        "Size": ("SIZE", lambda item: human_size(item["Size"], 4)),
+        "Reclaimable": ("RECLAIMABLE", lambda item: human_size(item["Reclaimable"], 4)),
+    }
+    form = ListFormat("", table="{{.Type}}\t{{.Count}}\t{{.Size}}\t{{.Reclaimable}}")
+    write_list([*rows, {"Type": "Sum", **whole}], columns, form, type_name="*formatter.diskUseContext")
 
 
 COMMAND = Command(

@@ -35,6 +35,7 @@ from corten.engine.events import Events
 from corten.engine.images.decompress import TarStream
 from corten.errors import Forbidden, InvalidArgument, NotFound
 from corten.lib import blocking, pipe
+from corten.lib.disk_full import saying
 from corten.lib.tar import TarReader
 from corten.lib.tar_writer import TarWriter
 from corten.lib.timestamps import rfc3339_nano
@@ -161,7 +162,8 @@ class ArchiveService:
                     owner=_owner(root, container.record.config.user) if own else None,
                     keep_kinds=keep_kinds,
                 )
-                extractor.extract(TarReader(TarStream(file)))
+                with saying(f"write below {target.path} of container {container.id}"):
+                    extractor.extract(TarReader(TarStream(file)))
             except OSError as error:
                 if error.errno == errno.EROFS:
                     raise Forbidden("container rootfs is marked read-only") from error

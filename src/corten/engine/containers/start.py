@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +21,7 @@ from corten.engine.containers.create import attach_request
 from corten.engine.containers.launch import Launch, Launcher, cgroup_path
 from corten.engine.containers.live import Container
 from corten.engine.containers.logconfig import shim_log
+from corten.engine.containers.mounted_root import MountedRoot
 from corten.engine.containers.netfiles import NetworkFileWriter
 from corten.engine.containers.record import ContainerRecord
 from corten.engine.containers.registry import Registry
@@ -34,7 +34,6 @@ from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import Attached
 from corten.errors import CortenError, InvalidArgument
-from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.shim.client import StartFailed, StartRequest
 from corten.spec.docker import messages
@@ -160,6 +159,8 @@ class Starter:
         if mount_shared(self._settings, record):
             undo.push(unmount_shared, self._settings, cid)
         rootfs = self._snapshots.rootfs(cid)
+        root = MountedRoot(cid, rootfs, self._snapshots)
+        undo.push(root.close)
         cgroup = cgroup_path(record, self._shims.cgroup_path(cid))
         launch = await self._launcher.prepare(container, rootfs, mounts, cgroup)
         container.cgroup = cgroup
@@ -170,33 +171,34 @@ class Starter:
         attached = await self._connect(container, shim, launch, undo)
         trace.mark("network")
         await self._hand_over(container, shim)
-        await self._start_process(record, shim, launch, rootfs, attached)
+        await self._start_process(record, shim, launch, rootfs, root, attached)
+        root.close()
         trace.mark("process")
         return shim, attached
 
+    @staticmethod
     async def _start_process(
-        self, record: ContainerRecord, shim: ShimHandle, launch: Launch, rootfs: dict[str, Any], attached: Attached
+        record: ContainerRecord,
+        shim: ShimHandle,
+        launch: Launch,
+        rootfs: dict[str, Any],
+        root: MountedRoot,
+        attached: Attached,
     ) -> None:
-        """Hand everything to the shim; with it the root, where init is not to mount it."""
-        root_fd = await blocking.run(self._snapshots.root_fd, record.id) if rootfs["type"] == "mount" else -1
-        try:
-            await shim.start(
-                StartRequest(
-                    spec=launch.spec,
-                    rootfs=rootfs,
-                    root_fd=root_fd,
-                    interfaces=attached.interfaces,
-                    renew_network=attached.renew,
-                    seccomp_path=launch.seccomp_path,
-                    log=shim_log(record.host_config.log_config, record.log_path),
-                    open_stdin=record.config.open_stdin,
-                    stdin_once=record.config.stdin_once,
-                    init=bool(record.host_config.init),
-                )
+        await shim.start(
+            StartRequest(
+                spec=launch.spec,
+                rootfs=rootfs,
+                root_fd=await root.descriptor(),
+                interfaces=attached.interfaces,
+                renew_network=attached.renew,
+                seccomp_path=launch.seccomp_path,
+                log=shim_log(record.host_config.log_config, record.log_path),
+                open_stdin=record.config.open_stdin,
+                stdin_once=record.config.stdin_once,
+                init=bool(record.host_config.init),
             )
-        finally:
-            if root_fd >= 0:
-                os.close(root_fd)
+        )
 
     async def _connect(self, container: Container, shim: ShimHandle, launch: Launch, undo: Undo) -> Attached:
         record = container.record

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from uuid import uuid4
 
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.decompress import Readable, TarStream
@@ -29,6 +28,7 @@ from corten.spec.oci_image import (
     RootFS,
 )
 from corten.spec.platform import Platform, host_platform
+from corten.store.leases import Lease
 
 _CHUNK = 1 << 20
 
@@ -55,24 +55,25 @@ class Assembler:
     ) -> ImageEntry:
         """An image of `parent`'s layers and the tar that `layer` opens (in a thread; compressed ones are unpacked)."""
         keep = parent.blobs + list(parent.chain) if parent else []
-        async with self._library.lease(keep):
-            blob = await run_cancellable(progress, "disk", self._store_layer, layer, progress)
+        async with self._library.lease(keep) as lease:
+            blob = await run_cancellable(progress, "disk", self._store_layer, layer, lease, progress)
             diff_ids = [*(parent.config.diff_ids if parent else []), blob.digest]
             chain = chain_ids(diff_ids)
-            async with self._library.lease([blob.digest, chain[-1]]):
-                below = chain[-2] if len(chain) > 1 else ""
-                await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(below), progress)
-                image = _image(parent, config, diff_ids, author, comment, created_by, container, platform)
-                layers = [*(parent.layers if parent else ()), blob]
-                return await self._record(image, layers, references, parent)
+            lease.add(chain[-1])
+            below = chain[-2] if len(chain) > 1 else ""
+            await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(below), progress)
+            image = _image(parent, config, diff_ids, author, comment, created_by, container, platform)
+            layers = [*(parent.layers if parent else ()), blob]
+            return await self._record(image, layers, references, parent, lease)
 
-    def _store_layer(self, open_layer: Callable[[], Readable], progress: Progress) -> Descriptor:
+    def _store_layer(self, open_layer: Callable[[], Readable], lease: Lease, progress: Progress) -> Descriptor:
         stream = TarStream(open_layer())
-        ingest = self._library.ingest(f"new-{uuid4().hex}")
+        ingest = self._library.scratch()
         try:
             while chunk := stream.read(_CHUNK):
                 progress.cancel.check()
                 ingest.write(chunk)
+            lease.add(stream.digest)
             ingest.commit(stream.digest, stream.size)
         except BaseException:
             ingest.abort()
@@ -86,7 +87,12 @@ class Assembler:
             self._library.unpack(digest, digest, chain_id, parent, lambda _: progress.cancel.check())
 
     async def _record(
-        self, image: Image, layers: Sequence[Descriptor], references: Sequence[str], parent: ImageEntry | None
+        self,
+        image: Image,
+        layers: Sequence[Descriptor],
+        references: Sequence[str],
+        parent: ImageEntry | None,
+        lease: Lease,
     ) -> ImageEntry:
         raw = codec.encode(image)
         described = Descriptor(media_type=OCI_CONFIG, digest=digest_of(raw), size=len(raw))
@@ -95,6 +101,7 @@ class Assembler:
             layers = [_as_oci(layer) for layer in layers]
         manifest = Manifest(schema_version=2, media_type=media_type, config=described, layers=list(layers))
         manifest_raw = codec.encode(manifest)
+        lease.add(digest_of(raw), digest_of(manifest_raw))
         await blocking.run(self._library.put_blob, raw)
         await blocking.run(self._library.put_blob, manifest_raw)
         descriptor = Descriptor(media_type=media_type, digest=digest_of(manifest_raw), size=len(manifest_raw))

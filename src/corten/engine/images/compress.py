@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from uuid import uuid4
 
 from isal import isal_zlib
 
@@ -17,6 +16,7 @@ from corten.engine.images.library import ImageLibrary
 from corten.lib import codec
 from corten.spec.digest import Verifier, digest_of
 from corten.spec.oci_image import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
+from corten.store.leases import Lease
 
 _CHUNK = 1 << 20
 _LEVEL = 2
@@ -31,11 +31,14 @@ def needs_compression(entry: ImageEntry) -> bool:
 
 
 def compress_layers(
-    library: ImageLibrary, entry: ImageEntry, step: Callable[[str, int, int], None]
+    library: ImageLibrary, entry: ImageEntry, lease: Lease, step: Callable[[str, int, int], None]
 ) -> tuple[Descriptor, Manifest]:
-    """Store compressed layers and a manifest that names them. `step(diffID, done, total)` may raise to end it."""
+    """Store compressed layers and a manifest that names them. `step(diffID, done, total)` may raise to end it.
+
+    What is stored is added to `lease`, since no image needs it yet.
+    """
     layers = [
-        _compressed(library, layer, lambda done, layer=layer: step(layer.digest, done, layer.size))  # type: ignore[misc]
+        _compressed(library, layer, lease, lambda done, layer=layer: step(layer.digest, done, layer.size))  # type: ignore[misc]
         if layer.media_type == OCI_LAYER and layer.size >= _SMALLEST
         else layer
         for layer in entry.layers
@@ -43,14 +46,15 @@ def compress_layers(
     config = Descriptor(media_type=OCI_CONFIG, digest=entry.id, size=entry.config_size)
     manifest = Manifest(schema_version=2, media_type=OCI_MANIFEST, config=config, layers=layers)
     raw = codec.encode(manifest)
+    lease.add(digest_of(raw))
     library.put_blob(raw)
     return Descriptor(media_type=OCI_MANIFEST, digest=digest_of(raw), size=len(raw)), manifest
 
 
-def _compressed(library: ImageLibrary, layer: Descriptor, step: Callable[[int], None]) -> Descriptor:
+def _compressed(library: ImageLibrary, layer: Descriptor, lease: Lease, step: Callable[[int], None]) -> Descriptor:
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WRAPPER)
     source = Verifier(layer.digest, layer.size)
-    ingest = library.ingest(f"gzip-{uuid4().hex}")
+    ingest = library.scratch()
     hashed, size = hashlib.sha256(), 0
     try:
         with library.open_blob(layer.digest) as file:
@@ -67,6 +71,7 @@ def _compressed(library: ImageLibrary, layer: Descriptor, step: Callable[[int], 
         size += len(data)
         ingest.write(data)
         digest = f"sha256:{hashed.hexdigest()}"
+        lease.add(digest)
         ingest.commit(digest, size)
     except BaseException:
         ingest.abort()

@@ -2,7 +2,8 @@
 
 The daemon mounts, in its own mount namespace, which is the machine's; so a mount needs no process that holds it. Its
 row is written before it is attached and deleted after it is gone: after a crash, a row without its mount is dropped.
-Whether a mount is still ours is told by its device, so that what somebody else mounted there is never taken away.
+Whether a mount is still ours is told by its device and, since the kernel gives a free device's number to the next who
+wants one, by its type and options: what somebody else mounted there is never taken away.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -26,9 +27,10 @@ from corten.engine.images.stores import Records
 from corten.errors import Conflict, InvalidArgument, NotFound
 from corten.lib import blocking, codec
 from corten.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, move_mount, umount2
-from corten.linux.mount_table import device_at
+from corten.linux.mount_table import mounted_at
 from corten.spec.corten.image import ImageMount
 
+T = TypeVar("T")
 _LOG = logging.getLogger("corten.images")
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -47,11 +49,15 @@ class ImageRoots(Protocol):
 
 
 class MountRow(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """What is stored of a mount, by its directory. `made`: the directory is the engine's own."""
+    """What is stored of a mount, by its directory. `made`: the directory is the engine's own.
+
+    `options` are known once it is attached: which layers it shows.
+    """
 
     image_id: str
     image: str
     device: int
+    options: str = ""
     made: bool = False
 
 
@@ -68,13 +74,14 @@ class ImageMounts:
         self._forbidden = [os.path.realpath(path) for path in forbidden]
         self._rows: dict[str, MountRow] = {}
         self._pending: dict[str, MountRow] = {}
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._lock = asyncio.Lock()
 
     def recover(self) -> None:
         """Take over what is still mounted, and forget the rest. Blocking; at the daemon's start."""
         for target, raw in list(self._records.list()):
             row = codec.decode(MountRow, raw)
-            if device_at(target) == row.device:
+            if is_ours(target, row):
                 self._rows[target] = row
                 if self._library.catalog.get(row.image_id) is None:
                     _LOG.warning("an image that is gone is mounted", extra={"image": row.image, "target": target})
@@ -98,6 +105,9 @@ class ImageMounts:
 
         Raises ImageNotFound, InvalidArgument, NotFound or Conflict for a directory that will not do, OSError.
         """
+        return await self._whole(self._mount_locked(name, target))
+
+    async def _mount_locked(self, name: str, target: str) -> ImageMount:
         async with self._lock:
             entry, found = self._library.catalog.lookup(name)
             shown = found.familiar if found else entry.id
@@ -107,7 +117,7 @@ class ImageMounts:
             self._pending = {target: row}  # from here on nobody removes the image
             try:
                 async with self._library.lease(entry.chain):
-                    mounted = await asyncio.shield(blocking.run(self._mount, entry.chain_id, row, target))
+                    mounted = await blocking.run(self._mount, entry.chain_id, row, target)
                     if self._library.catalog.get(entry.id) is None:  # its removal was decided before
                         await blocking.run(self._unmount_all, [mounted.target], True)
                         raise ImageNotFound(f"No such image: {name}")
@@ -134,6 +144,9 @@ class ImageMounts:
             except BaseException:
                 self._records.delete(target)
                 raise
+            attached = mounted_at(target)
+            row = msgspec.structs.replace(row, options=attached.options if attached else "")
+            self._records.put_all({target: codec.encode(row)})
             self._rows[target] = row
         return ImageMount(target=target, image_id=row.image_id, image=row.image)
 
@@ -158,9 +171,23 @@ class ImageMounts:
 
         Raises NotMounted, Conflict (it is in use), OSError.
         """
+        return await self._whole(self._unmount_locked(text, force))
+
+    async def _unmount_locked(self, text: str, force: bool) -> list[ImageMount]:
         async with self._lock:
-            targets = self._targets(text)
-            return await asyncio.shield(blocking.run(self._unmount_all, targets, force))
+            return await blocking.run(self._unmount_all, self._targets(text), force)
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, which goes on to its end when the client goes away."""
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was raised to whoever awaited, or nobody is left to hear it
 
     def _targets(self, text: str) -> list[str]:
         if text.startswith("/"):
@@ -180,7 +207,7 @@ class ImageMounts:
         done = []
         for target in targets:
             row = self._rows[target]
-            if device_at(target) == row.device:
+            if is_ours(target, row):
                 try:
                     umount2(target, UMOUNT_NOFOLLOW | (MNT_DETACH if force else 0))
                 except OSError as error:
@@ -198,7 +225,15 @@ class ImageMounts:
         self._rows.pop(target, None)
 
 
+def is_ours(target: str, row: MountRow) -> bool:
+    """Whether what is mounted at `target` is what `row` tells of."""
+    found = mounted_at(target)
+    if found is None or (found.device, found.fstype) != (row.device, "overlay"):
+        return False
+    return row.options in ("", found.options)
+
+
 def _remove_unless_mounted(directory: str) -> None:
     with contextlib.suppress(OSError):
-        if device_at(directory) is None and stat.S_ISDIR(os.lstat(directory).st_mode):
+        if mounted_at(directory) is None and stat.S_ISDIR(os.lstat(directory).st_mode):
             os.rmdir(directory)

@@ -141,8 +141,9 @@ class Pusher:
             progress.cancel.check()
             progress.update(short(diff_id), "Preparing", done, total)
 
-        manifest, _ = await run_cancellable(progress, "disk", compress_layers, self._library, entry, step)
-        return await self._library.replace_manifest(entry.id, manifest)
+        async with self._library.lease([]) as lease:
+            manifest, _ = await run_cancellable(progress, "disk", compress_layers, self._library, entry, lease, step)
+            return await self._library.replace_manifest(entry.id, manifest)
 
     async def _push_blob(
         self, blob: Descriptor, item: str, name: Reference, session: Session, progress: Progress

@@ -13,6 +13,7 @@ from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImag
 from corten.engine.images.filters import created_us, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.manifests import ManifestLister
+from corten.engine.images.platform_removal import plan_platform_removal
 from corten.engine.images.removal import ContainerUse, MountUse, Removal, Use, plan_removal
 from corten.lib import blocking
 from corten.spec import platform as platforms
@@ -155,9 +156,27 @@ class ImageService:
             items += await self._remove_parents(entry.parent)
         return items
 
+    async def remove_platforms(
+        self, name: str, wanted: Sequence[str], *, force: bool = False, prune: bool = True
+    ) -> list[wire.DeleteItem]:
+        """Take the content of some platforms away; with the last one the name goes, as by `remove`.
+
+        Raises ImageNotFound, ImageInUse.
+        """
+        entry, found = self._library.catalog.lookup(name)
+        root = entry.target(found) if found else entry.roots[0]
+        parsed = [platforms.parse(text) for text in wanted]
+        plan = await blocking.run(plan_platform_removal, self._library, entry, root, name, parsed)
+        if plan.whole:
+            return await self.remove(name, force=force, prune=prune)
+        await self._library.drop_extra(entry.id, plan.blobs)
+        for _ in plan.manifests:
+            self._publish("delete", entry, entry.id)
+        return [wire.DeleteItem(deleted=digest) for digest in plan.manifests]
+
     async def reap(self) -> None:
         """After a container is gone: delete what was kept for it alone. Costs nothing when there is nothing."""
-        await self._library.reap(lambda image_id: bool(self._uses(image_id)))
+        await self._library.reap()
 
     async def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> wire.PruneReport:
         """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
@@ -184,6 +203,20 @@ class ImageService:
         self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.PruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
 
+    def unused(self) -> list[tuple[ImageEntry, int]]:
+        """Images that no container uses and no image was built on, with the bytes that are theirs alone."""
+        catalog = self._library.catalog
+        shared = views.shared_sizes(catalog)
+        free = [entry for entry in catalog if not self._uses(entry.id) and not catalog.children(entry.id)]
+        return [(entry, max(entry.unpacked_size - shared.get(entry.id, 0), 0)) for entry in free]
+
+    async def discard(self, image_id: str) -> list[wire.DeleteItem]:
+        """Delete an image with its names, unless something uses it by now."""
+        entry = self._library.catalog.get(image_id)
+        if entry is None or self._uses(image_id) or self._library.catalog.children(image_id):
+            return []
+        return await self._carry_out(entry, Removal(tuple(entry.names()), delete=True))
+
     async def _remove_parents(self, image_id: str) -> list[wire.DeleteItem]:
         items: list[wire.DeleteItem] = []
         while image_id:
@@ -199,7 +232,7 @@ class ImageService:
     async def _carry_out(self, entry: ImageEntry, plan: Removal) -> list[wire.DeleteItem]:
         items = []
         if plan.delete:
-            layers = await self._library.delete(entry.id, held=bool(self._uses(entry.id)))
+            layers = await self._library.delete(entry.id)
         else:
             await self._library.unname(entry.id, [str(name) for name in plan.untag])
             layers = []

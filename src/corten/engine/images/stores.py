@@ -62,12 +62,30 @@ class BlobStore(Protocol):
     def ingest(self, ref: str) -> Ingest:
         """Begin or go on bringing a blob."""
 
+    def scratch(self) -> Ingest:
+        """Begin a blob whose digest is known only in the end."""
+
     def remove(self, digest: str) -> None:
         """Delete a blob; nothing happens when it is not here."""
 
+    def digests(self, *, older_than_s: float = 0) -> Iterable[str]:
+        """All blobs, or those that are here for so long."""
+
+
+class StoredLayer(Protocol):
+    """A layer that is here."""
+
+    @property
+    def parent(self) -> str:
+        """The chainID of the layer it stands on, or empty."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its own files."""
+
 
 class LayerStore(Protocol):
-    """Unpacked layers by chainID."""
+    """Unpacked layers by chainID, and the containers' snapshots upon them."""
 
     @property
     def name(self) -> str:
@@ -84,6 +102,15 @@ class LayerStore(Protocol):
 
     def remove_layer(self, chain_id: str) -> None:
         """Delete a layer. Raises Conflict when a layer or snapshot stands on it."""
+
+    def purge(self) -> None:
+        """Delete the files of what was given up."""
+
+    def layers(self) -> Mapping[str, StoredLayer]:
+        """All layers, by chainID."""
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The layer that each snapshot stands on, by the snapshot's key."""
 
 
 class Records(Protocol):

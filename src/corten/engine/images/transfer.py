@@ -27,6 +27,8 @@ from corten.engine.images.service import tag_target
 from corten.engine.images.stores import Records
 from corten.errors import InvalidArgument
 from corten.lib import blocking
+from corten.lib.disk_full import saying
+from corten.lib.faultpoint import reach
 from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
@@ -218,7 +220,10 @@ class TransferService:
 
     async def _spool(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
         """The whole upload as an uncompressed, nameless file: archives are read at random positions."""
-        return await self._plain(await self._receive(body), progress)
+        with saying(f"receive the archive into {self._spool_dir}"):
+            raw = await self._receive(body)
+        reach("upload.received")
+        return await self._plain(raw, progress)
 
     async def _spool_url(self, server: Endpoint, url: str, progress: Progress) -> BinaryIO:
         """As `_spool`, of what a web server gives. Raises RegistryError, InvalidArgument."""
@@ -249,7 +254,8 @@ class TransferService:
             if not compression_of(start):
                 raw.seek(0)
                 return raw
-            plain = await run_cancellable(progress, "disk", self._expand, raw, progress)
+            with saying(f"expand the archive in {self._spool_dir}"):
+                plain = await run_cancellable(progress, "disk", self._expand, raw, progress)
         except BaseException:
             raw.close()
             raise

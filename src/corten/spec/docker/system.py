@@ -166,6 +166,15 @@ class Info(msgspec.Struct, rename="pascal", kw_only=True):
     warnings: list[str]
 
 
+class DiskUse(msgspec.Struct, rename="pascal", kw_only=True):
+    """What one kind of content takes on disk. Corten's own; Docker's client does not read it."""
+
+    type: str
+    count: int
+    size: int
+    reclaimable: int
+
+
 class DiskUsage(msgspec.Struct, rename="pascal", kw_only=True):
     """The answer of `GET /system/df`: what was asked for; the rest is absent."""
 
@@ -174,6 +183,7 @@ class DiskUsage(msgspec.Struct, rename="pascal", kw_only=True):
     containers: list[Any] | UnsetType = UNSET
     volumes: list[Any] | UnsetType = UNSET
     build_cache: list[Any] | UnsetType = UNSET
+    corten: list[DiskUse] | UnsetType = UNSET
     builder_size: int = 0
 
 

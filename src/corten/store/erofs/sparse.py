@@ -17,7 +17,8 @@ _LARGEST_CHUNK = BLOCK_BITS + 31
 _COPIED_CHUNKS = 1024  # the indexes of a copied file take at most twice this many
 _INDEX = 8
 _FREE_INDEXES = 2048
-_BYTES_AN_INDEX = 128  # a file's indexes may take this much of its data: 1/16
+_BYTES_AN_INDEX = 128  # more indexes of a file may take 1/16 of its data
+_MAX_INDEXES = 1 << 17
 
 
 @dataclass(slots=True)
@@ -46,8 +47,9 @@ def in_place(pieces: Sequence[tuple[int, int]], size: int, block: int) -> tuple[
         if offset + length != size:
             bounds |= offset + length
     bits = min((bounds & -bounds).bit_length() - 1 if bounds else _LARGEST_CHUNK, _LARGEST_CHUNK)
-    count = -(-size >> bits) if bits >= BLOCK_BITS else 0
-    if bits < BLOCK_BITS or count > _FREE_INDEXES + sum(length for _, length in pieces) // _BYTES_AN_INDEX:
+    count = -(-size >> bits)
+    stored = sum(length for _, length in pieces)
+    if bits < BLOCK_BITS or count > min(_FREE_INDEXES + stored // _BYTES_AN_INDEX, _MAX_INDEXES):
         return None
     blocks = [HOLE] * count
     for offset, length in pieces:

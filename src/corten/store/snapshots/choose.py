@@ -12,7 +12,8 @@ from pathlib import Path
 from corten.errors import FailedPrecondition
 from corten.store.erofs.mount import probe
 from corten.store.snapshots.formats import Directories, Images, LayerFormat
-from corten.store.snapshots.layered import LayeredSnapshots, Table
+from corten.store.snapshots.layered import LayeredSnapshots
+from corten.store.snapshots.rows import Table
 
 EROFS, OVERLAY = Images.name, Directories.name
 # What a configuration may ask for: the driver that is meant, by name.

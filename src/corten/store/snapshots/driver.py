@@ -7,7 +7,7 @@ all, also after a crash. All calls block; different keys may be worked on at the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from corten.lib.tar import Readable
@@ -18,6 +18,18 @@ class Change(NamedTuple):
 
     kind: str
     path: bytes
+
+
+class StoredLayer(Protocol):
+    """A layer that is here."""
+
+    @property
+    def parent(self) -> str:
+        """The chainID of the layer it stands on, or empty."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its own files, as `apply` counted them."""
 
 
 class SnapshotDriver(Protocol):
@@ -41,6 +53,27 @@ class SnapshotDriver(Protocol):
 
     def remove_layer(self, chain_id: str) -> None:
         """Delete a layer. Raises Conflict when a layer or snapshot stands on it."""
+
+    def layers(self) -> Mapping[str, StoredLayer]:
+        """All layers, by chainID; also one whose files are damaged or gone."""
+
+    def check_layer(self, chain_id: str) -> list[str]:
+        """What is wrong with a layer's files, in words; may read all of them. Raises NotFound."""
+
+    def forget_layer(self, chain_id: str) -> None:
+        """Give a damaged layer up although others stand on it, so that `apply` makes it anew; no container may run."""
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The chainID of the layer that each snapshot stands on, by key."""
+
+    def check_snapshot(self, key: str) -> list[str]:
+        """What is wrong with a snapshot's files, in words. Raises NotFound."""
+
+    def strangers(self) -> list[str]:
+        """Paths below the driver's root that nothing names, and nothing is about to name."""
+
+    def disk_usage(self) -> Mapping[str, int]:
+        """Allocated bytes of `layers`, `snapshots` and `trash`; their sum is all that the driver has on disk."""
 
     def prepare(self, key: str, parent: str) -> dict[str, Any]:
         """A new snapshot upon layer `parent`; returns its RootfsMount. Quick: every start waits for it."""
@@ -73,4 +106,4 @@ class SnapshotDriver(Protocol):
         """
 
     def purge(self) -> None:
-        """Delete what was given up; in the background."""
+        """Delete what was given up; in the background. The rows of it, and of its container, are durably gone first."""

@@ -84,13 +84,12 @@ class Images:
         self.status = (("Image Backing", backing.value),)
 
     def write(self, home: Path, below: Sequence[Path], stream: Readable) -> int:
-        """Write the image; its pages in memory are let go, since EROFS has pages of its own."""
+        """Write the image. Its pages stay in memory as long as there is room: the first container reads them."""
         (home / "fs").mkdir()
         fd = os.open(home / _IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size = write_image(fd, stream, inherited_from(below))
             os.fsync(fd)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
         for path in (home / "fs", home):

@@ -2,6 +2,7 @@
 
     <n>/fs                a layer's files, or the mount point of its image; n is a small number, for short mount options
     <n>/init              mount points for containers upon that layer: /etc/hosts, /proc and the like (see init_layer)
+    0                     what belongs to no layer: the init of an empty image, empty directories
     c/<key>/{fs,work}     a container's upper and work directories
     tmp, trash            being made, being deleted
 
@@ -17,9 +18,7 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from corten.errors import Conflict, NotFound
 from corten.lib import codec
@@ -32,30 +31,11 @@ from corten.store.snapshots.driver import Change
 from corten.store.snapshots.formats import LayerFormat
 from corten.store.snapshots.init_layer import make_init_layer
 from corten.store.snapshots.mounts import LayerMounts
+from corten.store.snapshots.rows import Layer, Table
+from corten.store.snapshots.tidiness import disk_usage, strangers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
-
-
-class Table(Protocol):
-    """Rows by key (store.db.RecordTable)."""
-
-    def put(self, key: str, value: bytes, name: str = "") -> None:
-        """Write or replace."""
-
-    def list(self) -> list[tuple[str, bytes]]:
-        """All rows."""
-
-    def delete(self, key: str) -> None:
-        """Remove."""
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """A committed layer: its directory's number, its parent's chainID, the bytes of its files."""
-
-    number: int
-    parent: str
-    size: int
 
 
 class LayeredSnapshots:
@@ -95,15 +75,10 @@ class LayeredSnapshots:
 
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "empty", "tmp", "trash"}
-        for entry in list(os.scandir(self._root)):
-            if entry.name not in numbers:
-                self._discard(self._root / entry.name)
+        for path in self.strangers():
+            self._discard(Path(path))
         for entry in list(os.scandir(self._root / "tmp")):
             self._discard(self._root / "tmp" / entry.name)
-        for entry in list(os.scandir(self._root / "c")):
-            if entry.name not in self._snapshots:
-                self._discard(self._root / "c" / entry.name)
         for key in [key for key in self._snapshots if not (self._root / "c" / key / "fs").is_dir()]:
             self._snapshot_table.delete(key)
             del self._snapshots[key]
@@ -113,7 +88,8 @@ class LayeredSnapshots:
             os.rename(path, self._root / "trash" / secrets.token_hex(8))
 
     def purge(self) -> None:
-        """Delete what was given up."""
+        """Delete what was given up; its rows are gone for good first: a power cut must not bring them back."""
+        self._snapshot_table.flush()
         fd = os.open(self._root / "trash", _DIRECTORY)
         try:
             for name in os.listdir(fd):
@@ -221,6 +197,53 @@ class LayeredSnapshots:
     def layers(self) -> Mapping[str, Layer]:
         """All layers by chainID."""
         return dict(self._layers)
+
+    def check_layer(self, chain_id: str) -> list[str]:
+        """Whether its directory is there, and holds as many bytes as were unpacked."""
+        layer = self._layer(chain_id)
+        problems = []
+        if layer.parent and layer.parent not in self._layers:
+            problems.append(f"its parent {layer.parent} is not here")
+        try:
+            fd = os.open(self._files(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                size = tree.usage(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return [*problems, f"its files are not here: {error.strerror}"]
+        if size != layer.size:
+            problems.append(f"its files have {size} bytes, and had {layer.size} when it was unpacked")
+        return problems
+
+    def forget_layer(self, chain_id: str) -> None:
+        """Give a damaged layer up although others stand on it."""
+        with self._lock:
+            layer = self._layers.pop(chain_id, None)
+            self._lowers.clear()
+            if layer is None:
+                return
+            self._layer_table.delete(chain_id)
+        self._give_up(layer)
+
+    def snapshots(self) -> Mapping[str, str]:
+        """The layer that each snapshot stands on."""
+        return dict(self._snapshots)
+
+    def check_snapshot(self, key: str) -> list[str]:
+        """Whether its directories and the layer below are there."""
+        parent = self._parent(key)
+        home = self._root / "c" / key
+        problems = [f"{home / name} is not here" for name in ("fs", "work") if not (home / name).is_dir()]
+        return problems + ([f"its layer {parent} is not here"] if parent and parent not in self._layers else [])
+
+    def disk_usage(self) -> Mapping[str, int]:
+        """Allocated bytes by what they are for."""
+        return disk_usage(self._root)
+
+    def strangers(self) -> list[str]:
+        """Directories that no row names: a start removes them, so that there are none."""
+        return strangers(self._root, [layer.number for layer in self._layers.values()], self._snapshots)
 
     def _stack(self, chain_id: str) -> list[Layer]:
         """A layer and those below it, topmost first."""
@@ -347,7 +370,7 @@ class LayeredSnapshots:
         for layer in stack:
             self._files(layer)
         lower = [f"{layer.number}/fs" for layer in stack]
-        for name in ("a", "b")[: max(2 - len(lower), 0)]:  # overlayfs wants two directories, or a writable one
-            (self._root / "empty" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-            lower.append(f"empty/{name}")
+        for name in ("empty", "empty2")[: max(2 - len(lower), 0)]:  # overlayfs wants two, or a writable one
+            (self._root / "0" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            lower.append(f"0/{name}")
         return self._mounts.overlay(lower, attributes=_AS_DATA)

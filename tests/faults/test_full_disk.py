@@ -1,0 +1,214 @@
+"""A full disk at every step: one clear error, nothing half-made, and an engine that goes on serving.
+
+The data root is a small ext4 of its own. A daemon with all fault points of lib/faultpoint.py armed by SIGSTOP stops at each; the
+disk is filled there, and the daemon goes on until what was asked for succeeds or fails. Then there is room again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.faults.steps import Steps, kept
+from tests.faults.test_every_step import settled
+from tests.lab import images
+from tests.lab.daemon import Daemon
+
+from corten.lib.faultpoint import POINTS
+from corten.linux.mount import umount2
+from corten.testing.registry import FakeRegistry
+
+_SIZE = 32 << 20
+_WORDS = "no space left on device"
+
+
+class SmallDisk:
+    """The data root's file system."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        image = path.with_suffix(".ext4")
+        with open(image, "xb") as file:
+            file.truncate(_SIZE)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, path], check=True)
+        self.path = path
+        self._ballast = path / "ballast"
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        fd = os.open(self._ballast, os.O_WRONLY | os.O_CREAT)
+        for size in (1 << 20, 1 << 16, 1 << 12):
+            with contextlib.suppress(OSError):
+                while os.write(fd, bytes(size)) == size:
+                    os.lseek(fd, 0, os.SEEK_END)
+        os.close(fd)
+
+    def empty(self) -> None:
+        """There is room again."""
+        self._ballast.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as fake:
+        yield fake
+
+
+@pytest.fixture
+def engine() -> Iterator[Daemon]:
+    one = Daemon()
+    disk = SmallDisk(one.data_root)
+    try:
+        yield one
+    finally:
+        disk.empty()
+        if one.environment.pop("CORTEN_FAULT", None) and one.is_running():
+            os.kill(one.pid, signal.SIGCONT)
+            one.kill()
+        if not one.answers():
+            one.start()
+        names = one.out("ps", "-aq").split()
+        if names:
+            one.docker("rm", "-f", "-v", *names)
+        one.stop()
+        umount2(str(disk.path), 0)
+        left = one.clean()
+    assert left == []
+
+
+def disk_of(daemon: Daemon) -> SmallDisk:
+    disk = SmallDisk.__new__(SmallDisk)
+    disk.path, disk._ballast = daemon.data_root, daemon.data_root / "ballast"
+    return disk
+
+
+class Filler(threading.Thread):
+    """Fills the disk once, at the first stop of the daemon that is not in `done`; lets it go on at each."""
+
+    def __init__(self, daemon: Daemon, disk: SmallDisk, done: set[str]) -> None:
+        super().__init__()
+        self._engine = daemon
+        self._disk = disk
+        self._done = done
+        self.filled_at = ""
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            if self._waits():
+                point = last_point(self._engine)
+                if not self.filled_at and point not in self._done:
+                    self.filled_at = point
+                    self._done.add(point)
+                    self._disk.fill()
+                os.kill(self._engine.pid, signal.SIGCONT)
+            time.sleep(0.002)
+
+    def _waits(self) -> bool:
+        return Path(f"/proc/{self._engine.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def last_point(daemon: Daemon) -> str:
+    """Where the daemon has stopped last."""
+    with open(daemon.log, "rb") as log:
+        log.seek(max(os.fstat(log.fileno()).st_size - 8192, 0))
+        lines = log.read().decode().splitlines()
+    return [line.removeprefix("fault point ") for line in lines if line.startswith("fault point ")][-1]
+
+
+def run_full(steps: Steps, disk: SmallDisk, done: set[str]) -> tuple[str, str]:
+    """Do all steps until one fails, or has met the full disk; what it said, and where the disk was filled."""
+    filler = Filler(steps.daemon, disk, done)
+    filler.start()
+    try:
+        for step in (*steps.pulling(), *steps.loading()):
+            try:
+                step()
+            except AssertionError as error:
+                return str(error), filler.filled_at
+            if filler.filled_at:
+                break
+    finally:
+        filler.over.set()
+        filler.join()
+    return "", filler.filled_at
+
+
+def test_full_at_every_step_nothing_is_torn(engine: Daemon, registry: FakeRegistry, tmp_path: Path) -> None:
+    disk = disk_of(engine)
+    engine.start()
+    steps = Steps(engine, registry, tmp_path)
+    steps.pull()
+    steps.save()
+    engine.stop()
+    engine.environment["CORTEN_FAULT"] = ",".join(f"{point}=STOP" for point in POINTS)
+    engine.start()
+    failures, done = 0, set[str]()
+    while (outcome := run_full(steps, disk, done))[1]:
+        failure, point = outcome
+        said = failure.partition("daemon log:")[0]
+        assert not failure or _WORDS in said, point
+        assert engine.out("info", "--format", "{{.ServerVersion}}")
+        engine.out("images")
+        engine.out("ps", "-a")
+        disk.empty()
+        failures += bool(failure)
+        assert settled(engine) == [], f"{point}\n{engine.log_text()}"
+    assert outcome == ("", "")
+    assert failures > 10
+    assert done == set(POINTS)
+    steps.clear()
+    assert settled(engine) == []
+    assert kept(engine) == {}
+
+
+def test_on_a_full_disk_all_can_be_seen_and_removed(engine: Daemon, registry: FakeRegistry, tmp_path: Path) -> None:
+    disk = disk_of(engine)
+    engine.start()
+    steps = Steps(engine, registry, tmp_path)
+    engine.docker("load", "-i", str(images.busybox()))
+    steps.pull()
+    steps.create()
+    container = engine.out("run", "-d", "busybox", "sh", "-c", "while :; do sleep 1; done")
+    disk.fill()
+    for refused in (["pull", f"{registry.host}/lab/demo:2"], ["import", str(steps.tree)], ["commit", container]):
+        registry.add_image("lab/demo", "2", files=[{"more": os.urandom(50_000)}])
+        failed = engine.docker(*refused, check=False)
+        assert failed.returncode != 0
+        assert _WORDS in failed.stderr
+    assert engine.inspect(container)["State"]["Running"]
+    assert engine.out("exec", container, "echo", "alive") == "alive"
+    assert "lab/demo" in engine.out("images")
+    engine.docker("kill", container)
+    engine.docker("rm", container, "one")
+    engine.docker("rmi", steps.image)
+    engine.docker("volume", "rm", "kept")
+    disk.fill()
+    engine.docker("image", "prune", "-a", "-f")
+    assert engine.out("images", "-aq") == engine.out("ps", "-aq") == engine.out("volume", "ls", "-q") == ""
+    disk.empty()
+    assert settled(engine) == []
+    steps.pull()
+    steps.create()
+
+
+def test_a_daemon_starts_on_a_full_disk(engine: Daemon, registry: FakeRegistry, tmp_path: Path) -> None:
+    engine.start()
+    steps = Steps(engine, registry, tmp_path)
+    steps.pull()
+    engine.kill()
+    disk_of(engine).fill()
+    engine.start()
+    assert engine.out("rmi", steps.image)
+    engine.stop()
+    disk_of(engine).empty()
+    engine.start()
+    assert settled(engine) == []
