@@ -49,6 +49,10 @@ class RegistryClient:
         """Take over mirrors, insecure registries and the number of tries for later requests (SIGHUP)."""
         self.config, self.timings = config, timings
 
+    def close(self) -> None:
+        """End the connections that nobody uses."""
+        self.transport.close()
+
     def sessions(
         self,
         reference: Reference,

@@ -126,7 +126,7 @@ class Connections:
             pool = self._pools.get(key)
             if pool is None:
                 if len(self._pools) >= _POOL_LIMIT:
-                    self._pools.clear()
+                    self._forget()
                 options: dict[str, Any] = {"num_pools": 32, "maxsize": 8, "block": False}
                 if certificates is not None:
                     options["ssl_context"] = tls_context(certificates, verify=verify)
@@ -143,3 +143,13 @@ class Connections:
                 pool.pool_classes_by_scheme = self._CLASSES
                 self._pools[key] = pool
             return pool
+
+    def close(self) -> None:
+        """End the connections that nobody uses; those in use end with their answers."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        for pool in self._pools.values():
+            pool.clear()
+        self._pools.clear()
