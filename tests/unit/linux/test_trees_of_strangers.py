@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Iterator[int]:
 
 
 def open_files() -> int:
-    gc.collect()  # what tests before this one have dropped is closed now, and not in the middle
+    gc.collect()  # what earlier tests have dropped is closed now, and not in between
     return len(os.listdir("/proc/self/fd"))
 
 
