@@ -123,6 +123,13 @@ def test_what_is_not_whole_here_is_pushed_as_far_as_it_is(
     told = daemon.docker("push", again)
     assert f"again: digest: {index.manifests[HOST]}" in told.stdout
     assert fetch(registry, "again") == (_MANIFEST, index.blobs[index.manifests[HOST]])
+    assert "only the available single-platform image was pushed" in told.stdout
+    for quiet in ((), ("-q",)):
+        noted = daemon.corten("push", *quiet, again).stderr
+        assert noted == (
+            f"Not all platforms are here: instead of the index {index.digest} its manifest {index.manifests[HOST]} "
+            "was pushed\n"
+        )
     daemon.out("rmi", again)
 
 

@@ -19,6 +19,8 @@ CLOSE_RANGE_CLOEXEC = 0x4
 _CLOSE_RANGE_LAST = 0xFFFFFFFF
 
 _prctl = libc("prctl", ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_prctl_name = libc("prctl", ctypes.c_int, ctypes.c_char_p)
+_signal = libc("signal", ctypes.c_int, ctypes.c_void_p)
 _close_range = raw("close_range", ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 _pidfd_open = raw("pidfd_open", ctypes.c_int, ctypes.c_uint)
 _pidfd_getfd = raw("pidfd_getfd", ctypes.c_int, ctypes.c_int, ctypes.c_uint)
@@ -82,8 +84,13 @@ def set_parent_death_signal(number: int) -> None:
 
 def set_name(name: str) -> None:
     """The name that ps shows as comm, 15 bytes at most. PR_SET_NAME."""
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
-    prctl(PR_SET_NAME, ctypes.addressof(buffer))
+    check(_prctl_name(PR_SET_NAME, name.encode()[:15]), "prctl")
+
+
+def default_signal(number: int) -> None:
+    """Give an ignored signal its default action again, signal(2). For what is forked from the zygote: signal.signal
+    turns its arguments and its result into enums, which costs every shim 0.1 MB of pages that it writes to."""
+    check(_signal(number, None), "signal")
 
 
 def close_range(first: int, last: int = _CLOSE_RANGE_LAST, flags: int = 0) -> None:

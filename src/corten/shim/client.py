@@ -146,10 +146,10 @@ class Shims:
     def _fork(self, cid: str, sandbox: Sandbox, sketch: dict[str, Any] | None = None) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         fds = [theirs.fileno()]
+        request = {"id": cid, "dir": str(self._root / cid), "cgroup": sandbox.cgroup}
         try:
-            if sketch is not None:
-                fds.append(protocol.write_document(sketch))
-            self._zygote.send(sandbox.request(cid, str(self._root / cid)), fds)
+            fds.append(protocol.write_document(sandbox.document(sketch)))
+            self._zygote.send(request, fds)
         except BaseException:
             ours.close()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -14,30 +13,38 @@ from corten.shim.reactor import IN, Reactor
 Handler = Callable[[protocol.Message, list[int]], protocol.Message]
 
 
+def listen(directory: str) -> socket.socket:
+    """The socket `<directory>/sock` for `Control.accept_from`; the directory is 0700 and root's. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    # By descriptor: unix(7) allows 108 bytes of path, an exec root may be longer.
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{fd}/sock")
+        listener.listen(4)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(fd)
+    return listener
+
+
 class Control:
     """Receives requests, calls `handler`, sends its reply or its error; `on_gone` when the daemon closed its end."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, *, handler: Handler, on_gone: Callable[[], None]) -> None:
+    def __init__(self, reactor: Reactor, fd: int, *, handler: Handler, on_gone: Callable[[], None]) -> None:
         self._reactor = reactor
         self._handler = handler
         self._on_gone = on_gone
-        self._listener: socket.socket | None = None
+        self._listener = -1
         self._socket: socket.socket | None = None
         self._receiver: protocol.Receiver | None = None
-        self._connect(sock)
+        self._connect(socket.socket(fileno=fd))
 
-    def listen(self, directory: str) -> None:
-        """Let a later daemon connect to `<directory>/sock`; the directory is 0700 and root's. Raises OSError."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        # By descriptor: unix(7) allows 108 bytes of path, an exec root may be longer.
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            listener.bind(f"/proc/self/fd/{fd}/sock")
-        finally:
-            os.close(fd)
-        listener.listen(4)
+    def accept_from(self, listener: int) -> None:
+        """Let a later daemon connect; takes over the listening socket's descriptor."""
         self._listener = listener
-        self._reactor.watch(listener.fileno(), IN, lambda _events: self._accept())
+        self._reactor.watch(listener, IN, lambda _events: self._accept())
 
     @property
     def connected(self) -> bool:
@@ -47,12 +54,17 @@ class Control:
     def send(self, message: protocol.Message) -> None:
         """Say something to the daemon; when it is gone nobody hears it."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):
+            try:  # not contextlib.suppress, here and in launching.py: five pages that a shim touches nowhere else
                 protocol.send(self._socket, message)
+            except OSError:
+                return
 
     def _accept(self) -> None:
-        assert self._listener is not None
-        connection, _address = self._listener.accept()
+        listener = socket.socket(fileno=self._listener)
+        try:
+            connection, _address = listener.accept()
+        finally:
+            listener.detach()
         self._connect(connection)
 
     def _connect(self, sock: socket.socket) -> None:

@@ -18,12 +18,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from corten.lib.atomicfile import write_atomic
 from corten.linux.cgroup import Cgroup, LimitUnsupported
 from corten.linux.process import pidfd_open, set_name
 from corten.runtime.join import JoinedProcess
 from corten.runtime.launch import InitProcess, LaunchRequest, StartFailed
 from corten.runtime.steps.command import close_other_descriptors
 from corten.shim import protocol
+from corten.shim.control import listen
 from corten.shim.pipes import set_window_size
 
 NAME = "corten-launcher"
@@ -68,26 +70,32 @@ def become_launcher(sock: socket.socket, work: Callable[[Link], None], *, keep: 
     os._exit(status)
 
 
-def launch_container(link: Link, cgroup: Cgroup, sandbox: protocol.Message, sketch: Sequence[int]) -> None:
-    """Make cgroup and init of `sandbox` and answer with its pid, its pidfd and the launcher's own; then start what the
-    next message says, and answer with what is readable after an OOM and the console's master, if there are such."""
+def launch_container(link: Link, cgroup: Cgroup, request: protocol.Message, document: int) -> None:
+    """Make a sandbox: directory, cgroup and init. Answer with init's pid, its pidfd, the launcher's own and the socket
+    that later daemons connect to; then start what the next message says, and answer with what is readable after an OOM
+    and the console's master, if there are such. `request` and `document` are what the daemon asked of the zygote."""
     try:
+        sandbox = protocol.read_document(document)
+        os.close(document)
+        os.mkdir(request["dir"], 0o700)
+        listener = listen(request["dir"])
         init = _spawn_init(cgroup, sandbox)
-        if sketch:
-            spec = protocol.read_document(sketch[0])
-            init.prepare(LaunchRequest(spec=spec, container_id=sandbox["id"]))
-            os.close(sketch[0])
+        if sandbox["sketch"] is not None:
+            init.prepare(LaunchRequest(spec=sandbox["sketch"], container_id=request["id"]))
+        write_atomic(f"{request['dir']}/pid", f"{os.getppid()} {init.pid}\n".encode(), durable=False)
     except Exception as error:  # the daemon is to hear of it, whatever it is
         link.fail(error)
         return
-    link.reply({"pid": init.pid}, [init.pidfd, pidfd_open(os.getpid())])
-    request = link.next()
-    if request is None:
+    link.reply({"pid": init.pid}, [init.pidfd, pidfd_open(os.getpid()), listener.fileno()])
+    listener.close()
+    wanted = link.next()
+    if wanted is None:
         init.abort()
         return
-    message, fds = request
+    message, fds = wanted
     try:
-        console = _start_init(init, cgroup, sandbox, message, fds)
+        prepared = sandbox.get("resources") or {}
+        console = _start_init(init, cgroup, message, fds, container_id=request["id"], prepared=prepared)
     except Exception as error:
         init.abort()
         link.fail(error)
@@ -127,19 +135,24 @@ def _spawn_init(cgroup: Cgroup, sandbox: protocol.Message) -> InitProcess:
 
 
 def _start_init(
-    init: InitProcess, cgroup: Cgroup, sandbox: protocol.Message, message: protocol.Message, fds: list[int]
+    init: InitProcess,
+    cgroup: Cgroup,
+    message: protocol.Message,
+    fds: list[int],
+    *,
+    container_id: str,
+    prepared: dict[str, Any],
 ) -> int | None:
-    """Let init become the container's process; the console's master."""
+    """Let init become the container's process; the console's master. `prepared`: the resources that the cgroup has."""
     document = protocol.read_document(fds[0])
     spec = document["spec"]
     resources = (spec.get("linux") or {}).get("resources") or {}
-    prepared = sandbox.get("resources") or {}
     changed = {key: value for key, value in resources.items() if prepared.get(key) != value}
     if changed:
         cgroup.apply(changed)
     request = LaunchRequest(
         spec=spec,
-        container_id=sandbox["id"],
+        container_id=container_id,
         rootfs=document.get("rootfs"),
         root_fd=fds.pop(1) if message.get("root") else -1,
         interfaces=document.get("interfaces") or [],

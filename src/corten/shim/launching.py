@@ -33,12 +33,12 @@ class HeldProcess:
 
     __slots__ = ("_launcher", "_reactor", "console", "pid", "pidfd", "returncode")
 
-    def __init__(self, pid: int, pidfd: int, launcher: int, console: int = -1) -> None:
+    def __init__(self, pid: int, pidfd: int, launcher: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self._launcher = launcher  # its pidfd, -1 once it has ended
         self._reactor: Reactor | None = None
-        self.console = console  # the terminal's master, -1: none
+        self.console = -1  # the terminal's master, -1: none
         self.returncode: int | None = None  # as a shell has it: 128 + the signal, once it was waited for
 
     def signal(self, number: int) -> None:
@@ -60,10 +60,13 @@ class HeldProcess:
         poll = select.poll()
         poll.register(self._launcher, select.POLLIN)  # readable once its children have a new parent: exit_notify()
         poll.poll()
-        with contextlib.suppress(ChildProcessError):  # a porter's child is not ours to reap
-            os.waitid(os.P_PIDFD, self._launcher, os.WEXITED)
-        os.close(self._launcher)
-        self._launcher = -1
+        launcher, self._launcher = self._launcher, -1
+        try:
+            os.waitid(os.P_PIDFD, launcher, os.WEXITED)
+        except ChildProcessError:
+            return  # a porter's child is not ours to reap
+        finally:
+            os.close(launcher)
 
     def wait(self) -> int:
         """Wait for its end and reap it: the exit status, or 128 + the signal that ended it."""
@@ -124,10 +127,11 @@ class Launcher:
         """A porter's launcher is at work: from now on nobody else may do the same. Raises LauncherGone."""
         self._answer()
 
-    def made(self) -> HeldProcess:
-        """The answer that names the process it has made. Raises StartFailed, LauncherGone."""
+    def made(self) -> tuple[HeldProcess, int]:
+        """The answer that names the process it has made, and the descriptor that came along (-1: none): a container's
+        listening socket, an exec's console. Raises StartFailed, LauncherGone."""
         message, fds = self._answer()
-        return HeldProcess(int(message["pid"]), *fds)
+        return HeldProcess(int(message["pid"]), fds[0], fds[1]), fds[2] if len(fds) > 2 else -1
 
     def _answer(self) -> tuple[protocol.Message, list[int]]:
         """The next answer. Raises StartFailed, LauncherGone."""

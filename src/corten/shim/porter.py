@@ -105,7 +105,8 @@ class Porter:
 def _made(launcher: Launcher) -> HeldProcess:
     """Its process. A launcher that has made none ends, and is waited for unless it is stuck."""
     try:
-        process = launcher.made()
+        process, console = launcher.made()
+        process.console = console
     except BaseException:
         launcher.end()
         raise

@@ -6,8 +6,8 @@ descriptors, both little-endian u32) and a body of plain values in marshal's for
 head's first byte (unix(7), SCM_RIGHTS). Both ends belong to Corten and to root, so a malformed message is a bug and
 raises ProtocolError.
 
-daemon -> zygote    sandbox {id, dir, cgroup, namespaces, ...} + the shim's end of a control socket, and optionally a
-                    document: a spec that the coming one will resemble, which init prepares for
+daemon -> zygote    {id, dir, cgroup} + the shim's end of a control socket and a document that only the launcher reads:
+                    namespaces, mappings, resources, and optionally a spec that the coming one will resemble
 daemon -> shim      hello start exec attach resize signal sync discard, each with `seq`
 shim -> launcher    what to start; see launcher.py
 shim -> daemon      {"re": seq, ...} replies; {"ev": "prepared" | "exit" | "exec_exit" | "oom" | "detach", ...}
@@ -28,7 +28,7 @@ Message = dict[str, Any]
 _HEAD = struct.Struct("<II")
 _MAX_BODY = 16 << 20  # an OCI spec with a megabyte of environment is large; anything above is a bug
 _MAX_FDS = 16
-_CHUNK = 1 << 16
+_CHUNK = 1 << 12  # messages are small, and a larger buffer touches more pages of the shim's heap
 _FORMAT = 2
 
 # One line a connection may start with; a shim of another version is told apart by it when a daemon is upgraded.
@@ -87,9 +87,7 @@ class Receiver:
         data, ancillary, _flags, _address = self._sock.recvmsg(_CHUNK, space, socket.MSG_CMSG_CLOEXEC)
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                numbers = array.array("i")
-                numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
-                self._fds.extend(numbers)
+                self._fds += memoryview(payload).cast("i")
         if not data:
             return False
         self._buffer += data

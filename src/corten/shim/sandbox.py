@@ -52,21 +52,19 @@ class Sandbox:
             and wanted.get("time", "") == ""
         )
 
-    def request(self, cid: str, directory: str) -> dict[str, Any]:
-        """The message to the zygote."""
+    def document(self, sketch: dict[str, Any] | None) -> dict[str, Any]:
+        """What the launcher is told; `sketch` is a spec that the container's will resemble."""
 
         def mappings(rows: tuple[tuple[int, int, int], ...]) -> list[dict[str, int]]:
             return [{"containerID": row[0], "hostID": row[1], "size": row[2]} for row in rows]
 
         return {
-            "id": cid,
-            "dir": directory,
-            "cgroup": self.cgroup,
             "namespaces": [{"type": kind, **({"path": path} if path else {})} for kind, path in self.namespaces],
             "uidMappings": mappings(self.uid_mappings),
             "gidMappings": mappings(self.gid_mappings),
             "timeOffsets": {clock: {"secs": secs, "nanosecs": nanos} for clock, secs, nanos in self.time_offsets},
             "resources": self.ahead or {},
+            "sketch": sketch,
         }
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from corten.lib.atomicfile import write_atomic
@@ -26,7 +26,7 @@ from corten.runtime.failure import StartFailed
 from corten.shim import protocol
 from corten.shim.control import Control
 from corten.shim.execs import Exec
-from corten.shim.launcher import launch_container
+from corten.shim.launcher import Link, launch_container
 from corten.shim.launching import HeldProcess, Launcher
 from corten.shim.logs import JsonFileLog, replay
 from corten.shim.pipes import Pipes, open_pipes, set_window_size
@@ -37,14 +37,16 @@ from corten.shim.stdio import Client, Streams
 _FLUSH_S = 10.0  # how long a client that does not read may delay the shim's end
 _ORPHAN_S = 0.5  # how long a process may hold the output of an ended one open
 
+Launch = Callable[[Link, Cgroup, protocol.Message, int], None]
+
 
 class Shim:
     """The state of one shim process."""
 
-    def __init__(self, control: socket.socket, request: dict[str, Any]) -> None:
+    def __init__(self, control: int, request: dict[str, Any]) -> None:
         self.cid: str = request["id"]
         self.dir: str = request["dir"]
-        self._sandbox = request
+        self._request = request
         self.reactor = Reactor()
         self._control = Control(self.reactor, control, handler=self._handle, on_gone=self._daemon_gone)
         self.init: HeldProcess | None = None
@@ -64,22 +66,22 @@ class Shim:
     @property
     def cgroup(self) -> Cgroup:
         """Made anew for each use: the launcher needs it, and the end."""
-        return open_cgroup(self._sandbox["cgroup"])
+        return open_cgroup(self._request["cgroup"])
 
     # -- prepared
 
-    def prepare(self, sketch: int) -> None:
-        """Let a launcher make the cgroup and init; listen, and say so. Raises what fails; the caller undoes."""
-        os.mkdir(self.dir, 0o700)
-        keep = [sketch] if sketch >= 0 else []
-        self._launcher = Launcher.fork(lambda link: launch_container(link, self.cgroup, self._sandbox, keep), keep=keep)
-        for fd in keep:
-            os.close(fd)
-        self._control.listen(self.dir)
-        self.init = self._launcher.made()
+    def prepare(self, document: int, launch: Launch = launch_container) -> None:
+        """Let a launcher make what `document` describes, and say so. Raises what fails; the caller undoes."""
+        self._launcher = Launcher.fork(lambda link: launch(link, self.cgroup, self._request, document), keep=[document])
+        os.close(document)
+        self.init, listener = self._launcher.made()
+        self._control.accept_from(listener)
         self.reactor.watch(self.init.pidfd, IN, lambda _events: self._init_ended())
-        write_atomic(f"{self.dir}/pid", f"{os.getpid()} {self.init.pid}\n".encode(), durable=False)
         self._control.send({"ev": "prepared", "pid": self.init.pid, "shim": os.getpid()})
+
+    def failed(self, error: BaseException) -> None:
+        """Tell the daemon why there is no sandbox."""
+        self._control.send({"ev": "failed", "text": f"{type(error).__name__}: {error}"})
 
     def run(self) -> None:
         """Serve until there is nothing left to keep."""
@@ -91,6 +93,8 @@ class Shim:
         if self._launcher is not None:
             self._launcher.end()  # before a start it takes init along
             self._launcher = None
+            if self.init is not None:
+                self.init.kill()  # unless it was killed itself
         self._remove_cgroup()
         self._unlink("sock", "pid", "exit.json")
         with contextlib.suppress(FileNotFoundError):
@@ -372,14 +376,13 @@ class Shim:
         self._ended = True
 
 
-def main(control: socket.socket, request: dict[str, Any], sketch: int) -> None:
+def main(request: dict[str, Any], control: int, document: int) -> None:
     """The whole life of a shim process; the zygote calls it in the child and exits after it."""
     shim = Shim(control, request)
     try:
-        shim.prepare(sketch)
+        shim.prepare(document)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            protocol.send(control, {"ev": "failed", "text": f"{type(error).__name__}: {error}"})
+        shim.failed(error)
         shim.undo()
         raise
     shim.run()

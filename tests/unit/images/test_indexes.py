@@ -11,11 +11,13 @@ from corten.errors import CortenError
 from corten.spec.platform import host_platform
 from corten.testing.indexes import files_of, make_index
 from corten.testing.made_images import digest_of
+from corten.testing.registry import FakeRegistry
 
 from .conftest import body_of, collect
 
 HOST = str(host_platform())
 OTHER = "linux/s390x"
+ENDS = ("Pushed", "Layer already exists")
 NAME = "example.test/team/app:1"
 
 
@@ -210,3 +212,19 @@ async def test_blobs_that_two_platforms_share_stay_with_the_other_one(engine):
     await load(engine, made.layout(NAME))
     await engine.images.remove_platforms(NAME, [OTHER])
     assert made.belonging("linux/386") <= engine.digests()
+
+
+async def test_a_push_tells_of_the_layers_of_what_is_pushed_whatever_their_compression(engine):
+    plain, packed = index_of(""), index_of("gzip")  # the same image, under two manifests
+    assert plain.image_id(HOST) == packed.image_id(HOST)
+    with FakeRegistry() as target:
+        name = f"{target.host}/app"
+        for tag, made in (("plain", plain), ("packed", packed)):
+            await load(engine, made.layout(f"{name}:{tag}"))
+        await engine.images.remove_platforms(f"{name}:packed", [OTHER])  # from here on it is not whole
+        for tag, pushed in (("plain", plain.digest), ("packed", packed.manifests[HOST])):
+            told = await collect(engine.transfer.push(name, tag))
+            assert target.manifests[("app", tag)][1] == {**plain.blobs, **packed.blobs}[pushed]
+            assert [m.status for m in told if m.id and m.status in ENDS] == ["Pushed", "Pushed"]
+        told = await collect(engine.transfer.push(name, "plain", platform="linux/arm/v6"))
+        assert [m.status for m in told if m.id and m.status in ENDS] == ["Layer already exists"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from corten.cli.command import Call, Command
 from corten.cli.credentials import registry_auth
@@ -13,6 +14,10 @@ from corten.cli.option import Option
 from corten.cli.platform import platform_json
 from corten.cli.progress import show_progress
 from corten.client.query import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def push(call: Call) -> None:
@@ -31,12 +36,24 @@ def push(call: Call) -> None:
     headers = {"X-Registry-Auth": registry_auth(split_domain(name)[0])}
     path = f"/images/{quote(full_name(name), '/:')}/push"
     messages = call.client.messages("POST", path, query=query, headers=headers)
+    notes: list[str] = []
+    on_aux = partial(_note, notes)
     if not values["quiet"]:
-        show_progress(messages, sys.stdout)
-        return
-    with open(os.devnull, "w") as nothing:
-        show_progress(messages, nothing)
-    sys.stdout.write(f"{canonical(image)}\n")
+        show_progress(messages, sys.stdout, on_aux=on_aux)
+    else:
+        with open(os.devnull, "w") as nothing:
+            show_progress(messages, nothing, on_aux=on_aux)
+        sys.stdout.write(f"{canonical(image)}\n")
+    sys.stdout.flush()
+    sys.stderr.write("".join(notes))
+
+
+def _note(notes: list[str], message: dict[str, Any]) -> None:
+    """What is to be known of a push besides that it worked."""
+    aux = message["aux"]
+    if aux.get("manifestPushedInsteadOfIndex"):
+        index, manifest = aux["originalIndex"]["digest"], aux["selectedManifest"]["digest"]
+        notes.append(f"Not all platforms are here: instead of the index {index} its manifest {manifest} was pushed\n")
 
 
 COMMAND = Command(

@@ -46,6 +46,9 @@ def plan_platform_removal(
             )
         return PlatformRemoval(whole=True)
     kept = {digest for node in rest for digest in node.all_digests()} | set(entry.blobs)
+    for other in entry.roots:  # what further names of the image mean
+        if other.digest != root.digest:
+            kept.update(grow(other, library.read_document).all_digests())
     gone = [n for n in tree.manifests() if n.descriptor.digest in chosen or n.about in chosen]
     blobs = dict.fromkeys(digest for node in gone for digest in node.all_digests() if digest not in kept)
     return PlatformRemoval(manifests=tuple(chosen), blobs=tuple(blobs))

@@ -26,7 +26,7 @@ from corten.registry.session import Session
 from corten.registry.upload import BlobUpload, abandon, has_blob
 from corten.spec.digest import short
 from corten.spec.docker.progress import NO_DETAIL, ProgressMessage, layer_status, status
-from corten.spec.oci_image import Descriptor, media_type_of
+from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, Manifest, is_image, media_type_of, parse_image
 from corten.spec.platform import Platform
 from corten.spec.reference import Reference
 
@@ -89,20 +89,20 @@ class Pusher:
             raise NothingToPush(f"tag does not exist: {name.familiar}")
         if needs_compression(entry):
             entry = await self._compressed(entry, progress)
-        diff_ids = {layer.digest: diff for layer, diff in zip(entry.layers, entry.config.diff_ids, strict=True)}
-        items = [short(diff_id) for diff_id in entry.config.diff_ids][::-1]
-        for item in items:
-            progress.say(layer_status(item, "Preparing"))
-        for item in items[5:]:
-            progress.say(layer_status(item, "Waiting"))
         root = entry.target(name)
         tree = await blocking.run(grow, root, self._library.read_document)
         async with self._library.lease([*entry.blobs, *tree.all_digests()]):
             if platform is not None:
                 tree = await blocking.run(platform_node, self._library, tree, platform, name.familiar)
                 root = tree.descriptor
-            elif not await blocking.run(tree.is_complete, self._library.has_blob):
-                tree = await blocking.run(grow, entry.manifest, self._library.read_document)
+            else:
+                tree = await blocking.run(self._as_far_as_here, tree, entry)
+            diff_ids = await blocking.run(self._diff_ids, tree, entry)
+            items = [short(diff_id) for diff_id in diff_ids.values()][::-1]
+            for item in items:
+                progress.say(layer_status(item, "Preparing"))
+            for item in items[5:]:
+                progress.say(layer_status(item, "Waiting"))
             await self._push_blobs(tree, diff_ids, name, session, progress)
             target = name.tag or tree.descriptor.digest
             for node in tree.walk():
@@ -117,6 +117,24 @@ class Pusher:
             told = {"manifestPushedInsteadOfIndex": True, "originalIndex": original, "selectedManifest": selected}
             progress.say(_aux(told))
         self._events.publish("image", "push", name.familiar, {"name": name.familiar_name})
+
+    def _as_far_as_here(self, tree: Node, entry: ImageEntry) -> Node:
+        """The tree if all of it is here, else its manifest of this image, else the manifest that surely is."""
+        if tree.is_complete(self._library.has_blob):
+            return tree
+        own = (node for node in tree.manifests() if _config(node) == entry.id)
+        whole = next((node for node in own if node.is_complete(self._library.has_blob)), None)
+        return whole or grow(entry.manifest, self._library.read_document)
+
+    def _diff_ids(self, tree: Node, entry: ImageEntry) -> dict[str, str]:
+        """The diffIDs of the layers of one image of the tree, if possible of this one: those have lines."""
+        found = [n for n in tree.manifests() if isinstance(n.document, Manifest) and is_image(n.document)]
+        found = [n for n in found if not n.is_attestation]
+        node = next((n for n in found if _config(n) == entry.id), found[0] if found else None)
+        if node is None or not isinstance(node.document, Manifest):
+            return {}
+        image = parse_image(self._library.read_blob(node.document.config.digest, CONFIG_LIMIT))
+        return {layer.digest: diff for layer, diff in zip(node.document.layers, image.diff_ids, strict=False)}
 
     async def _push_blobs(
         self, tree: Node, diff_ids: dict[str, str], name: Reference, session: Session, progress: Progress
@@ -177,6 +195,10 @@ class Pusher:
 
 def _tell_retry(progress: Progress, item: str, seconds: int) -> None:
     progress.say_from_thread(layer_status(item, f"Retrying in {seconds} second{'s' * (seconds != 1)}"))
+
+
+def _config(node: Node) -> str:
+    return node.document.config.digest if isinstance(node.document, Manifest) else ""
 
 
 def _aux(value: dict[str, object]) -> ProgressMessage:

@@ -188,12 +188,7 @@ class ImageService:
         items: list[wire.DeleteItem] = []
         for entry in sorted(self._library.catalog, key=lambda e: created_us(e.config.created), reverse=True):
             current = self._library.catalog.get(entry.id)
-            if (
-                current is None
-                or self._uses(entry.id)
-                or self._mounted(entry.id)
-                or self._library.catalog.children(entry.id)
-            ):
+            if current is None or self._is_held(entry.id):
                 continue
             tagged = bool(current.repo_tags())
             if (only_dangling and tagged) or not is_selected(current, filters, until=until):
@@ -204,16 +199,16 @@ class ImageService:
         return wire.PruneReport(images_deleted=items or None, space_reclaimed=reclaimed)
 
     def unused(self) -> list[tuple[ImageEntry, int]]:
-        """Images that no container uses and no image was built on, with the bytes that are theirs alone."""
+        """Images that nothing holds (see `_is_held`), with the bytes that are theirs alone."""
         catalog = self._library.catalog
         shared = views.shared_sizes(catalog)
-        free = [entry for entry in catalog if not self._uses(entry.id) and not catalog.children(entry.id)]
+        free = [entry for entry in catalog if not self._is_held(entry.id)]
         return [(entry, max(entry.unpacked_size - shared.get(entry.id, 0), 0)) for entry in free]
 
     async def discard(self, image_id: str) -> list[wire.DeleteItem]:
         """Delete an image with its names, unless something uses it by now."""
         entry = self._library.catalog.get(image_id)
-        if entry is None or self._uses(image_id) or self._library.catalog.children(image_id):
+        if entry is None or self._is_held(image_id):
             return []
         return await self._carry_out(entry, Removal(tuple(entry.names()), delete=True))
 
@@ -221,9 +216,7 @@ class ImageService:
         items: list[wire.DeleteItem] = []
         while image_id:
             entry = self._library.catalog.get(image_id)
-            if entry is None or entry.references or self._uses(image_id) or self._mounted(image_id):
-                break
-            if self._library.catalog.children(image_id):
+            if entry is None or entry.references or self._is_held(image_id):
                 break
             items += await self._carry_out(entry, Removal((), delete=True))
             image_id = entry.parent
@@ -246,6 +239,10 @@ class ImageService:
 
     def _uses(self, image_id: str) -> list[Use]:
         return [Use(*use) for use in self._containers.uses(image_id)]
+
+    def _is_held(self, image_id: str) -> bool:
+        """Whether a container, a mount or an image that was built on it stands on the image."""
+        return bool(self._uses(image_id) or self._mounted(image_id) or self._library.catalog.children(image_id))
 
     def _mounted(self, image_id: str) -> Sequence[str]:
         return self.mounts.of(image_id) if self.mounts is not None else ()
