@@ -42,9 +42,17 @@ def works() -> str:
     return "erofs" if (int(major), int(minor)) >= (6, 4) else "overlay2"
 
 
-def test_the_best_that_works_is_chosen_and_nothing_is_left_of_trying(opened: Open, tmp_path: Path) -> None:
+def test_the_best_that_works_is_chosen_and_nothing_else_is_left_of_trying(opened: Open, tmp_path: Path) -> None:
     assert opened("").name == works()
-    assert [path for path in (tmp_path / "snapshots").iterdir() if path.name.startswith("probe")] == []
+    found = [str(path.relative_to(tmp_path)) for path in (tmp_path / "snapshots").rglob("*") if "probe" in path.name]
+    assert found == (["snapshots/erofs/0/probe.erofs"] if works() == "erofs" else [])
+    assert (tmp_path / "snapshots/erofs").exists() == (works() == "erofs")
+
+
+def test_an_image_that_was_damaged_is_no_reason(opened: Open, tmp_path: Path) -> None:
+    if opened("").name == "erofs":
+        (tmp_path / "snapshots/erofs/0/probe.erofs").write_bytes(b"damaged")
+    assert opened("").name == works()
 
 
 @pytest.mark.parametrize("alias", ["overlay2", "overlay", "overlayfs"])

@@ -26,6 +26,7 @@ from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import AttachRequest
 from corten.errors import InvalidArgument, NotFound
+from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.spec import platform as platforms
 from corten.spec.docker import messages
@@ -94,8 +95,8 @@ class Creator:
                     self._networks.check(attach_request(taken, config, host, networks))
             planned = self._mounts.plan(config, host)
             trace.mark("plan")
+            undo.push(self._give_up_layer, cid)
             self._snapshots.prepare(cid, image.chain_id)
-            undo.push(self._snapshots.remove, cid)
             directory = self._settings.directory(cid)
             make_directory(directory)
             undo.push(remove_directory, directory)
@@ -126,6 +127,11 @@ class Creator:
         announce(self._events, record, "create")
         trace.done()
         return CreateResponse(id=cid, warnings=[])
+
+    async def _give_up_layer(self, cid: str) -> None:
+        """Nothing of a layer stays on a disk that may be full."""
+        self._snapshots.remove(cid)
+        await blocking.run(self._snapshots.purge)
 
     def _resolve_modes(self, host: HostConfig) -> None:
         """`container:<name>` becomes `container:<id>`, so that a rename does not change who is meant. One that is not

@@ -17,6 +17,7 @@ from corten.linux.mount import new_filesystem
 from corten.store.erofs.layout import BLOCK
 from corten.store.erofs.writer import write_image
 
+_PROBE = "probe.erofs"
 _PROBE_MODE = 0o2751  # no directory has it by chance
 
 
@@ -44,24 +45,38 @@ def _mount(source: str) -> int:
 
 
 def probe(directory: Path) -> tuple[Backing | None, str]:
-    """How images that lie in `directory` can be mounted; None and the reason if they cannot."""
-    image = directory / f"probe-{secrets.token_hex(8)}"
-    reasons = []
+    """How images that lie in `directory` can be mounted; None and the reason if they cannot. Raises OSError.
+
+    The image that is tried stays there: a daemon must start on a full disk too.
+    """
+    image = directory / _PROBE
+    backing, reason = _first_that_works(image)
+    if backing is not None:
+        return backing, ""
+    fresh = directory / f"{_PROBE}-{secrets.token_hex(8)}"
     try:
-        fd = os.open(image, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             write_image(fd, io.BytesIO(bytes(1024)), lambda _path: (_PROBE_MODE, 1, 2))
         finally:
             os.close(fd)
-        for backing in Backing:
-            try:
-                _try(image, backing)
-            except OSError as error:
-                reasons.append(f"{backing}: {error}")
-            else:
-                return backing, ""
+        backing, reason = _first_that_works(fresh)
+        if backing is not None:
+            fresh.rename(image)
     finally:
-        image.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
+    return backing, reason
+
+
+def _first_that_works(image: Path) -> tuple[Backing | None, str]:
+    reasons = []
+    for backing in Backing:
+        try:
+            _try(image, backing)
+        except OSError as error:
+            reasons.append(f"{backing}: {error}")
+        else:
+            return backing, ""
     return None, "; ".join(reasons)
 
 

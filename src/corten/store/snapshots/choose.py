@@ -6,6 +6,7 @@ what was asked for, else EROFS where the kernel mounts its images, else unpacked
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,18 +37,23 @@ def open_snapshots(directory: Path, *, wanted: str, tables: Callable[[str], Tabl
             hint=f"leave out storage-driver, or remove all images and containers before it is changed to {asked}",
         )
     directory.mkdir(mode=0o710, exist_ok=True)
-    form = _form(directory, kept or asked)
+    form = _form(directory / _DIRECTORIES[EROFS], kept or asked)
     storage.put(_KEY, form.name.encode())
     return LayeredSnapshots(directory / _DIRECTORIES[form.name], form=form, layers=layers, snapshots=snapshots)
 
 
 def _form(directory: Path, name: str) -> LayerFormat:
-    """The format of driver `name`, of the best one when that is empty."""
+    """The format of driver `name`, of the best one when that is empty. Images would be in `directory`."""
     if name == OVERLAY:
         return Directories()
-    backing, reason = probe(directory)
+    place = directory / "0"  # where the driver has what belongs to no layer
+    place.mkdir(mode=0o710, parents=True, exist_ok=True)
+    backing, reason = probe(place)
     if backing is not None:
         return Images(backing)
+    with contextlib.suppress(OSError):  # there are layers, of a kernel that could mount them
+        place.rmdir()
+        directory.rmdir()
     if name:
         raise FailedPrecondition(
             f"the storage driver {name} does not work here: no layer image could be mounted ({reason})",

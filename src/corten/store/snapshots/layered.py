@@ -13,12 +13,13 @@ disk (sync, rename, fsync of the directory). Images are mounted when they are fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from corten.errors import Conflict, DataLoss, NotFound
 from corten.lib import codec
@@ -357,9 +358,13 @@ class LayeredSnapshots:
         parent, upper = self._parent(key), f"c/{key}/fs"
         self._directories(parent)  # all of them are mounted now
         lower = self._lower(parent)
-        if writable:
-            return self._mounts.overlay(lower, upper, f"c/{key}/work")
-        return self._mounts.overlay([upper, *lower])
+        if not writable:
+            return self._mounts.overlay([upper, *lower])
+        fd = self._mounts.overlay(lower, upper, f"c/{key}/work")
+        if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            os.close(fd)
+            _raise_hidden(f"{self._root}/c/{key}/work")
+        return fd
 
     def image_fd(self, chain_id: str) -> int:
         """A detached, read-only overlay mount of an image's layers alone."""
@@ -369,3 +374,11 @@ class LayeredSnapshots:
             (self._root / "0" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
             lower.append(f"0/{name}")
         return self._mounts.overlay(lower, attributes=_AS_DATA)
+
+
+def _raise_hidden(work: str) -> NoReturn:
+    """overlayfs is read-only, without an error, where it can make nothing in its work directory: raise that error."""
+    probe = f"{work}/{secrets.token_hex(8)}"
+    os.mkdir(probe)
+    os.rmdir(probe)
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), work)
