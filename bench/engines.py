@@ -20,6 +20,8 @@ class Engine:
     """A name, and `argv(...)` in docker's words."""
 
     name = ""
+    netns: Path | None = None  # where its loopback is, if not the host's
+    plain_http: tuple[str, ...] = ()  # flags of pull and push for a registry without TLS on loopback
 
     def argv(self, *arguments: str) -> list[str]:
         """The command of this engine's client."""
@@ -37,6 +39,10 @@ class Engine:
         if result.returncode != 0:
             raise RuntimeError(f"{self.name}: {arguments}: {result.stderr}")
         return result.stdout.strip()
+
+    def folder(self, scratch: Path) -> tuple[Path, str]:
+        """A folder for files to exchange, `scratch` if the engine sees it, and the engine's name for it."""
+        return scratch, str(scratch)
 
     def stop(self) -> None:
         """End the engine and leave nothing."""
@@ -82,6 +88,7 @@ class Docker(Engine):
     def __init__(self, shared: Path) -> None:
         self.dockerd = peers.Dockerd(shared)
         self.dockerd.wait()
+        self.netns = self.dockerd.netns
 
     def argv(self, *arguments: str) -> list[str]:
         return [docker_cli(), "-H", self.dockerd.host, *arguments]
@@ -94,9 +101,11 @@ class Podman(Engine):
     """Podman 5 with crun of Debian trixie."""
 
     name = "podman 5"
+    plain_http = ("--tls-verify=false",)
 
     def __init__(self, shared: Path) -> None:
         self.inside = peers.Inside(shared)
+        self.netns = self.inside.netns
 
     def argv(self, *arguments: str) -> list[str]:
         return self.inside.argv("podman", "--cgroup-manager=cgroupfs", *arguments)
@@ -105,6 +114,10 @@ class Podman(Engine):
         copy = self.inside.shared / "busybox.tar"
         copy.write_bytes(images.busybox().read_bytes())
         self.run("load", "-i", "/lab-shared/busybox.tar")
+
+    def folder(self, scratch: Path) -> tuple[Path, str]:  # noqa: ARG002 - its own
+        """Its client sees one folder of the host only."""
+        return self.inside.shared, "/lab-shared"
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError):

@@ -14,31 +14,43 @@ from tests.kernel.store.tars import fingerprint, member, pax, tar
 from corten.errors import Conflict, NotFound
 from corten.lib.tar import InvalidTar
 from corten.store.db import Database
+from corten.store.erofs.mount import Backing
 from corten.store.snapshots.driver import Change, SnapshotDriver
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories, Images
+from corten.store.snapshots.layered import LayeredSnapshots
 
 Opened = Callable[[], SnapshotDriver]
 
 
-def overlay(path: Path) -> SnapshotDriver:
-    database = Database(path / "meta.db")
-    return OverlaySnapshots(path / "overlay", layers=database.table("layers"), snapshots=database.table("snapshots"))
+FORMS = [Directories(), Images(Backing.FILE), Images(Backing.LOOP)]
 
 
-@pytest.fixture(params=[overlay], ids=["overlay2"])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+@pytest.fixture(params=FORMS, ids=["overlay2", "erofs", "erofs-loop"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
     """Opens the driver, as a daemon does that starts (again)."""
-    make: Callable[[Path], SnapshotDriver] = request.param
-    return lambda: make(tmp_path)
+    opened: list[LayeredSnapshots] = []
+
+    def make() -> SnapshotDriver:
+        table = Database(tmp_path / "meta.db").table
+        driver = LayeredSnapshots(
+            tmp_path / "snapshots", form=request.param, layers=table("layers"), snapshots=table("snapshots")
+        )
+        opened.append(driver)
+        return driver
+
+    yield make
+    for driver in opened:
+        driver.close()
 
 
 @pytest.fixture
-def driver(reopen: Opened) -> Iterator[SnapshotDriver]:
+def driver(reopen: Callable[[], LayeredSnapshots]) -> Iterator[SnapshotDriver]:
     before = sorted(os.listdir("/proc/self/fd"))
     mounts = Path("/proc/self/mountinfo").read_text()
     made = reopen()
     database = set(os.listdir("/proc/self/fd")) - set(before)
     yield made
+    made.close()
     after = set(os.listdir("/proc/self/fd")) - database
     assert after <= set(before), "descriptors are left open"
     assert Path("/proc/self/mountinfo").read_text() == mounts
@@ -268,3 +280,25 @@ def test_many_layers(driver: SnapshotDriver, count: int) -> None:
         with Root(driver, "c", writable=writable) as root:
             assert (root / "top").read_text() == str(count - 1)
             assert len([name for name in os.listdir(root) if name.startswith("f")]) == count
+
+
+def test_an_image_is_a_read_only_root_of_its_layers_alone(driver: SnapshotDriver) -> None:
+    driver.apply("one", "", tar(member("file", "etc/hosts", b"the image's\n"), member("file", "gone", b"1")))
+    driver.apply("two", "one", tar(member("file", ".wh.gone"), member("file", "new", b"2")))
+    expected = {"": set(), "one": {"etc", "gone"}, "two": {"etc", "new"}}
+    for chain_id, names in expected.items():
+        fd = driver.image_fd(chain_id)
+        try:
+            root = Path(f"/proc/self/fd/{fd}")
+            assert set(os.listdir(root)) == names
+            if names:
+                assert (root / "etc/hosts").read_text() == "the image's\n"
+            with pytest.raises(OSError, match="Read-only file system"):
+                (root / "file").touch()
+            flags = os.statvfs(fd).f_flag
+            assert flags & os.ST_NOSUID
+            assert flags & 0x4  # ST_NODEV, which the os module does not name everywhere
+        finally:
+            os.close(fd)
+    with pytest.raises(NotFound):
+        driver.image_fd("nothing")

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import io
 import json
+import random
+import shutil
 import socket
-import subprocess
 import tarfile
 import threading
 from importlib import import_module
@@ -13,7 +14,8 @@ from types import SimpleNamespace
 
 import docker
 import pytest
-from tests.lab.registry import real_registry
+import requests
+from tests.lab.registry import make_certificate, outside_address, real_registry
 
 from corten.api.router import Router
 from corten.api.routes import routes_of
@@ -28,6 +30,7 @@ from corten.registry.endpoints import RegistryConfig
 from corten.store.content import ContentStore
 from corten.store.db import Database
 from corten.testing.stores import TarLayers
+from corten.testing.tcp_proxy import CountingProxy
 
 MODULES = ["auth", "distribution"] + [
     f"images.{name}" for name in ("archive", "create", "inspect", "list", "push", "remove", "search", "tag")
@@ -63,7 +66,13 @@ def engine(tmp_path, **config):
         client = RegistryClient(RegistryConfig(**config), environ={})
         services = SimpleNamespace(
             images=ImageService(library=library, events=events, containers=NoContainers()),
-            transfer=TransferService(library=library, client=client, events=events, spool_dir=tmp_path / "spool"),
+            transfer=TransferService(
+                library=library,
+                client=client,
+                events=events,
+                spool_dir=tmp_path / "spool",
+                origins=database.table("blob_origins"),
+            ),
             events=events,
         )
         routes = [entry for name in MODULES for entry in routes_of(import_module(f"corten.api.routes.{name}"))]
@@ -89,17 +98,17 @@ def engine(tmp_path, **config):
         loop.close()
 
 
-def layer_tar(size=300_000):
+def layer_tar(data=bytes(range(256)) * 1200):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         entry = tarfile.TarInfo("data")
-        entry.size = size
-        tar.addfile(entry, io.BytesIO(bytes(range(256)) * (size // 256 + 1)))
+        entry.size = len(data)
+        tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
 
-def imported(client, name):
-    answer = client.api.import_image_from_data(layer_tar(), repository=name, tag="1")
+def imported(client, name, *data):
+    answer = client.api.import_image_from_data(layer_tar(*data), repository=name, tag="1")
     return json.loads(answer)["status"]
 
 
@@ -137,21 +146,139 @@ def test_a_password_is_needed_where_the_registry_wants_one(tmp_path):
         assert client.images.pull(name, tag="1", auth_config=passwords).tags == [f"{name}:1"]
 
 
+def pushed(client, name, tag="1"):
+    """Push, and give the messages."""
+    told = [json.loads(line) for line in client.images.push(name, tag=tag).splitlines()]
+    assert "aux" in told[-1], told[-1]
+    return told
+
+
 def test_tls_is_spoken_where_the_registry_speaks_it(tmp_path):
-    folder = tmp_path / "tls"
-    folder.mkdir()
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    folder = make_certificate(tmp_path / "tls", "127.0.0.1")
     with real_registry(tmp_path / "registry", certificate=folder) as registry, engine(tmp_path / "engine") as client:
         name = f"{registry.host}/team/app"
         imported(client, name)
-        told = [json.loads(line) for line in client.images.push(name, tag="1").splitlines()]
-        assert "aux" in told[-1]
+        pushed(client, name)
         client.images.remove(f"{name}:1")
         assert client.images.pull(name, tag="1")
+
+
+def test_a_registry_of_a_private_authority_is_trusted_by_certs_d_alone(tmp_path):
+    certs = tmp_path / "certs.d"
+    with (
+        outside_address() as address,
+        real_registry(
+            tmp_path / "registry", certificate=make_certificate(tmp_path / "tls", address), address=address
+        ) as registry,
+        engine(tmp_path / "engine", certs_dirs=(str(certs),)) as client,
+    ):
+        name = f"{registry.host}/team/app"
+        imported(client, name)
+        refused = [json.loads(line) for line in client.images.push(name, tag="1").splitlines()]
+        assert "x509: certificate signed by unknown authority" in refused[-1]["error"]
+        (certs / registry.host).mkdir(parents=True)
+        shutil.copy(tmp_path / "tls/crt", certs / registry.host / "ca.crt")
+        pushed(client, name)
+        with engine(tmp_path / "lax", certs_dirs=(), insecure=("198.51.100.0/24",)) as lax:
+            assert lax.images.pull(name, tag="1")
+
+
+def test_a_registry_that_wants_a_certificate_is_shown_the_one_of_certs_d(tmp_path):
+    tls, mine = make_certificate(tmp_path / "tls", "127.0.0.1"), make_certificate(tmp_path / "mine", "127.0.0.2")
+    certs = tmp_path / "certs.d"
+    with (
+        real_registry(tmp_path / "registry", certificate=tls, clients=mine / "crt") as registry,
+        engine(tmp_path / "engine", certs_dirs=(str(certs),)) as client,
+    ):
+        name = f"{registry.host}/team/app"
+        imported(client, name)
+        refused = [json.loads(line) for line in client.images.push(name, tag="1").splitlines()]
+        assert "certificate" in refused[-1]["error"]
+        (certs / registry.host).mkdir(parents=True)
+        shutil.copy(mine / "crt", certs / registry.host / "client.cert")
+        shutil.copy(mine / "key", certs / registry.host / "client.key")
+        pushed(client, name)
+
+
+def test_a_blob_of_another_repository_is_mounted(tmp_path):
+    with real_registry(tmp_path / "registry") as registry, engine(tmp_path / "engine") as client:
+        name = f"{registry.host}/team/app"
+        imported(client, name)
+        pushed(client, name)
+        client.images.get(f"{name}:1").tag(f"{registry.host}/other/app", "1")
+        told = pushed(client, f"{registry.host}/other/app")
+        assert "Mounted from team/app" in [message.get("status") for message in told]
+
+
+def test_what_was_deleted_at_the_registry_is_pushed_again(tmp_path):
+    with real_registry(tmp_path / "registry") as registry, engine(tmp_path / "engine") as client:
+        name = f"{registry.host}/team/app"
+        imported(client, name)
+        digest = pushed(client, name)[-1]["aux"]["Digest"]
+        found = requests.get(
+            f"http://{registry.host}/v2/team/app/manifests/{digest}",
+            headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+            timeout=30,
+        ).json()
+        paths = [f"blobs/{blob['digest']}" for blob in (found["config"], *found["layers"])]
+        for path in [f"manifests/{digest}", *paths]:
+            assert requests.delete(f"http://{registry.host}/v2/team/app/{path}", timeout=30).status_code == 202
+        with engine(tmp_path / "two") as other:
+            with pytest.raises(docker.errors.NotFound):
+                other.images.pull(name, tag="1")
+            assert pushed(client, name)[-1]["aux"]["Digest"] == digest
+            assert other.images.pull(name, tag="1")
+
+
+def test_all_tags_come_and_go(tmp_path):
+    with real_registry(tmp_path / "registry") as registry, engine(tmp_path / "engine") as client:
+        name = f"{registry.host}/team/app"
+        imported(client, name)
+        client.images.get(f"{name}:1").tag(name, "2")
+        pushed(client, name, tag=None)
+        for tag in ("1", "2"):
+            client.images.remove(f"{name}:{tag}")
+        (image,) = client.images.pull(name, all_tags=True)
+        assert sorted(image.tags) == [f"{name}:1", f"{name}:2"]
+        assert [row["name"] for row in client.images.search(f"{registry.host}/app")] == [name]
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["between chunks", "within a chunk"])
+def test_a_large_upload_that_is_cut_comes_to_its_end(tmp_path, within):
+    """Debian's registry (2.8) goes on behind the last whole chunk; of a part of one it wants nothing to be left."""
+    data = random.Random(1).randbytes(40 << 20)
+    with (
+        real_registry(tmp_path / "registry") as registry,
+        CountingProxy(registry.host) as proxy,
+        engine(tmp_path / "engine") as client,
+    ):
+        name = f"{proxy.host}/team/app"
+        imported(client, name, data)
+        if within:
+            proxy.cut_up_at = 30 << 20
+        else:
+            proxy.cut_up_before = b"Content-Range: 33554432-"
+        digest = pushed(client, name)[-1]["aux"]["Digest"]
+        assert proxy.cut_up_at is proxy.cut_up_before is None
+        assert proxy.up < len(data) + (1 << 20) + (30 << 20) * within
+        client.images.remove(f"{name}:1")
+        assert client.images.pull(name, tag="1")
+        assert client.images.get_registry_data(f"{name}:1").id == digest
+
+
+def test_another_registry_is_mirrored_by_its_hosts_toml(tmp_path):
+    certs = tmp_path / "certs.d"
+    (certs / "reg.invalid").mkdir(parents=True)
+    with (
+        real_registry(tmp_path / "registry") as registry,
+        engine(tmp_path / "one") as one,
+        engine(tmp_path / "two", certs_dirs=(str(certs),)) as two,
+    ):
+        image_id = imported(one, f"{registry.host}/team/app")
+        pushed(one, f"{registry.host}/team/app")
+        (certs / "reg.invalid" / "hosts.toml").write_text(f'[host."http://{registry.host}"]\n')
+        image = two.images.pull("reg.invalid/team/app", tag="1")
+        assert (image.id, image.tags) == (image_id, ["reg.invalid/team/app:1"])
 
 
 def test_a_mirror_serves_docker_hubs_images(tmp_path):

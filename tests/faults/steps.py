@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.lab.daemon import Daemon
 
-from corten.testing.registry import FakeRegistry, tar_of
+from corten.testing.made_images import tar_of
+from corten.testing.registry import FakeRegistry
 
 Step = Callable[[], object]
 FILES = [{"bin/tool": b"#!/bin/true\n" * 9000, "etc/one": b"1\n"}, {"etc/two": b"2\n" * 500}]

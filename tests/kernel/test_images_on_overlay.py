@@ -16,7 +16,8 @@ from corten.registry.client import RegistryClient
 from corten.registry.endpoints import RegistryConfig
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories
+from corten.store.snapshots.layered import LayeredSnapshots
 from corten.testing.registry import FakeRegistry
 
 pytestmark = pytest.mark.root
@@ -32,8 +33,9 @@ class Engine:
         self.root = root
         root.mkdir(exist_ok=True)
         self.database = Database(root / "meta.db")
-        self.layers = OverlaySnapshots(
+        self.layers = LayeredSnapshots(
             root / "snapshots",
+            form=Directories(),
             layers=self.database.table("layers"),
             snapshots=self.database.table("snapshots"),
         )
@@ -43,7 +45,13 @@ class Engine:
         events = Events()
         client = RegistryClient(RegistryConfig(certs_dirs=()), environ={})
         self.images = ImageService(library=self.library, events=events, containers=NoContainers())
-        self.transfer = TransferService(library=self.library, client=client, events=events, spool_dir=root / "spool")
+        self.transfer = TransferService(
+            library=self.library,
+            client=client,
+            events=events,
+            spool_dir=root / "spool",
+            origins=self.database.table("blob_origins"),
+        )
 
     def files(self, name):
         return {path.name for path in Path(self.root / "snapshots").rglob(name)}
@@ -128,7 +136,7 @@ async def test_an_import_a_commit_and_an_archive_go_round(make):
 
     engine, other = make(), make("other")
     await collect(engine.transfer.import_image(body(tar.getvalue()), repository="made", tag="1"))
-    data = b"".join([chunk async for chunk in engine.transfer.save(["made:1"])])
+    data = b"".join([chunk async for chunk in await engine.transfer.save(["made:1"])])
     await collect(other.transfer.load(body(data)))
     assert other.images.resolve("made:1").id == engine.images.resolve("made:1").id
     assert other.files("motd") == {"motd"}

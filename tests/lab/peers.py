@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.cache import cached, ensure_tools, run
@@ -106,6 +107,15 @@ class Dockerd:
             command(argv, shared=shared), stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
         )
 
+    @property
+    def netns(self) -> Path:
+        """Its network namespace."""
+        return Path(f"/proc/{self._process.pid}/ns/net")
+
+    def inside(self, *arguments: str) -> list[str]:
+        """The command that runs `arguments` where the daemon runs: in its folder, mounts and network."""
+        return entering(self._process.pid, arguments)
+
     def wait(self, seconds: float = 60) -> None:
         """Until it answers."""
         deadline = time.monotonic() + seconds
@@ -140,17 +150,14 @@ class Inside:
         if self._holder.stdout.readline() != b"ready\n":
             raise RuntimeError("the peers' folder could not be entered")
 
+    @property
+    def netns(self) -> Path:
+        """Its network namespace."""
+        return Path(f"/proc/{self._holder.pid}/ns/net")
+
     def argv(self, *arguments: str) -> list[str]:
         """The command that runs `arguments` inside."""
-        pid = self._holder.pid
-        return [
-            "nsenter",
-            f"--mount=/proc/{pid}/ns/mnt",
-            f"--net=/proc/{pid}/ns/net",
-            "--wdns=/",
-            f"--root=/proc/{pid}/root",
-            *arguments,
-        ]
+        return entering(self._holder.pid, arguments)
 
     def stop(self) -> None:
         """End the holder; what it mounted goes with its namespace."""
@@ -158,6 +165,18 @@ class Inside:
         self._holder.wait()
         for name in ("libpod_parent", "lab-podman", "lab-crun"):
             _remove_cgroups(name)
+
+
+def entering(pid: int, arguments: Sequence[str]) -> list[str]:
+    """The command that runs `arguments` in the mount and network namespaces of a process of the peers' folder."""
+    return [
+        "nsenter",
+        f"--mount=/proc/{pid}/ns/mnt",
+        f"--net=/proc/{pid}/ns/net",
+        "--wdns=/",
+        f"--root=/proc/{pid}/root",
+        *arguments,
+    ]
 
 
 def _remove_cgroups(name: str) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from corten.engine.containers.stats import StatsService
     from corten.engine.events import Events
     from corten.engine.fsck.service import FsckService
+    from corten.engine.images.insight import ImageInsight
+    from corten.engine.images.mounting import ImageMounts
     from corten.engine.images.service import ImageService
     from corten.engine.images.transfer import TransferService
     from corten.engine.networks.service import NetworkService
@@ -41,6 +43,8 @@ class Services:
     stats: StatsService  # stats, top
     images: ImageService  # list, inspect, history, tag, remove, prune
     transfer: TransferService  # pull, push, load, save, import, distribution
+    insight: ImageInsight  # image trees and differences
+    mounts: ImageMounts
     networks: NetworkService
     volumes: VolumeService
     system: SystemService  # info, version, df, auth

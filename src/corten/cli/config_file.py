@@ -67,7 +67,7 @@ def write_config(config: dict[str, Any]) -> None:
     import json
     import os
 
-    path = config_path()
+    path = os.path.realpath(config_path())
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -76,7 +76,7 @@ def write_config(config: dict[str, Any]) -> None:
             json.dump(config, file, indent="\t", ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, os.path.realpath(path))
+        os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise

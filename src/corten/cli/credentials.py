@@ -19,6 +19,7 @@ HUB_SERVER = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"  # noqa: S105 - a marker of the protocol
 _NOT_FOUND = "credentials not found in native keychain"
 _HELPER_TIMEOUT_S = 120
+_FIELDS = ("username", "password", "identitytoken", "registrytoken")
 
 
 def server_key(registry: str) -> str:
@@ -65,25 +66,34 @@ def _helper_for(config: dict[str, Any], server: str) -> str:
 
 
 def _from_file(config: dict[str, Any], server: str) -> dict[str, str]:
-    entries = config.get("auths") or {}
+    entries = _entries(config)
     entry = entries.get(server)
     if entry is None:
         entry = next((found for key, found in entries.items() if host_of(key) == host_of(server)), None)
     if not isinstance(entry, dict):
         return {}
     auth: dict[str, str] = {"serveraddress": server}
+    auth.update({key: entry[key] for key in _FIELDS if entry.get(key) and isinstance(entry[key], str)})
     if entry.get("auth"):
         try:
-            name, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-        except ValueError:
+            name, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
+            if not colon:
+                raise ValueError
+        except (ValueError, TypeError):
             raise CliError(
-                f"the credentials of {server} in config.json cannot be decoded", hint="log in again"
+                f"invalid auth configuration file: the credentials of {server} cannot be decoded", hint="log in again"
             ) from None
         auth["username"], auth["password"] = name, password.rstrip("\0")
     if entry.get("identitytoken"):
-        auth["identitytoken"] = entry["identitytoken"]
         auth.pop("password", None)
     return auth if len(auth) > 1 else {}
+
+
+def _entries(config: dict[str, Any]) -> dict[str, Any]:
+    entries = config.setdefault("auths", {}) or {}
+    if not isinstance(entries, dict):
+        raise CliError("auths in config.json is no JSON object", hint="correct it, or remove it")
+    return entries
 
 
 def _from_helper(helper: str, server: str) -> dict[str, str]:
@@ -91,39 +101,56 @@ def _from_helper(helper: str, server: str) -> dict[str, str]:
     if failed:
         if _NOT_FOUND in output:
             return {}
-        raise CliError(f"error getting credentials - err: exit status 1, out: `{output}`")
-    answer = json_text.loads(output)
-    auth = {"serveraddress": server}
-    if answer.get("Username") == _TOKEN_USER:
-        auth["identitytoken"] = answer.get("Secret", "")
-    else:
-        auth["username"], auth["password"] = answer.get("Username", ""), answer.get("Secret", "")
-    return auth
+        raise CliError(f"error getting credentials - err: exit status {failed}, out: `{_shown(output)}`")
+    try:
+        answer = json_text.loads(output)
+        name, secret = answer.get("Username", ""), answer.get("Secret", "")
+        if not isinstance(name, str) or not isinstance(secret, str):
+            raise TypeError
+    except (ValueError, TypeError, AttributeError):
+        # what it printed may hold the secret
+        raise CliError(
+            f"error getting credentials - docker-credential-{helper} gave no credentials that can be read",
+            hint=f"see what `echo {server} | docker-credential-{helper} get` prints",
+        ) from None
+    if name == _TOKEN_USER:
+        return {"serveraddress": server, "identitytoken": secret}
+    return {"serveraddress": server, "username": name, "password": secret}
 
 
-def _call_helper(helper: str, verb: str, data: bytes) -> tuple[str, bool]:
+def _call_helper(helper: str, verb: str, data: bytes) -> tuple[str, int]:
+    """What the helper printed, and its exit status. Raises CliError when it cannot be run."""
     import subprocess
 
     program = f"docker-credential-{helper}"
+    if "/" in helper:
+        raise CliError(f"invalid name of a credential helper in config.json: {helper}")
     try:
         done = subprocess.run(
             [program, verb], input=data, stdout=subprocess.PIPE, check=False, timeout=_HELPER_TIMEOUT_S
         )
     except FileNotFoundError:
         raise CliError(
-            f'error getting credentials - err: exec: "{program}": executable file not found in $PATH',
+            f'error getting credentials - err: exec: "{program}": executable file not found in $PATH, out: ``',
             hint="install it, or remove credsStore and credHelpers from config.json",
         ) from None
+    except OSError as error:
+        text = (error.strerror or "cannot be run").lower()
+        raise CliError(f'error getting credentials - err: exec: "{program}": {text}, out: ``') from None
     except subprocess.TimeoutExpired:
         raise CliError(f"{program} did not answer within {_HELPER_TIMEOUT_S} s") from None
-    return done.stdout.decode("utf-8", "replace").strip(), done.returncode != 0
+    return done.stdout.decode("utf-8", "replace").strip(), done.returncode
+
+
+def _shown(output: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in output[:500])
 
 
 def store_credentials(server: str, auth: dict[str, str]) -> str:
     """Remember a login; returns where: the name of a helper, "" for config.json."""
     config = read_config()
     helper = _helper_for(config, server)
-    entries = config.setdefault("auths", {})
+    entries = config["auths"] = _entries(config)
     if helper:
         token = auth.get("identitytoken")
         record = {
@@ -133,7 +160,7 @@ def store_credentials(server: str, auth: dict[str, str]) -> str:
         }
         output, failed = _call_helper(helper, "store", json_text.dumps(record))
         if failed:
-            raise CliError(f"error saving credentials: {output}")
+            raise CliError(f"error saving credentials: {_shown(output)}")
         entries[server] = {}
     else:
         pair = f"{auth.get('username', '')}:{'' if auth.get('identitytoken') else auth.get('password', '')}"
@@ -144,16 +171,17 @@ def store_credentials(server: str, auth: dict[str, str]) -> str:
     return helper
 
 
-def erase_credentials(server: str) -> bool:
-    """Forget a login; whether there was one."""
+def erase_credentials(server: str) -> None:
+    """Forget a login. Raises CliError when a helper does not, after config.json is rid of it."""
     config = read_config()
-    entries = config.get("auths") or {}
+    entries = _entries(config)
     keys = [key for key in entries if key == server or host_of(key) == host_of(server)]
-    helper = _helper_for(config, server)
-    if helper:
-        _call_helper(helper, "erase", server.encode())
     for key in keys:
         del entries[key]
     if keys:
         write_config(config)
-    return bool(keys) or bool(helper)
+    helper = _helper_for(config, server)
+    if helper:
+        output, failed = _call_helper(helper, "erase", server.encode())
+        if failed and _NOT_FOUND not in output:
+            raise CliError(f"{server}: error erasing credentials - err: exit status {failed}, out: `{_shown(output)}`")

@@ -296,14 +296,15 @@ def _from_file(option: Option, value: Any, path: Path) -> Any:
 def validate(config: Config) -> None:
     """Refuse values that can never work, and those whose absence would leave a door open. Raises ConfigError."""
     from corten.lib.log import LEVELS
+    from corten.store.snapshots.choose import DRIVERS, EROFS, OVERLAY
 
     storage = config.text("storage-driver")
     refused = (
         (config.text("log-level") not in LEVELS, f"invalid logging level: {config.text('log-level')}"),
         (config.text("log-format") not in {"text", "json"}, f"invalid log format: {config.text('log-format')}"),
         (
-            storage not in {"", "overlay2", "overlayfs", "overlay"},
-            f"storage driver {storage} is not supported: use overlay2",
+            storage not in {"", *DRIVERS},
+            f"storage driver {storage} is not supported: use {EROFS} or {OVERLAY}",
         ),
         (bool(config.items("authorization-plugins")), "authorization plugins are not supported"),
         (bool(config.text("userns-remap")), "userns-remap is not supported; give --userns for each container"),

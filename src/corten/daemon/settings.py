@@ -16,6 +16,7 @@ from corten.engine.networks.settings import NetworkSettings
 from corten.engine.system import SystemSettings
 from corten.network.ipam import DEFAULT_POOLS, parse_pool
 from corten.registry.endpoints import RegistryConfig
+from corten.registry.timings import Timings
 from corten.spec.docker.hostconfig import LogConfig, Ulimit
 from corten.store.watermarks import Marks
 
@@ -54,10 +55,11 @@ def ulimits(config: Config) -> tuple[Ulimit, ...]:
     return tuple(result)
 
 
-def container_settings(config: Config) -> ContainerSettings:
+def container_settings(config: Config, *, storage_driver: str) -> ContainerSettings:
     """What containers take from the configuration."""
     return ContainerSettings(
         data_root=config.data_root,
+        storage_driver=storage_driver,
         exec_root=config.exec_root,
         log_config=LogConfig(type=config.text("log-driver"), config=dict(config["log-opts"])),
         default_ulimits=ulimits(config),
@@ -107,8 +109,17 @@ def network_settings(config: Config, identity: str) -> NetworkSettings:
 def registry_config(config: Config) -> RegistryConfig:
     """What image transfers take from the configuration."""
     return RegistryConfig(
-        mirrors=tuple(config.items("registry-mirrors")), insecure=tuple(config.items("insecure-registries"))
+        mirrors=tuple(config.items("registry-mirrors")),
+        insecure=tuple(config.items("insecure-registries")),
+        http_proxy=config.text("http-proxy"),
+        https_proxy=config.text("https-proxy"),
+        no_proxy=config.text("no-proxy"),
     )
+
+
+def registry_timings(config: Config) -> Timings:
+    """How often and how long a registry is tried."""
+    return Timings(attempts=config.number("max-download-attempts"))
 
 
 def system_settings(config: Config, identity: str) -> SystemSettings:

@@ -30,7 +30,9 @@ from corten.engine.containers.export import ExportService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
+from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.relief import Relief, fill
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
@@ -43,7 +45,7 @@ from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks, Shims
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.choose import open_snapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Engine:
         self._shims = Shims(exec_root=config.exec_root, cgroup_parent=config.cgroup_parent, callbacks=self._callbacks)
         self._system = settings.system_settings(config, self.id)
         self._client: RegistryClient | None = None
+        self._transfers: TransferService | None = None
 
     def open(self) -> None:
         """Start the zygote, before there are threads, connections and secrets; then make everything."""
@@ -94,9 +97,10 @@ class Engine:
         spool.mkdir(mode=0o700)
         self._database = Database(config.data_root / "meta.db")
         table = self._database.table
-        self._snapshots = snapshots = OverlaySnapshots(
-            config.data_root / "snapshots" / "overlay", layers=table("layers"), snapshots=table("snapshots")
+        self._snapshots = snapshots = open_snapshots(
+            config.data_root / "snapshots", wanted=config.text("storage-driver"), tables=table
         )
+        self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
         self._networks = NetworkService(
@@ -110,8 +114,16 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._insight = ImageInsight(library=self._library, containers=in_use)
+        self._mounts = self._images.mounts = ImageMounts(
+            library=self._library,
+            roots=snapshots,
+            records=table("image-mounts"),
+            directory=config.exec_root / "images",
+            forbidden=(config.data_root, config.exec_root),
+        )
         self._containers = assemble(
-            settings=settings.container_settings(config),
+            settings=settings.container_settings(config, storage_driver=snapshots.name),
             table=table("containers"),
             images=self._images,
             snapshots=snapshots,
@@ -147,21 +159,25 @@ class Engine:
         """Made at the first pull, push, load or login: the HTTP client costs 50 ms and 4 MB."""
         from corten.engine.images.transfer import TransferService
 
-        return TransferService(
+        config = self._config
+        self._transfers = TransferService(
             library=self._library,
             client=self._registry_client(),
             events=self.events,
-            spool_dir=settings.spool_dir(self._config),
-            max_downloads=self._config.number("max-concurrent-downloads"),
-            max_uploads=self._config.number("max-concurrent-uploads"),
+            spool_dir=settings.spool_dir(config),
+            origins=self._database.table("blob_origins"),
+            max_downloads=config.number("max-concurrent-downloads"),
+            max_uploads=config.number("max-concurrent-uploads"),
         )
+        return self._transfers
 
     def _registry_client(self) -> RegistryClient:
         """Made when it is first needed."""
         from corten.registry.client import RegistryClient
 
         if self._client is None:
-            self._client = RegistryClient(settings.registry_config(self._config))
+            config = self._config
+            self._client = RegistryClient(settings.registry_config(config), timings=settings.registry_timings(config))
         return self._client
 
     def _fsck(self) -> FsckService:
@@ -199,6 +215,8 @@ class Engine:
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
             transfer=transfer,
+            insight=self._insight,
+            mounts=self._mounts,
             networks=self._networks,
             volumes=self._volumes,
             system=SystemService(
@@ -223,6 +241,7 @@ class Engine:
     async def recover(self) -> None:
         """Take over what an earlier daemon left."""
         self._library.load()
+        self._mounts.recover()
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()
@@ -252,6 +271,7 @@ class Engine:
         if not self._running():
             self._leave_host()
         await self._networks.close()
+        self._snapshots.close()
         self._database.close()
 
     def _leave_host(self) -> None:
@@ -289,7 +309,12 @@ class Engine:
         settings.update_system_settings(self._system, config)
         self._relief.settings = settings.relief_settings(config)
         if self._client is not None:
-            self._client.reconfigure(settings.registry_config(config))
+            self._client.reconfigure(settings.registry_config(config), settings.registry_timings(config))
+        if self._transfers is not None:
+            self._transfers.limit(
+                max_downloads=config.number("max-concurrent-downloads"),
+                max_uploads=config.number("max-concurrent-uploads"),
+            )
 
     def announce_reload(self, attributes: dict[str, str]) -> None:
         """The `reload` event."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,6 +33,8 @@ class SystemSettings:
     min_api_version: str
     data_root: str
     init_path: str
+    storage_driver: str = ""
+    storage_status: Sequence[tuple[str, str]] = ()
     log_driver: str = "json-file"
     cgroup_driver: str = "cgroupfs"
     default_runtime: str = "corten"
@@ -143,8 +145,8 @@ class SystemService:
             containers_paused=paused,
             containers_stopped=stopped,
             images=self._images.count(),
-            driver="overlay2",
-            driver_status=[("Backing Filesystem", filesystem_of(settings.data_root)), ("Supports d_type", "true")],
+            driver=settings.storage_driver,
+            driver_status=[("Backing Filesystem", filesystem_of(settings.data_root)), *settings.storage_status],
             plugins=wire.Plugins(
                 volume=["local"], network=["bridge", "host", "null"], log=["json-file", "local", "none"]
             ),

@@ -64,6 +64,7 @@ class TarReader:
         self._source = source
         self._buffer = b""
         self._position = 0
+        self._taken = 0  # bytes of the source that were asked for, the buffered ones included
         self._left = 0  # bytes of the current member's data that are not read yet
         self._padding = 0
         self._globals: dict[bytes, bytes] = {}
@@ -72,7 +73,17 @@ class TarReader:
         while (entry := self._next()) is not None:
             yield entry
 
+    @property
+    def offset(self) -> int:
+        """Where in the stream the next byte stands: for an entry just given, the first of its stored data."""
+        return self._taken - len(self._buffer) + self._position
+
     # -- bytes
+
+    def _more(self) -> bytes:
+        data = self._source.read(_CHUNK)
+        self._taken += len(data)
+        return data
 
     def _take(self, size: int) -> bytes:
         """Exactly `size` bytes, or fewer at the end of the stream; `size` is bounded by the callers."""
@@ -85,7 +96,7 @@ class TarReader:
         missing = size - len(parts[0])
         self._buffer, self._position = b"", 0
         while missing > 0:
-            data = self._source.read(_CHUNK)
+            data = self._more()
             if not data:
                 break
             parts.append(data[:missing])
@@ -108,11 +119,14 @@ class TarReader:
             yield chunk
 
     def _skip(self) -> None:
-        for _chunk in self.data():
-            pass
-        if self._padding:
-            self._exactly(self._padding)
-            self._padding = 0
+        """Pass over what is left of the member, without a copy."""
+        left, self._left, self._padding = self._left + self._padding, 0, 0
+        while left > len(self._buffer) - self._position:
+            left -= len(self._buffer) - self._position
+            self._buffer, self._position = self._more(), 0
+            if not self._buffer:
+                raise InvalidTar("unexpected EOF")
+        self._position += left
 
     # -- headers
 
@@ -152,7 +166,7 @@ class TarReader:
 
     def _drain(self) -> None:
         """Read what follows the end mark, so that whoever hashes the stream sees all of it."""
-        while self._source.read(_CHUNK):
+        while self._more():
             pass
 
     @staticmethod
@@ -161,10 +175,10 @@ class TarReader:
         try:
             wanted = int(block[148:156].strip(b" \0") or b"0", 8)
         except ValueError:
-            raise InvalidTar("invalid tar header") from None
+            raise InvalidTar("archive/tar: invalid tar header") from None
         total = sum(block) - sum(block[148:156]) + 256
         if wanted != total and wanted != total - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127):
-            raise InvalidTar("invalid tar header")
+            raise InvalidTar("archive/tar: invalid tar header")
         return number(block[124:136])
 
     def _entry(self, block: bytes, kind: bytes, size: int, pax: dict[bytes, bytes], name: bytes, link: bytes) -> Entry:

@@ -14,6 +14,7 @@ from corten.linux.errors import SyscallError
 from corten.linux.syscalls import PY_LIBC, check, libc, raw
 
 CLONE_NEWTIME = 0x00000080
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_PIDFD = 0x00001000
 CLONE_PARENT = 0x00008000

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials
-from corten.registry.endpoints import Endpoint
+from corten.registry.endpoint import Endpoint
 from corten.registry.errors import LoginRequired, RegistryError, refused
 from corten.registry.transport import Response, Transport
 
@@ -98,14 +100,12 @@ class Tokens:
         if parts.scheme == "http" and endpoint.verify:
             raise RegistryError(f"registry {endpoint.host} names the token server {realm[:200]} without TLS")
         fields = {"service": challenge.parameters.get("service", "")}
-        wanted = scope or challenge.parameters.get("scope", "")
-        if wanted:
-            fields["scope"] = wanted
-        response = self._ask(realm, endpoint, credentials, fields, cancel, offline=offline)
+        scopes = (scope or challenge.parameters.get("scope", "")).split()
+        response = self._ask(realm, endpoint, credentials, fields, scopes, cancel, offline=offline)
         with response:
             body = response.body(_ANSWER_LIMIT)
             if response.status != 200:
-                raise _token_refused(response.status, body)
+                raise _token_refused(response.status, body, response.headers.get("Retry-After", ""))
         token = _parse_token(body, endpoint.host)
         with self._lock:
             if len(self._cache) >= _CACHE_LIMIT:
@@ -119,6 +119,7 @@ class Tokens:
         endpoint: Endpoint,
         credentials: Credentials,
         fields: dict[str, str],
+        scopes: list[str],
         cancel: Cancel,
         *,
         offline: bool,
@@ -128,7 +129,7 @@ class Tokens:
                 "grant_type": "refresh_token",
                 "refresh_token": credentials.identity_token,
                 "client_id": _CLIENT_ID,
-            }
+            } | ({"scope": " ".join(scopes)} if scopes else {})
             return self._transport.request(
                 "POST",
                 realm,
@@ -143,7 +144,7 @@ class Tokens:
             headers["Authorization"] = credentials.basic()
         if offline:
             fields |= {"offline_token": "true", "client_id": _CLIENT_ID}
-        query = urlencode(fields)
+        query = urlencode([*fields.items(), *(("scope", scope) for scope in scopes)])
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         return self._transport.request("GET", url, endpoint=endpoint, headers=headers, cancel=cancel)
 
@@ -170,11 +171,21 @@ def parse_challenges(header: str) -> list[Challenge]:
 def error_of(status: int, body: bytes, retry_after: str = "") -> Exception:
     """The error that an error answer's status and body tell of."""
     reason, message = _first_error(body)
+    return refused(status, reason, message, retry_after_s(retry_after, datetime.now(UTC)))
+
+
+def retry_after_s(value: str, now: datetime) -> float | None:
+    """The seconds in a Retry-After header, which holds them or a date (RFC 9110 section 10.2.3); None for neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
     try:
-        delay: float | None = min(max(float(retry_after), 0.0), 60.0) if retry_after else None
+        date = parsedate_to_datetime(value)
     except ValueError:
-        delay = None
-    return refused(status, reason, message, delay)
+        return None
+    if date.tzinfo is None:
+        return None
+    return max((date - now).total_seconds(), 0.0)
 
 
 def _first_error(body: bytes) -> tuple[str, str]:
@@ -193,8 +204,8 @@ def _clean(value: object, limit: int) -> str:
     return "".join(c for c in text[:limit] if c.isprintable())
 
 
-def _token_refused(status: int, body: bytes) -> Exception:
-    error = error_of(status, body)
+def _token_refused(status: int, body: bytes, retry_after: str) -> Exception:
+    error = error_of(status, body, retry_after)
     if status == 401 and not isinstance(error, LoginRequired):
         return LoginRequired(str(error), status=401, reason="UNAUTHORIZED")
     return error

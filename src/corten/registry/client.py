@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from corten.registry.auth import Tokens
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import ANONYMOUS, Credentials
-from corten.registry.endpoints import Endpoint, RegistryConfig, endpoints
+from corten.registry.endpoint import Endpoint
+from corten.registry.endpoints import RegistryConfig, endpoints
 from corten.registry.errors import CorruptContent, RegistryError
 from corten.registry.fetch import RawManifest, get_manifest
+from corten.registry.proxies import Proxies
 from corten.registry.session import Schemes, Session
-from corten.registry.transport import Timings, Transport
+from corten.registry.timings import Timings
+from corten.registry.transport import Transport
+from corten.spec.digest import is_digest
 from corten.spec.reference import Reference
 
 
@@ -31,13 +35,16 @@ class RegistryClient:
     ) -> None:
         self.config = config or RegistryConfig()
         self.timings = timings or Timings()
-        self.transport = Transport(certs_dirs=self.config.certs_dirs, timings=self.timings, environ=environ)
+        proxies = Proxies.of(
+            environ, http=self.config.http_proxy, https=self.config.https_proxy, without=self.config.no_proxy
+        )
+        self.transport = Transport(certs_dirs=self.config.certs_dirs, timings=self.timings, proxies=proxies)
         self.tokens = Tokens(self.transport)
         self._schemes = Schemes()
 
-    def reconfigure(self, config: RegistryConfig) -> None:
-        """Take over mirrors and insecure registries for later requests (SIGHUP)."""
-        self.config = config
+    def reconfigure(self, config: RegistryConfig, timings: Timings) -> None:
+        """Take over mirrors, insecure registries and the number of tries for later requests (SIGHUP)."""
+        self.config, self.timings = config, timings
 
     def sessions(
         self,
@@ -86,17 +93,21 @@ class RegistryClient:
 
 
 def resolve(sessions: Sequence[Session], tag_or_digest: str) -> tuple[RawManifest, list[Session]]:
-    """The manifest from the first endpoint that has it, and the sessions with that endpoint in front.
+    """The manifest from the first endpoint that has it, and the sessions for its blobs, in the order to try.
 
     What a mirror answers is never final: the next endpoint is asked. Raises the last endpoint's RegistryError.
     """
     failure: Exception | None = None
+    passed: list[Session] = []
     for number, session in enumerate(sessions):
+        if not session.endpoint.resolves and not is_digest(tag_or_digest):
+            passed.append(session)  # it may have the blobs
+            continue
         try:
             manifest = get_manifest(session, tag_or_digest)
         except (RegistryError, CorruptContent) as error:
             failure = error
             continue
-        return manifest, list(sessions[number:])
+        return manifest, [*passed, *sessions[number:]]
     assert failure is not None
     raise failure

@@ -1,18 +1,20 @@
-"""Which hosts answer for a registry's domain, over which schemes and with which checks. Pure but for name look-ups.
+"""Which hosts answer for a registry's domain, over which schemes and with which checks. Daemon, net threads.
 
-Daemon, net threads. Source: dockerd's --registry-mirror and --insecure-registry; docker.io is served by
-registry-1.docker.io. An insecure registry is tried over HTTPS without verification first, then over HTTP; 127.0.0.0/8,
-::1 and localhost are insecure without being asked.
+Pure but for name look-ups and the hosts.toml files (`hosts_file`). Source: dockerd's --registry-mirror and
+--insecure-registry; docker.io is served by registry-1.docker.io. An insecure registry is tried over HTTPS without
+verification first, then over HTTP; 127.0.0.0/8, ::1 and localhost are insecure without being asked.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from corten.errors import InvalidArgument
+from corten.registry.endpoint import Endpoint
+from corten.registry.hosts_file import read_hosts
 from corten.spec.reference import DEFAULT_DOMAIN
 
 HUB_HOST = "registry-1.docker.io"
@@ -28,6 +30,9 @@ class RegistryConfig:
     mirrors: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()
     certs_dirs: tuple[str, ...] = ("/etc/corten/certs.d", "/etc/docker/certs.d")
+    http_proxy: str = ""  # the proxies that are given here go before those of the environment
+    https_proxy: str = ""
+    no_proxy: str = ""
 
     def __post_init__(self) -> None:
         for mirror in self.mirrors:
@@ -38,42 +43,39 @@ class RegistryConfig:
                 raise InvalidArgument("invalid mirror: username/password not allowed in URI")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One place that serves a registry's API; `schemes` are tried in order."""
-
-    host: str
-    schemes: tuple[str, ...] = ("https",)
-    verify: bool = True
-    prefix: str = ""
-    mirror: bool = False
-
-    def base(self, scheme: str) -> str:
-        """The URL below which `/v2/` lies."""
-        return f"{scheme}://{self.host}{self.prefix}"
-
-
 def endpoints(domain: str, config: RegistryConfig, *, push: bool = False) -> list[Endpoint]:
-    """Where to ask for images of `domain`, in order: mirrors serve docker.io only, and never take pushes."""
-    found: list[Endpoint] = []
-    if domain == DEFAULT_DOMAIN and not push:
-        for mirror in config.mirrors:
-            parts = urlsplit(mirror)
-            found.append(
-                Endpoint(
-                    host=parts.netloc,
-                    schemes=(parts.scheme,),
-                    verify=not is_insecure(parts.netloc, config.insecure),
-                    prefix=parts.path.rstrip("/"),
-                    mirror=True,
-                )
-            )
+    """Where to ask for images of `domain`, in order: mirrors, which take no pushes, and the registry itself.
+
+    Raises RegistryError for a hosts.toml that cannot be read.
+    """
+    found = read_hosts(domain, config.certs_dirs)
+    mirrors: list[Endpoint] = []
+    if not push:
+        if domain == DEFAULT_DOMAIN:
+            mirrors += [_configured(mirror) for mirror in config.mirrors]
+        mirrors += [replace(mirror, namespace=domain) for mirror in found.mirrors]
+    given = [_eased(endpoint, config.insecure) for endpoint in (*mirrors, *([found.server] if found.server else []))]
+    return given if found.server else [*given, _default(domain, config)]
+
+
+def upstream(domain: str, config: RegistryConfig) -> Endpoint:
+    """The registry itself, for what mirrors are never asked: logins and searches."""
+    return endpoints(domain, config, push=True)[0]
+
+
+def _default(domain: str, config: RegistryConfig) -> Endpoint:
     host = HUB_HOST if domain == DEFAULT_DOMAIN else domain
-    if is_insecure(domain, config.insecure):
-        found.append(Endpoint(host=host, schemes=("https", "http"), verify=False))
-    else:
-        found.append(Endpoint(host=host))
-    return found
+    insecure = is_insecure(domain, config.insecure)
+    return Endpoint(host=host, schemes=("https", "http") if insecure else ("https",), verify=not insecure)
+
+
+def _configured(mirror: str) -> Endpoint:
+    parts = urlsplit(mirror)
+    return Endpoint(host=parts.netloc, schemes=(parts.scheme,), root=f"{parts.path.rstrip('/')}/v2", mirror=True)
+
+
+def _eased(endpoint: Endpoint, insecure: tuple[str, ...]) -> Endpoint:
+    return replace(endpoint, verify=endpoint.verify and not is_insecure(endpoint.host, insecure))
 
 
 def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:

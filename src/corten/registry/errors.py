@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from corten.errors import CortenError, DataLoss
 
+LONGEST_PAUSE_S = 60.0
+
 
 class RegistryError(CortenError):
     """A request to a registry failed."""
@@ -17,13 +19,17 @@ class RegistryError(CortenError):
 
 
 class RegistryUnreachable(RegistryError):
-    """No answer: name resolution, connection, TLS or the wait for bytes failed. `transient` ones are worth a retry."""
+    """No answer: name resolution, connection, TLS or the wait for bytes failed.
+
+    `transient` ones are worth a retry; where a peer `speaks_tls`, it is of no use to try without.
+    """
 
     code = "registry-unreachable"
 
-    def __init__(self, message: str, *, transient: bool = False, hint: str = "") -> None:
+    def __init__(self, message: str, *, transient: bool = False, speaks_tls: bool = False, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.transient = transient
+        self.speaks_tls = speaks_tls
 
 
 class RegistryRefused(RegistryError):
@@ -39,8 +45,8 @@ class RegistryRefused(RegistryError):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may work in a moment."""
-        return self.status in {408, 429, 500, 502, 503, 504}
+        """Whether the same request may work in a moment; a registry that asks for a longer pause is not waited for."""
+        return (self.retry_after_s or 0) <= LONGEST_PAUSE_S and self.status in {408, 429, 500, 502, 503, 504}
 
     @property
     def not_found(self) -> bool:

@@ -26,13 +26,15 @@ _CERTIFICATE_WORDS = {
     62: "certificate is not valid for {host}",
     64: "certificate is not valid for {host}",
 }
+_TLS = "tls: "
 _PLAIN_HTTP = ("wrong version number", "record layer failure", "unknown protocol", "http request")
 
 
 def translate(method: str, url: str, error: BaseException) -> RegistryUnreachable:
     """The failure of a request to `url`; transient when the same request may work in a moment."""
     reason, transient = _connect_reason(url, error) or _exchange_reason(error)
-    return RegistryUnreachable(f'{method.capitalize()} "{url}": {reason}', transient=transient)
+    text = f'{method.capitalize()} "{url}": {reason}'
+    return RegistryUnreachable(text, transient=transient, speaks_tls=reason.startswith(_TLS))
 
 
 def is_stale(error: BaseException) -> bool:
@@ -47,7 +49,7 @@ def _connect_reason(url: str, error: BaseException) -> tuple[str, bool] | None:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             words = _CERTIFICATE_WORDS.get(cause.verify_code, "certificate signed by unknown authority")
-            return f"tls: failed to verify certificate: x509: {words.format(host=host)}", False
+            return f"{_TLS}failed to verify certificate: x509: {words.format(host=host)}", False
     if isinstance(error, exceptions.ProxyError):
         return f"proxyconnect tcp: {error.original_error}", False
     if isinstance(error, exceptions.NameResolutionError):
@@ -60,8 +62,14 @@ def _connect_reason(url: str, error: BaseException) -> tuple[str, bool] | None:
     if isinstance(error, (exceptions.SSLError, ssl.SSLError)):
         text = str(error).lower()
         plain = any(words in text for words in _PLAIN_HTTP)
-        return ("http: server gave HTTP response to HTTPS client" if plain else f"tls: {error}"), False
+        return ("http: server gave HTTP response to HTTPS client" if plain else f"{_TLS}{_alert(error)}"), False
     return None
+
+
+def _alert(error: BaseException) -> str:
+    """What OpenSSL says, without the names of its own code."""
+    cause = next((c for c in _causes(error) if isinstance(c, ssl.SSLError) and c.reason), None)
+    return str(error) if cause is None else cause.reason.lower().replace("_", " ")
 
 
 def _exchange_reason(error: BaseException) -> tuple[str, bool]:

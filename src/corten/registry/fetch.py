@@ -6,8 +6,9 @@ Source: OCI distribution-spec ("Pulling manifests", "Listing tags").
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -47,17 +48,22 @@ class RawManifest:
 
 def get_manifest(session: Session, tag_or_digest: str) -> RawManifest:
     """The manifest under a tag or a digest. Raises RegistryError; CorruptContent when it is not what was asked for."""
-    with session.open("GET", f"manifests/{tag_or_digest}", headers={"Accept": _ACCEPT}) as response:
-        length = response.headers.get("Content-Length", "")
-        if length.isdigit() and int(length[:20]) > MANIFEST_LIMIT:
-            raise RegistryError(f"manifest of {int(length[:20])} bytes is larger than the limit of {MANIFEST_LIMIT}")
-        raw = response.body(MANIFEST_LIMIT)
-        announced = response.headers.get("Docker-Content-Digest", "")
+
+    def get() -> tuple[bytes, Mapping[str, str]]:
+        with session.open("GET", f"manifests/{tag_or_digest}", headers={"Accept": _ACCEPT}, retry=False) as response:
+            length = response.headers.get("Content-Length", "")
+            if length.isdigit() and int(length[:20]) > MANIFEST_LIMIT:
+                text = f"manifest of {int(length[:20])} bytes is larger than the limit of {MANIFEST_LIMIT}"
+                raise RegistryError(text)
+            return response.body(MANIFEST_LIMIT), response.headers
+
+    raw, headers = session.repeat(get, attempts=session.timings.attempts)
+    announced = headers.get("Docker-Content-Digest", "")
     digest = digest_of(raw)
     expected = tag_or_digest if is_digest(tag_or_digest) else announced
     if is_digest(expected) and digest != expected:
         raise CorruptContent(f"manifest verification failed for digest {expected}")
-    return RawManifest(response.headers.get("Content-Type", "").partition(";")[0].strip(), digest, raw)
+    return RawManifest(headers.get("Content-Type", "").partition(";")[0].strip(), digest, raw)
 
 
 def head_manifest(session: Session, tag_or_digest: str) -> Descriptor | None:
@@ -73,20 +79,31 @@ def head_manifest(session: Session, tag_or_digest: str) -> Descriptor | None:
 
 def list_tags(session: Session, limit: int = 10_000) -> list[str]:
     """The tags of the repository, at most `limit`. Raises RegistryError."""
-    tags: list[str] = []
-    path = "tags/list"
+    tags = pages(session, "tags/list", lambda body: msgspec.json.decode(body, type=_Tags).tags or [], most=limit)
+    return [tag for tag in tags if is_tag(tag)]
+
+
+def pages(session: Session, path: str, read: Callable[[bytes], list[str]], *, most: int) -> Iterator[str]:
+    """The entries of a list that comes in pages, each naming the next; `read` gives those of one. At most `most`."""
+    left = most
     for _ in range(_PAGES):
-        with session.open("GET", path) as response:
-            try:
-                page = msgspec.json.decode(response.body(), type=_Tags).tags or []
-            except (msgspec.DecodeError, RecursionError, ValueError) as error:
-                raise RegistryError(f"{session.repository}: the registry gave no valid list of tags") from error
-            link = _NEXT.match(response.headers.get("Link", ""))
-        tags += [tag for tag in page if is_tag(tag)]
-        if link is None or len(tags) >= limit:
-            break
-        path = urljoin(response.url, link.group(1))
-    return tags[:limit]
+        entries, link, url = session.repeat(partial(_page, session, path, read), attempts=session.timings.attempts)
+        entries = entries[:left]
+        yield from entries
+        left -= len(entries)
+        if link is None or not left:
+            return
+        path = urljoin(url, link.group(1))
+
+
+def _page(
+    session: Session, path: str, read: Callable[[bytes], list[str]]
+) -> tuple[list[str], re.Match[str] | None, str]:
+    with session.open("GET", path, retry=False) as response:
+        try:
+            return read(response.body()), _NEXT.match(response.headers.get("Link", "")), response.url
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise RegistryError(f'Get "{response.url}": the registry gave no valid list') from error
 
 
 class _Tags(msgspec.Struct):

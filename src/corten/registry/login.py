@@ -13,7 +13,7 @@ from corten.registry.auth import parse_challenges
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import ANONYMOUS, Credentials
-from corten.registry.endpoints import HUB_INDEX, endpoints
+from corten.registry.endpoints import HUB_INDEX, upstream
 from corten.registry.errors import LoginRequired
 from corten.registry.session import Session
 from corten.registry.transport import Response
@@ -26,7 +26,7 @@ def login(client: RegistryClient, server: str, credentials: Credentials, cancel:
     Raises Unauthorized when they are wrong, RegistryError when the registry cannot be asked.
     """
     domain = domain_of(server)
-    endpoint = endpoints(domain, client.config, push=True)[0]
+    endpoint = upstream(domain, client.config)
     anonymous = client.session(endpoint, "", credentials=ANONYMOUS, cancel=cancel)
     refresh = ""
     with _ping(anonymous) as response:

@@ -7,19 +7,20 @@ Retry-After is kept to.
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from corten.registry.auth import Challenge, Tokens, error_of, parse_challenges
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import ANONYMOUS, Credentials
-from corten.registry.endpoints import Endpoint
+from corten.registry.endpoint import Endpoint
 from corten.registry.errors import LoginRequired, RegistryError, RegistryRefused, RegistryUnreachable
-from corten.registry.transport import Body, Response, Timings, Transport
+from corten.registry.timings import Timings
+from corten.registry.transport import Body, Response, Transport
 
 T = TypeVar("T")
 _ERROR_BODY = 64 << 10
@@ -29,9 +30,9 @@ OnRetry = Callable[[int], None]
 
 @dataclass(slots=True)
 class Schemes:
-    """Which scheme worked for each insecure host, so that it is found out once."""
+    """Which scheme worked for each insecure endpoint, so that it is found out once."""
 
-    by_host: dict[str, str] = field(default_factory=dict)
+    by_endpoint: dict[Endpoint, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -75,14 +76,20 @@ class Session:
         self._tokens = tokens
         self._schemes = schemes
         self._basic = False
+        self.whole_uploads = False  # set when the registry has refused chunks
+
+    def also_reading(self, repository: str) -> Session:
+        """The same session, whose tokens allow pulls of another repository, too."""
+        wider = copy.copy(self)
+        wider._scope = f"{self._scope} repository:{repository}:pull"
+        return wider
 
     def url(self, path: str) -> str:
         """The URL of `path` below this repository, with the scheme that is known to work."""
-        return self._url(self._schemes.by_host.get(self.endpoint.host, self.endpoint.schemes[0]), path)
+        return self._url(self._schemes.by_endpoint.get(self.endpoint, self.endpoint.schemes[0]), path)
 
     def _url(self, scheme: str, path: str) -> str:
-        root = f"{self.endpoint.base(scheme)}/v2/"
-        return f"{root}{self.repository}/{path}" if self.repository else root + path
+        return self.endpoint.url(scheme, f"{self.repository}/{path}" if self.repository else path)
 
     def open(
         self,
@@ -130,12 +137,14 @@ class Session:
         *,
         authenticate: bool,
     ) -> Response:
-        response = self._send(method, path, headers, body, self._authorization())
-        if response.status == 401 and authenticate:
+        sent = self._authorization()
+        response = self._send(method, path, headers, body, sent)
+        # a host that it was redirected to is not told the credentials, whatever it asks for (CVE-2020-15157)
+        if response.status == 401 and authenticate and self.endpoint.is_at(response.url):
             header = response.headers.get("WWW-Authenticate", "")
             first = response.body(_ERROR_BODY) if method != "HEAD" else b""
             response.close()
-            authorization = self._authenticate(parse_challenges(header), response.url, method, first)
+            authorization = self._authenticate(parse_challenges(header), sent, response.url, method, first)
             response = self._send(method, path, headers, body, authorization)
         if response.status in ok:
             return response
@@ -147,13 +156,15 @@ class Session:
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: Body, authorization: str) -> Response:
         whole = path.startswith(("http://", "https://"))
-        if authorization and (not whole or urlsplit(path).netloc == self.endpoint.host):
-            headers = headers | {"Authorization": authorization}
+        if not whole or self.endpoint.is_at(path):
+            headers = {**dict(self.endpoint.headers), **headers}
+            if authorization:
+                headers["Authorization"] = authorization
         if whole:
             return self._request(method, path, headers, body)
-        known = self._schemes.by_host.get(self.endpoint.host)
+        known = self._schemes.by_endpoint.get(self.endpoint)
         if known is not None or len(self.endpoint.schemes) == 1:
-            shown = "" if known else f"{self.endpoint.base(self.endpoint.schemes[0])}/v2/"
+            shown = "" if known else self.endpoint.url(self.endpoint.schemes[0], "")
             response = self._request(method, self.url(path), headers, body, shown=shown)
             self._remember(self.endpoint.schemes[0] if known is None else known)
             return response
@@ -162,10 +173,12 @@ class Session:
     def _first_contact(self, method: str, path: str, headers: dict[str, str], body: Body) -> Response:
         failure: RegistryUnreachable | None = None
         for scheme in self.endpoint.schemes:
-            shown = f"{self.endpoint.base(scheme)}/v2/"
+            shown = self.endpoint.url(scheme, "")
             try:
                 response = self._request(method, self._url(scheme, path), headers, body, shown=shown)
             except RegistryUnreachable as error:
+                if error.speaks_tls:
+                    raise
                 failure = error
                 continue
             self._remember(scheme)
@@ -187,7 +200,7 @@ class Session:
 
     def _remember(self, scheme: str) -> None:
         with self._schemes.lock:
-            self._schemes.by_host[self.endpoint.host] = scheme
+            self._schemes.by_endpoint[self.endpoint] = scheme
 
     def _authorization(self) -> str:
         if self._credentials.registry_token:
@@ -197,7 +210,8 @@ class Session:
         token = self._tokens.cached(self.endpoint.host, self._credentials, self._scope)
         return f"Bearer {token}" if token else ""
 
-    def _authenticate(self, challenges: list[Challenge], url: str, method: str, body: bytes) -> str:
+    def _authenticate(self, challenges: list[Challenge], sent: str, url: str, method: str, body: bytes) -> str:
+        """What to send instead of `sent`. Raises RegistryError when there is nothing else."""
         for challenge in sorted(challenges, key=lambda c: c.scheme != "bearer"):
             if challenge.scheme == "bearer" and not self._credentials.registry_token:
                 self._tokens.forget(self.endpoint.host, self._credentials, self._scope)
@@ -207,7 +221,7 @@ class Session:
                 if not self._credentials.username:
                     text = f'{method.capitalize()} "{url}": no basic auth credentials'
                     raise LoginRequired(text, status=401, reason="UNAUTHORIZED")
-                if not self._basic:
-                    self._basic = True
+                self._basic = True
+                if sent != self._credentials.basic():
                     return self._credentials.basic()
         raise error_of(401, body)

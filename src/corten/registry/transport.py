@@ -8,13 +8,9 @@ HTTPS to HTTP on a verified endpoint.
 
 from __future__ import annotations
 
-import os
-import threading
-import urllib.request
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -22,36 +18,30 @@ from urllib3 import exceptions
 
 from corten import __version__
 from corten.registry.cancel import Cancel
-from corten.registry.endpoints import Endpoint
-from corten.registry.errors import RegistryError
+from corten.registry.connections import Connections, cancellable
+from corten.registry.endpoint import Endpoint
+from corten.registry.errors import RegistryError, RegistryUnreachable
 from corten.registry.failures import is_stale, translate
-from corten.registry.tls import tls_context
+from corten.registry.proxies import Proxies
+from corten.registry.timings import Timings
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEPING = frozenset({307, 308})
 _REDIRECT_LIMIT = 10
 _BODY_LIMIT = 8 << 20
-_POOL_LIMIT = 64
-_SENSITIVE = frozenset({"authorization", "cookie"})
+_HARMLESS = frozenset(
+    {"accept", "accept-encoding", "content-length", "content-range", "content-type", "range", "user-agent"}
+)
 Body = bytes | Callable[[], Iterable[bytes]] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """How long to wait for what, in seconds; `stall_s` is for each single read or write."""
-
-    connect_s: float = 15.0
-    stall_s: float = 60.0
-    retry_base_s: float = 0.5
-    retry_cap_s: float = 20.0
-    attempts: int = 5
 
 
 class Response:
     """An answer whose body has not been read yet; a context manager that gives the connection back or closes it."""
 
-    def __init__(self, raw: urllib3.BaseHTTPResponse, url: str, cancel: Cancel) -> None:
+    def __init__(self, raw: urllib3.BaseHTTPResponse, url: str, cancel: Cancel, timings: Timings) -> None:
         self._raw = raw
         self._cancel = cancel
+        self._timings = timings
         self.url = url
         self.status = raw.status
         self.headers: Mapping[str, str] = raw.headers
@@ -79,8 +69,10 @@ class Response:
 
     def chunks(self, size: int = 256 << 10) -> Iterable[bytes]:
         """The body as it arrives, not decoded. Raises RegistryUnreachable (transient) when it breaks off or stalls."""
+        waited, came = 0.0, 0
         with self._cancel.interrupting(self.interrupt):
             while True:
+                begun = time.monotonic()
                 try:
                     data = self._raw.read1(size, decode_content=False)
                 except (exceptions.HTTPError, OSError, ValueError) as error:
@@ -89,6 +81,13 @@ class Response:
                 self._cancel.check()
                 if not data:
                     return
+                # only the wait counts: who takes the bytes may be slow, too
+                waited, came = waited + time.monotonic() - begun, came + len(data)
+                if waited >= self._timings.stall_s:
+                    if came < waited * self._timings.floor_bytes:
+                        text = f'Get "{self.url}": only {came} bytes in {waited:.0f} s'
+                        raise RegistryUnreachable(text, transient=True)
+                    waited, came = 0.0, 0
                 yield data
 
     def body(self, limit: int = _BODY_LIMIT) -> bytes:
@@ -109,14 +108,10 @@ class Transport:
         *,
         certs_dirs: tuple[str, ...] = (),
         timings: Timings | None = None,
-        environ: Mapping[str, str] = os.environ,
+        proxies: Proxies | None = None,
     ) -> None:
-        self._certs_dirs = certs_dirs
         self._timings = timings or Timings()
-        self._lock = threading.Lock()
-        self._pools: dict[tuple[str, bool, str], urllib3.PoolManager] = {}
-        self._proxies = _proxies(environ)
-        self._no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+        self._connections = Connections(certs_dirs, proxies or Proxies())
 
     def request(
         self,
@@ -130,9 +125,9 @@ class Transport:
         timings: Timings | None = None,
         shown: str = "",
     ) -> Response:
-        """Send one request and follow its redirects (GET and HEAD only); an error shows the URL `shown` if given.
+        """Send one request and follow its redirects; an error shows the URL `shown` if given.
 
-        Raises RegistryUnreachable.
+        What sends something follows only those that keep method and body (307, 308). Raises RegistryUnreachable.
         """
         timings = timings or self._timings
         current = dict(headers)
@@ -142,7 +137,8 @@ class Transport:
             response = self._send(method, url, endpoint, current, cancel, body, timings, shown or url)
             shown = ""
             location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not location or method not in {"GET", "HEAD"}:
+            followed = _REDIRECTS if method in {"GET", "HEAD"} else _KEEPING
+            if response.status not in followed or not location:
                 return response
             response.close()
             target = urljoin(url, location)
@@ -164,61 +160,31 @@ class Transport:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise RegistryError(f'{method.capitalize()} "{url}": unsupported protocol scheme "{parts.scheme}"')
-        # a host other than the endpoint's own (a redirect, a token server) never profits from "insecure"
-        verify = endpoint.verify or parts.hostname != urlsplit(f"//{endpoint.host}").hostname
-        pool = self._pool(parts.scheme, parts.netloc, verify=verify)
+        pool = self._connections.pool(parts.scheme, parts.netloc, endpoint)
         timeout = urllib3.Timeout(connect=timings.connect_s, read=timings.stall_s)
         for attempt in (1, 2):
             payload = body() if callable(body) else body
             try:
-                raw = pool.request(
-                    method,
-                    url,
-                    body=payload,
-                    headers=headers,
-                    timeout=timeout,
-                    retries=False,
-                    redirect=False,
-                    preload_content=False,
-                    decode_content=False,
-                )
-                return Response(raw, url, cancel)
-            except exceptions.ProtocolError as error:
-                # the peer may have closed a kept-alive connection just now: one fresh try, when nothing was sent
-                if attempt == 1 and payload is None and is_stale(error):
-                    continue
-                raise translate(method, shown, error) from error
+                with cancellable(cancel, timings.stall_s):
+                    raw = pool.request(
+                        method,
+                        url,
+                        body=payload,
+                        headers=headers,
+                        timeout=timeout,
+                        retries=False,
+                        redirect=False,
+                        preload_content=False,
+                        decode_content=False,
+                    )
+                return Response(raw, url, cancel, timings)
             except (exceptions.HTTPError, OSError, ValueError) as error:
                 cancel.check()
+                # the peer may have closed a kept-alive connection just now: one fresh try, when nothing was sent
+                if isinstance(error, exceptions.ProtocolError) and attempt == 1 and payload is None and is_stale(error):
+                    continue
                 raise translate(method, shown, error) from error
         raise AssertionError("unreachable")
-
-    def _pool(self, scheme: str, netloc: str, *, verify: bool) -> urllib3.PoolManager:
-        proxy = self._proxy_for(scheme, netloc)
-        key = (netloc if scheme == "https" else "", verify, proxy)
-        with self._lock:
-            pool = self._pools.get(key)
-            if pool is None:
-                if len(self._pools) >= _POOL_LIMIT:
-                    self._pools.clear()
-                options: dict[str, Any] = {"num_pools": 32, "maxsize": 8, "block": False}
-                if scheme == "https":
-                    options["ssl_context"] = tls_context(netloc, verify=verify, certs_dirs=self._certs_dirs)
-                    if not verify:
-                        options["assert_hostname"] = False
-                        options["cert_reqs"] = "CERT_NONE"
-                        urllib3.disable_warnings(exceptions.InsecureRequestWarning)
-                pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-                self._pools[key] = pool
-            return pool
-
-    def _proxy_for(self, scheme: str, netloc: str) -> str:
-        proxy = self._proxies.get(scheme) or self._proxies.get("all") or ""
-        host = netloc.rpartition("@")[2]
-        if not proxy or host.startswith(("127.", "localhost", "[::1]")):
-            return ""
-        bypass = cast("Callable[..., bool]", urllib.request.proxy_bypass_environment)  # type: ignore[attr-defined]
-        return "" if bypass(host, {"no": self._no_proxy}) else proxy
 
 
 def _redirected_headers(source: str, target: str, headers: dict[str, str], *, verify: bool) -> dict[str, str]:
@@ -229,13 +195,4 @@ def _redirected_headers(source: str, target: str, headers: dict[str, str], *, ve
         raise RegistryError(f'Get "{source}": refused a redirect from HTTPS to HTTP')
     if (old.scheme, old.netloc) == (new.scheme, new.netloc):
         return headers
-    return {name: value for name, value in headers.items() if name.lower() not in _SENSITIVE}
-
-
-def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for scheme in ("http", "https", "all"):
-        value = environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY") or ""
-        if value:
-            found[scheme] = value if "://" in value else f"http://{value}"
-    return found
+    return {name: value for name, value in headers.items() if name.lower() in _HARMLESS}

@@ -29,6 +29,7 @@ from corten.runtime.channel import Channel
 from corten.runtime.failure import StartFailed
 from corten.runtime.hooks import container_state, run_hooks
 from corten.runtime.mappings import Mappings, write_mappings
+from corten.runtime.mountplan import ROOT_SOURCE
 from corten.runtime.plan import check_spec, namespace_kinds
 from corten.runtime.process import ChildProcess, clone_hidden
 from corten.runtime.sources import open_root, open_sources
@@ -44,8 +45,9 @@ _LEAVABLE = frozenset({"network", "ipc", "uts", "time", "cgroup"})
 class LaunchRequest:
     """What the init is to become.
 
-    `rootfs`: a RootfsMount, or None when spec.root.path is a directory. `interfaces`: what to configure in a new
-    network namespace. `renew_network`: not in the one made by `spawn`, which has what this container must not see.
+    `rootfs`: a RootfsMount, or None when spec.root.path is a directory; `root_fd`: the detached mount that one of type
+    `mount` speaks of, the caller's. `interfaces`: what to configure in a new network namespace. `renew_network`: not
+    in the one made by `spawn`, which has what this container must not see.
     `seccomp_filter`: compiled already, else `linux.seccomp` is compiled here. `preserve_fds`:
     descriptors that the command gets as 3, 4, ... `exec_fifo`: wait for a byte in this FIFO before the command runs
     (`create` and `start` of the OCI command line). `init`: a reaper as process 1.
@@ -61,6 +63,7 @@ class LaunchRequest:
         "no_pivot",
         "preserve_fds",
         "renew_network",
+        "root_fd",
         "rootfs",
         "seccomp_filter",
         "spec",
@@ -73,6 +76,7 @@ class LaunchRequest:
         spec: dict[str, Any],
         container_id: str = "",
         rootfs: dict[str, Any] | None = None,
+        root_fd: int = -1,
         interfaces: Sequence[dict[str, Any]] = (),
         renew_network: bool = False,
         seccomp_filter: bytes | None = None,
@@ -87,6 +91,7 @@ class LaunchRequest:
         self.spec = spec
         self.container_id = container_id
         self.rootfs = rootfs
+        self.root_fd = root_fd
         self.interfaces = list(interfaces)
         self.renew_network = renew_network
         self.seccomp_filter = seccomp_filter
@@ -219,7 +224,7 @@ class InitProcess(ChildProcess):
         }
 
     def _open_descriptors(self, request: LaunchRequest, fds: dict[str, int], document: dict[str, Any]) -> None:
-        """Fill `fds`: namespaces to enter, sources of mounts, in a user namespace the root."""
+        """Fill `fds`: namespaces to enter, sources of mounts, the root if init is not to mount it."""
         kinds = namespace_kinds(request.spec)
         for kind in document["enter"]:
             path = kinds.get(kind) or f"/proc/self/ns/{TYPES[kind][1]}"
@@ -227,7 +232,10 @@ class InitProcess(ChildProcess):
         user = document["user_namespace"]
         sources = open_sources(request.spec, bundle=request.bundle, pid=self.pid, user_namespace=user)
         fds.update((f"mount.{index}", fd) for index, fd in sources.items())
-        if user:
+        if request.root_fd >= 0:
+            fds[f"mount.{ROOT_SOURCE}"] = os.dup(request.root_fd)
+            document["root_prepared"] = True
+        elif user:
             fds.update((f"mount.{index}", fd) for index, fd in open_root(request.spec, request.rootfs).items())
             document["root_prepared"] = True
 

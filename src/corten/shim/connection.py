@@ -51,6 +51,7 @@ class StartRequest:
 
     spec: dict[str, Any]
     rootfs: dict[str, Any]
+    root_fd: int = -1  # of a root of type `mount`; stays the caller's
     interfaces: list[dict[str, Any]] = field(default_factory=list)
     renew_network: bool = False  # leave the prepared network namespace for a new one
     seccomp_path: str = ""
@@ -100,6 +101,7 @@ class Shim:
 
     async def start(self, request: StartRequest) -> None:
         """Run the container's process. Raises StartFailed; the shim is then only good for `discard`."""
+        root = () if request.root_fd < 0 else (request.root_fd,)
         document = {
             "spec": request.spec,
             "rootfs": request.rootfs,
@@ -117,6 +119,7 @@ class Shim:
                 "stdin_once": request.stdin_once,
                 "log": request.log,
             },
+            root,
         )
         self.pid = int(reply["pid"])
         self.started = True
@@ -223,11 +226,13 @@ class Shim:
             raise StartFailed(failure["stage"], int(failure["errno"]), failure["text"])
         return reply
 
-    async def _ask_about(self, document: dict[str, Any], message: protocol.Message) -> protocol.Message:
-        """`_ask` with a document that the shim hands on to a launcher."""
+    async def _ask_about(
+        self, document: dict[str, Any], message: protocol.Message, fds: Sequence[int] = ()
+    ) -> protocol.Message:
+        """`_ask` with a document, and what belongs to it, that the shim hands on to a launcher."""
         fd = protocol.write_document(document)
         try:
-            return await self._ask(message, (fd,))
+            return await self._ask(message, (fd, *fds))
         finally:
             os.close(fd)
 

@@ -141,6 +141,7 @@ def _start_init(
         spec=spec,
         container_id=sandbox["id"],
         rootfs=document.get("rootfs"),
+        root_fd=fds.pop(1) if message.get("root") else -1,
         interfaces=document.get("interfaces") or [],
         renew_network=bool(document.get("renew_network")),
         seccomp_filter=_read_filter(document),

@@ -148,7 +148,7 @@ class Shim:
             if not tty:
                 pipes = open_pipes(stdin=bool(message.get("open_stdin")))
             stdio = pipes.child if pipes is not None else ()
-            reply, given = launcher.ask({"window": self._window}, [fds[0], *stdio])
+            reply, given = launcher.ask({"window": self._window, "root": len(fds) > 1}, [*fds, *stdio])
         except (StartFailed, OSError):
             if pipes is not None:
                 pipes.close()

@@ -24,6 +24,7 @@ T = TypeVar("T")
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 4 << 20
 _LAYERS_LIMIT = 1024
+_SIZE_LIMIT = (1 << 63) - 1
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -332,3 +333,5 @@ def _check_descriptor(descriptor: Descriptor) -> None:
         raise InvalidArgument("manifest has a descriptor without a valid sha256 digest")
     if descriptor.size < 0:
         raise InvalidArgument(f"manifest has a descriptor of {descriptor.digest} with a negative size")
+    if descriptor.size > _SIZE_LIMIT:
+        raise InvalidArgument(f"manifest has a descriptor of {descriptor.digest} with a size that is no 64-bit number")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from corten.errors import InvalidArgument
 
+_COMPONENT = "^[A-Za-z0-9_.-]+$"  # as errors show it
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -59,8 +60,14 @@ def parse(text: str, *, host: Platform | None = None) -> Platform:
     """`linux`, `arm64` or `os/arch[/variant]`, normalised; missing parts are the host's. Raises InvalidArgument."""
     host = host or host_platform()
     parts = text.split("/")
-    if len(parts) > 3 or not all(_PART.match(part) for part in parts):
-        raise InvalidArgument(f'"{text[:128]}": invalid platform: expected os/arch[/variant]')
+    if len(parts) > 3:
+        raise InvalidArgument(f'"{text[:128]}": cannot parse platform specifier: invalid argument')
+    for part in parts:
+        if not _PART.match(part):
+            raise InvalidArgument(
+                f'"{part[:64]}" is an invalid component of "{text[:128]}": platform specifier component must match '
+                f'"{_COMPONENT}": invalid argument'
+            )
     if len(parts) == 1:
         if parts[0].lower() in _KNOWN:
             return normalize(Platform(host.os, parts[0]))

@@ -9,28 +9,34 @@ tarfile is not used: its extraction has been broken out of more than once (CVE-2
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
 
-from corten.lib.tar import Entry, InvalidTar, TarReader
+from corten.lib.tar import Entry, TarReader
 from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from corten.linux.tree import remove_tree
+from corten.store.entries import (
+    IMPLICIT,
+    OPAQUE,
+    WHITEOUT,
+    check_entry,
+    hidden_by,
+    kept_xattrs,
+    leads_nowhere,
+    leads_to_directory,
+    link_source,
+    no_directory,
+    split_name,
+)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _OPEN_DIRECTORIES = 64
-_NAME_LIMIT = 255
-_PATH_LIMIT = 4096
-_OWNER_LIMIT = (1 << 32) - 2  # the number above means "leave it as it is" to chown(2)
-_DEVICE_LIMIT = (1 << 12, 1 << 20)  # majors and minors that Linux has
-OPAQUE = "trusted.overlay.opaque"
-_WHITEOUT = b".wh."
-_OPAQUE_MARK = b".wh..wh..opq"
-_DROPPED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+_OPAQUE_XATTR = "trusted.overlay.opaque"
 
 Attributes = tuple[int, int, int]  # mode, uid, gid
 Inherited = Callable[[tuple[bytes, ...]], Attributes | None]
@@ -46,7 +52,7 @@ class LayerExtractor:
         self._root = root_fd
         self._inherited = inherited
         self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
-        self._directory_times: dict[tuple[bytes, ...], int] = {}
+        self._directory_times: dict[int, tuple[tuple[bytes, ...], int]] = {}  # by inode: where it was, its time
         self._whiteouts: set[tuple[bytes, ...]] = set()
         self._saw_root = False
         self.size = 0
@@ -58,26 +64,39 @@ class LayerExtractor:
                 self._place(entry, reader)
             if not self._saw_root and (attributes := self._inherited(())) is not None:
                 _own(self._root, *attributes)
-            for path, mtime_ns in reversed(self._directory_times.items()):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    os.utime(self._directory(path), ns=(mtime_ns, mtime_ns))
+            self._set_directory_times()
         finally:
             for fd in self._open.values():
                 os.close(fd)
             self._open.clear()
 
+    def _set_directory_times(self) -> None:
+        """At last, since whatever is made in a directory changes its time. Those that were replaced are passed over."""
+        for inode, (path, mtime_ns) in self._directory_times.items():
+            try:
+                fd = self._resolve(path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue
+                raise
+            try:
+                if os.fstat(fd).st_ino == inode:
+                    os.utime(fd, ns=(mtime_ns, mtime_ns))
+            finally:
+                os.close(fd)
+
     # -- names
 
     def _place(self, entry: Entry, reader: TarReader) -> None:
         path = split_name(entry.name)
-        _check_numbers(entry)
+        check_entry(entry)
         if not path:
             if entry.kind == "directory":
                 self._saw_root = True
                 self._finish_directory((), self._root, entry)
             return
         name = path[-1]
-        if self.layer and name.startswith(_WHITEOUT):
+        if self.layer and name.startswith(WHITEOUT):
             self._whiteout(path)
             return
         parent = self._directory(path[:-1])
@@ -129,17 +148,18 @@ class LayerExtractor:
     def _implicit_directory(self, path: tuple[bytes, ...], parent: int) -> int:
         os.mkdir(path[-1], 0o755, dir_fd=parent)
         fd = os.open(path[-1], _DIRECTORY, dir_fd=parent)
-        if (attributes := self._inherited(path)) is not None:
-            _own(fd, *attributes)
+        _own(fd, *(self._inherited(path) or IMPLICIT))  # the kernel's choice would depend on the directory above
         return fd
 
     def _through_link(self, path: tuple[bytes, ...]) -> int:
         try:
-            flags = os.O_RDONLY | os.O_DIRECTORY
-            return openat2(self._root, b"/".join(path), flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+            return self._resolve(path)
         except OSError as error:
-            name = os.fsdecode(b"/".join(path))
-            raise InvalidTar(f"{name!r} is used as a directory and is none: {error.strerror}") from error
+            raise no_directory(path, error.strerror or "") from error
+
+    def _resolve(self, path: tuple[bytes, ...]) -> int:
+        """A directory, links on the way being followed inside the layer. Raises OSError."""
+        return openat2(self._root, b"/".join(path) or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
 
     def _remember(self, path: tuple[bytes, ...], fd: int) -> None:
         self._open[path] = fd
@@ -154,22 +174,18 @@ class LayerExtractor:
 
     def _clear(self, path: tuple[bytes, ...], parent: int) -> None:
         self._forget_below(path)
-        self._directory_times.pop(path, None)
         self._whiteouts.discard(path)
         remove_tree(path[-1], dir_fd=parent)
 
     # -- kinds
 
     def _whiteout(self, path: tuple[bytes, ...]) -> None:
-        name = path[-1]
-        if name == _OPAQUE_MARK:
-            os.setxattr(self._directory(path[:-1]), OPAQUE, b"y")
+        target = hidden_by(path[-1])
+        if target is None:
             return
-        if name.startswith(b".wh..wh."):
-            return  # AUFS' own bookkeeping (.wh..wh.plnk and the like) means nothing to other file systems
-        target = name[len(_WHITEOUT) :]
-        if target in (b"", b".", b".."):
-            raise InvalidTar(f"invalid whiteout {os.fsdecode(name)!r}")
+        if target == OPAQUE:
+            os.setxattr(self._directory(path[:-1]), _OPAQUE_XATTR, b"y")
+            return
         parent, hidden = self._directory(path[:-1]), (*path[:-1], target)
         try:
             os.mknod(target, stat.S_IFCHR, 0, dir_fd=parent)
@@ -177,7 +193,7 @@ class LayerExtractor:
         except FileExistsError:
             # Whiteouts speak of the layers below, wherever they stand in the tar: what this layer has stays.
             if stat.S_ISDIR(os.stat(target, dir_fd=parent, follow_symlinks=False).st_mode):
-                os.setxattr(self._directory(hidden), OPAQUE, b"y")
+                os.setxattr(self._directory(hidden), _OPAQUE_XATTR, b"y")
 
     def _make_directory(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
         name, opaque = path[-1], path in self._whiteouts
@@ -192,14 +208,13 @@ class LayerExtractor:
             fd = os.open(name, _DIRECTORY, dir_fd=parent)
             self._remember(path, fd)
         if opaque:
-            os.setxattr(fd, OPAQUE, b"y")
+            os.setxattr(fd, _OPAQUE_XATTR, b"y")
         self._finish_directory(path, fd, entry)
 
     def _finish_directory(self, path: tuple[bytes, ...], fd: int, entry: Entry) -> None:
         _own(fd, entry.mode, entry.uid, entry.gid)
         _set_xattrs(fd, entry)
-        self._directory_times.pop(path, None)
-        self._directory_times[path] = entry.mtime_ns
+        self._directory_times[os.fstat(fd).st_ino] = path, entry.mtime_ns
 
     def _file(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
         fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=parent)
@@ -219,8 +234,6 @@ class LayerExtractor:
 
     @staticmethod
     def _symlink(parent: int, name: bytes, entry: Entry, _reader: TarReader) -> None:
-        if not entry.link:
-            raise InvalidTar(f"the link {os.fsdecode(entry.name)!r} leads nowhere")
         os.symlink(entry.link, name, dir_fd=parent)
         os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         _set_xattrs(f"/proc/self/fd/{parent}/{os.fsdecode(name)}", entry)
@@ -229,8 +242,6 @@ class LayerExtractor:
     @staticmethod
     def _node(parent: int, name: bytes, entry: Entry, _reader: TarReader) -> None:
         kinds = {"char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
-        if entry.kind == "char" and entry.device == (0, 0):
-            raise InvalidTar(f"{os.fsdecode(entry.name)!r} is a whiteout in disguise")
         kind = kinds[entry.kind]
         os.mknod(name, kind | (entry.mode & 0o777), os.makedev(*entry.device), dir_fd=parent)
         # A container may have put a link in its place by now: what is opened is asked, and no name is used again.
@@ -247,16 +258,14 @@ class LayerExtractor:
             os.close(fd)
 
     def _link(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
-        source = split_name(entry.link)
-        if not source or (self.layer and source[-1].startswith(_WHITEOUT)):
-            raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere")
+        source = link_source(entry, layer=self.layer)
         if source == path:
             return
         from_fd = os.dup(self._directory(source[:-1]))
         try:
             parent = self._directory(path[:-1])
             if stat.S_ISDIR(os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False).st_mode):
-                raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads to a directory")
+                raise leads_to_directory(entry)
             for _attempt in range(2):
                 try:
                     os.link(source[-1], path[-1], src_dir_fd=from_fd, dst_dir_fd=parent, follow_symlinks=False)
@@ -265,29 +274,9 @@ class LayerExtractor:
                 else:
                     return
         except FileNotFoundError as error:
-            raise InvalidTar(f"the hard link {os.fsdecode(entry.name)!r} leads nowhere") from error
+            raise leads_nowhere(entry) from error
         finally:
             os.close(from_fd)
-
-
-def split_name(name: bytes) -> tuple[bytes, ...]:
-    """The components of an entry's name, relative to the root. Raises InvalidTar on `..` and on what is too long."""
-    if len(name) > _PATH_LIMIT:
-        raise InvalidTar(f"a file name of {len(name)} bytes is too long")
-    parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
-    for part in parts:
-        if part == b"..":
-            raise InvalidTar(f"{os.fsdecode(name)!r} leads out of the layer")
-        if len(part) > _NAME_LIMIT:
-            raise InvalidTar(f"a file name of {len(part)} bytes is too long")
-    return parts
-
-
-def _check_numbers(entry: Entry) -> None:
-    if max(entry.uid, entry.gid) > _OWNER_LIMIT:
-        raise InvalidTar(f"{os.fsdecode(entry.name)!r} has an owner that Linux does not have")
-    if entry.kind in ("char", "block") and not all(map(int.__lt__, entry.device, _DEVICE_LIMIT)):
-        raise InvalidTar(f"{os.fsdecode(entry.name)!r} has a device number that Linux does not have")
 
 
 def _own(fd: int, mode: int, uid: int, gid: int) -> None:
@@ -296,9 +285,7 @@ def _own(fd: int, mode: int, uid: int, gid: int) -> None:
 
 
 def _set_xattrs(target: int | str, entry: Entry, *, follow: bool = False) -> None:
-    for name, value in entry.xattrs.items():
-        if name.startswith(_DROPPED_XATTRS):
-            continue
+    for name, value in kept_xattrs(entry).items():
         try:
             os.setxattr(target, name, value, follow_symlinks=follow or isinstance(target, int))
         except OSError as error:

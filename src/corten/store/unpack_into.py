@@ -11,9 +11,10 @@ import posixpath
 import stat
 
 from corten.errors import InvalidArgument
-from corten.lib.tar import Entry, InvalidTar, TarReader
+from corten.lib.tar import Entry, TarReader
 from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-from corten.store.extract import LayerExtractor, split_name
+from corten.store.entries import split_name
+from corten.store.extract import LayerExtractor
 
 
 class ArchiveExtractor(LayerExtractor):
@@ -64,11 +65,7 @@ class ArchiveExtractor(LayerExtractor):
         if not stat.S_ISDIR(there.st_mode) and entry.kind == "directory":
             raise InvalidArgument(f'cannot overwrite non-directory "{name}" with directory "{base}"')
 
-    def _through_link(self, path: tuple[bytes, ...]) -> int:
+    def _resolve(self, path: tuple[bytes, ...]) -> int:
         whole = self._prefix + b"/" + b"/".join(path)
-        try:
-            flags = os.O_RDONLY | os.O_DIRECTORY
-            return openat2(self._container_root, whole, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-        except OSError as error:
-            name = os.fsdecode(b"/".join(path))
-            raise InvalidTar(f"{name!r} is used as a directory and is none: {error.strerror}") from error
+        resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        return openat2(self._container_root, whole, os.O_RDONLY | os.O_DIRECTORY, resolve=resolve)

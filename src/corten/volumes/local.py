@@ -16,6 +16,7 @@ from pathlib import Path
 from corten.errors import FailedPrecondition
 from corten.linux.errors import reason
 from corten.linux.mount import MNT_DETACH, MS_BIND, MS_REC, MS_REMOUNT, mount, umount2
+from corten.linux.mount_table import mounted_at
 from corten.volumes import mount_options
 from corten.volumes.mount_options import MountPlan
 from corten.volumes.tree import remove_tree, tree_size
@@ -101,18 +102,7 @@ class LocalDriver:
 
 def is_mount_point(path: str) -> bool:
     """Whether something is mounted exactly at `path` (proc_pid_mountinfo(5))."""
-    wanted = os.path.realpath(path)
-    with open("/proc/self/mountinfo", "rb") as mounts:
-        points = (line.split(b" ")[4] for line in mounts)
-        return any(_unescape(point) == wanted for point in points)
-
-
-def _unescape(point: bytes) -> str:
-    text = os.fsdecode(point)
-    if "\\" in text:
-        for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            text = text.replace(code, char)
-    return text
+    return mounted_at(os.path.realpath(path)) is not None
 
 
 def _mount(plan: MountPlan, path: str) -> None:

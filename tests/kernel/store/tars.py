@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 
 from corten.lib.tar import Readable, TarReader
+from corten.store.erofs.mount import Backing, mount_image
+from corten.store.erofs.writer import write_image
 from corten.store.extract import LayerExtractor
 
 _BLOCK = 4096
@@ -77,6 +79,25 @@ def unpack(stream: Readable, directory: Path) -> LayerExtractor:
     return extractor
 
 
+class Image:
+    """A layer upon nothing as an EROFS image, mounted: `path` is its root until the block ends."""
+
+    def __init__(self, stream: Readable, file: Path) -> None:
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            self.size = write_image(fd, stream, lambda _path: None)
+            self._fd = mount_image(file, Backing.FILE)
+        finally:
+            os.close(fd)
+        self.path = Path(f"/proc/self/fd/{self._fd}")
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._fd)
+
+
 Print = dict[bytes, tuple[object, ...]]
 
 
@@ -85,6 +106,7 @@ def fingerprint(directory: Path, *, times: bool = True) -> Print:
     found: Print = {}
     groups: dict[tuple[int, int], bytes] = {}
     for root, folders, files in os.walk(os.fsencode(directory)):
+        folders.sort()  # the first name of a group stands for it
         for name in sorted([*folders, *files, b"."] if root == os.fsencode(directory) else [*folders, *files]):
             path = os.path.join(root, name)
             status = os.lstat(path)

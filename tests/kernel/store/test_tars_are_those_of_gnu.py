@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.kernel.store.tars import fingerprint, unpack
+from tests.kernel.store.tars import Image, fingerprint, unpack
 
 from corten.lib.tar_writer import TarWriter
+from corten.store.erofs.layout import DATA_START
 from corten.store.pack import Packer
 
 _FORMATS = [
@@ -140,7 +141,7 @@ def in_new_directory(check: Callable[[Path], None]) -> None:
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nodes=st.lists(_NODES, min_size=1, max_size=25))
 @pytest.mark.parametrize("options", _FORMATS, ids=" ".join)
-def test_a_layer_is_unpacked_as_gnu_tar_does(options: list[str], nodes: list[Node]) -> None:
+def test_a_layer_is_what_gnu_tar_makes_of_it(options: list[str], nodes: list[Node]) -> None:
     def check(directory: Path) -> None:
         for name in ("source", "ours", "theirs"):
             (directory / name).mkdir()
@@ -148,7 +149,12 @@ def test_a_layer_is_unpacked_as_gnu_tar_does(options: list[str], nodes: list[Nod
         archive = gnu_tar("-c", *options, *_CREATE, str(directory / "source"), ".")
         gnu_tar(*_EXTRACT, str(directory / "theirs"), data=archive)
         unpack(io.BytesIO(archive), directory / "ours")
-        assert fingerprint(directory / "ours") == fingerprint(directory / "theirs")
+        theirs = fingerprint(directory / "theirs")
+        assert fingerprint(directory / "ours") == theirs
+        with Image(io.BytesIO(archive), directory / "image") as root:
+            assert fingerprint(root) == theirs
+        with open(directory / "image", "rb") as image:  # the tar is in it as it came
+            assert image.read()[DATA_START:].startswith(archive)
 
     in_new_directory(check)
 
@@ -171,6 +177,8 @@ def test_what_is_packed_here_is_the_tree_again_for_both(nodes: list[Node]) -> No
         expected = fingerprint(directory / "source")
         unpack(io.BytesIO(out.getvalue()), directory / "ours")
         assert fingerprint(directory / "ours") == expected
+        with Image(io.BytesIO(out.getvalue()), directory / "image") as root:
+            assert fingerprint(root) == expected
         gnu_tar(*_EXTRACT, str(directory / "theirs"), data=out.getvalue())
         assert fingerprint(directory / "theirs") == expected
 

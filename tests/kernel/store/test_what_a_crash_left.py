@@ -14,7 +14,8 @@ from tests.kernel.store.tars import member, tar
 from corten.engine.images.library import ImageLibrary
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories
+from corten.store.snapshots.layered import LayeredSnapshots
 
 _KINDS = "application/vnd.oci.image."
 
@@ -26,7 +27,9 @@ class Stores:
         self._database = Database(path / "meta.db")
         table = self._database.table
         self.content = ContentStore(path / "content")
-        self.layers = OverlaySnapshots(path / "overlay", layers=table("layers"), snapshots=table("snapshots"))
+        self.layers = LayeredSnapshots(
+            path / "overlay", form=Directories(), layers=table("layers"), snapshots=table("snapshots")
+        )
         self.records = table("images")
         self.library = ImageLibrary(blobs=self.content, layers=self.layers, records=self.records)
 

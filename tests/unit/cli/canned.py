@@ -517,6 +517,10 @@ pull broken
 pull Bad
 pull localhost:5000/nginx@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
 pull --platform linux/arm64 nginx:1.27
+history -q --platform linux/arm/v7 nginx:1.27
+image inspect --platform linux/arm64 -f {{.Id}} nginx:1.27
+save --platform linux/arm64 -o x.tar nginx:1.27
+rmi --platform linux/arm64,linux/386 nginx:1.27
 push nginx:1.27
 push nginx
 push -q nginx:1.27

@@ -1,6 +1,7 @@
 """An image engine on small stores, without containers, mounts or a network beyond loopback."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from corten.engine.images.service import ImageService
 from corten.engine.images.transfer import TransferService
 from corten.registry.client import RegistryClient
 from corten.registry.endpoints import RegistryConfig
-from corten.registry.transport import Timings
+from corten.registry.timings import Timings
 from corten.store.content import ContentStore
 from corten.store.db import Database, RecordTable
 from corten.testing.registry import FakeRegistry
@@ -40,6 +41,7 @@ class Engine:
     containers: Containers
     events: Events
     client: RegistryClient
+    rows: Callable[[str], RecordTable]
     root: Path
 
     def restarted(self):
@@ -62,16 +64,35 @@ class Engine:
 def make_engine(tmp_path):
     databases = []
 
-    def make(name="engine", **config):
-        (tmp_path / name).mkdir()
+    def make(name="engine", *, timings=FAST, **config):
+        (tmp_path / name).mkdir(exist_ok=True)
         databases.append(Database(tmp_path / name / "meta.db"))
         blobs, layers, records = ContentStore(tmp_path / name), TarLayers(), databases[-1].table("images")
         library = ImageLibrary(blobs=blobs, layers=layers, records=records)
+        library.load()
         events, containers = Events(), Containers()
-        client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=FAST, environ={})
+        client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=timings, environ={})
         images = ImageService(library=library, events=events, containers=containers)
-        transfer = TransferService(library=library, client=client, events=events, spool_dir=tmp_path / name / "spool")
-        return Engine(blobs, layers, records, library, images, transfer, containers, events, client, tmp_path / name)
+        transfer = TransferService(
+            library=library,
+            client=client,
+            events=events,
+            spool_dir=tmp_path / name / "spool",
+            origins=databases[-1].table("blob_origins"),
+        )
+        return Engine(
+            blobs,
+            layers,
+            records,
+            library,
+            images,
+            transfer,
+            containers,
+            events,
+            client,
+            databases[-1].table,
+            tmp_path / name,
+        )
 
     yield make
     for database in databases:

@@ -14,7 +14,7 @@ import zstandard
 from corten.engine.images.catalog import ImageNotFound
 from corten.errors import CortenError, InvalidArgument
 from corten.spec.digest import short
-from corten.testing.registry import tar_of
+from corten.testing.made_images import tar_of
 
 from .conftest import body_of, collect
 

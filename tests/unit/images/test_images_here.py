@@ -1,11 +1,15 @@
 """Names, lists, removal and pruning of images that are here, by Docker's rules."""
 
+import json
 import time
 
+import msgspec
 import pytest
 
 from corten.engine.images.catalog import ImageNotFound
 from corten.errors import Conflict, InvalidArgument
+from corten.lib import codec
+from corten.spec.oci_image import Manifest
 
 from .conftest import collect
 
@@ -67,7 +71,7 @@ async def test_resolving_follows_a_tag_that_moves(two):
     assert two.actions() == ["pull", "pull", "tag", "tag"]
 
 
-@pytest.mark.parametrize("repository", ["A", "x@sha256:" + "0" * 64, "", "x:y:z"])
+@pytest.mark.parametrize("repository", ["A", "x@sha256:" + "0" * 64, "", "x:y:z", "sha256:1"])
 async def test_bad_names_are_no_tags(two, repository):
     with pytest.raises(InvalidArgument):
         await two.images.tag(two.a.image_id, repository)
@@ -150,10 +154,36 @@ async def test_layers_under_a_stopped_container_stay_until_it_is_gone(two):
 
 async def test_a_running_container_holds_its_image_always(two):
     two.containers.by_image[two.a.image_id] = [("c" * 64, True, "a")]
-    for name in (f"{two.host}/a", two.a.image_id):
-        with pytest.raises(Conflict, match=r"\(cannot be forced\) - image is being used by running container"):
-            await two.images.remove(name, force=True)
+    with pytest.raises(Conflict, match=r"\(cannot be forced\) - image is being used by running container"):
+        await two.images.remove(two.a.image_id, force=True)
+    items = await two.images.remove(f"{two.host}/a", force=True)
+    assert [item.deleted for item in items] == ["", ""]  # its name and its digest go, it stays
     assert two.images.resolve(two.a.image_id)
+
+
+async def test_the_last_name_of_an_image_with_children_goes_and_the_image_with_its_last_child(two):
+    await two.library.add(
+        *await committed_upon(two, two.a.image_id), ["docker.io/library/child:1"], parent=two.a.image_id
+    )
+    items = await two.images.remove(f"{two.host}/a")
+    assert [item.deleted for item in items] == ["", ""]
+    with pytest.raises(Conflict, match=r"\(cannot be forced\) - image has dependent child images"):
+        await two.images.remove(two.a.image_id, force=True)
+    assert [row.repo_tags for row in two.images.summaries()] == [["child:1"], [f"{two.host}/b:latest"]]
+    deleted = [item.deleted for item in await two.images.remove("child:1") if item.deleted]
+    assert two.a.image_id in deleted
+
+
+async def committed_upon(two, image_id):
+    """The documents of an image that is `image_id` under another configuration."""
+    parent = two.library.catalog.get(image_id)
+    image = msgspec.structs.replace(parent.config, comment="child", created="2999-01-01T00:00:00Z")
+    raw = codec.encode(image)
+    config = msgspec.structs.replace(parent.manifest, digest=two.library.put_blob(raw), size=len(raw))
+    document = Manifest(schema_version=2, config=config, layers=list(parent.layers))
+    raw = codec.encode(document)
+    descriptor = msgspec.structs.replace(parent.manifest, digest=two.library.put_blob(raw), size=len(raw))
+    return descriptor, document, image
 
 
 async def test_what_is_being_read_is_not_deleted_under_the_reader(two):
@@ -175,6 +205,20 @@ async def test_pruning_takes_dangling_images_and_with_all_the_unused(two, regist
     assert (await two.images.prune()).images_deleted is None
 
 
+@pytest.mark.parametrize(
+    ("filters", "text"),
+    [
+        ({"until": ["bogus"]}, 'failed to parse value as time or duration: "bogus"'),
+        ({"until": ["1h", "2h"]}, "more than one until filter specified"),
+        ({"dangling": ["true", "false"]}, "invalid filter 'dangling=[true false]'"),
+    ],
+)
+async def test_a_wrong_filter_of_a_prune_is_told_also_when_there_is_nothing_to_prune(engine, filters, text):
+    with pytest.raises(InvalidArgument) as caught:
+        await engine.images.prune(filters)
+    assert caught.value.message == text
+
+
 async def test_lists_follow_the_filters(two):
     await two.images.tag(two.a.image_id, "x/y", "1")
 
@@ -190,8 +234,13 @@ async def test_lists_follow_the_filters(two):
     assert ids(dangling="false") == both
     assert ids(label="nope") == set()
     assert ids(until=str(int(time.time()))) == both
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match=r"^invalid filter 'dangling=\[perhaps\]'$"):
         ids(dangling="perhaps")
+    with pytest.raises(InvalidArgument, match=r'^failed to parse value as time or duration: "bogus"$'):
+        ids(until="bogus")
+    assert ids(**{"label!": "nope"}) == both
+    with pytest.raises(InvalidArgument, match=r"^syntax error in pattern$"):
+        ids(reference="[")
     with pytest.raises(ImageNotFound):
         ids(before="nope")
     (row,) = two.images.summaries({"reference": ["x/y"]})
@@ -215,3 +264,21 @@ async def test_a_damaged_record_does_not_keep_the_others_from_loading(two):
     two.blobs.remove(two.b.image_id)
     library = two.restarted()
     assert [entry.id for entry in library.catalog] == [two.a.image_id]
+
+
+@pytest.mark.parametrize(
+    ("api", "fields"),
+    [
+        ((1, 43), {"VirtualSize", "ContainerConfig"}),
+        ((1, 44), {"ContainerConfig"}),
+        ((1, 45), set()),
+        ((1, 48), {"Descriptor"}),
+        ((1, 50), {"Descriptor"}),
+    ],
+)
+async def test_each_version_of_the_api_has_its_fields(two, api, fields):
+    shown = json.loads(codec.encode(two.images.inspect(two.a.image_id, api=api)))
+    assert {"VirtualSize", "ContainerConfig", "Descriptor", "Container"} & set(shown) == fields
+    assert ("Hostname" in shown["Config"]) == (api < (1, 50))
+    row = json.loads(codec.encode(two.images.summaries(api=api)[0]))
+    assert {"VirtualSize", "Descriptor"} & set(row) == fields - {"ContainerConfig"}

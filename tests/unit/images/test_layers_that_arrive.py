@@ -12,7 +12,8 @@ from corten.errors import CortenError, DataLoss
 from corten.registry import blob
 from corten.spec.digest import short
 from corten.store import pieces
-from corten.testing.registry import LAYER_GZIP, Fault, digest_of
+from corten.testing.made_images import LAYER_GZIP, digest_of
+from corten.testing.registry import Fault
 
 from .conftest import collect, words
 
@@ -218,11 +219,12 @@ async def test_ranges_go_on_after_a_pull_was_given_up(engine, registry, small_ra
         await first
     gate.set()
     again = engine.library.ingest(f"layer-{layer.replace(':', '-')}")
-    assert again.arrived == 1_500_000
+    lost = 1_500_000 - again.arrived  # sent, but not read before the end
+    assert lost < 500_000
     again.close()
     await pull(engine, registry)
     assert engine.images.resolve(f"{registry.host}/demo").id == image.image_id
-    late = registry.served[layer] - size
+    late = registry.served[layer] - size - lost
     assert late <= 3 * (64 << 10)  # what was on its way to a connection that was closed
 
 

@@ -12,7 +12,8 @@ from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.registry.errors import RegistryError
 from corten.spec.digest import short
 from corten.spec.oci_image import UnsupportedImage
-from corten.testing.registry import INDEX, FakeRegistry, Fault, digest_of
+from corten.testing.made_images import INDEX, digest_of
+from corten.testing.registry import FakeRegistry, Fault
 
 from .conftest import collect, words
 

@@ -8,10 +8,10 @@ import pytest
 from corten.api.progress import progress_response
 from corten.api.query import Query
 from corten.api.routes.images.create import image_create
-from corten.api.routes.images.inspect import image_inspect, platform_of
+from corten.api.routes.images.inspect import image_inspect, platform_of, platforms_of
 from corten.api.routes.images.list import image_list
 from corten.api.routing import Request
-from corten.errors import InvalidArgument, NotFound, NotImplemented  # noqa: A004
+from corten.errors import InvalidArgument, NotFound
 from corten.spec.docker.progress import layer_progress, layer_status, status
 
 from .conftest import body_of
@@ -87,12 +87,26 @@ async def test_closing_the_reply_closes_the_work():
     assert closed == [True]
 
 
+@pytest.mark.parametrize(
+    ("values", "platforms"),
+    [
+        ([], []),
+        ([""], []),
+        (["linux/arm64"], ["linux/arm64"]),
+        (['{"os":"linux","architecture":"arm","variant":"v6"}', "linux/386"], ["linux/arm/v6", "linux/386"]),
+        (['["{\\"os\\":\\"linux\\",\\"architecture\\":\\"amd64\\"}"]'], ["linux/amd64"]),
+    ],
+)
+def test_several_platforms_are_read_in_each_form_that_clients_send(values, platforms):
+    assert platforms_of(values) == platforms
+
+
 async def test_create_needs_a_source(engine):
     services = type("Services", (), {"transfer": engine.transfer})
     with pytest.raises(InvalidArgument):
         await image_create(request("POST"), services)
-    with pytest.raises(NotImplemented):
-        await image_create(request("POST", "fromSrc=http://127.0.0.1/x"), services)
+    with pytest.raises(InvalidArgument, match="cannot download from 'ftp://x/y': it is no http:// or https:// URL"):
+        await image_create(request("POST", "fromSrc=ftp://x/y"), services)
     with pytest.raises(InvalidArgument, match="X-Registry-Auth"):
         await image_create(request("POST", "fromImage=x&tag=1", headers={"x-registry-auth": "%"}), services)
 

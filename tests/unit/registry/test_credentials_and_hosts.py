@@ -2,8 +2,6 @@
 
 import base64
 import json
-import ssl
-import subprocess
 from contextlib import suppress
 
 import pytest
@@ -21,6 +19,8 @@ from corten.registry.fetch import get_manifest
 from corten.registry.login import domain_of, login
 from corten.spec import reference
 from corten.testing.registry import FakeRegistry
+
+from .conftest import tls_server
 
 
 @pytest.mark.parametrize("pad", [True, False])
@@ -99,8 +99,12 @@ def test_insecure_hosts_are_loopback_and_the_named(host, insecure):
 
 def test_mirrors_serve_docker_hub_and_pulls_only():
     config = RegistryConfig(mirrors=("https://mirror.example", "http://127.0.0.1:1/prefix/"), certs_dirs=())
-    hosts = [e.base(e.schemes[0]) for e in endpoints("docker.io", config)]
-    assert hosts == ["https://mirror.example", "http://127.0.0.1:1/prefix", "https://registry-1.docker.io"]
+    urls = [e.url(e.schemes[0], "x") for e in endpoints("docker.io", config)]
+    assert urls == [
+        "https://mirror.example/v2/x",
+        "http://127.0.0.1:1/prefix/v2/x",
+        "https://registry-1.docker.io/v2/x",
+    ]
     assert [e.host for e in endpoints("docker.io", config, push=True)] == ["registry-1.docker.io"]
     assert [e.host for e in endpoints("other.example", config)] == ["other.example"]
 
@@ -132,26 +136,6 @@ def test_a_login_is_checked_at_the_registry(tokens):
         assert token == ("identity" if tokens else "")
         with pytest.raises(Unauthorized, match=r"unauthorized: "):
             login(client, registry.host, Credentials(username="u", password="wrong"), Cancel())
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
-
-
-def tls_server(certificate, *, clients=False):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "crt", certificate / "key")
-    if clients:
-        context.load_verify_locations(certificate / "crt")
-        context.verify_mode = ssl.CERT_REQUIRED
-    return FakeRegistry(tls=context)
 
 
 def strict(config, host):

@@ -12,10 +12,11 @@ from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.registry.endpoints import RegistryConfig
 from corten.registry.errors import LoginRequired, RegistryError, RegistryRefused, RegistryUnreachable
 from corten.registry.fetch import get_manifest, head_manifest
-from corten.registry.transport import Timings
+from corten.registry.timings import Timings
 from corten.spec import reference
 from corten.spec.oci_image import Descriptor
-from corten.testing.registry import FakeRegistry, Fault, digest_of
+from corten.testing.made_images import digest_of
+from corten.testing.registry import FakeRegistry, Fault
 
 FAST = Timings(connect_s=5, stall_s=0.3, retry_base_s=0.01, retry_cap_s=0.02, attempts=4)
 

@@ -11,7 +11,8 @@ import pytest
 from corten.errors import Conflict
 from corten.store.db import Database
 from corten.store.snapshots.driver import Change
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories
+from corten.store.snapshots.layered import LayeredSnapshots
 
 
 def make_tar(*members: tuple[str, object]) -> io.BytesIO:
@@ -35,13 +36,15 @@ def make_tar(*members: tuple[str, object]) -> io.BytesIO:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> OverlaySnapshots:
+def store(tmp_path: Path) -> LayeredSnapshots:
     return open_store(tmp_path)
 
 
-def open_store(path: Path) -> OverlaySnapshots:
+def open_store(path: Path) -> LayeredSnapshots:
     database = Database(path / "meta.db")
-    return OverlaySnapshots(path / "overlay", layers=database.table("layers"), snapshots=database.table("snapshots"))
+    return LayeredSnapshots(
+        path / "overlay", form=Directories(), layers=database.table("layers"), snapshots=database.table("snapshots")
+    )
 
 
 def tree(fd: int, path: str = ".") -> set[str]:
@@ -50,7 +53,7 @@ def tree(fd: int, path: str = ".") -> set[str]:
     }
 
 
-def test_layers_and_a_snapshot_show_the_merged_tree(store: OverlaySnapshots) -> None:
+def test_layers_and_a_snapshot_show_the_merged_tree(store: LayeredSnapshots) -> None:
     store.apply(
         "sha256:a", "", make_tar(("etc", None), ("etc/passwd", b"root"), ("etc/gone", b"x"), ("d", None), ("d/f", b"1"))
     )
@@ -72,7 +75,7 @@ def test_layers_and_a_snapshot_show_the_merged_tree(store: OverlaySnapshots) -> 
     assert store.usage("c1") == 5
 
 
-def test_rows_and_directories_agree_after_a_crash(tmp_path: Path, store: OverlaySnapshots) -> None:
+def test_rows_and_directories_agree_after_a_crash(tmp_path: Path, store: LayeredSnapshots) -> None:
     store.apply("sha256:a", "", make_tar(("f", b"1")))
     store.prepare("kept", "sha256:a")
     (tmp_path / "overlay/tmp/half").mkdir()
@@ -87,7 +90,7 @@ def test_rows_and_directories_agree_after_a_crash(tmp_path: Path, store: Overlay
     assert os.listdir(tmp_path / "overlay/trash") == os.listdir(tmp_path / "overlay/tmp") == []
 
 
-def test_a_failing_layer_leaves_nothing(tmp_path: Path, store: OverlaySnapshots) -> None:
+def test_a_failing_layer_leaves_nothing(tmp_path: Path, store: LayeredSnapshots) -> None:
     data = make_tar(("f", b"1" * 5000)).getvalue()[:1500]
     with (
         pytest.raises(ValueError, match="unexpected EOF") if False else pytest.raises(Exception, match="unexpected EOF")
@@ -97,7 +100,7 @@ def test_a_failing_layer_leaves_nothing(tmp_path: Path, store: OverlaySnapshots)
     assert os.listdir(tmp_path / "overlay/tmp") == []
 
 
-def test_a_layer_in_use_is_not_removed(store: OverlaySnapshots) -> None:
+def test_a_layer_in_use_is_not_removed(store: LayeredSnapshots) -> None:
     store.apply("sha256:a", "", make_tar(("f", b"1")))
     store.apply("sha256:b", "sha256:a", make_tar(("g", b"1")))
     store.prepare("c", "sha256:b")
@@ -110,7 +113,7 @@ def test_a_layer_in_use_is_not_removed(store: OverlaySnapshots) -> None:
     assert not store.has("sha256:a")
 
 
-def test_unnamed_directories_keep_the_attributes_they_have_below(store: OverlaySnapshots) -> None:
+def test_unnamed_directories_keep_the_attributes_they_have_below(store: LayeredSnapshots) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, mode in ((".", 0o700), ("secret", 0o750)):
@@ -128,7 +131,7 @@ def test_unnamed_directories_keep_the_attributes_they_have_below(store: OverlayS
     assert (root.st_mode & 0o7777, root.st_uid) == (0o700, 42)
 
 
-def test_prepare_and_remove_leave_work_for_later_only(tmp_path: Path, store: OverlaySnapshots) -> None:
+def test_prepare_and_remove_leave_work_for_later_only(tmp_path: Path, store: LayeredSnapshots) -> None:
     store.apply("sha256:a", "", make_tar(("f", b"1")))
     start = time.perf_counter()
     for number in range(50):

@@ -32,6 +32,7 @@ MODULES = (
     "containers.top",
     "containers.update",
     "containers.wait",
+    "corten.images",
     "distribution",
     "events",
     "exec.inspect",

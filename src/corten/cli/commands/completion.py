@@ -53,7 +53,9 @@ _RUNNING = frozenset(("attach", "exec", "kill", "pause", "port", "stats", "stop"
 _ANY = frozenset(
     ("commit", "cp", "diff", "export", "inspect", "logs", "rename", "restart", "rm", "start", "update", "wait")
 )
-_IMAGES = frozenset(("create", "history", "push", "rmi", "run", "save", "tag"))
+_IMAGES = frozenset(
+    ("create", "history", "image_diff", "image_mount", "image_tree", "push", "rmi", "run", "save", "tag")
+)
 
 
 def completion(call: Call) -> None:

@@ -6,6 +6,7 @@ from corten.cli.command import Call, Command
 from corten.cli.human_size import human_size
 from corten.cli.human_time import ago, rfc3339_local
 from corten.cli.option import Option
+from corten.cli.platform import platform_json
 from corten.cli.shortening import ellipsis, short_id
 from corten.cli.table_output import FORMAT_HELP, ListFormat, write_list
 from corten.client.query import quote
@@ -43,7 +44,7 @@ def history(call: Call) -> None:
     values = call.values
     table = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}"
     form = ListFormat(values["format"], table=table, quiet="{{.ID}}", is_quiet=values["quiet"])
-    query = {"platform": values["platform"]}
+    query = {"platform": platform_json(values["platform"])}
     items = call.client.call("GET", f"/images/{quote(call.arguments[0], '/:@')}/history", query=query) or []
     columns = _columns(human=values["human"], full=values["no-trunc"])
     write_list(items, columns, form, type_name="*image.historyContext")
@@ -56,7 +57,7 @@ COMMAND = Command(
         Option("--format", "string", FORMAT_HELP),
         Option("-H, --human", "bool", "Sizes and dates for people", default=True),
         Option("--no-trunc", "bool", "Show long texts uncut"),
-        Option("--platform", "string", "Show the history of this platform", hidden=True),
+        Option("--platform", "string", "Show the history of this platform"),
         Option("-q, --quiet", "bool", "Show IDs only"),
     ),
     least=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from corten.cli.command import Call, Command
+from corten.cli.errors import CliError
 from corten.cli.filters import encode_filters
 from corten.cli.human_size import human_size
 from corten.cli.human_time import ago, go_time
@@ -78,6 +79,9 @@ def expand(images: list[dict[str, Any]], *, digests: bool) -> list[dict[str, Any
 def list_images(call: Call) -> None:
     """Ask and print."""
     values = call.values
+    if values["tree"]:
+        _list_tree(call)
+        return
     text = values["format"]
     if not text and not values["quiet"]:
         from corten.cli.config_file import read_config
@@ -86,14 +90,28 @@ def list_images(call: Call) -> None:
     digest = "\t{{.Digest}}" if values["digests"] else ""
     table = f"{{{{.Repository}}}}\t{{{{.Tag}}}}{digest}\t{{{{.ID}}}}\t{_CREATED}\t{{{{.Size}}}}"
     form = ListFormat(text, table=table, quiet="{{.ID}}", is_quiet=values["quiet"])
-    filters = list(values["filter"])
-    if call.arguments:
-        filters.append(("reference", call.arguments[0]))
-    query = {"all": values["all"], "filters": encode_filters(filters)}
-    images = call.client.call("GET", "/images/json", query=query) or []
-    images.sort(key=lambda image: -image["Created"])
+    images = _ask(call)
     items = expand(images, digests=values["digests"] or ".Digest" in form.source)
     write_list(items, columns(full=values["no-trunc"]), form, type_name="*formatter.imageContext")
+
+
+def _ask(call: Call, **more: object) -> list[dict[str, Any]]:
+    filters = list(call.values["filter"])
+    if call.arguments:
+        filters.append(("reference", call.arguments[0]))
+    query = {"all": call.values["all"], "filters": encode_filters(filters), **more}
+    images: list[dict[str, Any]] = call.client.call("GET", "/images/json", query=query) or []
+    images.sort(key=lambda image: -image["Created"])
+    return images
+
+
+def _list_tree(call: Call) -> None:
+    from corten.cli.images_tree import write_tree
+
+    for name in ("quiet", "digests", "format"):
+        if call.values[name]:
+            raise CliError(f"--{name} is not yet supported with --tree")
+    write_tree(_ask(call, manifests="1"), full=call.values["no-trunc"])
 
 
 COMMAND = Command(
@@ -106,6 +124,7 @@ COMMAND = Command(
         Option("--format", "string", FORMAT_HELP),
         Option("--no-trunc", "bool", "Show long texts uncut"),
         Option("-q, --quiet", "bool", "Show IDs only"),
+        Option("--tree", "bool", "Show the platforms of each image as a tree"),
     ),
     most=1,
 )

@@ -8,6 +8,7 @@ from corten.cli.command import Call, Command
 from corten.cli.errors import CliError, ExitStatus
 from corten.cli.go_structs import omitted_field, with_go_zeros
 from corten.cli.option import Option
+from corten.cli.platform import platform_json
 from corten.cli.template.evaluate import execute
 from corten.cli.template.lexer import TemplateError
 from corten.cli.template.parser import Template, parse
@@ -35,6 +36,8 @@ def _fetch(client: Client, kind: str, name: str, values: Any) -> Any:
     query: dict[str, object] = {}
     for option in _QUERIES.get(kind, ()):
         query[option] = values[option] if values.knows(option) else None
+    if query.get("platform"):
+        query["platform"] = platform_json(str(query["platform"]))
     safe = "/:@" if kind == "image" else ""
     return client.call("GET", _PATHS[kind].format(quote(name, safe)), query=query)
 

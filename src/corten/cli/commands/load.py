@@ -8,6 +8,7 @@ import sys
 from corten.cli.command import Call, Command
 from corten.cli.errors import CliError
 from corten.cli.option import Option
+from corten.cli.platform import platform_json
 from corten.cli.progress import show_progress
 
 TYPE_CHECKING = False
@@ -31,7 +32,8 @@ def load(call: Call) -> None:
     else:
         source = 0
     quiet = values["quiet"] or not sys.stdout.isatty()
-    query: dict[str, object] = {"quiet": "1" if quiet else "0", "platform": values["platform"]}
+    query: dict[str, object] = {"quiet": "1" if quiet else "0"}
+    query["platform"] = [platform_json(text) for text in values["platform"]]
     headers = {"Content-Type": "application/x-tar"}
     show_progress(
         call.client.messages("POST", "/images/load", query=query, data=read_pieces(source), headers=headers), sys.stdout
@@ -49,7 +51,7 @@ COMMAND = Command(
     load,
     (
         Option("-i, --input", "string", "Read this tar archive instead of standard input"),
-        Option("--platform", "string", "Load only this platform", hidden=True),
+        Option("--platform", "strings", "Load only these platforms of the images"),
         Option("-q, --quiet", "bool", "Show no progress"),
     ),
 )

@@ -30,7 +30,7 @@ class ContainerSettings:
     cgroup_parent: str = ""
     runtimes: tuple[str, ...] = ("runc", "corten", "io.containerd.runc.v2")
     default_runtime: str = "runc"
-    storage_driver: str = "overlay2"
+    storage_driver: str = ""
     shutdown_timeout_s: int = 15
     cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 

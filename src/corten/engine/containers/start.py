@@ -11,6 +11,7 @@ import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,9 @@ from corten.engine.containers.create import attach_request
 from corten.engine.containers.launch import Launch, Launcher, cgroup_path
 from corten.engine.containers.live import Container
 from corten.engine.containers.logconfig import shim_log
+from corten.engine.containers.mounted_root import MountedRoot
 from corten.engine.containers.netfiles import NetworkFileWriter
+from corten.engine.containers.record import ContainerRecord
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.shared_memory import mount_shared, unmount_shared
@@ -156,6 +159,8 @@ class Starter:
         if mount_shared(self._settings, record):
             undo.push(unmount_shared, self._settings, cid)
         rootfs = self._snapshots.rootfs(cid)
+        root = MountedRoot(cid, rootfs, self._snapshots)
+        undo.push(root.close)
         cgroup = cgroup_path(record, self._shims.cgroup_path(cid))
         launch = await self._launcher.prepare(container, rootfs, mounts, cgroup)
         container.cgroup = cgroup
@@ -166,10 +171,25 @@ class Starter:
         attached = await self._connect(container, shim, launch, undo)
         trace.mark("network")
         await self._hand_over(container, shim)
+        await self._start_process(record, shim, launch, rootfs, root, attached)
+        root.close()
+        trace.mark("process")
+        return shim, attached
+
+    @staticmethod
+    async def _start_process(
+        record: ContainerRecord,
+        shim: ShimHandle,
+        launch: Launch,
+        rootfs: dict[str, Any],
+        root: MountedRoot,
+        attached: Attached,
+    ) -> None:
         await shim.start(
             StartRequest(
                 spec=launch.spec,
                 rootfs=rootfs,
+                root_fd=await root.descriptor(),
                 interfaces=attached.interfaces,
                 renew_network=attached.renew,
                 seccomp_path=launch.seccomp_path,
@@ -179,8 +199,6 @@ class Starter:
                 init=bool(record.host_config.init),
             )
         )
-        trace.mark("process")
-        return shim, attached
 
     async def _connect(self, container: Container, shim: ShimHandle, launch: Launch, undo: Undo) -> Attached:
         record = container.record

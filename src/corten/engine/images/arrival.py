@@ -218,6 +218,10 @@ class Arrivals:
         self._early_from = early_from
         self._early = asyncio.Semaphore(_EARLY_AT_ONCE)
 
+    def limit(self, max_downloads: int) -> None:
+        """How many blobs are fetched at once, from now on."""
+        self._downloads.limit(max_downloads)
+
     async def bring(
         self,
         chosen: ChosenImage,

@@ -66,6 +66,13 @@ class ImageEntry:
         """What is saved and pushed under a name: an index, another manifest of this image, or its own manifest."""
         return self.targets.get(stored_name(name), self.manifest) if name is not None else self.manifest
 
+    @property
+    def roots(self) -> list[Descriptor]:
+        """What its names mean, each once: that of the first tag comes first. The manifest alone without names."""
+        names = sorted(self.references, key=lambda name: "@" in name)
+        found = {target.digest: target for target in (self.targets.get(name, self.manifest) for name in names)}
+        return list(found.values()) or [self.manifest]
+
     def names(self) -> list[Reference]:
         """The references, parsed."""
         return [references.parse(text) for text in self.references]

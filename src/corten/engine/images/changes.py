@@ -18,6 +18,7 @@ from corten.errors import InvalidArgument
 from corten.spec.oci_image import Healthcheck, ImageConfig
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.IGNORECASE)
+_MAY_BE_EMPTY = {"CMD", "ENTRYPOINT"}  # which takes away what the image had
 _LINE_LIMIT = 64 << 10
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 _UNITS_NS = {"h": 3600e9, "m": 60e9, "s": 1e9, "ms": 1e6, "us": 1e3, "µs": 1e3, "ns": 1.0}
@@ -47,13 +48,15 @@ def _apply(config: ImageConfig, line: str) -> ImageConfig:
     instruction = _INSTRUCTIONS.get(name)
     if instruction is None:
         raise InvalidArgument(f"{word} is not a valid change command")
-    if not rest:
+    if not rest and name not in _MAY_BE_EMPTY:
         raise InvalidArgument(f"{name} requires at least one argument")
     return instruction(config, rest)
 
 
 def _command(rest: str, shell: list[str] | None) -> list[str]:
-    """The JSON form as it is; the shell form wrapped in the shell."""
+    """The JSON form as it is; the shell form wrapped in the shell; nothing is no command."""
+    if not rest:
+        return []
     if rest.startswith("["):
         try:
             words = json.loads(rest)

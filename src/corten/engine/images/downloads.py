@@ -57,8 +57,12 @@ class Downloads:
 
     def __init__(self, library: ImageLibrary, *, at_once: int) -> None:
         self._library = library
-        self._slots = asyncio.Semaphore(at_once)
         self._running: dict[str, Download] = {}
+        self.limit(at_once)
+
+    def limit(self, at_once: int) -> None:
+        """How many run at once; those under way are not counted anew."""
+        self._slots = asyncio.Semaphore(at_once)
 
     def join(self, descriptor: Descriptor) -> Download:
         """The download of a blob, made if there is none; to be left again."""
@@ -119,6 +123,8 @@ class Downloads:
         finally:
             landing.end()
             growing.pause()
+            if not ingest.arrived:
+                ingest.abort()  # nothing to go on with
             ingest.close()
 
 

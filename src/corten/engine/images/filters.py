@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.changes import duration_ns
 from corten.errors import InvalidArgument
 from corten.spec.reference import Reference
 
-LIST_FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "until"})
+LIST_FILTERS = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
 PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
-_TRUE = {"1", "true", "t"}
-_FALSE = {"0", "false", "f"}
+_TRUE = {"1", "true"}
+_FALSE = {"0", "false"}
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _UNIX = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?\Z")
 
 
 def flag_filter(filters: Mapping[str, Sequence[str]], name: str) -> bool | None:
-    """The truth that a boolean filter asks for; None when it is not given. Raises InvalidArgument."""
-    values = filters.get(name)
-    if not values:
+    """The truth that a boolean filter asks for; None when it is not given. Raises InvalidArgument.
+
+    As in Docker, other words beside a true or a false one are passed over: its client adds `dangling=true` to a prune.
+    """
+    if name not in filters:
         return None
-    found = {value.lower() in _TRUE for value in values if value.lower() in _TRUE | _FALSE}
-    if len(found) != 1 or any(value.lower() not in _TRUE | _FALSE for value in values):
-        raise InvalidArgument(f"invalid filter '{name}={list(values)}'")
+    values = filters[name]
+    found = {value in _TRUE for value in values if value in _TRUE | _FALSE}
+    if len(found) != 1:
+        raise InvalidArgument(f"invalid filter '{name}=[{' '.join(values)}]'")
     return found.pop()
 
 
@@ -40,15 +45,20 @@ def has_labels(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:
     return True
 
 
-def created_s(created: str | None) -> int:
-    """An RFC 3339 time as Unix seconds; 0 when there is none or it cannot be read."""
+def created_us(created: str | None) -> int:
+    """An RFC 3339 time as Unix microseconds; 0 when there is none or it cannot be read."""
     if not created:
         return 0
     try:
         moment = datetime.fromisoformat(created)
-        return max(int(moment.timestamp()), 0) if moment.tzinfo else 0
+        return max((moment - _EPOCH) // timedelta(microseconds=1), 0) if moment.tzinfo else 0
     except (ValueError, OverflowError):
         return 0
+
+
+def created_s(created: str | None) -> int:
+    """As `created_us`, in whole seconds."""
+    return created_us(created) // 1_000_000
 
 
 def point_in_time(text: str, now_s: float | None = None) -> float:
@@ -60,8 +70,20 @@ def point_in_time(text: str, now_s: float | None = None) -> float:
         moment = datetime.fromisoformat(text)
         return moment.timestamp()
     except (ValueError, OverflowError):
-        now = time.time() if now_s is None else now_s
-        return now - duration_ns(text) / 1e9
+        pass
+    try:
+        duration = duration_ns(text)
+    except InvalidArgument:
+        raise InvalidArgument(f"failed to parse value as time or duration: {json.dumps(text[:128])}") from None
+    return (time.time() if now_s is None else now_s) - duration / 1e9
+
+
+def until_s(filters: Mapping[str, Sequence[str]], *, only_one: bool = False) -> float | None:
+    """The earliest time that `until` names; None without one. Raises InvalidArgument, with `only_one` also for two."""
+    values = filters.get("until", ())
+    if only_one and len(values) > 1:
+        raise InvalidArgument("more than one until filter specified")
+    return min((point_in_time(text) for text in values), default=None)
 
 
 def familiar_match(pattern: str, name: Reference) -> bool:
@@ -71,13 +93,15 @@ def familiar_match(pattern: str, name: Reference) -> bool:
 
 
 def path_match(pattern: str, text: str) -> bool:
-    """Go's path.Match: `*` and `?` do not cross slashes; [] are character classes. Never backtracks badly."""
-    wanted, given = pattern.split("/"), text.split("/")
+    """Go's path.Match: `*` and `?` do not cross slashes; [] are character classes. Never backtracks badly.
+
+    Raises InvalidArgument for a pattern that cannot be read.
+    """
+    wanted, given = [_tokens(part) for part in pattern.split("/")], text.split("/")
     return len(wanted) == len(given) and all(map(_segment_match, wanted, given))
 
 
-def _segment_match(pattern: str, text: str) -> bool:
-    tokens = _tokens(pattern)
+def _segment_match(tokens: list[re.Pattern[str] | None], text: str) -> bool:
     position = token = 0
     star = -1
     resume = 0
@@ -101,7 +125,7 @@ def _tokens(pattern: str) -> list[re.Pattern[str] | None]:
     tokens: list[re.Pattern[str] | None] = []
     parts = re.findall(r"\*+|\?|\[\^?(?:\\.|[^\]\\])+\]|\\.|[^\[\\]", pattern[:512])
     if "".join(parts) != pattern[:512]:
-        raise InvalidArgument("invalid reference filter: syntax error in pattern")
+        raise InvalidArgument("syntax error in pattern")
     for part in parts:
         if part.startswith("*"):
             tokens.append(None)
@@ -111,20 +135,22 @@ def _tokens(pattern: str) -> list[re.Pattern[str] | None]:
             try:
                 tokens.append(re.compile(part.replace("[[", "[\\[")))
             except re.error as error:
-                raise InvalidArgument("invalid reference filter: syntax error in pattern") from error
+                raise InvalidArgument("syntax error in pattern") from error
         else:
             tokens.append(re.compile(re.escape(part[-1])))
     return tokens
 
 
-def is_selected(entry: ImageEntry, filters: Mapping[str, Sequence[str]], *, before: int, since: int) -> bool:
-    """Whether the image's time and labels fit; `before` and `since` are the reference images' times, or 0."""
-    created = created_s(entry.config.created)
+def is_selected(
+    entry: ImageEntry, filters: Mapping[str, Sequence[str]], *, until: float | None, before: int = 0, since: int = 0
+) -> bool:
+    """Whether the image's time and labels fit; `before` and `since` are the reference images' times in µs, or 0."""
+    created = created_us(entry.config.created)
     if before and created >= before:
         return False
     if since and created <= since:
         return False
-    if any(created > point_in_time(text) for text in filters.get("until", ())):
+    if until is not None and created > until * 1_000_000:
         return False
     if not has_labels(entry.config.defaults.labels, filters.get("label", ())):
         return False

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from corten.engine.images.stores import Ingest
-from corten.errors import Cancelled, DataLoss
+from corten.errors import Cancelled, Conflict, DataLoss
 
 _READ = 1 << 20
 
@@ -66,7 +66,12 @@ class GrowingBlob:
     def reader(self, on_read: Callable[[int], None]) -> TailReader | None:
         """A reader from the first byte on; None when no download runs. `on_read` hears how much was read."""
         with self.changed:
-            return None if self._ingest is None else TailReader(self, self._ingest.reader(), on_read)
+            if self._ingest is None:
+                return None
+            try:
+                return TailReader(self, self._ingest.reader(), on_read)
+            except Conflict:  # it has ended just now, and has not said so yet
+                return None
 
 
 class TailReader:

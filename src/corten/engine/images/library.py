@@ -177,6 +177,14 @@ class ImageLibrary(ImageContent):
             names = [name for name in record.references if name not in references]
             await self._store({image_id: msgspec.structs.replace(record, references=names)})
 
+    async def drop_extra(self, image_id: str, digests: Collection[str]) -> None:
+        """Let go of blobs that were kept beside an image, such as another platform's."""
+        async with self._lock:
+            record = self._stored[image_id]
+            rest = [digest for digest in record.extra if digest not in digests]
+            await self._store({image_id: msgspec.structs.replace(record, extra=rest)})
+            await blocking.run(self._collect, [Node("blob", digest) for digest in digests])
+
     async def replace_manifest(self, image_id: str, manifest: Descriptor) -> ImageEntry:
         """Let another manifest, whose content is here, be the image's; what only the old one needed goes."""
         async with self._lock:

@@ -7,7 +7,7 @@ names in an index of the tar's regular files; links, devices and paths have no m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -132,25 +132,48 @@ class ArchiveSource:
         return member
 
 
-def read_archive(
-    file: BinaryIO, wanted: Platform, *, explicit: bool, check: Callable[[], None]
-) -> tuple[ArchiveSource, list[ArchivedImage]]:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which platforms to load: these alone, or with none all there are. One of them becomes the image's own."""
+
+    platforms: tuple[Platform, ...] = ()
+
+    @property
+    def explicit(self) -> bool:
+        """Whether somebody asked for platforms."""
+        return bool(self.platforms)
+
+    @property
+    def first(self) -> Platform:
+        """The one to be the image's own: the machine's if it may be, else the first."""
+        host = platforms.host_platform()
+        fits = [wanted for wanted in self.platforms if platforms.matches(wanted, host)]
+        return (*fits, *self.platforms, host)[0]
+
+    def select(self, available: Sequence[Platform | None]) -> list[int]:
+        """Which of `available` are loaded, in order."""
+        if not self.platforms:
+            return list(range(len(available)))
+        return sorted({n for n in (platforms.choose(available, p) for p in self.platforms) if n is not None})
+
+
+def read_archive(file: BinaryIO, wish: Wish, *, check: Callable[[], None]) -> tuple[ArchiveSource, list[ArchivedImage]]:
     """The images in the tar `file`. Blocking; `check` is called between large reads and may raise.
 
-    Raises InvalidArgument for what is no image archive.
+    Raises InvalidArgument for what is no image archive, NoMatchingPlatform.
     """
     members = index_tar(file)
     source = ArchiveSource(file, members)
     if "index.json" in members and "oci-layout" in members:
-        images = _from_layout(source, wanted, explicit=explicit)
+        images = _from_layout(source, wish)
         if images or "manifest.json" not in members:
             return source, images
     if "manifest.json" in members:
-        return source, _from_docker(source, wanted, explicit=explicit, check=check)
+        return source, _from_docker(source, wish, check=check)
     raise InvalidArgument("invalid archive: does not contain a manifest.json or an index.json")
 
 
-def _from_layout(source: ArchiveSource, wanted: Platform, *, explicit: bool) -> list[ArchivedImage]:
+def _from_layout(source: ArchiveSource, wish: Wish) -> list[ArchivedImage]:
     raw = source.read(source.member("index.json"), MANIFEST_LIMIT)
     index = oci_image.parse_document(raw)
     if not isinstance(index, Index) or len(index.manifests) > _IMAGES_LIMIT:
@@ -163,27 +186,26 @@ def _from_layout(source: ArchiveSource, wanted: Platform, *, explicit: bool) -> 
         known = images.get(entry.digest)
         if known is None:
             given = name.familiar if name else entry.digest
-            known = ArchivedImage(_choose_here(source, entry, wanted, given=given, explicit=explicit), [])
+            known = ArchivedImage(_choose_here(source, entry, wish, given=given), [])
             images[entry.digest] = known
         if name is not None and name not in known.names:
             known.names.append(name)
     return list(images.values())
 
 
-def _choose_here(
-    source: ArchiveSource, entry: Descriptor, wanted: Platform, *, given: str, explicit: bool
-) -> ChosenImage:
-    """The image of an archive's tree for `wanted`: of those that are there, since an index may tell of more.
+def _choose_here(source: ArchiveSource, entry: Descriptor, wish: Wish, *, given: str) -> ChosenImage:
+    """The image of an archive's tree for `wish`: of those that are there, since an index may tell of more.
 
-    Unless it is `explicit`, an image for another platform does, and everything else there comes along.
+    What else of it is there and wished for comes along. When nobody asked for a platform, another one than the
+    machine's does, too.
     """
+    wanted, explicit = wish.first, wish.explicit
     tree = grow(entry, source.document)
     if tree.document is None or not isinstance(tree.document, Index):
         return choose(source, source.manifest(entry), wanted, given=given, explicit=explicit)
     here = [n for n in tree.manifests() if not n.is_attestation and n.is_complete(source.has)]
-    found = platforms.choose(
-        [n.descriptor.platform.to_platform() if n.descriptor.platform else None for n in here], wanted
-    )
+    available = [n.descriptor.platform.to_platform() if n.descriptor.platform else None for n in here]
+    found = platforms.choose(available, wanted)
     if found is None and (explicit or not here):
         return choose(source, source.manifest(entry), wanted, given=given, explicit=explicit)
     node = here[found or 0]
@@ -192,7 +214,8 @@ def _choose_here(
     chosen = choose(source, top, wanted, given=given, explicit=False)
     own = {chosen.id, chosen.descriptor.digest, *(layer.digest for layer in chosen.manifest.layers)}
     indexes = [n for n in reversed(list(tree.walk())) if isinstance(n.document, Index)]
-    kept = [n for n in tree.manifests() if not explicit or n.about == chosen.descriptor.digest]
+    loaded = {here[number].descriptor.digest for number in wish.select(available)}
+    kept = [n for n in tree.manifests() if not explicit or {n.descriptor.digest, n.about} & loaded]
     companions = {d.digest: d for n in kept for d in (*n.blobs(), n.descriptor) if d.digest not in own}
     return replace(
         chosen,
@@ -215,9 +238,7 @@ def _name_of(entry: Descriptor) -> Reference | None:
     return name if name.tag else None
 
 
-def _from_docker(
-    source: ArchiveSource, wanted: Platform, *, explicit: bool, check: Callable[[], None]
-) -> list[ArchivedImage]:
+def _from_docker(source: ArchiveSource, wish: Wish, *, check: Callable[[], None]) -> list[ArchivedImage]:
     entries = codec.decode(list[_DockerEntry], source.read(source.member("manifest.json"), MANIFEST_LIMIT))
     if len(entries) > _IMAGES_LIMIT:
         raise InvalidArgument(f"invalid archive: more than {_IMAGES_LIMIT} images")
@@ -240,7 +261,7 @@ def _from_docker(
         raw = codec.encode(manifest)
         given = names[0].familiar if names else digest_of(config)
         top = RawManifest(OCI_MANIFEST, digest_of(raw), raw)
-        chosen = choose(source, top, wanted, given=given, explicit=explicit)
+        chosen = choose(source, top, wish.first, given=given, explicit=wish.explicit)
         images.append(ArchivedImage(replace(chosen, made_here=True), names))
     return images
 

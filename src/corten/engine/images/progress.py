@@ -13,7 +13,6 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from corten.errors import Cancelled
 from corten.lib import blocking
 from corten.lib.blocking import Pool
 from corten.registry.cancel import Cancel
@@ -71,9 +70,7 @@ async def run_cancellable(progress: Progress, pool: Pool, fn: Callable[..., T], 
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         progress.cancel.set()
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
+        await _settled([work])
         raise
 
 
@@ -86,11 +83,22 @@ async def all_or_none(progress: Progress, works: Iterable[Coroutine[Any, Any, No
         progress.cancel.set()
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()
+        await _settled(tasks)
         raise
+
+
+async def _settled(works: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait until all have ended, however often this task is cancelled meanwhile; what they raised is not looked at.
+
+    Threads hold locks, files and blobs on their way in: what comes next must find them free.
+    """
+    works = list(works)
+    while pending := [work for work in works if not work.done()]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(pending)
+    for work in works:
+        if not work.cancelled():
+            work.exception()
 
 
 async def stream(work: Callable[[Progress], Awaitable[None]]) -> AsyncGenerator[ProgressMessage, None]:
@@ -116,5 +124,4 @@ async def stream(work: Callable[[Progress], Awaitable[None]]) -> AsyncGenerator[
         if not task.done():
             progress.cancel.set()
             task.cancel()
-            with suppress(asyncio.CancelledError, Cancelled, Exception):
-                await task
+            await _settled([task])

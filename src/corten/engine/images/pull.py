@@ -9,6 +9,7 @@ from corten.engine.images.arrival import PULL_WORDS, QUIET_WORDS, Arrivals, choo
 from corten.engine.images.companions import with_attestations
 from corten.engine.images.hello_world import hello_world, stands_in_for
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.sources import BuiltinSource, ImageSource, RegistrySource
 from corten.errors import CortenError, NotFound
@@ -19,7 +20,7 @@ from corten.registry.credentials import Credentials
 from corten.registry.errors import RegistryError, RegistryRefused, RegistryUnreachable
 from corten.registry.fetch import RawManifest, head_manifest, list_tags
 from corten.registry.session import Session
-from corten.registry.transport import Timings
+from corten.registry.timings import Timings
 from corten.spec.digest import Digest
 from corten.spec.docker.progress import status
 from corten.spec.oci_image import MANIFEST_LIMIT
@@ -46,12 +47,14 @@ class Puller:
         arrivals: Arrivals,
         client: RegistryClient,
         events: Events,
+        origins: BlobOrigins,
         builtin_wait_s: float = 5.0,
     ) -> None:
         self._library = library
         self._arrivals = arrivals
         self._client = client
         self._events = events
+        self._origins = origins
         self._builtin_wait_s = builtin_wait_s
 
     async def pull(
@@ -96,6 +99,9 @@ class Puller:
             # an image that is here gets the name without a word about its layers
             chosen = await run_cancellable(progress, "net", with_attestations, source, chosen)
             await self._arrivals.bring(chosen, source, progress, names, PULL_WORDS if known is None else QUIET_WORDS)
+        if isinstance(source, RegistrySource):
+            blobs = [chosen.manifest.config.digest, *(layer.digest for layer in chosen.manifest.layers)]
+            await blocking.run(self._origins.note, blobs, reference)
         outcome = "Downloaded newer image for" if is_new else "Image is up to date for"
         progress.say(status(f"Digest: {top.digest}"))
         progress.say(status(f"Status: {outcome} {reference.familiar}"))

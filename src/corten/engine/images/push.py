@@ -1,6 +1,7 @@
-"""Pushing images: layers that the registry lacks, then the configuration, then the manifest. Daemon's loop.
+"""Pushing images: blobs that the registry lacks, then the manifests, and what gets the tag last. Daemon's loop.
 
-Blobs go as they are stored, so an image that was pulled is pushed with the same digests.
+Blobs go as they are stored, so an image that was pulled is pushed with the same digests. A name that means an index is
+pushed as that index, with all its platforms and attestations, if all of it is here.
 """
 
 from __future__ import annotations
@@ -11,18 +12,25 @@ from functools import partial
 from corten.engine.events import Events
 from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.compress import compress_layers, needs_compression
+from corten.engine.images.content_tree import Node, grow
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, all_or_none, run_cancellable
+from corten.engine.images.save import platform_node
 from corten.errors import NotFound
 from corten.lib import blocking
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import Credentials
-from corten.registry.push import has_blob, mount_blob, put_manifest, upload_blob
+from corten.registry.push import mount_blob, put_manifest
 from corten.registry.session import Session
+from corten.registry.upload import BlobUpload, abandon, has_blob
 from corten.spec.digest import short
 from corten.spec.docker.progress import NO_DETAIL, ProgressMessage, layer_status, status
-from corten.spec.oci_image import MANIFEST_LIMIT, Descriptor
+from corten.spec.oci_image import Descriptor, media_type_of
+from corten.spec.platform import Platform
 from corten.spec.reference import Reference
+
+_MOUNTS = 3
 
 
 class NothingToPush(NotFound):
@@ -34,60 +42,99 @@ class NothingToPush(NotFound):
 class Pusher:
     """The use case behind `docker push`; one a daemon."""
 
-    def __init__(self, *, library: ImageLibrary, client: RegistryClient, events: Events, max_uploads: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        library: ImageLibrary,
+        client: RegistryClient,
+        events: Events,
+        origins: BlobOrigins,
+        max_uploads: int = 5,
+    ) -> None:
         self._library = library
         self._client = client
         self._events = events
+        self._origins = origins
+        self.limit(max_uploads)
+
+    def limit(self, max_uploads: int) -> None:
+        """How many blobs are sent at once; those under way are not counted anew."""
         self._uploads = asyncio.Semaphore(max_uploads)
 
-    async def push(self, reference: Reference, credentials: Credentials, progress: Progress) -> None:
-        """Push one tag, or all tags of the repository. Raises NothingToPush, RegistryError."""
-        tags = self._tags(reference)
+    async def push(
+        self, reference: Reference, credentials: Credentials, progress: Progress, *, platform: Platform | None = None
+    ) -> None:
+        """Push one tag, or all tags of the repository; of each the manifest for `platform` alone, if one is given.
+
+        Raises NothingToPush, ImageNotFound (nothing here is for the platform), RegistryError.
+        """
         sessions = self._client.sessions(reference, credentials=credentials, cancel=progress.cancel, push=True)
         progress.say(status(f"The push refers to repository [{reference.name}]"))
-        for name, entry in tags:
-            await self._push_one(name, entry, sessions[0], progress)
+        for name in self._tags(reference):
+            await self._push_one(name, platform, sessions[0], progress)
 
-    def _tags(self, reference: Reference) -> list[tuple[Reference, ImageEntry]]:
-        if not reference.is_name_only:
-            entry = self._library.catalog.named(reference)
-            if entry is None:
-                raise NothingToPush(f"An image does not exist locally with the tag: {reference.familiar_name}")
-            return [(reference, entry)]
-        found = [
-            (name, entry)
-            for entry in self._library.catalog
-            for name in entry.names()
-            if name.tag and name.name == reference.name
-        ]
+    def _tags(self, reference: Reference) -> list[Reference]:
+        found = [n for entry in self._library.catalog for n in entry.names() if n.tag and n.name == reference.name]
         if not found:
             raise NothingToPush(f"An image does not exist locally with the tag: {reference.familiar_name}")
-        return sorted(found, key=lambda pair: pair[0].tag)
+        if reference.is_name_only:
+            return sorted(found, key=lambda name: name.tag)
+        if self._library.catalog.named(reference) is None:
+            raise NothingToPush(f"tag does not exist: {reference.familiar}")
+        return [reference]
 
-    async def _push_one(self, name: Reference, entry: ImageEntry, session: Session, progress: Progress) -> None:
+    async def _push_one(self, name: Reference, platform: Platform | None, session: Session, progress: Progress) -> None:
+        entry = self._library.catalog.named(name)
+        if entry is None:  # removed while other tags were pushed
+            raise NothingToPush(f"tag does not exist: {name.familiar}")
         if needs_compression(entry):
             entry = await self._compressed(entry, progress)
-        layers = list(zip(entry.layers, entry.config.diff_ids, strict=True))[::-1]
-        for _, diff_id in layers:
-            progress.say(layer_status(short(diff_id), "Preparing"))
-        for _, diff_id in layers[5:]:
-            progress.say(layer_status(short(diff_id), "Waiting"))
-        async with self._library.lease(entry.blobs):
-            unique = {layer.digest: (layer, diff_id) for layer, diff_id in layers}
-            works = [self._push_layer(layer, short(diff), name, session, progress) for layer, diff in unique.values()]
-            await all_or_none(progress, works)
-            config = Descriptor(media_type="", digest=entry.id, size=entry.config_size)
-            await run_cancellable(progress, "net", self._send, session, config)
-            raw = await blocking.run(self._library.read_blob, entry.manifest.digest, MANIFEST_LIMIT)
-            target = name.tag or entry.manifest.digest
-            digest = await run_cancellable(
-                progress, "net", put_manifest, session, target, raw, entry.manifest.media_type
-            )
-        await self._library.name(entry.id, [f"{name.name}@{digest}"])
-        progress.say(status(f"{target}: digest: {digest} size: {len(raw)}"))
-        aux = {"Tag": target, "Digest": digest, "Size": len(raw)}
-        progress.say(ProgressMessage(progress_detail=NO_DETAIL, aux=aux))
+        diff_ids = {layer.digest: diff for layer, diff in zip(entry.layers, entry.config.diff_ids, strict=True)}
+        items = [short(diff_id) for diff_id in entry.config.diff_ids][::-1]
+        for item in items:
+            progress.say(layer_status(item, "Preparing"))
+        for item in items[5:]:
+            progress.say(layer_status(item, "Waiting"))
+        root = entry.target(name)
+        tree = await blocking.run(grow, root, self._library.read_document)
+        async with self._library.lease([*entry.blobs, *tree.all_digests()]):
+            if platform is not None:
+                tree = await blocking.run(platform_node, self._library, tree, platform, name.familiar)
+                root = tree.descriptor
+            elif not await blocking.run(tree.is_complete, self._library.has_blob):
+                tree = await blocking.run(grow, entry.manifest, self._library.read_document)
+            await self._push_blobs(tree, diff_ids, name, session, progress)
+            target = name.tag or tree.descriptor.digest
+            for node in tree.walk():
+                await self._push_document(node, target if node is tree else node.descriptor.digest, session, progress)
+        digest, size = tree.descriptor.digest, len(tree.raw or b"")
+        await self._library.name(entry.id, [f"{name.name}@{digest}"], tree.descriptor)
+        progress.say(status(f"{target}: digest: {digest} size: {size}"))
+        progress.say(_aux({"Tag": target, "Digest": digest, "Size": size}))
+        if digest != root.digest:
+            # Docker's client tells of it in words of its own
+            original, selected = ({"digest": d.digest, "mediaType": d.media_type} for d in (root, tree.descriptor))
+            told = {"manifestPushedInsteadOfIndex": True, "originalIndex": original, "selectedManifest": selected}
+            progress.say(_aux(told))
         self._events.publish("image", "push", name.familiar, {"name": name.familiar_name})
+
+    async def _push_blobs(
+        self, tree: Node, diff_ids: dict[str, str], name: Reference, session: Session, progress: Progress
+    ) -> None:
+        """Layers and configurations, several at once; the layers of this platform's image have their lines."""
+        blobs = {blob.digest: blob for node in tree.manifests() for blob in reversed(node.blobs())}
+        works = [
+            self._push_blob(blob, short(diff_ids[digest]) if digest in diff_ids else "", name, session, progress)
+            for digest, blob in blobs.items()
+        ]
+        await all_or_none(progress, works)
+        await blocking.run(self._origins.note, list(blobs), name)
+
+    async def _push_document(self, node: Node, target: str, session: Session, progress: Progress) -> None:
+        assert node.raw is not None
+        assert node.document is not None
+        media_type = media_type_of(node.document, node.descriptor.media_type)
+        await run_cancellable(progress, "net", put_manifest, session, target, node.raw, media_type)
 
     async def _compressed(self, entry: ImageEntry, progress: Progress) -> ImageEntry:
         def step(diff_id: str, done: int, total: int) -> None:
@@ -98,44 +145,39 @@ class Pusher:
             manifest, _ = await run_cancellable(progress, "disk", compress_layers, self._library, entry, lease, step)
             return await self._library.replace_manifest(entry.id, manifest)
 
-    async def _push_layer(
-        self, layer: Descriptor, item: str, name: Reference, session: Session, progress: Progress
+    async def _push_blob(
+        self, blob: Descriptor, item: str, name: Reference, session: Session, progress: Progress
     ) -> None:
         async with self._uploads:
-            source = self._mount_source(layer.digest, name)
-            send = partial(self._send, session, layer, item=item, progress=progress, mount=source)
-            outcome = await run_cancellable(progress, "net", send)
-        progress.say(layer_status(item, outcome))
+            sources = await blocking.run(self._origins.others, blob.digest, name, most=_MOUNTS)
+            outcome = await run_cancellable(progress, "net", self._send, session, blob, sources, item, progress)
+        if item:
+            progress.say(layer_status(item, outcome))
 
-    def _send(
-        self,
-        session: Session,
-        blob: Descriptor,
-        *,
-        item: str = "",
-        progress: Progress | None = None,
-        mount: str = "",
-    ) -> str:
+    def _send(self, session: Session, blob: Descriptor, sources: list[str], item: str, progress: Progress) -> str:
         if has_blob(session, blob.digest):
             return "Layer already exists"
-        if mount and mount_blob(session, blob.digest, mount):
-            return f"Mounted from {mount}"
-        upload_blob(
+        location = ""
+        for source in sources:
+            mount = mount_blob(session, blob.digest, source)
+            if mount.done:
+                return f"Mounted from {source}"
+            abandon(session, location)
+            location = mount.upload
+        BlobUpload(
             session,
             blob,
             partial(self._library.open_blob, blob.digest),
-            on_progress=None if progress is None else lambda done: progress.update(item, "Pushing", done, blob.size),
-            on_retry=None
-            if progress is None
-            else lambda s: progress.say_from_thread(layer_status(item, f"Retrying in {s} second{'s' * (s != 1)}")),
-        )
+            location=location,
+            on_progress=(lambda done: progress.update(item, "Pushing", done, blob.size)) if item else None,
+            on_retry=partial(_tell_retry, progress, item) if item else None,
+        ).run()
         return "Pushed"
 
-    def _mount_source(self, digest: str, target: Reference) -> str:
-        """Another repository of the same registry that is known to hold the blob; empty when there is none."""
-        for entry in self._library.catalog:
-            if any(layer.digest == digest for layer in entry.layers):
-                for name in entry.names():
-                    if name.digest and name.domain == target.domain and name.path != target.path:
-                        return name.path
-        return ""
+
+def _tell_retry(progress: Progress, item: str, seconds: int) -> None:
+    progress.say_from_thread(layer_status(item, f"Retrying in {seconds} second{'s' * (seconds != 1)}"))
+
+
+def _aux(value: dict[str, object]) -> ProgressMessage:
+    return ProgressMessage(progress_detail=NO_DETAIL, aux=value)

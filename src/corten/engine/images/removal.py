@@ -1,7 +1,7 @@
 """What removing an image by a name or an id comes to: which names go, and whether the image goes. Pure; daemon.
 
 Docker's rules and texts: by a name, the name goes, and the image with its last name; by an id, the image with all its
-names if they are of one repository; containers hold on to what they were made of.
+names if they are of one repository; containers and child images hold on to what they were made of.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ class Use:
     reference: str
 
 
+class MountUse(Protocol):
+    """What removing images asks of whoever mounts them."""
+
+    def of(self, image_id: str) -> Sequence[str]:
+        """The directories where an image is mounted."""
+
+
 class ContainerUse(Protocol):
     """What removing images asks of whoever knows the containers."""
 
@@ -53,35 +60,38 @@ def plan_removal(
     given: str,
     *,
     uses: Sequence[Use],
+    mounted: Sequence[str] = (),
     has_children: bool,
     force: bool,
 ) -> Removal:
-    """What to do for `given`, which found `entry` by `name` or by its id (None). Raises ImageInUse."""
+    """What to do for `given`, which found `entry` by `name` or by its id (None). Raises ImageInUse.
+
+    An image that is `mounted` at directories is held as by a running container.
+    """
     names = entry.names()
     if name is None:
-        return _by_id(entry, names, uses=uses, has_children=has_children, force=force)
+        if mounted:
+            raise _conflict(entry, "cannot be forced", f"image is mounted at {mounted[0]}")
+        _check(entry, uses=uses, has_children=has_children, force=force, names=0 if _is_single(names) else len(names))
+        return Removal(tuple(names), delete=True)
     if not force and _is_single(names) and uses:
         raise ImageInUse(
             f"conflict: unable to remove repository reference {json.dumps(given)} (must force) - container "
             f"{short(uses[0].container_id)} is using its referenced image {short(entry.id)}"
+        )
+    if not force and _is_single(names) and mounted:
+        raise ImageInUse(
+            f"conflict: unable to remove repository reference {json.dumps(given)} (must force) - its referenced image "
+            f"{short(entry.id)} is mounted at {mounted[0]}"
         )
     gone = _stored(names, name)
     rest = [n for n in names if n != gone]
     untag = [gone]
     if gone.digest is None and not any(n.tag and n.name == gone.name for n in rest):
         untag += [n for n in rest if n.digest and n.name == gone.name]
-    if len(untag) < len(names):
-        return Removal(tuple(untag), delete=False)
-    _check(entry, uses=uses, has_children=has_children, force=force, names=0)
-    return Removal(tuple(untag), delete=True)
-
-
-def _by_id(
-    entry: ImageEntry, names: list[Reference], *, uses: Sequence[Use], has_children: bool, force: bool
-) -> Removal:
-    single = _is_single(names)
-    _check(entry, uses=uses, has_children=has_children, force=force, names=0 if single else len(names))
-    return Removal(tuple(names), delete=True)
+    # the name goes in any case; an image that something stands on stays without one
+    is_held = has_children or bool(mounted) or any(use.running or not force for use in uses)
+    return Removal(tuple(untag), delete=len(untag) == len(names) and not is_held)
 
 
 def _check(entry: ImageEntry, *, uses: Sequence[Use], has_children: bool, force: bool, names: int) -> None:

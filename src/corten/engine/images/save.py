@@ -92,10 +92,11 @@ def catalog_has_name(catalog: Catalog, text: str) -> bool:
     return any(n.name == name.name for entry in catalog for n in entry.names())
 
 
-def plan(library: ImageLibrary, images: Sequence[Selected], wanted: Platform | None) -> list[SavedImage]:
+def plan(library: ImageLibrary, images: Sequence[Selected], wanted: Sequence[Platform]) -> list[SavedImage]:
     """What the archive will hold. Blocking. Tags of one image may mean different indexes; each is kept whole.
 
-    With `wanted`, only that platform's manifest is saved. Raises ImageNotFound when it is not here, DataLoss.
+    With one platform `wanted`, only its manifest is saved; with several, the index with these platforms' content.
+    Raises ImageNotFound when one is not here, DataLoss.
     """
     saved = []
     for selected in images:
@@ -110,16 +111,25 @@ def plan(library: ImageLibrary, images: Sequence[Selected], wanted: Platform | N
 
 
 def _plan_one(
-    library: ImageLibrary, entry: ImageEntry, root: Descriptor, tags: list[Reference], wanted: Platform | None
+    library: ImageLibrary, entry: ImageEntry, root: Descriptor, tags: list[Reference], wanted: Sequence[Platform]
 ) -> SavedImage:
     tree = grow(root, library.read_document)
-    if wanted is None:
+    name = entry.names()[0].familiar if entry.names() else entry.id
+    chosen = [platform_node(library, tree, platform, name) for platform in wanted]
+    if not chosen:
         node = next((n for n in tree.manifests() if _config_of(n) == entry.id), None)
         blobs = [digest for digest in tree.all_digests() if library.blob_size(digest) is not None]
-    else:
-        node = platform_node(library, tree, wanted, entry.names()[0].familiar if entry.names() else entry.id)
+    elif len(chosen) == 1:
+        node = chosen[0]
         root = node.descriptor
         blobs = node.all_digests()
+    else:
+        node = next((n for n in chosen if _config_of(n) == entry.id), chosen[0])
+        about = {n.descriptor.digest for n in chosen}
+        rest = [n for n in tree.manifests() if n.descriptor.digest not in about and n.about not in about]
+        unwanted = {digest for n in rest for digest in n.all_digests()}
+        unwanted -= {digest for n in tree.manifests() if n not in rest for digest in n.all_digests()}
+        blobs = [d for d in tree.all_digests() if d not in unwanted and library.blob_size(d) is not None]
     if node is None or not isinstance(node.document, Manifest):
         raise DataLoss(f"the manifest of image {entry.id} is not here", hint="remove the image and pull it again")
     image = oci_image.parse_image(library.read_blob(node.document.config.digest, CONFIG_LIMIT))

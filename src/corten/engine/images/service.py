@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from corten.engine.events import Events
 from corten.engine.images import views
 from corten.engine.images.catalog import ImageEntry, ImageNotFound, ResolvedImage
-from corten.engine.images.filters import created_s, flag_filter, is_selected
+from corten.engine.images.filters import created_us, flag_filter, is_selected, until_s
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.removal import ContainerUse, Removal, Use, plan_removal
+from corten.engine.images.manifests import ManifestLister
+from corten.engine.images.platform_removal import plan_platform_removal
+from corten.engine.images.removal import ContainerUse, MountUse, Removal, Use, plan_removal
+from corten.lib import blocking
 from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.docker import image as wire
@@ -29,6 +32,8 @@ class ImageService:
         self._library = library
         self._events = events
         self._containers = containers
+        self.mounts: MountUse | None = None  # set by the wiring
+        self._manifests = ManifestLister(library, containers)
 
     def resolve(self, reference: str, *, platform: str = "") -> ResolvedImage:
         """The image with this name, id or unique beginning of an id; from memory.
@@ -54,8 +59,7 @@ class ImageService:
         *,
         show_all: bool = False,
         shared_size: bool = False,
-        manifests: bool = False,
-        legacy: bool = False,
+        api: tuple[int, int] = views.NEWEST,
         containers: bool = False,
     ) -> list[wire.ImageSummary]:
         """The rows of `docker images`, newest first; `containers` counts the containers of each."""
@@ -63,25 +67,33 @@ class ImageService:
         catalog = self._library.catalog
         dangling = flag_filter(filters, "dangling")
         times = {key: [catalog.lookup(t)[0] for t in filters.get(key, ())] for key in ("before", "since")}
-        before = min((created_s(e.config.created) for e in times["before"]), default=0)
-        since = max((created_s(e.config.created) for e in times["since"]), default=0)
+        before = min((created_us(e.config.created) for e in times["before"]), default=0)
+        since = max((created_us(e.config.created) for e in times["since"]), default=0)
+        until = until_s(filters)
         patterns = list(filters.get("reference", ()))
         shared = views.shared_sizes(catalog) if shared_size else {}
         rows: list[wire.ImageSummary] = []
         for entry in catalog:
-            if not is_selected(entry, filters, before=before, since=since):
+            if not is_selected(entry, filters, before=before, since=since, until=until):
                 continue
             row = views.summary(
                 entry,
                 patterns=patterns,
                 shared_size=shared.get(entry.id, -1),
                 containers=len(self._containers.uses(entry.id)) if containers else -1,
-                legacy=legacy,
-                manifests=manifests,
+                api=api,
             )
             if self._is_listed(entry, row, dangling=dangling, show_all=show_all, patterned=bool(patterns)):
                 rows.append(row)
         return sorted(rows, key=lambda row: row.created, reverse=True)
+
+    async def with_manifests(self, rows: Sequence[wire.ImageSummary]) -> None:
+        """Let each row tell of the manifests that its image's names mean."""
+        entries = {row.id: self._library.catalog.get(row.id) for row in rows}
+        for row in rows:
+            entry = entries[row.id]
+            if entry is not None:
+                views.add_manifests(row, await blocking.run(self._manifests.summaries, entry, entry.roots))
 
     def _is_listed(
         self, entry: ImageEntry, row: wire.ImageSummary, *, dangling: bool | None, show_all: bool, patterned: bool
@@ -95,12 +107,17 @@ class ImageService:
             return is_dangling if dangling else tagged
         return named or show_all or not self._library.catalog.children(entry.id)
 
-    def inspect(
-        self, name: str, *, platform: str = "", manifests: bool = False, legacy: bool = False
-    ) -> wire.ImageInspect:
+    def inspect(self, name: str, *, platform: str = "", api: tuple[int, int] = views.NEWEST) -> wire.ImageInspect:
         """Everything about one image. Raises ImageNotFound."""
         entry = self._entry(name, platform)
-        return views.inspect(entry, driver=self._library.driver, legacy=legacy, manifests=manifests)
+        _, found = self._library.catalog.lookup(name)
+        target = entry.target(found) if found else entry.roots[0]
+        return views.inspect(entry, target, driver=self._library.driver, api=api)
+
+    async def inspect_manifests(self, name: str) -> list[wire.ManifestSummary]:
+        """The manifests of what the name means. Raises ImageNotFound."""
+        entry, found = self._library.catalog.lookup(name)
+        return await blocking.run(self._manifests.summaries, entry, [entry.target(found)] if found else entry.roots)
 
     def history(self, name: str, *, platform: str = "") -> list[wire.HistoryItem]:
         """The steps that made the image. Raises ImageNotFound."""
@@ -131,6 +148,7 @@ class ImageService:
             found,
             name,
             uses=self._uses(entry.id),
+            mounted=self._mounted(entry.id),
             has_children=bool(self._library.catalog.children(entry.id)),
             force=force,
         )
@@ -138,6 +156,24 @@ class ImageService:
         if plan.delete and prune and entry.parent:
             items += await self._remove_parents(entry.parent)
         return items
+
+    async def remove_platforms(
+        self, name: str, wanted: Sequence[str], *, force: bool = False, prune: bool = True
+    ) -> list[wire.DeleteItem]:
+        """Take the content of some platforms away; with the last one the name goes, as by `remove`.
+
+        Raises ImageNotFound, ImageInUse.
+        """
+        entry, found = self._library.catalog.lookup(name)
+        root = entry.target(found) if found else entry.roots[0]
+        parsed = [platforms.parse(text) for text in wanted]
+        plan = await blocking.run(plan_platform_removal, self._library, entry, root, name, parsed)
+        if plan.whole:
+            return await self.remove(name, force=force, prune=prune)
+        await self._library.drop_extra(entry.id, plan.blobs)
+        for _ in plan.manifests:
+            self._publish("delete", entry, entry.id)
+        return [wire.DeleteItem(deleted=digest) for digest in plan.manifests]
 
     async def reap(self) -> None:
         """After a container is gone: delete what was kept for it alone. Costs nothing when there is nothing."""
@@ -147,15 +183,21 @@ class ImageService:
         """Delete what is not tagged (`dangling=false`: not used by any container). Never fails for one image."""
         filters = filters or {}
         only_dangling = flag_filter(filters, "dangling") is not False
+        until = until_s(filters, only_one=True)
         await self.reap()
         before = self._library.stored_bytes()
         items: list[wire.DeleteItem] = []
-        for entry in sorted(self._library.catalog, key=lambda e: created_s(e.config.created), reverse=True):
+        for entry in sorted(self._library.catalog, key=lambda e: created_us(e.config.created), reverse=True):
             current = self._library.catalog.get(entry.id)
-            if current is None or self._uses(entry.id) or self._library.catalog.children(entry.id):
+            if (
+                current is None
+                or self._uses(entry.id)
+                or self._mounted(entry.id)
+                or self._library.catalog.children(entry.id)
+            ):
                 continue
             tagged = bool(current.repo_tags())
-            if (only_dangling and tagged) or not is_selected(current, filters, before=0, since=0):
+            if (only_dangling and tagged) or not is_selected(current, filters, until=until):
                 continue
             items += await self._carry_out(current, Removal(tuple(current.names()), delete=True))
         reclaimed = max(before - self._library.stored_bytes(), 0)
@@ -186,7 +228,9 @@ class ImageService:
         items: list[wire.DeleteItem] = []
         while image_id:
             entry = self._library.catalog.get(image_id)
-            if entry is None or entry.references or self._uses(image_id) or self._library.catalog.children(image_id):
+            if entry is None or entry.references or self._uses(image_id) or self._mounted(image_id):
+                break
+            if self._library.catalog.children(image_id):
                 break
             items += await self._carry_out(entry, Removal((), delete=True))
             image_id = entry.parent
@@ -210,6 +254,9 @@ class ImageService:
     def _uses(self, image_id: str) -> list[Use]:
         return [Use(*use) for use in self._containers.uses(image_id)]
 
+    def _mounted(self, image_id: str) -> Sequence[str]:
+        return self.mounts.of(image_id) if self.mounts is not None else ()
+
     def _publish(self, action: str, entry: ImageEntry, name: str) -> None:
         self._events.publish("image", action, entry.id, {**(entry.config.defaults.labels or {}), "name": name})
 
@@ -219,4 +266,6 @@ def tag_target(repository: str, tag: str = "") -> Reference:
     name = references.parse(repository)
     if name.digest is not None:
         raise InvalidReference("refusing to create a tag with a digest reference")
+    if name.familiar_name == "sha256":
+        raise InvalidReference("refusing to create an ambiguous tag using digest algorithm as name")
     return name.with_tag(tag) if tag else name.with_default_tag()

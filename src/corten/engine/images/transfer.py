@@ -18,11 +18,13 @@ from corten.engine.images.assemble import Assembler
 from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import Readable, TarStream, compression_of
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.load import ArchivedImage, ArchiveSource, read_archive
+from corten.engine.images.load import ArchivedImage, ArchiveSource, Wish, read_archive
+from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, run_cancellable, stream
 from corten.engine.images.pull import Puller, worded
 from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
+from corten.engine.images.stores import Records
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import saying
@@ -31,6 +33,8 @@ from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.registry.download_url import download_url, web_server
+from corten.registry.endpoint import Endpoint
 from corten.registry.errors import RegistryError
 from corten.registry.login import login
 from corten.registry.search import search
@@ -40,9 +44,9 @@ from corten.spec.digest import is_digest
 from corten.spec.docker import image as wire
 from corten.spec.docker.progress import ProgressMessage, status, stream_line
 from corten.spec.oci_image import CONFIG_LIMIT, Descriptor, ImageConfig, Index, PlatformInfo
-from corten.spec.platform import Platform, host_platform
+from corten.spec.platform import host_platform
 from corten.spec.platform import parse as parse_platform
-from corten.spec.reference import Reference
+from corten.spec.reference import InvalidReference, Reference
 
 Messages = AsyncGenerator[ProgressMessage, None]
 _LOAD_WORDS = Words(
@@ -53,7 +57,10 @@ _SPOOL = 1 << 20
 
 
 class TransferService:
-    """Moves images between this engine, registries and archives. `spool_dir` holds uploads while they are read."""
+    """Moves images between this engine, registries and archives.
+
+    `spool_dir` holds uploads while they are read; `origins` are records of where blobs came from.
+    """
 
     def __init__(
         self,
@@ -62,6 +69,7 @@ class TransferService:
         client: RegistryClient,
         events: Events,
         spool_dir: Path,
+        origins: Records,
         max_downloads: int = 3,
         max_uploads: int = 5,
     ) -> None:
@@ -70,9 +78,15 @@ class TransferService:
         self._events = events
         self._spool_dir = spool_dir
         self._arrivals = Arrivals(library, max_downloads=max_downloads)
-        self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events)
-        self._pusher = Pusher(library=library, client=client, events=events, max_uploads=max_uploads)
+        known = BlobOrigins(origins, library.has_blob)
+        self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events, origins=known)
+        self._pusher = Pusher(library=library, client=client, events=events, origins=known, max_uploads=max_uploads)
         self.assembler = Assembler(library)
+
+    def limit(self, *, max_downloads: int, max_uploads: int) -> None:
+        """How many blobs come and go at once, from now on."""
+        self._arrivals.limit(max_downloads)
+        self._pusher.limit(max_uploads)
 
     def pull(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
         """Pull `name` at `tag` (a tag or a digest). Raises InvalidReference at once."""
@@ -80,38 +94,36 @@ class TransferService:
         wanted = parse_platform(platform) if platform else None
         return stream(lambda progress: self._puller.pull(reference, wanted, credentials, progress))
 
-    def push(self, name: str, tag: str = "", *, credentials: Credentials = ANONYMOUS) -> Messages:
-        """Push one tag, or all tags of the repository when there is none."""
+    def push(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
+        """Push one tag, or all tags of the repository when there is none; of each one `platform` alone, if given."""
         reference = references.parse(name)
         if tag:
             reference = reference.with_tag(tag)
-        return stream(lambda progress: self._pusher.push(reference, credentials, progress))
-
-    async def save(self, names: Sequence[str], *, platform: str = "") -> AsyncIterator[bytes]:
-        """A tar of the images, or of one platform of them. Raises ImageNotFound at once."""
-        images = save.select(self._library.catalog, names)
         wanted = parse_platform(platform) if platform else None
+        return stream(lambda progress: self._pusher.push(reference, credentials, progress, platform=wanted))
+
+    async def save(self, names: Sequence[str], *, platforms: Sequence[str] = ()) -> AsyncIterator[bytes]:
+        """A tar of the images, or of some platforms of them. Raises ImageNotFound at once."""
+        images = save.select(self._library.catalog, names)
+        wanted = [parse_platform(text) for text in platforms]
         planned = await blocking.run(save.plan, self._library, images, wanted)
         for selected in images:
             self._events.publish("image", "save", selected.entry.id, {"name": selected.entry.id})
         return save.archive(self._library, planned)
 
-    def load(self, body: AsyncIterator[bytes], *, quiet: bool = False, platform: str = "") -> Messages:
-        """Load every image of an archive."""
-        wanted = parse_platform(platform) if platform else None
-        return stream(lambda progress: self._load(body, wanted, progress, quiet=quiet))
+    def load(self, body: AsyncIterator[bytes], *, quiet: bool = False, platforms: Sequence[str] = ()) -> Messages:
+        """Load every image of an archive, or these platforms of each."""
+        wish = Wish(tuple(parse_platform(text) for text in platforms))
+        return stream(lambda progress: self._load(body, wish, progress, quiet=quiet))
 
-    async def _load(
-        self, body: AsyncIterator[bytes], platform: Platform | None, progress: Progress, *, quiet: bool
-    ) -> None:
+    async def _load(self, body: AsyncIterator[bytes], wish: Wish, progress: Progress, *, quiet: bool) -> None:
         with await self._spool(body, progress) as file:
             source, images = await run_cancellable(
                 progress,
                 "disk",
                 read_archive,
                 file,
-                platform or host_platform(),
-                explicit=platform is not None,
+                wish,
                 check=progress.cancel.check,
             )
             if not images:
@@ -141,25 +153,29 @@ class TransferService:
         self,
         body: AsyncIterator[bytes],
         *,
+        url: str = "",
         repository: str = "",
         tag: str = "",
         message: str = "",
         changes: Sequence[str] = (),
         platform: str = "",
     ) -> Messages:
-        """Make an image of one tar. Raises InvalidArgument at once for a bad name or change."""
+        """Make an image of one tar: `body`, or what `url` gives. Raises InvalidArgument at once for wrong words."""
         config = apply_changes(ImageConfig(), changes)
-        target = tag_target(repository, tag) if repository else None
-        wanted = parse_platform(platform) if platform else None
+        target = import_target(repository, tag) if repository else None
+        wanted = parse_platform(platform) if platform else host_platform()
+        if wanted.os != "linux":
+            raise InvalidArgument("operating system is not supported")
+        server = web_server(url) if url else None
 
         async def work(progress: Progress) -> None:
-            with await self._spool(body, progress) as file:
+            with await (self._spool_url(server, url, progress) if server else self._spool(body, progress)) as file:
                 entry = await self.assembler.add(
                     lambda: file,
                     parent=None,
                     config=config,
                     references=[str(target)] if target else [],
-                    comment=message or "Imported from -",
+                    comment=message or f"Imported from {url or '-'}",
                     platform=wanted,
                     progress=progress,
                 )
@@ -207,6 +223,32 @@ class TransferService:
         with saying(f"receive the archive into {self._spool_dir}"):
             raw = await self._receive(body)
         reach("upload.received")
+        return await self._plain(raw, progress)
+
+    async def _spool_url(self, server: Endpoint, url: str, progress: Progress) -> BinaryIO:
+        """As `_spool`, of what a web server gives. Raises RegistryError, InvalidArgument."""
+        raw = self._nameless()
+        try:
+            await run_cancellable(
+                progress,
+                "net",
+                download_url,
+                self._client,
+                server,
+                url,
+                raw.write,
+                on_start=lambda: progress.say_from_thread(status(f"Downloading from {url}")),
+                on_progress=lambda done, total: progress.update("", "Downloading", done, total),
+                cancel=progress.cancel,
+            )
+            raw.flush()
+        except BaseException:
+            raw.close()
+            raise
+        return await self._plain(raw, progress)
+
+    async def _plain(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
+        """`raw` from its beginning, decompressed; it is closed when another file takes its place."""
         try:
             start = os.pread(raw.fileno(), 16, 0)
             if not compression_of(start):
@@ -292,6 +334,13 @@ class TransferService:
         if not 1 <= limit <= 100:
             raise InvalidArgument(f"limit {limit} is outside the range of [1, 100]")
         return await blocking.run(search, self._client, term, limit, credentials, Cancel(), pool="net")
+
+
+def import_target(repository: str, tag: str) -> Reference:
+    """The name that an imported image gets. Raises InvalidReference."""
+    if references.parse(repository).digest is not None:
+        raise InvalidReference("cannot import digest reference")
+    return tag_target(repository, tag)
 
 
 def pull_target(name: str, tag: str) -> Reference:

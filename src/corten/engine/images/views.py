@@ -11,11 +11,12 @@ import msgspec
 from corten.engine.images.catalog import Catalog, ImageEntry
 from corten.engine.images.filters import created_s, familiar_match
 from corten.spec.docker import image as wire
-from corten.spec.oci_image import Image, PlatformInfo
+from corten.spec.oci_image import Descriptor, Image
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
+NEWEST = (1, 50)  # of the API's versions, as far as images look different
 _NO_NAME = "<none>:<none>"
-_LEGACY_CONFIG: dict[str, Any] = {
+_CONTAINER_CONFIG: dict[str, Any] = {
     "Hostname": "",
     "Domainname": "",
     "User": "",
@@ -52,14 +53,13 @@ def summary(
     patterns: Sequence[str] = (),
     shared_size: int = -1,
     containers: int = -1,
-    legacy: bool = False,
-    manifests: bool = False,
+    api: tuple[int, int] = NEWEST,
 ) -> wire.ImageSummary:
-    """One row of a list; with `patterns` only the names that fit one of them. `legacy` is an API before 1.43."""
+    """One row of a list; with `patterns` only the names that fit one of them."""
     names = [n for n in entry.names() if not patterns or any(familiar_match(p, n) for p in patterns)]
     tags = [name.familiar for name in names if name.tag]
     digests = [name.familiar for name in names if name.digest]
-    if legacy and not tags:
+    if api < (1, 43) and not tags:
         tags = [_NO_NAME]
         digests = digests or ["<none>@<none>"]
     row = wire.ImageSummary(
@@ -73,37 +73,24 @@ def summary(
         labels=entry.config.defaults.labels,
         containers=containers,
     )
-    if legacy:
+    if api < (1, 44):
         row.virtual_size = entry.unpacked_size
-    if manifests:
-        row.manifests = [manifest_summary(entry)]
-        row.descriptor = entry.manifest
+    if api >= (1, 48):
+        row.descriptor = entry.roots[0]
     return row
 
 
-def manifest_summary(entry: ImageEntry) -> wire.ManifestSummary:
-    """The one manifest of an image that is here."""
-    content = entry.manifest.size + entry.config_size + sum(layer.size for layer in entry.layers)
-    total = content + entry.unpacked_size
-    return wire.ManifestSummary(
-        id=entry.manifest.digest,
-        descriptor=entry.manifest,
-        available=True,
-        size=wire.ManifestSize(content=content, total=total),
-        kind="image",
-        image_data=wire.ImageData(
-            platform=platform_info(entry.config), containers=[], size={"Unpacked": entry.unpacked_size}
-        ),
-    )
+def add_manifests(row: wire.ImageSummary, manifests: list[wire.ManifestSummary]) -> None:
+    """Tell of an image's manifests; its size is then that of all that is here of them, packed and unpacked."""
+    row.manifests = manifests
+    row.size = sum(manifest.size.total for manifest in manifests)
 
 
-def platform_info(image: Image) -> PlatformInfo:
-    """What the image is built for, as it says itself."""
-    return PlatformInfo(architecture=image.architecture, os=image.os, variant=image.variant)
+def inspect(entry: ImageEntry, target: Descriptor, *, driver: str, api: tuple[int, int] = NEWEST) -> wire.ImageInspect:
+    """The whole of an image that was asked for by a name for `target`.
 
-
-def inspect(entry: ImageEntry, *, driver: str, legacy: bool = False, manifests: bool = False) -> wire.ImageInspect:
-    """The whole of an image; `legacy` (an API before 1.50) fills in the fields that are only about containers."""
+    What older versions of the API tell besides is about containers, and always the same.
+    """
     image = entry.config
     config: dict[str, Any] = msgspec.to_builtins(image.defaults)
     shown = wire.ImageInspect(
@@ -115,25 +102,26 @@ def inspect(entry: ImageEntry, *, driver: str, legacy: bool = False, manifests: 
         created=image.created,
         docker_version=image.docker_version or "",
         author=image.author or "",
-        config={**_LEGACY_CONFIG, **config} if legacy else config,
+        config={**_CONTAINER_CONFIG, **config} if api < (1, 50) else config,
         architecture=image.architecture,
         os=image.os or "linux",
         size=entry.unpacked_size,
         graph_driver=wire.DriverData(data=None, name=driver),
         root_fs=wire.RootFS(type="layers", layers=image.diff_ids),
         metadata={"LastTagTime": rfc3339(entry.tagged_ns)},
-        descriptor=entry.manifest,
     )
+    if api >= (1, 48):
+        shown.descriptor = target
     if image.variant:
         shown.variant = image.variant
     if image.os_version:
         shown.os_version = image.os_version
-    if legacy:
-        shown.container = image.container or ""
-        shown.container_config = dict(_LEGACY_CONFIG)
+    if api < (1, 45):
+        shown.container_config = dict(_CONTAINER_CONFIG)
+        if image.container:
+            shown.container = image.container
+    if api < (1, 44):
         shown.virtual_size = entry.unpacked_size
-    if manifests:
-        shown.manifests = [manifest_summary(entry)]
     return shown
 
 

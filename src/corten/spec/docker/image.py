@@ -44,15 +44,22 @@ class ImageData(msgspec.Struct, rename="pascal", kw_only=True):
     size: dict[str, int]
 
 
+class AttestationData(msgspec.Struct, kw_only=True):
+    """The image's manifest that an attestation is about."""
+
+    about: str = msgspec.field(name="For")
+
+
 class ManifestSummary(msgspec.Struct, kw_only=True):
-    """One manifest of an image (API 1.47)."""
+    """One manifest of an image (API 1.47). `kind`: image, attestation (each with its data), or unknown."""
 
     id: str = msgspec.field(name="ID")
     descriptor: Descriptor = msgspec.field(name="Descriptor")
     available: bool = msgspec.field(name="Available")
     size: ManifestSize = msgspec.field(name="Size")
     kind: str = msgspec.field(name="Kind")
-    image_data: ImageData = msgspec.field(name="ImageData")
+    image_data: ImageData | msgspec.UnsetType = msgspec.field(name="ImageData", default=msgspec.UNSET)
+    attestation_data: AttestationData | msgspec.UnsetType = msgspec.field(name="AttestationData", default=msgspec.UNSET)
 
 
 class RootFS(msgspec.Struct, rename="pascal", kw_only=True):

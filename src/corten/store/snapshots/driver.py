@@ -99,5 +99,11 @@ class SnapshotDriver(Protocol):
     def root_fd(self, key: str, *, writable: bool = True) -> int:
         """The whole root as a detached mount; the caller closes it. A running container's only with writable=False."""
 
+    def image_fd(self, chain_id: str) -> int:
+        """A layer upon those below it, as the image has them: a detached, read-only mount without devices and setuid.
+
+        The caller closes it; while it is mounted somewhere, the layer must stay. Raises NotFound.
+        """
+
     def purge(self) -> None:
         """Delete what was given up; in the background. The rows of it, and of its container, are durably gone first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from corten import errors
 from corten.api.progress import progress_response
 from corten.api.registry_auth import registry_auth
 from corten.api.routing import Request, Response, route
@@ -12,7 +11,7 @@ from corten.errors import InvalidArgument
 
 @route("POST", "/images/create")
 async def image_create(request: Request, services: Services) -> Response:
-    """`fromImage` pulls (a name without a tag means all tags), `fromSrc=-` imports the body."""
+    """`fromImage` pulls (a name without a tag means all tags), `fromSrc` imports the body (`-`) or what a URL gives."""
     query = request.query
     platform = query.text("platform") if request.version >= (1, 32) else ""
     if query.text("fromImage"):
@@ -26,13 +25,9 @@ async def image_create(request: Request, services: Services) -> Response:
     source = query.text("fromSrc")
     if not source:
         raise InvalidArgument("either fromImage or fromSrc is required")
-    if source != "-":
-        raise errors.NotImplemented(
-            f"cannot import from {source[:200]!r}: only a tar in the request's body can be imported",
-            hint="download the file and import it from there",
-        )
     messages = services.transfer.import_image(
         request.connection.body(),
+        url="" if source == "-" else source if "://" in source else f"http://{source}",
         repository=query.text("repo"),
         tag=query.text("tag"),
         message=query.text("message"),

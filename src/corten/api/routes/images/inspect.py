@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from corten.api.routing import Request, Response, json_response, route
 from corten.api.services import Services
 from corten.lib import codec
@@ -15,9 +17,10 @@ async def image_inspect(request: Request, services: Services) -> Response:
     shown = services.images.inspect(
         request.params["name"],
         platform=platform_of(query.text("platform")),
-        manifests=query.flag("manifests") and request.version >= (1, 48),
-        legacy=request.version < (1, 50),
+        api=request.version,
     )
+    if query.flag("manifests") and request.version >= (1, 48):
+        shown.manifests = await services.images.inspect_manifests(request.params["name"])
     return json_response(shown)
 
 
@@ -33,3 +36,14 @@ def platform_of(text: str) -> str:
     if not text.startswith("{"):
         return text
     return str(codec.decode(PlatformInfo, text.encode()).to_platform())
+
+
+def platforms_of(values: Sequence[str]) -> list[str]:
+    """A parameter for several platforms: repeated, each as in `platform_of`, or a JSON list of strings of JSON.
+
+    Raises InvalidArgument.
+    """
+    found: list[str] = []
+    for value in values:
+        found += codec.decode(list[str], value.encode()) if value.startswith("[") else [value]
+    return [platform_of(text) for text in found if text]

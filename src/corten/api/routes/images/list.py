@@ -18,7 +18,8 @@ async def image_list(request: Request, services: Services) -> Response:
         filters,
         show_all=query.flag("all"),
         shared_size=query.flag("shared-size"),
-        manifests=query.flag("manifests") and request.version >= (1, 47),
-        legacy=request.version < (1, 43),
+        api=request.version,
     )
+    if query.flag("manifests") and request.version >= (1, 47):
+        await services.images.with_manifests(rows)
     return json_response(rows)

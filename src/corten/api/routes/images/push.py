@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from corten.api.progress import progress_response
 from corten.api.registry_auth import registry_auth
+from corten.api.routes.images.inspect import platform_of
 from corten.api.routing import Request, Response, route
 from corten.api.services import Services
 
@@ -12,6 +13,9 @@ from corten.api.services import Services
 async def image_push(request: Request, services: Services) -> Response:
     """Send an image to its registry."""
     messages = services.transfer.push(
-        request.params["name"], request.query.text("tag"), credentials=registry_auth(request)
+        request.params["name"],
+        request.query.text("tag"),
+        platform=platform_of(request.query.text("platform")),
+        credentials=registry_auth(request),
     )
     return await progress_response(messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corten.api.routes.images.inspect import platforms_of
 from corten.api.routing import Request, Response, json_response, route
 from corten.api.services import Services
 from corten.engine.images.filters import PRUNE_FILTERS
@@ -9,12 +10,13 @@ from corten.engine.images.filters import PRUNE_FILTERS
 
 @route("DELETE", "/images/{name:path}")
 async def image_delete(request: Request, services: Services) -> Response:
-    """Untag or delete an image."""
+    """Untag or delete an image, or take some platforms of it away."""
     query = request.query
-    items = await services.images.remove(
-        request.params["name"], force=query.flag("force"), prune=not query.flag("noprune")
-    )
-    return json_response(items)
+    name, force, prune = request.params["name"], query.flag("force"), not query.flag("noprune")
+    platforms = platforms_of(query.values("platforms")) if request.version >= (1, 50) else []
+    if platforms:
+        return json_response(await services.images.remove_platforms(name, platforms, force=force, prune=prune))
+    return json_response(await services.images.remove(name, force=force, prune=prune))
 
 
 @route("POST", "/images/prune", since="1.25")

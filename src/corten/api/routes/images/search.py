@@ -16,7 +16,10 @@ async def image_search(request: Request, services: Services) -> Response:
     """Images by name, where a registry offers a search."""
     query = request.query
     filters = query.filters(_FILTERS)
-    limit = query.number("limit", 25) or 25
+    try:
+        limit = query.number("limit", 25) or 25
+    except InvalidArgument as error:
+        raise InvalidArgument(f"invalid limit specified: {error.message}") from None
     rows = await services.transfer.search(query.text("term"), limit=limit, credentials=registry_auth(request))
     official = flag_filter(filters, "is-official")
     automated = flag_filter(filters, "is-automated")

@@ -1,12 +1,13 @@
-"""Snapshots as overlayfs over unpacked directories: any kernel from 5.4. Daemon; blocking.
+"""Snapshots as overlayfs over layers of one format: directories of files or images. Daemon; blocking.
 
-    overlay/<n>/fs        a layer's files; n is a small number, so that mount options stay short
-    overlay/<n>/init      mount points for containers upon that layer: /etc/hosts, /proc and the like (see _init_layer)
-    overlay/c/<key>/{fs,work}   a container's upper and work directories
-    overlay/tmp, overlay/trash  being made, being deleted
+    <n>/fs                a layer's files, or the mount point of its image; n is a small number, for short mount options
+    <n>/init              mount points for containers upon that layer: /etc/hosts, /proc and the like (see init_layer)
+    0                     what belongs to no layer: the init of an empty image, empty directories
+    c/<key>/{fs,work}     a container's upper and work directories
+    tmp, trash            being made, being deleted
 
 Rows say what exists; a directory without a row is removed at start, a layer's row is written after its files are on
-disk (syncfs, rename, fsync of the directory). Mounting is init's business, in its own mount namespace.
+disk (sync, rename, fsync of the directory). Images are mounted when they are first needed, once for all containers.
 """
 
 from __future__ import annotations
@@ -17,59 +18,35 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from corten.errors import Conflict, NotFound
 from corten.lib import codec
 from corten.lib.atomicfile import fsync_dir
-from corten.lib.tar import Readable, TarReader
+from corten.lib.tar import Readable
 from corten.linux import tree
-from corten.linux.mount import new_filesystem
-from corten.linux.syncfs import syncfs
-from corten.store.extract import LayerExtractor
+from corten.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 from corten.store.snapshots.differences import changes_of
 from corten.store.snapshots.driver import Change
+from corten.store.snapshots.formats import LayerFormat
 from corten.store.snapshots.init_layer import make_init_layer
-from corten.store.snapshots.lookup import inherited_from
+from corten.store.snapshots.mounts import LayerMounts
+from corten.store.snapshots.rows import Layer, Table
+from corten.store.snapshots.tidiness import disk_usage, strangers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# What a layer says about overlayfs must not be obeyed: no redirects, no metacopies (CVE list: overlay xattr injection).
-MOUNT_OPTIONS = ("redirect_dir=nofollow", "metacopy=off", "index=off")
+_AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
 
 
-class Table(Protocol):
-    """Rows by key (store.db.RecordTable)."""
+class LayeredSnapshots:
+    """The driver, for layers of `form`. One a daemon; it alone writes below `root`."""
 
-    def put(self, key: str, value: bytes, name: str = "") -> None:
-        """Write or replace."""
-
-    def list(self) -> list[tuple[str, bytes]]:
-        """All rows."""
-
-    def delete(self, key: str) -> None:
-        """Remove."""
-
-    def flush(self) -> None:
-        """Have all that was written or removed on disk."""
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """A committed layer: its directory's number, its parent's chainID, the bytes of its files."""
-
-    number: int
-    parent: str
-    size: int
-
-
-class OverlaySnapshots:
-    """The driver. One a daemon; it alone writes below `root`."""
-
-    name = "overlay2"
-
-    def __init__(self, root: Path, *, layers: Table, snapshots: Table) -> None:
+    def __init__(self, root: Path, *, form: LayerFormat, layers: Table, snapshots: Table) -> None:
         self._root = root
+        self._form = form
+        self._mounts = LayerMounts(root)
+        self._mounting = threading.Lock()
+        self._places: dict[int, Path] = {}  # where the files of a layer are, by its number
         self._layer_table = layers
         self._snapshot_table = snapshots
         self._lock = threading.Lock()  # of the two maps; held for moments only, since prepare waits for it
@@ -82,17 +59,26 @@ class OverlaySnapshots:
         self._lowers: dict[str, list[str]] = {}
         self._sweep()
 
+    @property
+    def name(self) -> str:
+        """The driver's name."""
+        return self._form.name
+
+    @property
+    def status(self) -> Sequence[tuple[str, str]]:
+        """What `info` shows of the driver."""
+        return self._form.status
+
+    def close(self) -> None:
+        """Let go of the layers' mounts; containers keep theirs."""
+        self._mounts.close()
+
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
-        for entry in list(os.scandir(self._root)):
-            if entry.name not in numbers:
-                self._discard(self._root / entry.name)
+        for path in self.strangers():
+            self._discard(Path(path))
         for entry in list(os.scandir(self._root / "tmp")):
             self._discard(self._root / "tmp" / entry.name)
-        for entry in list(os.scandir(self._root / "c")):
-            if entry.name not in self._snapshots:
-                self._discard(self._root / "c" / entry.name)
         for key in [key for key in self._snapshots if not (self._root / "c" / key / "fs").is_dir()]:
             self._snapshot_table.delete(key)
             del self._snapshots[key]
@@ -136,19 +122,21 @@ class OverlaySnapshots:
         below = self._directories(parent)
         work = self._root / "tmp" / secrets.token_hex(8)
         try:
-            size = self._unpack(work, below, stream)
+            work.mkdir(mode=0o710)
+            size = self._form.write(work, below, stream)
             with self._making:
                 if chain_id in self._layers:
                     return self._layers[chain_id].size
                 layer = Layer(number=self._next, parent=parent, size=size)
+                self._next += 1
                 os.rename(work, self._root / str(layer.number))
                 try:
                     fsync_dir(self._root)
+                    self._files(layer)  # a layer that cannot be mounted is none
                     self._record(chain_id, layer)
                 except BaseException:
-                    self._discard(self._root / str(layer.number))
+                    self._give_up(layer)
                     raise
-                self._next += 1
             return size
         finally:
             self._discard(work)
@@ -160,18 +148,37 @@ class OverlaySnapshots:
             self._layer_table.put(chain_id, codec.encode(layer))
             self._layers[chain_id] = layer
 
-    @staticmethod
-    def _unpack(work: Path, below: list[Path], stream: Readable) -> int:
-        (work / "fs").mkdir(parents=True)
-        fd = os.open(work / "fs", _DIRECTORY)
+    def _files(self, layer: Layer) -> Path:
+        """The directory where this process finds a layer's files; its image is mounted if it is not yet."""
+        place = self._places.get(layer.number)
+        if place is not None:
+            return place
+        with self._mounting:
+            place = self._places.get(layer.number)
+            if place is None:
+                place = self._mount_layer(layer)
+                self._places[layer.number] = place
+        return place
+
+    def _mount_layer(self, layer: Layer) -> Path:
+        home = self._root / str(layer.number)
+        mount_fd = self._form.mount(home)
+        if mount_fd is None:
+            return home / "fs"
         try:
-            os.fchmod(fd, 0o755)
-            extractor = LayerExtractor(fd, inherited_from(below))
-            extractor.extract(TarReader(stream))
-            syncfs(fd)
+            self._mounts.attach(mount_fd, f"{layer.number}/fs")
         finally:
-            os.close(fd)
-        return extractor.size
+            os.close(mount_fd)
+        return self._mounts.path(f"{layer.number}/fs")
+
+    def _give_up(self, layer: Layer) -> None:
+        """Nothing stands on a layer any more."""
+        home = self._root / str(layer.number)
+        with self._mounting:
+            place = self._places.pop(layer.number, None)
+        if place is not None and place != home / "fs":
+            self._mounts.detach(f"{layer.number}/fs")
+        self._discard(home)
 
     def remove_layer(self, chain_id: str) -> None:
         """Delete a layer that nothing stands on."""
@@ -185,7 +192,7 @@ class OverlaySnapshots:
             layer = self._layers.pop(chain_id)
             self._lowers.pop(chain_id, None)
             self._layer_table.delete(chain_id)
-        self._discard(self._root / str(layer.number))
+        self._give_up(layer)
 
     def layers(self) -> Mapping[str, Layer]:
         """All layers by chainID."""
@@ -198,13 +205,13 @@ class OverlaySnapshots:
         if layer.parent and layer.parent not in self._layers:
             problems.append(f"its parent {layer.parent} is not here")
         try:
-            fd = os.open(self._root / str(layer.number) / "fs", _DIRECTORY)
+            fd = os.open(self._files(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                size = tree.usage(fd)
+            finally:
+                os.close(fd)
         except OSError as error:
             return [*problems, f"its files are not here: {error.strerror}"]
-        try:
-            size = tree.usage(fd)
-        finally:
-            os.close(fd)
         if size != layer.size:
             problems.append(f"its files have {size} bytes, and had {layer.size} when it was unpacked")
         return problems
@@ -217,7 +224,7 @@ class OverlaySnapshots:
             if layer is None:
                 return
             self._layer_table.delete(chain_id)
-        self._discard(self._root / str(layer.number))
+        self._give_up(layer)
 
     def snapshots(self) -> Mapping[str, str]:
         """The layer that each snapshot stands on."""
@@ -231,29 +238,24 @@ class OverlaySnapshots:
         return problems + ([f"its layer {parent} is not here"] if parent and parent not in self._layers else [])
 
     def disk_usage(self) -> Mapping[str, int]:
-        """Allocated bytes by what they are for; the directories themselves count as layers."""
-        found = {"layers": os.lstat(self._root).st_blocks * 512, "snapshots": 0, "trash": 0}
-        for entry in list(os.scandir(self._root)):
-            kind = {"c": "snapshots", "tmp": "trash", "trash": "trash"}.get(entry.name, "layers")
-            own = os.lstat(entry.path).st_blocks * 512 if kind != "layers" else 0
-            found["layers"] += own
-            found[kind] += tree.allocated(entry.path) - own
-        return found
+        """Allocated bytes by what they are for."""
+        return disk_usage(self._root)
 
     def strangers(self) -> list[str]:
         """Directories that no row names: a start removes them, so that there are none."""
-        numbers = {str(layer.number) for layer in self._layers.values()} | {"0", "c", "tmp", "trash"}
-        found = [entry.path for entry in list(os.scandir(self._root)) if entry.name not in numbers]
-        return found + [entry.path for entry in list(os.scandir(self._root / "c")) if entry.name not in self._snapshots]
+        return strangers(self._root, [layer.number for layer in self._layers.values()], self._snapshots)
 
-    def _directories(self, chain_id: str) -> list[Path]:
-        """The directories of a layer and those below it, topmost first."""
+    def _stack(self, chain_id: str) -> list[Layer]:
+        """A layer and those below it, topmost first."""
         found = []
         while chain_id:
-            layer = self._layer(chain_id)
-            found.append(self._root / str(layer.number) / "fs")
-            chain_id = layer.parent
+            found.append(self._layer(chain_id))
+            chain_id = found[-1].parent
         return found
+
+    def _directories(self, chain_id: str) -> list[Path]:
+        """The files of a layer and of those below it, topmost first."""
+        return [self._files(layer) for layer in self._stack(chain_id)]
 
     def _lower(self, chain_id: str) -> list[str]:
         """The lower directories of a container upon this layer, relative to the root, topmost first."""
@@ -267,7 +269,7 @@ class OverlaySnapshots:
                     make_init_layer(work, directories)
                     home.mkdir(mode=0o710, exist_ok=True)
                     os.rename(work, home / "init")
-            lower = [f"{home.name}/init", *(str(path.relative_to(self._root)) for path in directories)]
+            lower = [f"{home.name}/init", *(f"{layer.number}/fs" for layer in self._stack(chain_id))]
             self._lowers[chain_id] = lower
         return lower
 
@@ -288,7 +290,7 @@ class OverlaySnapshots:
         except BaseException:
             self.remove(key)
             raise
-        return self._mount(key, lower)
+        return self._rootfs(key, lower)
 
     def _make(self, home: str, lower: list[str]) -> None:
         os.mkdir(home, 0o710)
@@ -299,7 +301,9 @@ class OverlaySnapshots:
         if top.st_uid or top.st_gid:
             os.chown(f"{home}/fs", top.st_uid, top.st_gid)
 
-    def _mount(self, key: str, lower: list[str]) -> dict[str, Any]:
+    def _rootfs(self, key: str, lower: list[str]) -> dict[str, Any]:
+        if self._form.mounted:
+            return {"type": "mount", "dir": str(self._root), "upper": f"c/{key}/fs"}
         return {
             "type": "overlay",
             "dir": str(self._root),
@@ -316,7 +320,7 @@ class OverlaySnapshots:
 
     def rootfs(self, key: str) -> dict[str, Any]:
         """The RootfsMount of a snapshot."""
-        return self._mount(key, self._lower(self._parent(key)))
+        return self._rootfs(key, self._lower(self._parent(key)))
 
     def remove(self, key: str) -> None:
         """Give it up; `purge` deletes the files."""
@@ -354,33 +358,19 @@ class OverlaySnapshots:
 
         Read-only, it takes the upper directory as one more lower one: a running container is not disturbed.
         """
-        lower = [f"{self._root}/{path}" for path in self._lower(self._parent(key))]
-        upper, work = f"{self._root}/c/{key}/fs", f"{self._root}/c/{key}/work"
-        top: list[tuple[str, str | None]] = [("upperdir", upper), ("workdir", work)] if writable else []
-        lower = lower if writable else [upper, *lower]
-        fixed: list[tuple[str, str | None]] = [
-            (option.partition("=")[0], option.partition("=")[2]) for option in MOUNT_OPTIONS
-        ]
-        try:
-            return new_filesystem("overlay", [*(("lowerdir+", path) for path in lower), *top, *fixed])
-        except OSError:
-            return _mount_in_groups(lower, [*top, *fixed])
+        lower = self._lower(self._parent(key))
+        upper = f"c/{key}/fs"
+        if writable:
+            return self._mounts.overlay(lower, upper, f"c/{key}/work")
+        return self._mounts.overlay([upper, *lower])
 
-
-def _mount_in_groups(lower: list[str], options: list[tuple[str, str | None]]) -> int:
-    """Before Linux 6.8 there is one `lowerdir` of at most 255 bytes: name directories by descriptor, stack groups."""
-    size = 9
-    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lower]
-    try:
-        while len(fds) > size:
-            group, fds = fds[-size:], fds[:-size]
-            joined = ":".join(f"/proc/self/fd/{fd}" for fd in group)
-            try:
-                fds.append(new_filesystem("overlay", [("lowerdir", joined)]))
-            finally:
-                for fd in group:
-                    os.close(fd)
-        return new_filesystem("overlay", [("lowerdir", ":".join(f"/proc/self/fd/{fd}" for fd in fds)), *options])
-    finally:
-        for fd in fds:
-            os.close(fd)
+    def image_fd(self, chain_id: str) -> int:
+        """A detached, read-only overlay mount of an image's layers alone."""
+        stack = self._stack(chain_id)
+        for layer in stack:
+            self._files(layer)
+        lower = [f"{layer.number}/fs" for layer in stack]
+        for name in ("empty", "empty2")[: max(2 - len(lower), 0)]:  # overlayfs wants two, or a writable one
+            (self._root / "0" / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+            lower.append(f"0/{name}")
+        return self._mounts.overlay(lower, attributes=_AS_DATA)

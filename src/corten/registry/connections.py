@@ -1,0 +1,138 @@
+"""Pooled connections to registries, by host, TLS settings and proxy; a waiting one can be woken. Blocking; net threads.
+
+urllib3 makes and keeps the connections. Its own classes wait for a peer until a timeout ends; these are told of the
+`Cancel` of the request that their thread is at, so that giving up a pull does not wait for a registry that is silent.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from corten.registry.cancel import Cancel
+from corten.registry.endpoint import Endpoint
+from corten.registry.proxies import Proxies
+from corten.registry.tls import Certificates, find_certificates, tls_context
+
+_POOL_LIMIT = 64
+_Key = tuple[str, bool, Certificates | None, str]
+
+
+class _AtWork(threading.local):
+    """What this thread's request may be ended by, and how long a single write of it may take."""
+
+    cancel: Cancel | None = None
+    stall_s: float = 60.0
+
+
+_at_work = _AtWork()
+
+
+@contextmanager
+def cancellable(cancel: Cancel, stall_s: float) -> Iterator[None]:
+    """Let `cancel` wake the requests that this thread sends during the block."""
+    _at_work.cancel, _at_work.stall_s = cancel, stall_s
+    try:
+        yield
+    finally:
+        _at_work.cancel = None
+
+
+class _Wakeable:
+    """What both kinds of connection add to urllib3's."""
+
+    sock: socket.socket | None
+
+    def _wake(self) -> None:
+        if self.sock is not None:
+            # not the TLS socket's own: that one takes the state away under the thread that reads
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def _waking(self) -> Any:
+        return _at_work.cancel.interrupting(self._wake) if _at_work.cancel else nullcontext()
+
+    def connect(self) -> None:
+        """Connect; from then on the time limit is that for each read and write."""
+        with self._waking():
+            super().connect()  # type: ignore[misc]
+        if self.sock is not None:
+            self.sock.settimeout(_at_work.stall_s)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request."""
+        with self._waking():
+            super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        """Wait for the head of the answer."""
+        with self._waking():
+            return super().getresponse()  # type: ignore[misc]
+
+
+class _Plain(_Wakeable, HTTPConnection):
+    pass
+
+
+class _Secure(_Wakeable, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+class Connections:
+    """All pools of the daemon; thread-safe."""
+
+    _CLASSES: ClassVar = {"http": _PlainPool, "https": _SecurePool}
+
+    def __init__(self, certs_dirs: tuple[str, ...], proxies: Proxies) -> None:
+        self._certs_dirs = certs_dirs
+        self._proxies = proxies
+        self._lock = threading.Lock()
+        self._pools: dict[_Key, urllib3.PoolManager] = {}
+
+    def pool(self, scheme: str, netloc: str, endpoint: Endpoint) -> urllib3.PoolManager:
+        """The pool for requests to `netloc` on behalf of `endpoint`. Raises RegistryError."""
+        own = netloc == endpoint.host
+        # a host other than the endpoint's own (a redirect, a token server) never profits from "insecure"
+        verify = endpoint.verify or urlsplit(f"//{netloc}").hostname != urlsplit(f"//{endpoint.host}").hostname
+        proxy = self._proxies.proxy_for(scheme, netloc)
+        certificates = None
+        if scheme == "https":
+            ca, clients = (endpoint.ca, endpoint.clients) if own else ((), ())
+            certificates = find_certificates(netloc, self._certs_dirs, ca, clients)
+        key = (netloc if certificates else "", verify, certificates, repr(proxy))
+        with self._lock:
+            pool = self._pools.get(key)
+            if pool is None:
+                if len(self._pools) >= _POOL_LIMIT:
+                    self._pools.clear()
+                options: dict[str, Any] = {"num_pools": 32, "maxsize": 8, "block": False}
+                if certificates is not None:
+                    options["ssl_context"] = tls_context(certificates, verify=verify)
+                    if not verify:
+                        options["assert_hostname"] = False
+                        options["cert_reqs"] = "CERT_NONE"
+                        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+                if proxy is None:
+                    pool = urllib3.PoolManager(**options)
+                else:
+                    headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
+                    context = tls_context(find_certificates("", ()), verify=True)
+                    pool = urllib3.ProxyManager(proxy.url, proxy_headers=headers, proxy_ssl_context=context, **options)
+                pool.pool_classes_by_scheme = self._CLASSES
+                self._pools[key] = pool
+            return pool

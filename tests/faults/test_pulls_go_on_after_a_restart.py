@@ -1,0 +1,84 @@
+"""A pull whose daemon is killed, or stopped, goes on where it was: what is on the disk is not fetched again (counted)."""
+
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.lab.daemon import Daemon, docker_cli
+
+from corten.store.pieces import Pieces, pieces_path
+from corten.testing.made_images import digest_of
+from corten.testing.registry import FakeRegistry
+from corten.testing.tcp_proxy import CountingProxy
+
+# heads, documents and the other layer; much less than what one more beginning would cost
+_BESIDES = 128 << 10
+
+
+@pytest.fixture
+def engine() -> Iterator[Daemon]:
+    """A daemon of the test's own, killed at will."""
+    one = Daemon().start()
+    try:
+        yield one
+    finally:
+        left = one.clean()
+    assert left == []
+
+
+def there(engine: Daemon) -> int:
+    """How many bytes of blobs the ended daemon has left on the disk."""
+    count = 0
+    for path in (engine.data_root / "content" / "ingest").iterdir():
+        if path.suffix == ".pieces":
+            continue
+        size = path.stat().st_size
+        pieces = Pieces.load(pieces_path(path), size)
+        count += pieces.arrived if pieces else size
+    return count + sum(
+        path.stat().st_size for path in (engine.data_root / "content" / "blobs").rglob("*") if path.is_file()
+    )
+
+
+def settle(engine: Daemon) -> None:
+    """Wait until the daemon has read what was sent to it: its files do not grow any more."""
+    seen, still = -1, 0
+    while still < 6:
+        now = sum(path.stat().st_blocks for path in (engine.data_root / "content" / "ingest").iterdir())
+        still, seen = (still + 1 if now == seen else 0), now
+        time.sleep(0.03)
+
+
+@pytest.mark.parametrize("way", ["kill", "stop"])
+@pytest.mark.parametrize("size", [6_000_000, 40_000_000], ids=["in order", "in ranges"])
+def test_a_pull_goes_on_after_each_end_of_the_daemon(engine: Daemon, size: int, way: str) -> None:
+    with FakeRegistry() as registry, CountingProxy(registry.host) as proxy:
+        made = registry.add_image("demo", files=[{"noise": random.Random(size).randbytes(size)}, {"b": b"2"}])
+        whole = sum(map(len, made.layers))
+        name = f"{proxy.host}/demo"
+        argv = [docker_cli(), "-H", engine.host, "pull", "-q", name]
+        known = 0
+        for part in (0.3, 0.6):
+            proxy.hold_at = int(whole * part)
+            client = subprocess.Popen(
+                argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=engine.environment
+            )
+            assert proxy.held.wait(60)
+            settle(engine)
+            getattr(engine, way)()
+            client.wait(60)
+            left = there(engine)
+            assert left > known
+            assert proxy.down <= left - known + _BESIDES  # what has arrived is not forgotten
+            known = left
+            proxy.release()
+            engine.start()
+            assert engine.out("images", "-q") == ""
+        engine.docker("pull", "-q", name)
+        assert proxy.down <= whole - known + _BESIDES
+        assert engine.inspect(name)["Id"] == made.image_id
+        assert [d.name for d in (engine.data_root / "content" / "ingest").iterdir()] == []
+        blobs = engine.data_root / "content" / "blobs" / "sha256"
+        assert all(digest_of(path.read_bytes()) == f"sha256:{path.name}" for path in blobs.iterdir())

@@ -1,0 +1,393 @@
+"""Mirrors of any registry by hosts.toml, and the ways through proxies."""
+
+import base64
+import socket
+import socketserver
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corten.registry.auth import retry_after_s
+from corten.registry.cancel import Cancel
+from corten.registry.client import RegistryClient, resolve
+from corten.registry.credentials import Credentials
+from corten.registry.endpoints import RegistryConfig, endpoints
+from corten.registry.errors import LoginRequired, RegistryError, RegistryUnreachable
+from corten.registry.fetch import get_manifest
+from corten.registry.hosts_file import parse_hosts
+from corten.registry.login import login
+from corten.registry.proxies import Proxies
+from corten.registry.search import search
+from corten.registry.timings import Timings
+from corten.spec import reference
+from corten.testing.registry import FakeRegistry, Fault
+
+from .conftest import tls_server
+
+FAST = Timings(connect_s=5, stall_s=5, retry_base_s=0.01, retry_cap_s=0.02, attempts=3)
+
+
+@pytest.fixture
+def registry():
+    with FakeRegistry() as fake:
+        yield fake
+
+
+@pytest.fixture
+def certs(tmp_path):
+    """A certs.d; called with a registry's name and the text of its hosts.toml."""
+
+    def write(name, text):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "hosts.toml").write_text(text)
+        return RegistryConfig(certs_dirs=(str(tmp_path),))
+
+    write.folder = tmp_path
+    return write
+
+
+def client(config=None, environ=None):
+    return RegistryClient(config or RegistryConfig(certs_dirs=()), timings=FAST, environ=environ or {})
+
+
+def sessions(config, name, **options):
+    return client(config).sessions(reference.parse(name), cancel=Cancel(), **options)
+
+
+def urls(domain, config, **options):
+    return [endpoint.url(endpoint.schemes[0], "x") for endpoint in endpoints(domain, config, **options)]
+
+
+def test_the_hosts_of_a_file_are_asked_in_its_order_and_the_registry_last(certs):
+    config = certs(
+        "reg.example:5000",
+        """
+        server = "https://upstream.example"
+        [host."https://first.example"]
+        capabilities = ["pull", "resolve"]
+        [host."http://second.example:8080/cache"]
+        [host."https://pushed.example"]
+        capabilities = ["push"]
+        [host."https://third.example/v2/reg"]
+        override_path = true
+        """,
+    )
+    assert urls("reg.example:5000", config) == [
+        "https://first.example/v2/x?ns=reg.example%3A5000",
+        "http://second.example:8080/cache/v2/x?ns=reg.example%3A5000",
+        "https://third.example/v2/reg/x?ns=reg.example%3A5000",
+        "https://upstream.example/v2/x",
+    ]
+    assert urls("reg.example:5000", config, push=True) == ["https://upstream.example/v2/x"]
+    assert urls("other.example", config) == ["https://other.example/v2/x"]
+
+
+def test_the_default_file_and_containerds_name_of_a_folder_are_found(certs):
+    certs("_default", '[host."https://all.example"]')
+    config = certs("reg.example_5000_", '[host."https://one.example"]')
+    assert [e.host for e in endpoints("reg.example:5000", config)] == ["one.example", "reg.example:5000"]
+    assert [e.host for e in endpoints("any.example", config)] == ["all.example", "any.example"]
+    assert [e.host for e in endpoints("docker.io", config)] == ["all.example", "registry-1.docker.io"]
+
+
+def test_what_a_host_is_spoken_to_with_comes_from_its_table():
+    text = """
+        [host."https://m.example"]
+        capabilities = ["pull"]
+        skip_verify = true
+        ca = ["one.pem", "/etc/two.pem"]
+        client = [["c.pem", "k.pem"], "both.pem"]
+        header = {x-one = "1", x-two = ["2", "3"]}
+    """
+    (mirror,) = parse_hosts(text, "/certs").mirrors
+    assert (mirror.verify, mirror.resolves, mirror.mirror) == (False, False, True)
+    assert mirror.ca == ("/certs/one.pem", "/etc/two.pem")
+    assert mirror.clients == (("/certs/c.pem", "/certs/k.pem"), ("/certs/both.pem", "/certs/both.pem"))
+    assert mirror.headers == (("x-one", "1"), ("x-two", "2"), ("x-two", "3"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("server = ", "Invalid value"),
+        ("servre = 'https://x'", "unknown key servre"),
+        ("server = 5", "no URL"),
+        ("host = 5", "host is no table"),
+        ("[host.'https://x']\nskip_verfy = true", "unknown key skip_verfy"),
+        ("[host.'https://x']\nskip_verify = 'yes'", "skip_verify must be true or false"),
+        ("[host.'https://x']\ncapabilities = ['fetch']", "unknown capability fetch"),
+        ("[host.'ftp://x']", "must be an http or https URL"),
+        ("[host.'https://u:p@x']", "without credentials"),
+        ("[host.'https://x']\nheader = {a = \"b\\r\\nc\"}", "line break"),
+        ("[host.'https://x']\nclient = [['a', 'b', 'c']]", "a pair that is none"),
+    ],
+)
+def test_a_file_that_is_wrong_is_told_with_its_path(certs, text, says):
+    config = certs("reg.example", text)
+    with pytest.raises(RegistryError, match=f"cannot use {certs.folder}/reg.example/hosts.toml: .*{says}"):
+        endpoints("reg.example", config)
+
+
+def test_a_mirror_of_another_registry_serves_its_images_and_is_told_which(certs, registry):
+    with FakeRegistry() as mirror:
+        image = mirror.add_image("team/app")
+        config = certs(registry.host, f'[host."http://{mirror.host}"]')
+        found, _ = resolve(sessions(config, f"{registry.host}/team/app"), "latest")
+        assert found.digest == image.digest
+        assert mirror.requests[0][1] == f"/v2/team/app/manifests/latest?ns={registry.host.replace(':', '%3A')}"
+        assert registry.requests == []
+
+
+def test_a_mirror_that_is_away_is_followed_by_the_registry(certs, registry):
+    image = registry.add_image("team/app")
+    config = certs(registry.host, '[host."http://127.0.0.1:1"]')
+    found, _ = resolve(sessions(config, f"{registry.host}/team/app"), "latest")
+    assert found.digest == image.digest
+
+
+def test_a_mirror_that_does_not_resolve_is_asked_for_blobs_only(certs, registry):
+    with FakeRegistry() as mirror:
+        image = registry.add_image("team/app")
+        config = certs(registry.host, f'[host."http://{mirror.host}"]\ncapabilities = ["pull"]')
+        found = sessions(config, f"{registry.host}/team/app")
+        manifest, rest = resolve(found, "latest")
+        assert manifest.digest == image.digest
+        assert [session.endpoint.host for session in rest] == [mirror.host, registry.host]
+        assert mirror.requests == []
+        resolve(found, image.digest)
+        assert mirror.count("GET", image.digest) == 1
+
+
+def test_headers_of_a_host_are_sent_to_it_and_do_not_follow_a_redirect(certs, registry):
+    with FakeRegistry() as mirror:
+        registry.add_image("team/app")
+        there = f"http://{registry.host}/v2/team/app/manifests/latest"
+        mirror.faults.append(Fault(path="/manifests/", status=307, headers={"Location": there}))
+        config = certs("reg.example", f'[host."http://{mirror.host}"]\nheader = {{x-token = "secret"}}')
+        get_manifest(sessions(config, "reg.example/team/app")[0], "latest")
+        assert mirror.requests[0][2]["x-token"] == "secret"
+        assert "x-token" not in registry.requests[0][2]
+
+
+def test_a_server_gets_the_credentials_and_a_mirror_does_not(certs):
+    who = Credentials(username="u", password="p")
+    with FakeRegistry(users={"u": "p"}) as server, FakeRegistry(users={"u": "p"}) as mirror:
+        server.add_image("app")
+        config = certs("reg.example", f'server = "http://{server.host}"\n[host."http://{mirror.host}"]')
+        resolve(sessions(config, "reg.example/app", credentials=who), "latest")
+        assert all("Authorization" not in headers for _, _, headers in mirror.requests)
+        assert login(client(config), "reg.example", who, Cancel()) == ""
+        with pytest.raises(LoginRequired):
+            resolve(sessions(config, "reg.example/app"), "latest")
+
+
+@pytest.mark.parametrize("clients", [False, True])
+def test_a_mirrors_authority_and_client_certificate_may_stand_in_the_file(certs, certificate, clients):
+    with tls_server(certificate, clients=clients) as mirror:
+        mirror.add_image("app")
+        port = mirror.host.partition(":")[2]
+        table = f'[host."https://127.0.0.1:{port}"]\n'
+        pair = f'client = [["{certificate}/crt", "{certificate}/key"]]\n' if clients else ""
+        config = certs("reg.example", f'{table}ca = "{certificate}/crt"\n{pair}')
+        assert get_manifest(verified(config), "latest").raw
+        config = certs("reg.example", table)
+        with pytest.raises(RegistryUnreachable, match="x509"):
+            get_manifest(verified(config), "latest")
+
+
+def verified(config):
+    """The mirror's session; it verifies, though the mirror is on loopback."""
+    mirror = replace(endpoints("reg.example", config)[0], verify=True)
+    return client(config).session(mirror, "app", cancel=Cancel())
+
+
+def test_a_renewed_authority_counts_at_once(certs, certificate, tmp_path):
+    with tls_server(certificate) as mirror:
+        mirror.add_image("app")
+        authority = tmp_path / "ca.pem"
+        config = certs("reg.example", f'[host."https://{mirror.host}"]\nca = "{authority}"')
+        made = client(config)
+        session = made.session(replace(endpoints("reg.example", config)[0], verify=True), "app", cancel=Cancel())
+        with pytest.raises(RegistryError, match="cannot read certificate"):
+            get_manifest(session, "latest")
+        authority.write_bytes((certificate / "crt").read_bytes())
+        assert get_manifest(session, "latest").raw
+
+
+# --- proxies -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("without", "netloc", "direct"),
+    [
+        ("", "reg.example", False),
+        ("*", "reg.example", True),
+        ("reg.example", "reg.example:5000", True),
+        ("reg.example", "sub.reg.example", True),
+        ("reg.example", "notreg.example", False),
+        (".reg.example", "reg.example", False),
+        (".reg.example", "sub.reg.example", True),
+        ("*.reg.example", "sub.reg.example", True),
+        ("reg.example:5000", "reg.example:5000", True),
+        ("reg.example:5000", "reg.example", False),
+        ("reg.example:443", "reg.example", True),
+        ("10.0.0.0/8", "10.1.2.3:5000", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("fd00::/8", "[fd00::1]:5000", True),
+        ("a, b ,REG.example", "reg.EXAMPLE", True),
+        ("", "localhost:5000", True),
+        ("", "127.9.9.9", True),
+        ("", "[::1]:5000", True),
+        ("", "localhost.evil.example", False),
+    ],
+)
+def test_no_proxy_means_what_it_means_to_dockers_engine(without, netloc, direct):
+    proxies = Proxies("http://p", "http://p", without)
+    assert (proxies.proxy_for("https", netloc) is None) == direct
+
+
+@given(st.text(max_size=30), st.text(alphabet="abc.:-1[]", max_size=20))
+def test_any_no_proxy_is_read(without, netloc):
+    try:
+        Proxies("http://p", "http://p", without).proxy_for("https", netloc)
+    except ValueError:
+        assert "[" in netloc or "]" in netloc or ":" in netloc  # no host that a URL could name
+
+
+def test_what_is_configured_goes_before_the_environment():
+    environ = {"HTTP_PROXY": "http://env", "https_proxy": "http://env", "NO_PROXY": "x"}
+    assert Proxies.of(environ) == Proxies("http://env", "http://env", "x")
+    assert Proxies.of(environ, https="http://own") == Proxies("http://env", "http://own", "x")
+    assert Proxies.of({"ALL_PROXY": "http://all"}) == Proxies("http://all", "http://all", "")
+
+
+def test_a_proxy_of_an_unknown_kind_is_refused():
+    with pytest.raises(RegistryError, match='unsupported protocol scheme "socks5"'):
+        Proxies("socks5://p", "", "").proxy_for("http", "reg.example")
+
+
+class Tunnel(socketserver.BaseRequestHandler):
+    """A proxy that knows CONNECT only, wants a password, and leads everywhere to one place."""
+
+    def handle(self):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.request.recv(4096)
+        self.server.heads.append(head.decode())
+        wanted = b"Basic " + base64.b64encode(b"me:p@ss")
+        if wanted not in head:
+            self.request.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return
+        with socket.create_connection(self.server.target) as out:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=copy, args=(out, self.request), daemon=True)
+            back.start()
+            copy(self.request, out)
+            back.join(10)
+
+
+def copy(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+@pytest.fixture
+def tunnel():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as server:
+        server.heads, server.daemon_threads = [], True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def through(tunnel, registry, secret):
+    host, port = registry.host.split(":")
+    tunnel.target = (host, int(port))
+    proxy = f"http://me:{secret}@127.0.0.1:{tunnel.server_address[1]}"
+    config = RegistryConfig(certs_dirs=(), insecure=("reg.example",), https_proxy=proxy)
+    endpoint = replace(endpoints("reg.example", config)[0], schemes=("https",))
+    return client(config).session(endpoint, "app", cancel=Cancel())
+
+
+def test_tls_goes_through_a_proxy_that_wants_a_password(tunnel, certificate):
+    with tls_server(certificate) as registry:
+        registry.add_image("app")
+        assert get_manifest(through(tunnel, registry, "p%40ss"), "latest").raw
+        assert tunnel.heads[0].startswith("CONNECT reg.example:443 HTTP/1.")
+        assert all("Proxy-Authorization" not in headers for _, _, headers in registry.requests)
+
+
+def test_a_password_that_the_proxy_refuses_is_told_and_not_shown(tunnel, certificate):
+    with tls_server(certificate) as registry:
+        with pytest.raises(RegistryUnreachable, match=r"proxyconnect tcp: .*407") as told:
+            get_manifest(through(tunnel, registry, "wr0ng"), "latest")
+        assert "wr0ng" not in str(told.value)
+        assert registry.requests == []
+
+
+# --- pauses, searches ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("", None), ("0", 0), ("17", 17), (" 5 ", 5), ("-1", None), ("x", None), ("1.5", None), ("9" * 30, 999999999)],
+)
+def test_seconds_to_wait_are_read(value, seconds):
+    assert retry_after_s(value, datetime.now(UTC)) == seconds
+
+
+@pytest.mark.parametrize(("delta", "seconds"), [(30, 30), (-30, 0)])
+def test_a_date_to_wait_for_is_read(delta, seconds):
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert retry_after_s(format_datetime(now + timedelta(seconds=delta), usegmt=True), now) == seconds
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_is_read(value):
+    assert (retry_after_s(value, datetime.now(UTC)) or 0) >= 0
+
+
+def found(registry, term, limit=25, **options):
+    return search(client(), f"{registry.host}/{term}", limit, Credentials(**options), Cancel())
+
+
+def test_a_search_asks_the_registrys_own_if_it_has_one(registry):
+    answer = b'{"results": [{"name": "team/app", "star_count": 3, "description": "d"}]}'
+    registry.faults.append(Fault(path="/v1/search?q=app&n=5", status=200, body=answer))
+    assert [(row.name, row.star_count) for row in found(registry, "app", 5)] == [("team/app", 3)]
+
+
+def test_a_search_else_reads_the_catalog(registry):
+    for name in ("team/app", "team/other", "web/apps"):
+        registry.add_image(name)
+    assert [row.name for row in found(registry, "app")] == [f"{registry.host}/team/app", f"{registry.host}/web/apps"]
+    assert len(found(registry, "app", 1)) == 1
+
+
+def test_a_search_of_the_catalog_goes_through_its_pages(registry):
+    link = '</v2/_catalog?n=1000&last=a>; rel="next"'
+    registry.faults.append(Fault(path="_catalog", status=200, body=b'{"repositories": ["a1"]}', headers={"Link": link}))
+    registry.add_image("a2")
+    assert [row.name for row in found(registry, "a")] == [f"{registry.host}/a1", f"{registry.host}/a2"]
+
+
+def test_a_search_where_there_is_none_says_so(registry):
+    registry.faults.append(Fault(path="_catalog", status=404))
+    with pytest.raises(RegistryError, match=r"Unexpected status code 404 from .*: it offers no search"):
+        found(registry, "app")
+
+
+def test_a_search_of_the_catalog_logs_in():
+    with FakeRegistry(users={"u": "p"}) as registry:
+        registry.add_image("app")
+        assert [row.name for row in found(registry, "app", username="u", password="p")] == [f"{registry.host}/app"]
