@@ -24,7 +24,8 @@ from tests.lab.daemon import Daemon
 
 from corten.lib.faultpoint import POINTS
 from corten.linux.mount import umount2
-from corten.testing.registry import FakeRegistry, tar_of
+from corten.testing.made_images import tar_of
+from corten.testing.registry import FakeRegistry
 
 _SIZE = 32 << 20
 _WORDS = "no space left on device"

@@ -21,7 +21,8 @@ from corten.spec import oci_image
 from corten.spec.digest import digest_of
 from corten.store.content import ContentStore
 from corten.store.db import Database
-from corten.store.snapshots.overlay import OverlaySnapshots
+from corten.store.snapshots.formats import Directories
+from corten.store.snapshots.layered import LayeredSnapshots
 
 Trace = list[tuple[str, str]]
 
@@ -51,18 +52,20 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[tuple[ImageLibrary, ContentStore, OverlaySnapshots]]:
+def stores(tmp_path: Path) -> Iterator[tuple[ImageLibrary, ContentStore, LayeredSnapshots]]:
     root = tmp_path / "root"
     root.mkdir()
     database = Database(root / "meta.db")
     content = ContentStore(root / "content")
-    layers = OverlaySnapshots(root / "overlay", layers=database.table("layers"), snapshots=database.table("snapshots"))
+    layers = LayeredSnapshots(
+        root / "overlay", form=Directories(), layers=database.table("layers"), snapshots=database.table("snapshots")
+    )
     records = database.table("images", durable=True)
     yield ImageLibrary(blobs=content, layers=layers, records=records), content, layers
     database.close()
 
 
-async def add_image(library: ImageLibrary, layers: OverlaySnapshots) -> tuple[str, str]:
+async def add_image(library: ImageLibrary, layers: LayeredSnapshots) -> tuple[str, str]:
     data = tar(member("file", "a", b"1")).getvalue()
     layer = digest_of(data)
     layers.apply(layer, "", io.BytesIO(data))
@@ -99,7 +102,7 @@ def test_a_blob_is_on_disk_before_it_has_a_name(tmp_path: Path, trace: Trace) ->
 
 
 def test_an_image_is_recorded_after_its_content_and_durably(
-    stores: tuple[ImageLibrary, ContentStore, OverlaySnapshots], trace: Trace
+    stores: tuple[ImageLibrary, ContentStore, LayeredSnapshots], trace: Trace
 ) -> None:
     library, _, layers = stores
     asyncio.run(add_image(library, layers))
@@ -110,7 +113,7 @@ def test_an_image_is_recorded_after_its_content_and_durably(
 
 
 def test_a_record_is_gone_for_good_before_its_content_goes(
-    stores: tuple[ImageLibrary, ContentStore, OverlaySnapshots], trace: Trace
+    stores: tuple[ImageLibrary, ContentStore, LayeredSnapshots], trace: Trace
 ) -> None:
     library, content, layers = stores
 

@@ -26,6 +26,7 @@ from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import AttachRequest
 from corten.errors import InvalidArgument, NotFound
+from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.spec import platform as platforms
 from corten.spec.docker import messages
@@ -94,6 +95,7 @@ class Creator:
                     self._networks.check(attach_request(taken, config, host, networks))
             planned = self._mounts.plan(config, host)
             trace.mark("plan")
+            undo.push(blocking.run, self._snapshots.purge)  # after all that is undone before it
             self._snapshots.prepare(cid, image.chain_id)
             undo.push(self._snapshots.remove, cid)
             directory = self._settings.directory(cid)

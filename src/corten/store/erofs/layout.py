@@ -73,6 +73,15 @@ def superblock(*, root_nid: int, inodes: int, blocks: int, meta_block: int, time
     return (bytes(1024) + packed).ljust(DATA_START, b"\0")
 
 
+def image_size(start: bytes) -> int:
+    """The size that an image says it has, by its first DATA_START bytes; 0 when that is no image of this layout."""
+    if len(start) < 1024 + _SUPERBLOCK.size:
+        return 0
+    fields = _SUPERBLOCK.unpack_from(start, 1024)
+    magic, bits, blocks = fields[0], fields[3], fields[9]
+    return int(blocks) << BLOCK_BITS if (magic, bits) == (_MAGIC, BLOCK_BITS) else 0
+
+
 def i_format(layout: int) -> int:
     """The field of an extended inode with this layout."""
     return 1 | layout << 1

@@ -6,12 +6,14 @@ overlayfs. What works is tried, never derived from a version: modules and config
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import secrets
 from enum import StrEnum
 from pathlib import Path
 
+from corten.lib.disk_full import is_disk_full
 from corten.linux.loop import read_only_loop
 from corten.linux.mount import new_filesystem
 from corten.store.erofs.layout import BLOCK
@@ -43,8 +45,24 @@ def _mount(source: str) -> int:
     return new_filesystem("erofs", [("source", source), ("ro", None)])
 
 
-def probe(directory: Path) -> tuple[Backing | None, str]:
-    """How images that lie in `directory` can be mounted; None and the reason if they cannot."""
+def probe(directory: Path, known: Path | None = None) -> tuple[Backing | None, str]:
+    """How images that lie in `directory` can be mounted; None and the reason if they cannot.
+
+    An image that is there, `known`, is tried when the disk is too full to write one.
+    """
+    try:
+        return _probe(directory)
+    except OSError as error:
+        if known is None or not is_disk_full(error):
+            raise
+    for backing in Backing:
+        with contextlib.suppress(OSError):
+            os.close(mount_image(known, backing))
+            return backing, ""
+    return None, f"{known} cannot be mounted"
+
+
+def _probe(directory: Path) -> tuple[Backing | None, str]:
     image = directory / f"probe-{secrets.token_hex(8)}"
     reasons = []
     try:

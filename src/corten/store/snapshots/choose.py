@@ -11,7 +11,7 @@ from pathlib import Path
 
 from corten.errors import FailedPrecondition
 from corten.store.erofs.mount import probe
-from corten.store.snapshots.formats import Directories, Images, LayerFormat
+from corten.store.snapshots.formats import IMAGE, Directories, Images, LayerFormat
 from corten.store.snapshots.layered import LayeredSnapshots
 from corten.store.snapshots.rows import Table
 
@@ -45,7 +45,7 @@ def _form(directory: Path, name: str) -> LayerFormat:
     """The format of driver `name`, of the best one when that is empty."""
     if name == OVERLAY:
         return Directories()
-    backing, reason = probe(directory)
+    backing, reason = probe(directory, next((directory / _DIRECTORIES[EROFS]).glob(f"*/{IMAGE}"), None))
     if backing is not None:
         return Images(backing)
     if name:

@@ -14,13 +14,14 @@ from typing import Protocol
 from corten.lib.atomicfile import fsync_dir
 from corten.lib.tar import Readable, TarReader
 from corten.linux.syncfs import syncfs
+from corten.store.erofs.layout import DATA_START, image_size
 from corten.store.erofs.mount import Backing, mount_image
 from corten.store.erofs.writer import write_image
 from corten.store.extract import LayerExtractor
 from corten.store.snapshots.lookup import inherited_from
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_IMAGE = "layer.erofs"
+IMAGE = "layer.erofs"
 
 
 class LayerFormat(Protocol):
@@ -44,6 +45,9 @@ class LayerFormat(Protocol):
         `below` are the roots of the layers that it stands on, topmost first. Raises InvalidTar, OSError; `home` is
         then the caller's to remove.
         """
+
+    def check(self, home: Path) -> list[str]:
+        """What is wrong with the layer in `home`, besides what its files tell when they are walked."""
 
     def mount(self, home: Path) -> int | None:
         """The detached mount that belongs onto `home`/fs, the caller's to close; None when the files are there."""
@@ -69,6 +73,10 @@ class Directories:
             os.close(fd)
         return extractor.size
 
+    def check(self, home: Path) -> list[str]:  # noqa: ARG002 - the form of a format
+        """Nothing besides."""
+        return []
+
     def mount(self, home: Path) -> None:
         """Nothing to mount."""
 
@@ -86,7 +94,7 @@ class Images:
     def write(self, home: Path, below: Sequence[Path], stream: Readable) -> int:
         """Write the image. Its pages stay in memory as long as there is room: the first container reads them."""
         (home / "fs").mkdir()
-        fd = os.open(home / _IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(home / IMAGE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size = write_image(fd, stream, inherited_from(below))
             os.fsync(fd)
@@ -96,6 +104,15 @@ class Images:
             fsync_dir(path)
         return size
 
+    def check(self, home: Path) -> list[str]:
+        """Whether the image is whole: a mounted one shows names and sizes also when its bytes are cut off."""
+        try:
+            with open(home / IMAGE, "rb") as file:
+                said, is_ = image_size(file.read(DATA_START)), os.fstat(file.fileno()).st_size
+        except OSError as error:
+            return [f"its image is not here: {error.strerror}"]
+        return [] if said == is_ else [f"its image has {is_} bytes, and says it has {said}"]
+
     def mount(self, home: Path) -> int:
         """The image's mount."""
-        return mount_image(home / _IMAGE, self._backing)
+        return mount_image(home / IMAGE, self._backing)

@@ -204,6 +204,9 @@ class LayeredSnapshots:
         problems = []
         if layer.parent and layer.parent not in self._layers:
             problems.append(f"its parent {layer.parent} is not here")
+        problems += self._form.check(self._root / str(layer.number))
+        if problems:
+            return problems
         try:
             fd = os.open(self._files(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
