@@ -157,7 +157,7 @@ def test_full_at_every_step_nothing_is_torn(engine: Daemon, registry: FakeRegist
     while (outcome := run_full(steps, disk, done))[1]:
         failure, point = outcome
         said = failure.partition("daemon log:")[0]
-        assert not failure or _WORDS in said, point
+        assert not failure or _WORDS in said, f"{point}: {said}"
         assert engine.out("info", "--format", "{{.ServerVersion}}")
         engine.out("images")
         engine.out("ps", "-a")

@@ -23,6 +23,7 @@ from typing import Any
 from corten.errors import Conflict, NotFound
 from corten.lib import codec
 from corten.lib.atomicfile import fsync_dir
+from corten.lib.disk_full import DiskFull
 from corten.lib.tar import Readable
 from corten.linux import tree
 from corten.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
@@ -364,7 +365,11 @@ class LayeredSnapshots:
         lower = self._lower(self._parent(key))
         upper = f"c/{key}/fs"
         if writable:
-            return self._mounts.overlay(lower, upper, f"c/{key}/work")
+            fd = self._mounts.overlay(lower, upper, f"c/{key}/work")
+            if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # what overlayfs does when it cannot make its work directory
+                os.close(fd)
+                raise DiskFull(f"write to container {key}")
+            return fd
         return self._mounts.overlay([upper, *lower])
 
     def image_fd(self, chain_id: str) -> int:
