@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults.steps import Steps
 from tests.lab import images
 from tests.lab.daemon import Daemon, docker_cli
 
@@ -17,9 +19,11 @@ from corten.testing.registry import FakeRegistry, Fault
 SOUND, REPAIRED, REMAIN = 0, 1, 4
 
 
-@pytest.fixture
-def engine() -> Iterator[Daemon]:
-    one = Daemon().start()
+@pytest.fixture(params=["overlay2", ""], ids=["overlay2", "probed"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon with each storage driver: unpacked directories, and what this kernel does best."""
+    flags = ["--storage-driver", request.param] if request.param else []
+    one = Daemon(*flags).start()
     try:
         yield one
     finally:
@@ -58,9 +62,16 @@ def blobs(daemon: Daemon) -> list[Path]:
     return sorted((daemon.data_root / "content/blobs/sha256").iterdir())
 
 
+def layers(daemon: Daemon) -> list[Path]:
+    """The directories of all layers."""
+    return [path for path in (daemon.data_root / "snapshots").glob("*/*") if path.name.isdigit()]
+
+
 def lose_layers(daemon: Daemon) -> None:
-    for path in (daemon.data_root / "snapshots/overlay").iterdir():
-        if path.name.isdigit():
+    for path in layers(daemon):
+        if (path / "layer.erofs").exists():
+            (path / "layer.erofs").unlink()
+        else:
             shutil.rmtree(path)
 
 
@@ -149,8 +160,12 @@ def test_an_image_that_a_container_needs_is_never_dropped(engine: Daemon, image:
 def test_layers_of_running_containers_are_left_alone(engine: Daemon) -> None:
     engine.docker("load", "-i", str(images.busybox()))
     running = engine.out("run", "-d", "busybox", "sleep", "1000")
-    (layer,) = [p for p in (engine.data_root / "snapshots/overlay").iterdir() if p.name.isdigit()]
-    (layer / "fs/etc/passwd").write_text("shorter\n")
+    (layer,) = layers(engine)
+    if (layer / "layer.erofs").exists():
+        with open(layer / "layer.erofs", "ab") as file:
+            file.write(bytes(4096))
+    else:
+        (layer / "fs/etc/passwd").write_text("shorter\n")
     status, lines = fsck(engine, "--repair")
     assert status == REMAIN
     assert "a running container stands on it: stop it" in lines[0]
@@ -166,7 +181,8 @@ def test_files_that_nothing_names_and_things_without_files(engine: Daemon, image
     container = engine.out("create", "-v", "kept:/kept", image)
     (engine.data_root / "content/blobs/sha256/stray").mkdir()
     (engine.data_root / "content/ingest/1234.pieces").write_bytes(b"x")
-    (engine.data_root / "snapshots/overlay/c" / ("f" * 64)).mkdir()
+    (snapshots,) = (engine.data_root / "snapshots").glob("*/c")
+    (snapshots / ("f" * 64)).mkdir()
     shutil.rmtree(engine.data_root / "containers" / container)
     shutil.rmtree(engine.data_root / "volumes/kept/_data")
     status, lines = fsck(engine, "--repair")
@@ -178,6 +194,28 @@ def test_files_that_nothing_names_and_things_without_files(engine: Daemon, image
     engine.kill()
     engine.start()
     assert fsck(engine) == (SOUND, [])
+
+
+def test_work_under_way_is_no_problem(engine: Daemon, image: str, registry: FakeRegistry, tmp_path: Path) -> None:
+    steps = Steps(engine, registry, tmp_path)
+    over, done = threading.Event(), []
+
+    def work() -> None:
+        while not over.is_set():
+            for step in steps.pulling():
+                step()
+            done.append(True)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        looks = [fsck(engine) for _ in range(15)]
+    finally:
+        over.set()
+        worker.join()
+    assert looks == [(SOUND, [])] * 15
+    assert done
+    engine.docker("pull", "-q", image)
 
 
 def test_a_record_that_cannot_be_read_is_dropped(engine: Daemon, image: str) -> None:
