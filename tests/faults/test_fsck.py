@@ -63,8 +63,8 @@ def blobs(daemon: Daemon) -> list[Path]:
 
 
 def layers(daemon: Daemon) -> list[Path]:
-    """The directories of all layers."""
-    return [path for path in (daemon.data_root / "snapshots").glob("*/*") if path.name.isdigit()]
+    """The directories of all layers; 0 has what belongs to none."""
+    return [path for path in (daemon.data_root / "snapshots").glob("*/[1-9]*")]
 
 
 def lose_layers(daemon: Daemon) -> None:
