@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from tests.lab import images
 from tests.lab.daemon import Daemon, docker_cli
 
+from corten.store.erofs.layout import DATA_START
 from corten.testing.registry import FakeRegistry, Fault
 
 SOUND, REPAIRED, REMAIN = 0, 1, 4
@@ -58,10 +60,26 @@ def blobs(daemon: Daemon) -> list[Path]:
     return sorted((daemon.data_root / "content/blobs/sha256").iterdir())
 
 
+def snapshots(daemon: Daemon) -> Path:
+    """Where the driver keeps its layers, whichever it is."""
+    (found,) = (daemon.data_root / "snapshots").iterdir()
+    return found
+
+
 def lose_layers(daemon: Daemon) -> None:
-    for path in (daemon.data_root / "snapshots/overlay").iterdir():
+    for path in snapshots(daemon).iterdir():
         if path.name.isdigit():
             shutil.rmtree(path)
+
+
+def damage(layer: Path) -> None:
+    """Change what a layer is, and nothing that a container runs."""
+    image = layer / "layer.erofs"
+    if image.exists():
+        with open(image, "r+b") as file:
+            os.pwrite(file.fileno(), b"USTAR", DATA_START + 257)
+    else:
+        (layer / "fs/etc/passwd").write_text("shorter\n")
 
 
 def flip(path: Path) -> None:
@@ -149,8 +167,8 @@ def test_an_image_that_a_container_needs_is_never_dropped(engine: Daemon, image:
 def test_layers_of_running_containers_are_left_alone(engine: Daemon) -> None:
     engine.docker("load", "-i", str(images.busybox()))
     running = engine.out("run", "-d", "busybox", "sleep", "1000")
-    (layer,) = [p for p in (engine.data_root / "snapshots/overlay").iterdir() if p.name.isdigit()]
-    (layer / "fs/etc/passwd").write_text("shorter\n")
+    (layer,) = [p for p in snapshots(engine).iterdir() if p.name.isdigit() and p.name != "0"]
+    damage(layer)
     status, lines = fsck(engine, "--repair")
     assert status == REMAIN
     assert "a running container stands on it: stop it" in lines[0]
@@ -166,7 +184,7 @@ def test_files_that_nothing_names_and_things_without_files(engine: Daemon, image
     container = engine.out("create", "-v", "kept:/kept", image)
     (engine.data_root / "content/blobs/sha256/stray").mkdir()
     (engine.data_root / "content/ingest/1234.pieces").write_bytes(b"x")
-    (engine.data_root / "snapshots/overlay/c" / ("f" * 64)).mkdir()
+    (snapshots(engine) / "c" / ("f" * 64)).mkdir()
     shutil.rmtree(engine.data_root / "containers" / container)
     shutil.rmtree(engine.data_root / "volumes/kept/_data")
     status, lines = fsck(engine, "--repair")
