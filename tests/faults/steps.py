@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -94,10 +95,15 @@ def problems(daemon: Daemon) -> list[str]:
     found = [f"fsck {check.returncode}:\n{check.stdout}{check.stderr}"] if check.returncode else []
     mounts = Path("/proc/mounts").read_text().splitlines()
     found += [f"mount {line.split()[1]}" for line in mounts if f"{daemon.data_root}/" in line]
-    found += [str(path) for path in daemon.data_root.rglob("*.tmp")]
+    found += [f"{where}/{name}" for where, _, names in os.walk(daemon.data_root) for name in names if _half_made(name)]
     ingests = list((daemon.data_root / "content/ingest").iterdir())
     found += [f"{len(ingests)} ingests"] if len(ingests) > _INGESTS else []
     return found + unexplained(daemon)
+
+
+def _half_made(name: str) -> bool:
+    """Whether a file has the name of one that is being written, and is renamed in the end."""
+    return name.endswith(".tmp") or name.startswith("new-")
 
 
 def kept(daemon: Daemon) -> dict[str, int]:

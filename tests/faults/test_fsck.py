@@ -6,10 +6,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults.steps import Steps
 from tests.lab import images
 from tests.lab.daemon import Daemon, docker_cli
 
@@ -19,9 +21,11 @@ from corten.testing.registry import FakeRegistry, Fault
 SOUND, REPAIRED, REMAIN = 0, 1, 4
 
 
-@pytest.fixture
-def engine() -> Iterator[Daemon]:
-    one = Daemon().start()
+@pytest.fixture(params=["overlay2", ""], ids=["overlay2", "probed"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon with each storage driver: unpacked directories, and what this kernel does best."""
+    flags = ["--storage-driver", request.param] if request.param else []
+    one = Daemon(*flags).start()
     try:
         yield one
     finally:
@@ -196,6 +200,28 @@ def test_files_that_nothing_names_and_things_without_files(engine: Daemon, image
     engine.kill()
     engine.start()
     assert fsck(engine) == (SOUND, [])
+
+
+def test_work_under_way_is_no_problem(engine: Daemon, image: str, registry: FakeRegistry, tmp_path: Path) -> None:
+    steps = Steps(engine, registry, tmp_path)
+    over, done = threading.Event(), []
+
+    def work() -> None:
+        while not over.is_set():
+            for step in steps.pulling():
+                step()
+            done.append(True)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        looks = [fsck(engine) for _ in range(15)]
+    finally:
+        over.set()
+        worker.join()
+    assert looks == [(SOUND, [])] * 15
+    assert done
+    engine.docker("pull", "-q", image)
 
 
 def test_a_record_that_cannot_be_read_is_dropped(engine: Daemon, image: str) -> None:

@@ -7,6 +7,7 @@ disk is filled there, and the daemon goes on until what was asked for succeeds o
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from tests.lab.daemon import Daemon
 
 from corten.lib.faultpoint import POINTS
 from corten.linux.mount import umount2
+from corten.testing.made_images import tar_of
 from corten.testing.registry import FakeRegistry
 
 _SIZE = 32 << 20
@@ -155,7 +157,7 @@ def test_full_at_every_step_nothing_is_torn(engine: Daemon, registry: FakeRegist
     while (outcome := run_full(steps, disk, done))[1]:
         failure, point = outcome
         said = failure.partition("daemon log:")[0]
-        assert not failure or _WORDS in said, point
+        assert not failure or _WORDS in said, f"{point}: {said}"
         assert engine.out("info", "--format", "{{.ServerVersion}}")
         engine.out("images")
         engine.out("ps", "-a")
@@ -211,4 +213,27 @@ def test_a_daemon_starts_on_a_full_disk(engine: Daemon, registry: FakeRegistry, 
     engine.stop()
     disk_of(engine).empty()
     engine.start()
+    assert settled(engine) == []
+
+
+def test_above_the_high_water_mark_what_nobody_uses_goes_the_oldest_first(engine: Daemon, tmp_path: Path) -> None:
+    marks = {"high-water": "60%", "low-water": "50%", "images": "unused"}
+    (engine.root / "daemon.json").write_text(json.dumps({"gc": marks}))
+    engine.start()
+    tree = tmp_path / "tree.tar"
+    for number in range(6):
+        tree.write_bytes(tar_of({"data": os.urandom(1 << 20)}))
+        engine.docker("import", str(tree), f"made:{number}")
+        if number == 0:
+            engine.docker("create", "made:0", "x")
+    deadline = time.monotonic() + 20
+    while "made:1" in (left := engine.out("images", "--format", "{{.Repository}}:{{.Tag}}").split()):
+        assert time.monotonic() < deadline, engine.log_text()
+        time.sleep(0.05)
+    assert "made:0" in left  # a container uses it
+    assert "made:5" in left
+    events = engine.out("events", "--since", "0", "--until", f"{time.time() + 0.1}", "--filter", "type=daemon")
+    assert "daemon gc" in events
+    assert "high-water mark" in events
+    assert "deleted for want of space" in engine.log_text()
     assert settled(engine) == []

@@ -4,6 +4,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.lab.daemon import Daemon, docker_cli
@@ -42,13 +43,26 @@ def there(engine: Daemon) -> int:
     )
 
 
-def settle(engine: Daemon) -> None:
-    """Wait until the daemon has read what was sent to it: its files do not grow any more."""
-    seen, still = -1, 0
-    while still < 6:
-        now = sum(path.stat().st_blocks for path in (engine.data_root / "content" / "ingest").iterdir())
-        still, seen = (still + 1 if now == seen else 0), now
-        time.sleep(0.03)
+def peak(engine: Daemon) -> int:
+    """The most memory that the daemon has had, in bytes."""
+    status = Path(f"/proc/{engine.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def on_disk(path: Path) -> int:
+    """The bytes that a file takes; none when it has just got another name."""
+    try:
+        return path.stat().st_blocks * 512 if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for_disk(engine: Daemon, wanted: int) -> None:
+    """Until the daemon has read what was sent to it, and written that."""
+    deadline = time.monotonic() + 60
+    while sum(on_disk(path) for path in (engine.data_root / "content").rglob("*")) < wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
@@ -66,7 +80,7 @@ def test_a_pull_goes_on_after_each_end_of_the_daemon(engine: Daemon, size: int, 
                 argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=engine.environment
             )
             assert proxy.held.wait(60)
-            settle(engine)
+            wait_for_disk(engine, known + proxy.down - _BESIDES)
             getattr(engine, way)()
             client.wait(60)
             left = there(engine)
@@ -78,6 +92,7 @@ def test_a_pull_goes_on_after_each_end_of_the_daemon(engine: Daemon, size: int, 
             assert engine.out("images", "-q") == ""
         engine.docker("pull", "-q", name)
         assert proxy.down <= whole - known + _BESIDES
+        assert peak(engine) < 150 << 20
         assert engine.inspect(name)["Id"] == made.image_id
         assert [d.name for d in (engine.data_root / "content" / "ingest").iterdir()] == []
         blobs = engine.data_root / "content" / "blobs" / "sha256"

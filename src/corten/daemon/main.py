@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from corten.daemon.config import Config, load, parse_flags
 from corten.errors import CortenError
+from corten.lib.disk_full import words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CortenError as error:
         return _fail(error.message, error.hint)
     except OSError as error:
-        return _fail(str(error), str(getattr(error, "hint", "")))
+        return _fail(words(error), str(getattr(error, "hint", "")))
 
 
 def _run(config: Config) -> int:

@@ -136,14 +136,22 @@ def system_settings(config: Config, identity: str) -> SystemSettings:
         default_runtime=config.text("default-runtime"),
         experimental=config.flag("experimental"),
         runtimes=dict.fromkeys(_RUNTIMES, "corten"),
-        http_proxy=config.text("http-proxy"),
-        https_proxy=config.text("https-proxy"),
+        http_proxy=without_password(config.text("http-proxy")),
+        https_proxy=without_password(config.text("https-proxy")),
         no_proxy=config.text("no-proxy"),
         address_pools=[(pool["base"], pool["size"]) for pool in config["default-address-pools"]],
         no_new_privileges=config.flag("no-new-privileges"),
     )
     update_system_settings(settings, config)
     return settings
+
+
+def without_password(url: str) -> str:
+    """A proxy's URL as `info` shows it: the credentials are masked as dockerd masks them."""
+    scheme, separator, rest = url.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}{'xxxxx:xxxxx' if credentials else ''}{at}{host}{slash}{path}"
 
 
 def update_system_settings(settings: SystemSettings, config: Config) -> None:

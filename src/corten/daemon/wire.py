@@ -272,6 +272,8 @@ class Engine:
         if not self._running():
             self._leave_host()
         await self._networks.close()
+        if self._client is not None:
+            self._client.close()
         self._snapshots.close()
         self._database.close()
 

@@ -105,7 +105,7 @@ class Tokens:
         with response:
             body = response.body(_ANSWER_LIMIT)
             if response.status != 200:
-                raise _token_refused(response.status, body, response.headers.get("Retry-After", ""))
+                raise _token_refused(realm, response.status, body, response.headers.get("Retry-After", ""))
         token = _parse_token(body, endpoint.host)
         with self._lock:
             if len(self._cache) >= _CACHE_LIMIT:
@@ -204,10 +204,12 @@ def _clean(value: object, limit: int) -> str:
     return "".join(c for c in text[:limit] if c.isprintable())
 
 
-def _token_refused(status: int, body: bytes, retry_after: str) -> Exception:
+def _token_refused(realm: str, status: int, body: bytes, retry_after: str) -> Exception:
     error = error_of(status, body, retry_after)
     if status == 401 and not isinstance(error, LoginRequired):
         return LoginRequired(str(error), status=401, reason="UNAUTHORIZED")
+    if status == 404:  # nothing is said of the image by that
+        return RegistryError(f"failed to fetch a token from {realm}: unexpected status: 404")
     return error
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from corten.registry.auth import Tokens
 from corten.registry.cancel import Cancel
@@ -21,6 +22,8 @@ from corten.registry.timings import Timings
 from corten.registry.transport import Transport
 from corten.spec.digest import is_digest
 from corten.spec.reference import Reference
+
+_MIRROR_TRIES = 2
 
 
 class RegistryClient:
@@ -45,6 +48,10 @@ class RegistryClient:
     def reconfigure(self, config: RegistryConfig, timings: Timings) -> None:
         """Take over mirrors, insecure registries and the number of tries for later requests (SIGHUP)."""
         self.config, self.timings = config, timings
+
+    def close(self) -> None:
+        """End the connections that nobody uses."""
+        self.transport.close()
 
     def sessions(
         self,
@@ -88,8 +95,13 @@ class RegistryClient:
             tokens=self.tokens,
             schemes=self._schemes,
             cancel=cancel,
-            timings=timings or self.timings,
+            timings=_patience(timings or self.timings, endpoint),
         )
+
+
+def _patience(timings: Timings, endpoint: Endpoint) -> Timings:
+    """A mirror that fails is not waited for long: the next endpoint is there to ask."""
+    return replace(timings, attempts=min(timings.attempts, _MIRROR_TRIES)) if endpoint.mirror else timings
 
 
 def resolve(sessions: Sequence[Session], tag_or_digest: str) -> tuple[RawManifest, list[Session]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from corten.registry.proxies import Proxies
 from corten.registry.tls import Certificates, find_certificates, tls_context
 
 _POOL_LIMIT = 64
+_HEAD_STALLS = 2
 _Key = tuple[str, bool, Certificates | None, str]
 
 
@@ -52,9 +53,9 @@ class _Wakeable:
     sock: socket.socket | None
 
     def _wake(self) -> None:
-        if self.sock is not None:
+        with suppress(OSError, TypeError):  # closed by now, or never opened
             # not the TLS socket's own: that one takes the state away under the thread that reads
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # type: ignore[arg-type]
 
     def _waking(self) -> Any:
         return _at_work.cancel.interrupting(self._wake) if _at_work.cancel else nullcontext()
@@ -72,9 +73,15 @@ class _Wakeable:
             super().request(*args, **kwargs)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        """Wait for the head of the answer."""
-        with self._waking():
-            return super().getresponse()  # type: ignore[misc]
+        """Wait for the head of the answer; one that comes byte by byte is not waited for without end."""
+        watch = threading.Timer(_HEAD_STALLS * _at_work.stall_s, self._wake)
+        watch.daemon = True
+        watch.start()
+        try:
+            with self._waking():
+                return super().getresponse()  # type: ignore[misc]
+        finally:
+            watch.cancel()
 
 
 class _Plain(_Wakeable, HTTPConnection):
@@ -119,7 +126,7 @@ class Connections:
             pool = self._pools.get(key)
             if pool is None:
                 if len(self._pools) >= _POOL_LIMIT:
-                    self._pools.clear()
+                    self._forget()
                 options: dict[str, Any] = {"num_pools": 32, "maxsize": 8, "block": False}
                 if certificates is not None:
                     options["ssl_context"] = tls_context(certificates, verify=verify)
@@ -136,3 +143,13 @@ class Connections:
                 pool.pool_classes_by_scheme = self._CLASSES
                 self._pools[key] = pool
             return pool
+
+    def close(self) -> None:
+        """End the connections that nobody uses; those in use end with their answers."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        for pool in self._pools.values():
+            pool.clear()
+        self._pools.clear()

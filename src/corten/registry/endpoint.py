@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+HUB_HOST = "registry-1.docker.io"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from corten.errors import InvalidArgument
-from corten.registry.endpoint import Endpoint
+from corten.registry.endpoint import HUB_HOST, Endpoint
 from corten.registry.hosts_file import read_hosts
 from corten.spec.reference import DEFAULT_DOMAIN
 
-HUB_HOST = "registry-1.docker.io"
 HUB_INDEX = "https://index.docker.io/v1/"
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,7 +52,7 @@ def endpoints(domain: str, config: RegistryConfig, *, push: bool = False) -> lis
     if not push:
         if domain == DEFAULT_DOMAIN:
             mirrors += [_configured(mirror) for mirror in config.mirrors]
-        mirrors += [replace(mirror, namespace=domain) for mirror in found.mirrors]
+        mirrors += [_named(mirror, domain) for mirror in found.mirrors]
     given = [_eased(endpoint, config.insecure) for endpoint in (*mirrors, *([found.server] if found.server else []))]
     return given if found.server else [*given, _default(domain, config)]
 
@@ -63,10 +62,19 @@ def upstream(domain: str, config: RegistryConfig) -> Endpoint:
     return endpoints(domain, config, push=True)[0]
 
 
+def _own_host(domain: str) -> str:
+    return HUB_HOST if domain == DEFAULT_DOMAIN else domain
+
+
+def _named(mirror: Endpoint, domain: str) -> Endpoint:
+    """A mirror that knows of which registry; where a file lists the registry's own host, that is none."""
+    is_own = mirror.host == _own_host(domain)
+    return replace(mirror, mirror=False) if is_own else replace(mirror, namespace=domain)
+
+
 def _default(domain: str, config: RegistryConfig) -> Endpoint:
-    host = HUB_HOST if domain == DEFAULT_DOMAIN else domain
     insecure = is_insecure(domain, config.insecure)
-    return Endpoint(host=host, schemes=("https", "http") if insecure else ("https",), verify=not insecure)
+    return Endpoint(host=_own_host(domain), schemes=("https", "http") if insecure else ("https",), verify=not insecure)
 
 
 def _configured(mirror: str) -> Endpoint:

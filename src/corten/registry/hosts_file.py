@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from corten.registry.endpoint import Endpoint
+from corten.registry.endpoint import HUB_HOST, Endpoint
 from corten.registry.errors import RegistryError
+from corten.spec.reference import DEFAULT_DOMAIN
 
 FILE_NAME = "hosts.toml"
 _LIMIT = 1 << 20
@@ -89,7 +90,7 @@ def _endpoint(url: Any, table: Any, folder: str, *, mirror: bool) -> Endpoint | 
     path = parts.path.rstrip("/")
     ends = path.endswith("/v2") or _flag(table, "override_path")
     return Endpoint(
-        host=parts.netloc,
+        host=HUB_HOST if parts.netloc == DEFAULT_DOMAIN else parts.netloc,  # docker.io itself is a web site
         schemes=(parts.scheme,),
         verify=not _flag(table, "skip_verify"),
         root=path if ends else f"{path}/v2",

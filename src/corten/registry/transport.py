@@ -113,6 +113,10 @@ class Transport:
         self._timings = timings or Timings()
         self._connections = Connections(certs_dirs, proxies or Proxies())
 
+    def close(self) -> None:
+        """End the connections that nobody uses."""
+        self._connections.close()
+
     def request(
         self,
         method: str,

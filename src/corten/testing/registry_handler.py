@@ -46,7 +46,9 @@ class RegistryHandler(BaseHTTPRequestHandler):
         elif fault is not None and fault.raw is not None:
             if fault.stall is not None:
                 fault.stall.wait(60)
-            self.wfile.write(fault.raw)
+            for start in range(0, len(fault.raw), fault.drip or 4096):
+                self.wfile.write(fault.raw[start : start + (fault.drip or 4096)])
+                time.sleep(fault.pause_s)
             self._reset()
         elif fault is not None and fault.status:
             self._reply(fault.status, fault.body)

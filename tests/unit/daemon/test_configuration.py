@@ -8,7 +8,14 @@ import pytest
 from corten.daemon.config import ConfigError, load, merge, parse_flags, validate
 from corten.daemon.options import OPTIONS
 from corten.daemon.reload import reload
-from corten.daemon.settings import network_settings, registry_config, size_bytes, ulimits
+from corten.daemon.settings import (
+    network_settings,
+    registry_config,
+    registry_timings,
+    size_bytes,
+    ulimits,
+    without_password,
+)
 
 
 def config_of(directory, content, *flags):
@@ -70,6 +77,35 @@ def test_the_file_sets_options(tmp_path):
     assert config.log_level == "debug"
     assert registry_config(config).mirrors == ("http://127.0.0.1:5000",)
     assert config.number("mtu") == 1300
+
+
+def test_what_registries_are_spoken_to_with_comes_from_the_file(tmp_path):
+    proxies = {
+        "http-proxy": "http://u:p@proxy.example:3128",
+        "https-proxy": "http://tls.example",
+        "no-proxy": "10.0.0.0/8",
+    }
+    config = config_of(
+        tmp_path, {"proxies": proxies, "insecure-registries": ["10.0.0.0/8"], "max-download-attempts": 2}
+    )
+    made = registry_config(config)
+    assert (made.http_proxy, made.https_proxy, made.no_proxy) == tuple(proxies.values())
+    assert made.insecure == ("10.0.0.0/8",)
+    assert registry_timings(config).attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", ""),
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("http://u:p@proxy:3128/", "http://xxxxx:xxxxx@proxy:3128/"),
+        ("u:p@ss@proxy", "xxxxx:xxxxx@proxy"),
+        ("http://proxy/a@b", "http://proxy/a@b"),
+    ],
+)
+def test_the_password_of_a_proxy_is_not_shown(url, shown):
+    assert without_password(url) == shown
 
 
 def test_what_flag_and_file_both_give_is_an_error_in_dockerds_words(tmp_path):

@@ -62,7 +62,7 @@ class Engine:
 
 @pytest.fixture
 def make_engine(tmp_path):
-    databases = []
+    databases, clients = [], []
 
     def make(name="engine", *, timings=FAST, **config):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -72,6 +72,7 @@ def make_engine(tmp_path):
         library.load()
         events, containers = Events(), Containers()
         client = RegistryClient(RegistryConfig(certs_dirs=(), **config), timings=timings, environ={})
+        clients.append(client)
         images = ImageService(library=library, events=events, containers=containers)
         transfer = TransferService(
             library=library,
@@ -95,6 +96,8 @@ def make_engine(tmp_path):
         )
 
     yield make
+    for client in clients:
+        client.close()
     for database in databases:
         database.close()
 

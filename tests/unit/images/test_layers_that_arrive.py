@@ -206,6 +206,13 @@ async def test_no_more_downloads_run_than_allowed(engine, registry, small_ranges
     assert registry.most_at_once <= 3
 
 
+async def test_how_many_downloads_are_allowed_may_change_while_the_daemon_runs(engine, registry, small_ranges):
+    registry.add_image("demo", files=[{"a": _NOISE}, {"b": _NOISE[1:]}])
+    engine.transfer.limit(max_downloads=1, max_uploads=1)
+    await pull(engine, registry)
+    assert registry.most_at_once == 1
+
+
 async def test_ranges_go_on_after_a_pull_was_given_up(engine, registry, small_ranges):
     image = registry.add_image("demo", files=[{"a": _NOISE}])
     layer, size = digest_of(image.layers[0]), len(image.layers[0])

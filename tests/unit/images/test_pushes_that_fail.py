@@ -18,7 +18,7 @@ from corten.testing.registry import FakeRegistry, Fault
 
 from .conftest import collect
 
-IMPATIENT = Timings(connect_s=5, stall_s=0.3, retry_base_s=0.001, retry_cap_s=0.002, attempts=3)
+QUICK = Timings(connect_s=30, stall_s=30, retry_base_s=0.001, retry_cap_s=0.002, attempts=3)
 FOREVER = 999
 _NOISE = random.Random(5).randbytes(24_000)
 _FILES = [{"below": _NOISE}, {"above": b"top"}]
@@ -85,7 +85,7 @@ def chunks(monkeypatch):
 @pytest.fixture
 async def pushing(make_engine, registry):
     """An engine with an image to push."""
-    engine = make_engine(timings=IMPATIENT)
+    engine = make_engine(timings=QUICK)
     engine.made = registry.add_image("demo", files=_FILES)
     await collect(engine.transfer.pull(f"{registry.host}/demo", "latest"))
     return engine
@@ -170,7 +170,7 @@ async def test_a_declined_mount_is_gone_on_with_as_the_upload_it_opened(pushing,
 
 async def test_a_mount_asks_for_a_token_that_reads_the_source_too(make_engine):
     with FakeRegistry(tokens=True, users={"u": "p"}) as registry:
-        engine, who = make_engine(timings=IMPATIENT), Credentials(username="u", password="p")
+        engine, who = make_engine(timings=QUICK), Credentials(username="u", password="p")
         engine.made = registry.add_image("demo", files=_FILES)
         await collect(engine.transfer.pull(f"{registry.host}/demo", "latest", credentials=who))
         await push(engine, registry, credentials=who)

@@ -10,7 +10,7 @@ import random
 import threading
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -23,11 +23,13 @@ from corten.testing.registry import FakeRegistry, Fault
 
 from .conftest import collect
 
-IMPATIENT = Timings(connect_s=5, stall_s=0.15, floor_bytes=4000, retry_base_s=0.001, retry_cap_s=0.002, attempts=3)
+QUICK = Timings(connect_s=30, stall_s=30, retry_base_s=0.001, retry_cap_s=0.002, attempts=3)
+# for silence that is meant: elsewhere a busy machine would be taken for a silent registry
+IMPATIENT = replace(QUICK, stall_s=0.4, floor_bytes=4000)
 FOREVER = 999
 _NOISE = random.Random(3).randbytes(40_000)
 _FILES = [{"below": _NOISE}, {"above": b"top"}]
-_SMALL = [{"below": _NOISE[:20_000]}, {"above": b"top"}]
+_SMALL = [{"below": _NOISE[:12_000]}, {"above": b"top"}]
 KINDS = ("manifest", "config", "layer")
 LATER = {"Retry-After": "3600"}
 
@@ -40,6 +42,7 @@ class Row:
     fault: Callable[..., list[Fault]]
     says: str = ""
     twice: bool = False  # whether bytes may have been fetched twice
+    timings: Timings = QUICK
 
 
 def at(kind, image):
@@ -130,11 +133,12 @@ PULLS = [
     Row("the manifest is cut", once("manifest", cut_after=100), twice=True),
     Row("the configuration is cut", once("config", cut_after=50)),
     # connections that are silent, or nearly
-    Row("stalls in the middle", once("layer", cut_after=9_000, stall=threading.Event())),
-    Row("stalls before the first byte", once("layer", cut_after=0, stall=threading.Event())),
-    Row("stalls for good", always("layer", cut_after=0, stall=threading.Event()), "Client.Timeout exceeded"),
-    Row("drips slower than anybody waits for", once("layer", drip=40, pause_s=0.02), twice=True),
-    Row("drips, but fast enough", once("layer", drip=1000, pause_s=0.001)),
+    Row("stalls in the middle", once("layer", cut_after=9_000, stall=threading.Event()), timings=IMPATIENT),
+    Row("stalls before the first byte", once("layer", cut_after=0, stall=threading.Event()), timings=IMPATIENT),
+    Row("stalls for good", always("layer", cut_after=0, stall=threading.Event()), "Client.Timeout exceeded", timings=IMPATIENT),
+    Row("drips slower than anybody waits for", once("layer", drip=40, pause_s=0.02), twice=True, timings=IMPATIENT),
+    Row("the head drips", once("layer", raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 90, drip=2, pause_s=0.1), timings=IMPATIENT),
+    Row("drips, but fast enough", once("layer", drip=1000, pause_s=0.001), timings=IMPATIENT),
     # other bytes than promised
     Row("one bit is wrong once", once("layer", corrupt=True), twice=True),
     Row("one bit is wrong for good", always("layer", corrupt=True), "wanted sha256"),
@@ -240,7 +244,7 @@ def is_absent(engine, registry):
 async def test_a_pull_gives_a_right_image_or_a_clear_error(make_engine, registry, row):
     image = registry.add_image("demo", files=_FILES)
     layer = digest_of(image.layers[0])
-    engine = make_engine(timings=IMPATIENT)
+    engine = make_engine(timings=row.timings)
     registry.faults += row.fault(image)
     try:
         if row.says:
@@ -261,13 +265,44 @@ async def test_a_pull_gives_a_right_image_or_a_clear_error(make_engine, registry
     assert not engine.library._leases.held()
 
 
+TOKENS = [
+    *(Row(f"{status} once", lambda s=status: [Fault(path="/token", status=s)]) for status in (429, 500, 503)),
+    *(
+        Row(f"{status} for good", lambda s=status: [Fault(path="/token", status=s, times=FOREVER)], says)
+        for status, says in ((401, "unauthorized"), (403, "denied"), (404, "404"), (429, "toomanyrequests"), (500, "500"))
+    ),
+    Row("reset", lambda: [Fault(path="/token", raw=b"")]),
+    Row("no JSON", lambda: [Fault(path="/token", status=200, body=b"<html>", times=FOREVER)], "sent no valid answer"),
+    Row("no token", lambda: [Fault(path="/token", status=200, body=b"{}", times=FOREVER)], "did not include a token"),
+    Row("too much", lambda: [Fault(path="/token", status=200, body=b" " * (1 << 20), times=FOREVER)], "larger than the limit"),
+    Row("a token that is refused", lambda: [Fault(path="/token", status=200, body=b'{"token":"x"}', times=FOREVER)], "unauthorized"),
+    Row("a token that ends a header", lambda: [Fault(path="/token", status=200, body=b'{"token":"a\\r\\nb: c"}', times=FOREVER)], "did not include a token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TOKENS, ids=lambda row: row.name)
+async def test_a_token_server_that_fails_gives_a_right_image_or_a_clear_error(make_engine, row):
+    with FakeRegistry(tokens=True) as registry:
+        image = registry.add_image("demo", files=_SMALL)
+        engine = make_engine(timings=QUICK)
+        registry.faults += row.fault()
+        if row.says:
+            with pytest.raises(CortenError, match=row.says):
+                await pull(engine, registry)
+            is_absent(engine, registry)
+            registry.faults.clear()
+        await pull(engine, registry)
+        is_whole(engine, registry, image)
+        assert not engine.library._leases.held()
+
+
 async def test_a_cut_at_each_kilobyte_is_survived_and_no_byte_comes_twice(make_engine, registry):
     image = registry.add_image("demo", files=_SMALL)
     layer, size = digest_of(image.layers[0]), len(image.layers[0])
     for cut in range(0, size, 1024):
         registry.faults.append(Fault(path=layer, cut_after=cut))
         registry.served.clear()
-        engine = make_engine(f"at-{cut}", timings=IMPATIENT)
+        engine = make_engine(f"at-{cut}", timings=QUICK)
         await pull(engine, registry)
         is_whole(engine, registry, image)
         assert registry.served[layer] == size
@@ -277,7 +312,7 @@ async def test_a_pull_that_failed_at_each_kilobyte_goes_on_after_a_restart(make_
     """The second engine knows nothing but what the first one left on the disk."""
     image = registry.add_image("demo", files=_SMALL)
     layer, size = digest_of(image.layers[0]), len(image.layers[0])
-    hasty = Timings(connect_s=5, stall_s=5, retry_base_s=0.001, attempts=1)
+    hasty = replace(QUICK, attempts=1)
     for cut in range(0, size, 1024):
         registry.faults.append(Fault(path=layer, cut_after=cut))
         registry.served.clear()
@@ -294,7 +329,7 @@ async def test_a_pull_is_denied_in_the_middle_and_gets_another_token(make_engine
     with FakeRegistry(tokens=True) as registry:
         image = registry.add_image("demo", files=_FILES)
         layer, size = digest_of(image.layers[0]), len(image.layers[0])
-        engine = make_engine(timings=IMPATIENT)
+        engine = make_engine(timings=QUICK)
         header = f'Bearer realm="http://{registry.host}/token",service="fake",scope="repository:demo:pull"'
         gone = {"status": 401, "headers": {"WWW-Authenticate": header}}
         registry.faults += [Fault(path=layer, cut_after=10_000), Fault(path=layer, **gone)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 from corten.engine.fsck.findings import Findings, Problem
 from corten.errors import NotFound
 
+_SECOND_LOOK_S = 1.0
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -106,8 +108,10 @@ class Surroundings:
     def check_leftovers(self, findings: Findings) -> None:
         """No files that nothing names. What is being made has a name only in the end: what is gone at a second look
         was that."""
-        suspects = self._suspects()
-        found = [path for path in self._suspects() if path in suspects] if suspects else []
+        found = self._suspects()
+        if found:
+            time.sleep(_SECOND_LOOK_S)
+            found = sorted(set(found) & set(self._suspects()))
         findings.checked["leftovers"] += 1
         for path in found:
             if path.startswith(os.fspath(self._data_root / "content")):

@@ -105,6 +105,10 @@ class ImageContent:
             raise
         reach("layer.applied")
 
+    def purge(self) -> None:
+        """Delete the files of layers that were removed."""
+        self._layers.purge()
+
 
 class _Tar:
     """A layer's tar as the driver reads it, with the places where a test breaks off."""

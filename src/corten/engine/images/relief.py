@@ -96,6 +96,7 @@ class Relief:
             before = used
             for candidate in chosen:
                 await self._delete(candidate)
+            await blocking.run(self._library.purge)
             freed_now = max(before - self._measure()[0], 0)
             if not freed_now:
                 return freed

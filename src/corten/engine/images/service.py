@@ -5,6 +5,7 @@ Decisions are in `removal` and `filters`, looks in `views`; this service joins t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from corten.engine.events import Events
@@ -202,8 +203,14 @@ class ImageService:
         """Images that nothing holds (see `_is_held`), with the bytes that are theirs alone."""
         catalog = self._library.catalog
         shared = views.shared_sizes(catalog)
-        free = [entry for entry in catalog if not self._is_held(entry.id)]
-        return [(entry, max(entry.unpacked_size - shared.get(entry.id, 0), 0)) for entry in free]
+        users = Counter(digest for entry in catalog for digest in {layer.digest for layer in entry.layers})
+        found = []
+        for entry in catalog:
+            if not self._is_held(entry.id):
+                blobs = {layer.digest: layer.size for layer in entry.layers if users[layer.digest] == 1}
+                unpacked = max(entry.unpacked_size - shared.get(entry.id, 0), 0)
+                found.append((entry, unpacked + sum(blobs.values())))
+        return found
 
     async def discard(self, image_id: str) -> list[wire.DeleteItem]:
         """Delete an image with its names, unless something uses it by now."""
