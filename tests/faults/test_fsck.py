@@ -64,7 +64,7 @@ def blobs(daemon: Daemon) -> list[Path]:
 
 def layers(daemon: Daemon) -> list[Path]:
     """The directories of all layers; 0 has what belongs to none."""
-    return [path for path in (daemon.data_root / "snapshots").glob("*/[1-9]*")]
+    return list((daemon.data_root / "snapshots").glob("*/[1-9]*"))
 
 
 def lose_layers(daemon: Daemon) -> None:

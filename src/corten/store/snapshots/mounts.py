@@ -79,8 +79,12 @@ class LayerMounts:
         self._run(_attach, mount_fd, place)
 
     def detach(self, place: str) -> None:
-        """Take the mount at `place` away; who uses it keeps it. Raises OSError."""
-        self._run(umount2, place, MNT_DETACH)
+        """Take the mount at `place` away, if it is there; who uses it keeps it. Raises OSError."""
+        try:
+            self._run(umount2, place, MNT_DETACH)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):  # it went when its directory was removed
+                raise
 
     def overlay(self, lower: Sequence[str], upper: str = "", work: str = "", *, attributes: int = 0) -> int:
         """A detached overlay mount of `lower`, the topmost first, with MOUNT_ATTR_* `attributes`.
