@@ -20,7 +20,16 @@ from corten.engine.events import Events
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
 from corten.linux import rtnetlink
-from corten.linux.netlink import NetlinkSocket
+from corten.linux.netlink import (
+    NETLINK_NETFILTER,
+    NLM_F_DUMP,
+    NetlinkSocket,
+    attr,
+    attr_text,
+    attribute_list,
+    attributes,
+    message,
+)
 from corten.linux.rtnetlink import bring_up_loopback, configure_interfaces
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -266,6 +275,12 @@ class World:
         self.boxes.append(box)
         return box
 
+    def kill(self, service):
+        """End a service as kill -9 does: its sockets close, nothing is withdrawn."""
+        service._firewall_watch.close()
+        service._publisher.close()
+        service._firewall.close()
+
     async def container(self, service, *, prewarm=False, cid=None, **request):
         """A container in its networks: (id, box, what attach answered)."""
         box = self.box()
@@ -310,6 +325,35 @@ def sysctl(path, value=None):
     if value is not None:
         file.write_text(value)
     return file.read_text().strip()
+
+
+def table_contents(table):
+    """Chains, rules by chain and elements by set of an inet table in the kernel, without handles: to compare."""
+    found = {}
+    with NetlinkSocket(NETLINK_NETFILTER) as netlink:
+        for kind, (command, owner, name, value) in _NFT_DUMPS.items():
+            request = message(10 << 8 | command, NLM_F_DUMP, struct.pack("!BBH", 1, 0, 0))
+            for reply in netlink.dump(request, f"list {kind}"):
+                if reply.payload[0] != 1 or attributes(reply.payload, 4).get(1) != table.encode() + b"\0":
+                    continue
+                fields = attributes(reply.payload, 4)
+                key = f"{kind} {fields[owner].rstrip(bytes(1)).decode()}"
+                found.setdefault(key, []).append(fields.get(value, b"").hex())
+                if kind == "set":
+                    found[key] += _elements_of(netlink, table, fields[name])
+    return found
+
+
+# kind -> (request, attribute of its chain or set, attribute of its name, attribute of its content)
+_NFT_DUMPS = {"chain": (4, 3, 3, 4), "rule": (7, 2, 2, 4), "set": (10, 2, 2, 5)}
+
+
+def _elements_of(netlink, table, name):
+    request = struct.pack("!BBH", 1, 0, 0) + attr_text(1, table) + attr(2, name)
+    replies = netlink.dump(message(10 << 8 | 13, NLM_F_DUMP, request), "list elements")
+    return sorted(
+        value.hex() for reply in replies for _kind, value in attribute_list(attributes(reply.payload, 4).get(3, b""))
+    )
 
 
 def send_spoofed_udp(interface, mac, source, destination, port):

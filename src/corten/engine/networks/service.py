@@ -17,7 +17,7 @@ from corten.engine.events import Events
 from corten.engine.networks import default_bridge
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.listing import matches, prunable, resource
-from corten.engine.networks.publishing import Publisher
+from corten.engine.networks.publishing import Publisher, default_addresses
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import (
     Attached,
@@ -35,8 +35,8 @@ from corten.network.config import NetworkConfig, bridge_options
 from corten.network.driver import NetworkDriver
 from corten.network.drivers import BridgeDriver, HostDriver, NullDriver
 from corten.network.firewall import Firewall
-from corten.network.ipam import parse_address
-from corten.network.ports import PortHolder
+from corten.network.firewall_watch import FirewallWatch
+from corten.network.ports import PortHolder, PublishPolicy
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
@@ -65,13 +65,15 @@ class NetworkService:
         self._netlink = NetlinkSocket()
         self._bridge = BridgeDriver(self._netlink, owner=settings.table)
         self._drivers: dict[str, NetworkDriver] = {d.name: d for d in (self._bridge, HostDriver(), NullDriver())}
-        self._firewall = Firewall(settings.table)
+        policy = settings.publish_policy
+        self._firewall = Firewall(settings.table, translate_inward=policy is not PublishPolicy.HOST_FIREWALL)
+        self._firewall_watch = FirewallWatch(self._firewall)
         self._registry = Registry(settings, networks)
-        default = parse_address(settings.default_ip) if settings.default_ip else None
         self._publisher = Publisher(
-            holder=PortHolder(default_address=None if default is None or default.is_unspecified else default),
+            holder=PortHolder(default_addresses=default_addresses(policy, settings.default_ip)),
             firewall=self._firewall,
             bridge=self._bridge,
+            policy=policy,
             relay=settings.userland_proxy,
         )
         self._endpoints = Endpoints(
@@ -105,6 +107,7 @@ class NetworkService:
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._firewall.replace(self._rules(), self._publisher.rules())
+            self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
 
@@ -124,6 +127,7 @@ class NetworkService:
         with contextlib.suppress(OSError):
             self._endpoints.collect()
         self._publisher.close()
+        self._firewall_watch.close()
         self._firewall.close()
         self._netlink.close()
 

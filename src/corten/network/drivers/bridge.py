@@ -12,7 +12,7 @@ from typing import Any
 
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkError, NetlinkSocket
-from corten.network.config import BridgeOptions, Endpoint, NetworkConfig, bridge_options
+from corten.network.config import BridgeOptions, Endpoint, GatewayMode, NetworkConfig, bridge_options
 from corten.network.ipam import mac_of
 from corten.network.ruleset import BridgeRules
 
@@ -42,7 +42,9 @@ class BridgeDriver:
     def ensure(self, network: NetworkConfig) -> None:
         """Make the bridge with its addresses, or give one that is there the addresses it lacks."""
         options = bridge_options(network)
-        wanted = {f"{s.gateway}/{s.network().prefixlen}" for s in network.subnets if s.gateway}
+        isolated = {v for v in (4, 6) if options.gateway_mode(v) is GatewayMode.ISOLATED}
+        open_subnets = [s for s in network.subnets if s.network().version not in isolated]
+        wanted = {f"{s.gateway}/{s.network().prefixlen}" for s in open_subnets if s.gateway}
         created = False
         try:
             index = socket.if_nametoindex(options.bridge)
@@ -54,7 +56,8 @@ class BridgeDriver:
             index = socket.if_nametoindex(options.bridge)
             created = True
         try:
-            self._address(index, options.bridge, wanted, created=created, ipv6=network.enable_ipv6)
+            ipv6 = network.enable_ipv6 and 6 not in isolated
+            self._address(index, options.bridge, wanted, created=created, ipv6=ipv6)
         except OSError:
             if created:
                 self._netlink.batch([rtnetlink.delete_link_request(index=index)], "remove the bridge again")
@@ -185,6 +188,7 @@ class BridgeDriver:
             masquerade=options.masquerade,
             icc=options.icc,
             internal=network.internal,
+            gateway_modes=options.gateway_modes,
         )
 
     def strays(self, networks: list[NetworkConfig], veths: set[str]) -> list[str]:
