@@ -16,7 +16,7 @@ from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
 from corten.network import nft_requests, ruleset
 from corten.network.nft_socket import NftSocket
-from corten.network.ruleset import BridgeRules, PortRule
+from corten.network.ruleset import BridgeRules, PortRule, Relaying
 
 _LOG = logging.getLogger("corten.network")
 _INSTANCE_TABLE = re.compile(r"corten-([0-9a-f]{6})")  # the name that the daemon derives from its exec root
@@ -27,9 +27,9 @@ _IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
 class Firewall:
     """What stands in the table, and the way to change it."""
 
-    def __init__(self, table: str, *, translate_inward: bool = True) -> None:
+    def __init__(self, table: str, *, relaying: Relaying) -> None:
         self._table = table
-        self._translate_inward = translate_inward
+        self._relaying = relaying
         self._socket: NftSocket | None = None
         self._bridges: tuple[BridgeRules, ...] = ()
         self._ports: dict[PortRule, None] = {}
@@ -68,9 +68,7 @@ class Firewall:
     def replace(self, bridges: Sequence[BridgeRules], ports: Sequence[PortRule] | None = None) -> None:
         """Make the whole table anew for these networks (and ports, else those known). Raises Unavailable."""
         wanted = dict.fromkeys(ports) if ports is not None else self._ports
-        table = ruleset.build(
-            self._table, bridges, list(wanted), guard=self._guard, translate_inward=self._translate_inward
-        )
+        table = ruleset.build(self._table, bridges, list(wanted), guard=self._guard, relaying=self._relaying)
         self._commit(nft_requests.replace_table(table), "replace the packet filter rules")
         self._bridges, self._ports, self._installed = tuple(bridges), wanted, True
 

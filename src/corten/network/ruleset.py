@@ -92,10 +92,24 @@ def _source_chain(sources: Sequence[IPNetwork]) -> str:
     return "from-" + hashlib.sha256(" ".join(map(str, sources)).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaying:
+    """What is left to the ports' own sockets, which relay it: `outside` all that does not come from the host itself,
+    `closed_bridges` what comes from networks without ICC."""
+
+    outside: bool = False
+    closed_bridges: bool = False
+
+
 def build(
-    name: str, bridges: Sequence[BridgeRules], ports: Sequence[PortRule], *, guard: bool, translate_inward: bool = True
+    name: str,
+    bridges: Sequence[BridgeRules],
+    ports: Sequence[PortRule],
+    *,
+    guard: bool,
+    relaying: Relaying = Relaying(),
 ) -> nft.Table:
-    """The whole table. Without `translate_inward` what comes from outside is left to the ports' own sockets."""
+    """The whole table. `guard`: with the guard chain."""
     raw: list[nft.Rule] = [
         (nft.interface("iifname", "lo", negate=True), nft.address("daddr", _LOOPBACK), nft.verdict("drop")),
         (nft.interface("iifname", "lo", negate=True), nft.address("saddr", _LOOPBACK), nft.verdict("drop")),
@@ -114,13 +128,18 @@ def build(
             chains.append(nft.Chain(f"from-{bridge.bridge}", (leave,)))
             outward.append(nft.interface_jump(bridge.bridge, f"from-{bridge.bridge}"))
     publish = (nft.local_destination(), nft.verdict("jump", "publish"))
+    translated = [] if relaying.outside else [publish]
+    if relaying.closed_bridges and translated:
+        # with br_netfilter a translated frame is bridged from port to port, which isolated ports never do
+        closed = [nft.interface("iifname", bridge.bridge) for bridge in bridges if not bridge.icc]
+        translated = [*((port, nft.verdict("return")) for port in closed), publish]
     # a packet from ::1 cannot leave by a bridge, IPv6 has no route_localnet: the port's own socket takes it
     here = (nft.address("daddr", _LOOPBACK6), nft.verdict("return"))
     chains += [
         *_source_chains(ports),
         nft.Chain("publish", tuple(_publish())),
         nft.Chain("raw-prerouting", tuple(raw), "filter", "prerouting", _RAW),
-        nft.Chain("prerouting", (*_sources(), *([publish] if translate_inward else [])), "nat", "prerouting", _DSTNAT),
+        nft.Chain("prerouting", (*_sources(), *translated), "nat", "prerouting", _DSTNAT),
         nft.Chain("output", (here, publish), "nat", "output", _DSTNAT),
         nft.Chain("forward", _forward(), "filter", "forward", _FILTER),
         nft.Chain("postrouting", tuple(srcnat), "nat", "postrouting", _SRCNAT),

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from tests.kernel.network.world import ask_tcp, in_own_world, table_contents
+from tests.kernel.network.packets import table_contents
+from tests.kernel.network.world import ask_tcp, in_own_world
 
 from corten.linux.netlink import attr_text, message
 from corten.network import nft, nft_requests

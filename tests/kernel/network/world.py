@@ -20,16 +20,7 @@ from corten.engine.events import Events
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
 from corten.linux import rtnetlink
-from corten.linux.netlink import (
-    NETLINK_NETFILTER,
-    NLM_F_DUMP,
-    NetlinkSocket,
-    attr,
-    attr_text,
-    attribute_list,
-    attributes,
-    message,
-)
+from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import bring_up_loopback, configure_interfaces
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -162,6 +153,12 @@ class Box:
         assert os.read(reader, 1) == b"r"
         os.close(reader)
 
+    def collect_udp(self, port):
+        """Begin to collect datagrams; returns what waits for the "end" and tells what came."""
+        reader = self._fork(_udp_collector, port)
+        assert os.read(reader, 1) == b"r"
+        return lambda: _answer(reader)
+
     def hand_out_netlink(self, channel):
         """Send a NETLINK_ROUTE socket of this namespace over `channel`."""
         self.do(_send_netlink, channel.fileno(), keep=channel.fileno())
@@ -248,6 +245,29 @@ def ask_udp(host, port, timeout=10.0):
             return ""
 
 
+def _join_beyond(pid):
+    """In the neighbour: a link to the host beyond it, and routing."""
+    with NetlinkSocket() as netlink:
+        netlink.batch([rtnetlink.create_veth_request("beyond0", "eth0", netns_pid=pid, mtu=1500, master=0)], "beyond")
+        index = socket.if_nametoindex("beyond0")
+        addresses = ("198.51.100.1/24", "2001:db8:1::1/64")
+        netlink.batch([rtnetlink.add_address_request(index, address) for address in addresses], "beyond")
+    sysctl("net/ipv4/ip_forward", "1")
+    sysctl("net/ipv6/conf/all/forwarding", "1")
+
+
+def _udp_collector(writer, port):
+    """What arrives until a datagram that says "end": [source address, text] of each."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("0.0.0.0", port))
+        os.write(writer, b"r")
+        found = []
+        while not found or found[-1][1] != "end":
+            data, address = server.recvfrom(2048)
+            found.append([address[0], data.decode()])
+        return found
+
+
 class World:
     """The host's side of the scenario."""
 
@@ -310,8 +330,20 @@ class World:
                 ],
                 "lan",
             )
-        iface = {"name": "eth0", "addresses": ["203.0.113.2/24", "2001:db8::2/64"], "gateway": "203.0.113.1"}
-        box.do(configure_interfaces, [iface])
+        iface = {"name": "eth0", "addresses": ["203.0.113.2/24", "2001:db8::2/64"]}
+        box.do(configure_interfaces, [{**iface, "gateway": "203.0.113.1", "gateway6": "2001:db8::1"}])
+        return box
+
+    def beyond(self, lan):
+        """A host beyond the neighbour, which routes for it: 198.51.100.2."""
+        box = self.box()
+        lan.do(_join_beyond, box.pid)
+        there = {"name": "eth0", "addresses": ["198.51.100.2/24", "2001:db8:1::2/64"]}
+        box.do(configure_interfaces, [{**there, "gateway": "198.51.100.1", "gateway6": "2001:db8:1::1"}])
+        with NetlinkSocket() as netlink:
+            index = socket.if_nametoindex("lan0")
+            routes = [("198.51.100.0/24", "203.0.113.2"), ("2001:db8:1::/64", "2001:db8::2")]
+            netlink.batch([rtnetlink.add_route_request(index, to, gateway) for to, gateway in routes], "routes")
         return box
 
     def end(self):
@@ -325,35 +357,6 @@ def sysctl(path, value=None):
     if value is not None:
         file.write_text(value)
     return file.read_text().strip()
-
-
-def table_contents(table):
-    """Chains, rules by chain and elements by set of an inet table in the kernel, without handles: to compare."""
-    found = {}
-    with NetlinkSocket(NETLINK_NETFILTER) as netlink:
-        for kind, (command, owner, name, value) in _NFT_DUMPS.items():
-            request = message(10 << 8 | command, NLM_F_DUMP, struct.pack("!BBH", 1, 0, 0))
-            for reply in netlink.dump(request, f"list {kind}"):
-                if reply.payload[0] != 1 or attributes(reply.payload, 4).get(1) != table.encode() + b"\0":
-                    continue
-                fields = attributes(reply.payload, 4)
-                key = f"{kind} {fields[owner].rstrip(bytes(1)).decode()}"
-                found.setdefault(key, []).append(fields.get(value, b"").hex())
-                if kind == "set":
-                    found[key] += _elements_of(netlink, table, fields[name])
-    return found
-
-
-# kind -> (request, attribute of its chain or set, attribute of its name, attribute of its content)
-_NFT_DUMPS = {"chain": (4, 3, 3, 4), "rule": (7, 2, 2, 4), "set": (10, 2, 2, 5)}
-
-
-def _elements_of(netlink, table, name):
-    request = struct.pack("!BBH", 1, 0, 0) + attr_text(1, table) + attr(2, name)
-    replies = netlink.dump(message(10 << 8 | 13, NLM_F_DUMP, request), "list elements")
-    return sorted(
-        value.hex() for reply in replies for _kind, value in attribute_list(attributes(reply.payload, 4).get(3, b""))
-    )
 
 
 def send_spoofed_udp(interface, mac, source, destination, port):

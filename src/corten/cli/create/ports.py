@@ -5,8 +5,6 @@ Both forms take `,from=10.0.0.0/8`, several times too: the address ranges that m
 
 from __future__ import annotations
 
-from typing import Any
-
 from corten.cli.errors import CliError
 
 _PROTOCOLS = frozenset(("tcp", "udp", "sctp"))
@@ -16,10 +14,10 @@ def _fail(text: str) -> CliError:
     return CliError(text, status=125, prefixed=True)
 
 
-def published_ports(texts: list[str]) -> tuple[dict[str, dict[str, str]], dict[str, list[dict[str, Any]]]]:
+def published_ports(texts: list[str]) -> tuple[dict[str, dict[str, str]], dict[str, list[dict[str, object]]]]:
     """(ExposedPorts, PortBindings). Raises CliError."""
     exposed: dict[str, dict[str, str]] = {}
-    bindings: dict[str, list[dict[str, Any]]] = {}
+    bindings: dict[str, list[dict[str, object]]] = {}
     for text in texts:
         spec, sources = _without_sources(text)
         for port, binding in _spec(_short_form(spec)):

@@ -22,7 +22,7 @@ from corten.network.firewall import Firewall
 from corten.network.ipam import IPAddress, parse_address
 from corten.network.ports import ANY4, ANY6, LOOPBACK, HeldPort, PortHolder, PortRequest, PublishPolicy, port_map
 from corten.network.relay import Relay
-from corten.network.ruleset import PortRule
+from corten.network.ruleset import PortRule, Relaying
 from corten.spec.docker.network import PortMap
 
 _LOG = logging.getLogger("corten.network")
@@ -211,6 +211,11 @@ def default_addresses(policy: PublishPolicy, default_ip: str) -> tuple[IPAddress
     if address is not None and not address.is_unspecified:
         return (address,)
     return LOOPBACK if policy is PublishPolicy.LOOPBACK else ()
+
+
+def relaying(policy: PublishPolicy, *, userland_proxy: bool) -> Relaying:
+    """What the kernel does not translate, because it is relayed."""
+    return Relaying(outside=policy is PublishPolicy.HOST_FIREWALL, closed_bridges=userland_proxy)
 
 
 def _families(options: BridgeOptions, endpoint: Endpoint) -> tuple[list[int], list[int]]:

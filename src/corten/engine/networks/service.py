@@ -17,7 +17,7 @@ from corten.engine.events import Events
 from corten.engine.networks import default_bridge
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.listing import matches, prunable, resource
-from corten.engine.networks.publishing import Publisher, default_addresses
+from corten.engine.networks.publishing import Publisher, default_addresses, relaying
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import (
     Attached,
@@ -36,7 +36,7 @@ from corten.network.driver import NetworkDriver
 from corten.network.drivers import BridgeDriver, HostDriver, NullDriver
 from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
-from corten.network.ports import PortHolder, PublishPolicy
+from corten.network.ports import PortHolder
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
@@ -66,7 +66,7 @@ class NetworkService:
         self._bridge = BridgeDriver(self._netlink, owner=settings.table)
         self._drivers: dict[str, NetworkDriver] = {d.name: d for d in (self._bridge, HostDriver(), NullDriver())}
         policy = settings.publish_policy
-        self._firewall = Firewall(settings.table, translate_inward=policy is not PublishPolicy.HOST_FIREWALL)
+        self._firewall = Firewall(settings.table, relaying=relaying(policy, userland_proxy=settings.userland_proxy))
         self._firewall_watch = FirewallWatch(self._firewall)
         self._registry = Registry(settings, networks)
         self._publisher = Publisher(
