@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 
@@ -43,6 +44,7 @@ async def _serve(config: Config) -> None:
     engine = Engine(config)
     engine.open()
     _oom_score(config)
+    _open_files()
     listeners: list[Listener] = []
     try:
         await engine.recover()
@@ -92,6 +94,13 @@ def _oom_score(config: Config) -> None:
                 file.write(str(config.number("oom-score-adjust")))
         except OSError as error:
             _LOG.warning("oom_score_adj could not be set: %s", error)
+
+
+def _open_files() -> None:
+    """As many descriptors as the daemon may have: each published port is held by two. The zygote keeps the old limit,
+    which containers inherit: programs that use select(2) rely on the soft one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _notify(state: str) -> None:

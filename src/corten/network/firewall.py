@@ -16,7 +16,7 @@ from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
 from corten.network import nft_requests, ruleset
 from corten.network.nft_socket import NftSocket
-from corten.network.ruleset import BridgeRules, PortRule, Relaying
+from corten.network.ruleset import NOTHING_RELAYED, BridgeRules, PortRule, Relaying
 
 _LOG = logging.getLogger("corten.network")
 _INSTANCE_TABLE = re.compile(r"corten-([0-9a-f]{6})")  # the name that the daemon derives from its exec root
@@ -27,7 +27,7 @@ _IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
 class Firewall:
     """What stands in the table, and the way to change it."""
 
-    def __init__(self, table: str, *, relaying: Relaying) -> None:
+    def __init__(self, table: str, *, relaying: Relaying = NOTHING_RELAYED) -> None:
         self._table = table
         self._relaying = relaying
         self._socket: NftSocket | None = None

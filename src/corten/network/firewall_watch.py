@@ -2,8 +2,9 @@
 
 The kernel tells each change of nftables to the group NFNLGRP_NFTABLES, with the port id of who asked for it. A change
 of our table that is not our own (`nft flush ruleset`, a reload script of the host's firewall) is answered by one
-transaction that makes the whole table anew. Changes come in bursts: we wait a moment before we answer, and ever longer
-when somebody goes on changing it, so that two programs that fight cost neither of them the machine.
+transaction that makes the whole table anew: at once, since without its NAT chains the kernel does not translate the
+packets of established connections either; and ever later when somebody goes on changing it, so that two programs that
+fight cost neither of them the machine.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ _LOG = logging.getLogger("corten.network")
 _NFNLGRP_NFTABLES = 7
 _BUFFER_BYTES = 32 * 1024 * 1024  # a limit, not a reservation: our own largest table must not overrun it
 _DATAGRAMS_A_TURN = 256
-_FIRST_DELAY_S, _LAST_DELAY_S = 0.05, 30.0
+_FIGHT_DELAY_S, _LAST_DELAY_S = 0.05, 30.0
 _CALM_S = 10.0
 
 
 class Patience:
-    """How long to wait before the next repair: doubled with each that follows the last within `_CALM_S`. Pure."""
+    """How long to wait before the next repair: not at all, then longer with each that follows in a row. Pure."""
 
     def __init__(self) -> None:
-        self._delay_s = _FIRST_DELAY_S
+        self._delay_s = 0.0
         self._last_s: float | None = None
 
     def next_delay(self, now_s: float) -> float:
         """Seconds to wait for a repair that became necessary at `now_s`."""
         if self._last_s is None or now_s - self._last_s > _CALM_S + self._delay_s:
-            self._delay_s = _FIRST_DELAY_S
+            self._delay_s = 0.0
         else:
-            self._delay_s = min(self._delay_s * 2, _LAST_DELAY_S)
+            self._delay_s = min(max(self._delay_s * 2, _FIGHT_DELAY_S), _LAST_DELAY_S)
         self._last_s = now_s
         return self._delay_s
 

@@ -101,13 +101,16 @@ class Relaying:
     closed_bridges: bool = False
 
 
+NOTHING_RELAYED = Relaying()
+
+
 def build(
     name: str,
     bridges: Sequence[BridgeRules],
     ports: Sequence[PortRule],
     *,
     guard: bool,
-    relaying: Relaying = Relaying(),
+    relaying: Relaying = NOTHING_RELAYED,
 ) -> nft.Table:
     """The whole table. `guard`: with the guard chain."""
     raw: list[nft.Rule] = [

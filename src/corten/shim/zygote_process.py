@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class ZygoteProcess:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)  # the daemon raises its own: not for containers
         self.pid = 0
 
     def ensure(self) -> None:
@@ -41,6 +43,7 @@ class ZygoteProcess:
             environment["CORTEN_TRACE"] = "1"
         try:
             self.pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions, setsid=False)
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._open_files)
         except BaseException:
             ours.close()
             raise

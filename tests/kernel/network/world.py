@@ -114,12 +114,12 @@ class Box:
         os.close(ready)
         self.children = []
 
-    def _fork(self, work, *args, keep=-1):
+    def _fork(self, work, *args, keep=()):
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                _keep_only(writer, keep)
+                _keep_only(writer, *keep)
                 fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
                 _check(_LIBC.setns(fd, CLONE_NEWNET))
                 answer = {"value": work(writer, *args)}
@@ -133,7 +133,7 @@ class Box:
 
     def do(self, work, *args, keep=-1):
         """Run `work(*args)` inside and return its JSON-able result; descriptor `keep` is inherited."""
-        reader = self._fork(lambda _writer: work(*args), keep=keep)
+        reader = self._fork(lambda _writer: work(*args), keep=(keep,))
         return _answer(reader)
 
     async def ado(self, work, *args):
@@ -152,6 +152,11 @@ class Box:
         reader = self._fork(_udp_server, port)
         assert os.read(reader, 1) == b"r"
         os.close(reader)
+
+    def begin(self, work, *args, keep=()):
+        """Run `work(*args)` inside meanwhile, with descriptors `keep`; returns what waits for its result."""
+        reader = self._fork(lambda _writer: work(*args), keep=keep)
+        return lambda: _answer(reader)
 
     def collect_udp(self, port):
         """Begin to collect datagrams; returns what waits for the "end" and tells what came."""

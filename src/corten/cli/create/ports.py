@@ -22,7 +22,8 @@ def published_ports(texts: list[str]) -> tuple[dict[str, dict[str, str]], dict[s
         spec, sources = _without_sources(text)
         for port, binding in _spec(_short_form(spec)):
             exposed[port] = {}
-            bindings.setdefault(port, []).append({**binding, "From": sources} if sources else binding)
+            listed: dict[str, object] = {"From": sources} if sources else {}
+            bindings.setdefault(port, []).append({**binding, **listed})
     return exposed, bindings
 
 

@@ -17,6 +17,7 @@ from corten.network.config import (
     PortRecord,
     bridge_options,
 )
+from corten.network.conntrack import forget_udp_flows
 from corten.network.drivers.bridge import BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.ipam import IPAddress, parse_address
@@ -71,6 +72,7 @@ class Publisher:
             self._bridge.publish(network, endpoint)
             self._firewall.publish(rules)
             item.rules = rules
+            _forget_flows(item)
             self._serve(item, endpoint)
         except ResourceExhausted as error:
             self.withdraw(cid)
@@ -119,6 +121,7 @@ class Publisher:
             self._firewall.withdraw(item.rules)
         except (CortenError, OSError):
             _LOG.exception("published ports could not be withdrawn", extra={"container": cid})
+        _forget_flows(item)
         for held in item.held:
             self._holder.release(held)
 
@@ -180,6 +183,14 @@ class Publisher:
             target = endpoint.address(held.address.version) or endpoint.address(4) or endpoint.address(6)
             if held.socket is not None and target is not None and held.protocol != "sctp":
                 item.relays.append(Relay(held.socket, target, held.container_port))
+
+
+def _forget_flows(item: _Published) -> None:
+    """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent."""
+    try:
+        forget_udp_flows({held.port for held in item.held if held.protocol == "udp" and held.port})
+    except OSError:
+        _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 
 
 def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:
