@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from tests.kernel.network.packets import table_contents
-from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
+from tests.kernel.network.world import REFUSED_AFTER_S, ask_tcp, in_own_world, refused_tcp
 
 from corten.errors import ResourceExhausted
 from corten.spec.docker.network import NetworkCreateRequest, PortBinding
@@ -113,13 +113,13 @@ def test_a_range_takes_the_first_port_that_is_free_and_random_ports_differ():
 def ask_twice(host, port, source_port, meanwhile, go):
     """The same UDP socket, which is one flow for the kernel: asked before and after something happened."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
         client.bind(("0.0.0.0", source_port))
         answers = []
         for wait in (False, True):
             if wait:
                 os.write(meanwhile, b"x")
                 assert os.read(go, 1) == b"x"
+            client.settimeout(10 if wait else REFUSED_AFTER_S)
             client.sendto(b"?", (host, port))
             try:
                 answers.append(client.recv(100).decode() or "empty")
@@ -142,6 +142,7 @@ def test_a_udp_client_that_keeps_its_socket_reaches_the_container_of_now(publish
         assert os.read(asked, 1) == b"x"
         if published_before:
             await service.release(cid)
+            old.end()
         _cid, new, attached = await world.container(service, port_bindings=ports)
         if published_before:
             assert attached.settings["bridge"].ip_address == "172.17.0.3"
