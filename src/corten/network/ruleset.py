@@ -6,7 +6,9 @@ rendered whole and replaced atomically. The rules, by hook:
 
 raw       packets from outside that carry 127.0.0.0/8 are dropped (CVE-2020-8558, moby#41872: ports published on the
           loopback address were reachable from neighbours), so is direct access to container addresses behind NAT
-          (moby#45610), and what a container sends from an address that is not reached by its own bridge.
+          (moby#45610).
+spoofed   what a container sends from an address that is not reached by its own bridge is dropped, unless it answers:
+          one that is in two networks answers by its default gateway, from either address.
 dstnat    a published host port becomes container address and port, for the host's own processes too; before that,
           ports with a source list drop what comes from elsewhere.
 forward   into a bridge: replies, its own containers (unless ICC is off) and published ports, else drop.
@@ -30,7 +32,7 @@ from corten.network.ipam import IPAddress, IPNetwork
 GUARD_CHAIN = "forward-guard"
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 _LOOPBACK6 = ipaddress.IPv6Network("::1/128")
-_RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
+_RAW, _MANGLE, _DSTNAT, _FILTER, _SRCNAT = -300, -150, -100, 0, 100
 _MASQUERADED = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
 _DIRECT = (GatewayMode.NAT_UNPROTECTED, GatewayMode.ROUTED)  # others may send to the containers' own addresses
 
@@ -117,12 +119,14 @@ def build(
         (nft.interface("iifname", "lo", negate=True), nft.address("daddr", _LOOPBACK), nft.verdict("drop")),
         (nft.interface("iifname", "lo", negate=True), nft.address("saddr", _LOOPBACK), nft.verdict("drop")),
     ]
+    spoofed: list[nft.Rule] = [(nft.established(), nft.verdict("accept"))]
     srcnat: list[nft.Rule] = []
     chains: list[nft.Chain] = []
     inward: list[nft.Element] = []
     outward: list[nft.Element] = []
     for bridge in bridges:
-        raw += [*_direct_access(bridge), *_spoofed(bridge)]
+        raw += _direct_access(bridge)
+        spoofed += _spoofed(bridge)
         srcnat += _masquerade(bridge)
         chains.append(nft.Chain(f"to-{bridge.bridge}", tuple(_inward(bridge))))
         inward.append(nft.interface_jump(bridge.bridge, f"to-{bridge.bridge}"))
@@ -142,6 +146,7 @@ def build(
         *_source_chains(ports),
         nft.Chain("publish", tuple(_publish())),
         nft.Chain("raw-prerouting", tuple(raw), "filter", "prerouting", _RAW),
+        nft.Chain("spoofed", tuple(spoofed), "filter", "prerouting", _MANGLE),
         nft.Chain("prerouting", (*_sources(), *translated), "nat", "prerouting", _DSTNAT),
         nft.Chain("output", (here, publish), "nat", "output", _DSTNAT),
         nft.Chain("forward", _forward(), "filter", "forward", _FILTER),

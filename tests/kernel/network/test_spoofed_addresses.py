@@ -1,10 +1,12 @@
 """A container with NET_RAW sends what it likes: foreign source addresses, and lies about who has which address."""
 
+from pathlib import Path
+
 import pytest
 from tests.kernel.network.packets import send_arp, send_udp
 from tests.kernel.network.world import ask_tcp, in_own_world, mac_of_link, refused_tcp, send_spoofed_udp, sysctl
 
-from corten.spec.docker.network import NetworkCreateRequest
+from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, PortBinding
 
 pytestmark = pytest.mark.root
 
@@ -86,5 +88,24 @@ def test_lies_about_a_container_of_another_network_are_not_believed():
         own = attacker.do(mac_of_link, "eth0")
         attacker.do(send_arp, "eth0", mac_of_link("ct00test"), own, address, "172.17.0.1")
         assert ask_tcp(address, 80)
+
+    in_own_world(scenario)
+
+
+def test_a_container_in_two_networks_may_answer_by_the_other_one():
+    async def scenario(world):
+        service = await world.service()
+        lan = world.neighbour()
+        await service.create(NetworkCreateRequest(name="other"))
+        ways = {"bridge": EndpointSettings(), "other": EndpointSettings(gw_priority=10)}
+        ports = {"80/tcp": [PortBinding(host_port="8080")]}
+        _cid, box, attached = await world.container(service, endpoints=ways, port_bindings=ports)
+        assert [interface["gateway"] for interface in attached.interfaces] == [None, "172.18.0.1"]
+        for name in ("all", "eth0", "eth1"):
+            box.do(sysctl, f"net/ipv4/conf/{name}/rp_filter", "0")
+        for link in Path("/proc/sys/net/ipv4/conf").iterdir():
+            sysctl(f"net/ipv4/conf/{link.name}/rp_filter", "0")
+        box.serve_tcp(80)
+        assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
 
     in_own_world(scenario)

@@ -85,6 +85,10 @@ table inet corten {
 		iifname != "lo" ip daddr 127.0.0.0/8 drop
 		iifname != "lo" ip saddr 127.0.0.0/8 drop
 		iifname != "corten0" ip daddr 172.17.0.0/16 ip daddr != 172.17.0.1 drop
+	}
+	chain spoofed {
+		type filter hook prerouting priority -150; policy accept;
+		ct state established,related accept
 		iifname "corten0" meta nfproto ipv4 fib saddr . iif oif missing drop
 	}
 	chain prerouting {
