@@ -1,6 +1,7 @@
 """The default bridge: addresses, NAT, published ports, files of the resolver; nothing reachable that is not published."""
 
 import socket
+import struct
 import subprocess
 import time
 import urllib.request
@@ -172,3 +173,31 @@ def test_gateway_modes_are_options_of_a_network(daemon: Daemon) -> None:
     assert daemon.inspect(container)["NetworkSettings"]["Ports"] == {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}
     daemon.docker("rm", "-f", container)
     daemon.docker("network", "rm", "routed")
+
+
+def test_a_stream_through_a_published_port_outlives_a_killed_daemon(daemon: Daemon) -> None:
+    container = daemon.out("run", "-d", "-p", "127.0.0.1::80", "busybox", "nc", "-ll", "-p", "80", "-e", "cat")
+    port = int(daemon.out("port", container, "80/tcp").rsplit(":", 1)[1])
+    address = daemon.inspect(container)["NetworkSettings"]["IPAddress"]
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection((address, 80), timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+
+        def echoes(text: bytes) -> bool:
+            stream.sendall(text)
+            return stream.recv(len(text), socket.MSG_WAITALL) == text
+
+        assert echoes(b"before")
+        daemon.kill()
+        assert echoes(b"without a daemon")
+        daemon.start()
+        assert echoes(b"after")
+        sent_again = struct.unpack_from("=I", stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+        assert sent_again == 0  # tcpi_total_retrans
+    daemon.docker("rm", "-f", container)

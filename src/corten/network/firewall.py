@@ -72,10 +72,12 @@ class Firewall:
         self._commit(nft_requests.replace_table(table), "replace the packet filter rules")
         self._bridges, self._ports, self._installed = tuple(bridges), wanted, True
 
-    def restore(self) -> None:
-        """Make the table what it was when we last changed it, whatever others did to it since. Raises Unavailable."""
+    def restore(self) -> bool:
+        """Make the table what it was when we last changed it, whatever others did to it since; False when there is to
+        be none. Raises Unavailable."""
         if self._installed:
             self.replace(self._bridges)
+        return self._installed
 
     def publish(self, ports: Sequence[PortRule]) -> None:
         """Add published ports. Raises Unavailable."""

@@ -108,12 +108,10 @@ class FirewallWatch:
 
     def _restore(self) -> None:
         self._repair = None
-        _LOG.warning(
-            "the packet filter rules were changed by another program; they are put back",
-            extra={"table": self._firewall.table, "by": self._culprit or "unknown"},
-        )
+        about = {"table": self._firewall.table, "by": self._culprit or "unknown"}
         try:
-            self._firewall.restore()
+            if self._firewall.restore():
+                _LOG.warning("the packet filter rules were changed by another program; they were put back", extra=about)
         except (CortenError, OSError):
-            _LOG.exception("the packet filter rules could not be put back; this is tried again")
+            _LOG.exception("the packet filter rules could not be put back; this is tried again", extra=about)
             self._schedule()
