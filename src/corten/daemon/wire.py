@@ -153,7 +153,7 @@ class Engine:
 
     def _image_size(self, image_id: str) -> int:
         entry = self._library.catalog.get(image_id)
-        return sum(entry.layer_sizes) if entry is not None else 0
+        return entry.unpacked_size if entry is not None else 0
 
     def _transfer(self) -> TransferService:
         """Made at the first pull, push, load or login: the HTTP client costs 50 ms and 4 MB."""
