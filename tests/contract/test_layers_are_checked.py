@@ -44,7 +44,7 @@ def test_layers_and_snapshots_are_listed_with_what_they_stand_on(stack: Snapshot
 def test_sound_ones_have_no_problems(stack: SnapshotDriver) -> None:
     assert [stack.check_layer(chain_id) for chain_id in ("low", "high")] == [[], []]
     assert stack.check_snapshot("box") == []
-    assert stack.strangers() == []
+    assert stack.orphans() == []
     for check in (stack.check_layer, stack.check_snapshot):
         with pytest.raises(NotFound):
             check("none")

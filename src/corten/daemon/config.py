@@ -17,17 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from corten.daemon.options import OPTIONS, Option
-from corten.errors import InvalidArgument
+from corten.daemon.options import OPTIONS, ConfigError, Option
 
 _MAX_FILE = 1 << 20
 _DEFAULT_EXEC_ROOT = "/run/corten"
-
-
-class ConfigError(InvalidArgument):
-    """The configuration cannot be used."""
-
-    code = "invalid-configuration"
 
 
 @dataclass(slots=True)
@@ -328,9 +321,9 @@ def validate(config: Config) -> None:
 
 def _validate_gc(config: Config) -> None:
     if config["gc"]:
-        from corten.daemon.settings import relief_settings
+        from corten.daemon.gc_settings import gc_settings
 
-        relief_settings(config)
+        gc_settings(config["gc"])
 
 
 def _validate_addresses(config: Config) -> None:
