@@ -14,7 +14,7 @@ import pytest
 
 from corten.linux.tree import remove_tree, usage, walk
 
-_DEPTH = 20_000
+_DEPTH = 10_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
