@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,18 @@ class Daemon:
         firewall = Firewall(f"corten-{self.instance}")
         firewall.uninstall()
         firewall.close()
+
+
+@contextlib.contextmanager
+def running_daemon(*flags: str) -> Iterator[Daemon]:
+    """A daemon that runs during the block, and leaves nothing."""
+    one = Daemon(*flags).start()
+    try:
+        yield one
+    finally:
+        one.environment.pop("CORTEN_FAULT", None)
+        left = one.clean()
+    assert left == []
 
 
 def leftovers_of(daemon: Daemon) -> list[str]:

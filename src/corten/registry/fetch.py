@@ -37,6 +37,26 @@ class Sink(Protocol):
         """Append."""
 
 
+class Buffer:
+    """A sink in memory, for what is small."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are there."""
+        return len(self._data)
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._data += data
+
+    def content(self) -> bytes:
+        """All of it."""
+        return bytes(self._data)
+
+
 @dataclass(frozen=True, slots=True)
 class RawManifest:
     """A manifest or index as it was served; `digest` is that of `raw`."""
@@ -57,7 +77,7 @@ def get_manifest(session: Session, tag_or_digest: str) -> RawManifest:
                 raise RegistryError(text)
             return response.body(MANIFEST_LIMIT), response.headers
 
-    raw, headers = session.repeat(get, attempts=session.timings.attempts)
+    raw, headers = session.repeat(get)
     announced = headers.get("Docker-Content-Digest", "")
     digest = digest_of(raw)
     expected = tag_or_digest if is_digest(tag_or_digest) else announced
@@ -87,7 +107,7 @@ def pages(session: Session, path: str, read: Callable[[bytes], list[str]], *, mo
     """The entries of a list that comes in pages, each naming the next; `read` gives those of one. At most `most`."""
     left = most
     for _ in range(_PAGES):
-        entries, link, url = session.repeat(partial(_page, session, path, read), attempts=session.timings.attempts)
+        entries, link, url = session.repeat(partial(_page, session, path, read))
         entries = entries[:left]
         yield from entries
         left -= len(entries)

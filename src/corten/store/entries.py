@@ -7,8 +7,12 @@ same tars with the same words. Source of whiteouts: the OCI image specification,
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from corten.lib.tar import Entry, InvalidTar
+
+Attributes = tuple[int, int, int]  # mode, uid, gid
+Inherited = Callable[[tuple[bytes, ...]], Attributes | None]  # of a directory in the layers below, by path
 
 _NAME_LIMIT = 255
 _PATH_LIMIT = 4095
@@ -18,7 +22,7 @@ _OPAQUE_MARK = b".wh..wh..opq"
 _DROPPED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 
 WHITEOUT = b".wh."
-IMPLICIT = (0o755, 0, 0)  # mode, uid, gid of a directory that is used and neither named nor in a layer below
+IMPLICIT: Attributes = (0o755, 0, 0)  # of a directory that is used and neither named nor in a layer below
 OPAQUE = b""  # what `hidden_by` says of the mark that hides all of a directory
 
 

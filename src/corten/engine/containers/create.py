@@ -34,8 +34,6 @@ from corten.spec.docker.container import ContainerConfig, CreateRequest, CreateR
 from corten.spec.docker.hostconfig import HostConfig
 from corten.spec.docker.network import EndpointSettings
 
-_SYSTEM_MODES = ("host", "none", "bridge")
-
 
 class PlatformMismatch(NotFound):
     """The image here is for another platform than the one asked for; the client pulls and asks again."""

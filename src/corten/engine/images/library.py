@@ -75,9 +75,7 @@ class ImageLibrary(ImageContent):
             return await blocking.run(self._collect, nodes)
 
     def _collect_all(self, older_than_s: float) -> list[Node]:
-        candidates = [Node("layer", chain_id) for chain_id in self._layers.layers()]
-        candidates += [Node("blob", digest) for digest in self._blobs.digests(older_than_s=older_than_s)]
-        gone = self._collect(candidates)
+        gone = self._collect(self._all_nodes(older_than_s))
         if gone:
             count = sum(node.kind == "layer" for node in gone)
             _LOG.info("deleted what nothing needs", extra={"layers": count, "blobs": len(gone) - count})
@@ -90,9 +88,12 @@ class ImageLibrary(ImageContent):
             return await blocking.run(self._unneeded)
 
     def _unneeded(self) -> list[Node]:
-        candidates = [Node("layer", chain_id) for chain_id in self._layers.layers()]
-        candidates += [Node("blob", digest) for digest in self._blobs.digests()]
-        return self._collector.garbage(candidates, self._nodes())
+        return self._collector.garbage(self._all_nodes(), self._nodes())
+
+    def _all_nodes(self, older_than_s: float = 0) -> list[Node]:
+        """All layers, and the blobs that are here for so long."""
+        nodes = [Node("layer", chain_id) for chain_id in self._layers.layers()]
+        return nodes + [Node("blob", digest) for digest in self._blobs.digests(older_than_s=older_than_s)]
 
     def _collect(self, candidates: Collection[Node]) -> list[Node]:
         return self._collector.collect(candidates, self._nodes())
@@ -106,8 +107,7 @@ class ImageLibrary(ImageContent):
     def stored_bytes(self) -> int:
         """What the images take on disk, as far as the catalog knows: each blob and each layer once."""
         blobs = {d.digest: d.size for entry in self.catalog for d in (*entry.layers, entry.manifest)}
-        layers = {c: s for entry in self.catalog for c, s in zip(entry.chain, entry.layer_sizes, strict=False)}
-        return sum(blobs.values()) + sum(layers.values())
+        return sum(blobs.values()) + sum(self.catalog.layer_sizes().values())
 
     def blobs_of(self, entry: ImageEntry) -> list[str]:
         """The digests of all blobs that live and die with an image."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 
 from corten.lib.tar import Entry, InvalidTar
 from corten.store.entries import (
     IMPLICIT,
     OPAQUE,
     WHITEOUT,
+    Inherited,
     check_entry,
     hidden_by,
     kept_xattrs,
@@ -30,9 +30,6 @@ from corten.store.entries import (
 )
 from corten.store.erofs import layout, xattrs
 from corten.store.erofs.sparse import Copy, copied, in_place
-
-Attributes = tuple[int, int, int]  # mode, uid, gid
-Inherited = Callable[[tuple[bytes, ...]], Attributes | None]
 
 _ROOT = 0
 _LINKS_MAX = 40  # as Linux follows: MAXSYMLINKS
@@ -72,7 +69,7 @@ class LayerTree:
         self.targets: dict[int, bytes] = {}
         self.chunks: dict[int, bytes] = {}
         self.copies: dict[int, Copy] = {}
-        self.size = 0
+        self.size = 0  # as linux.tree.usage counts
         self._new_directory(_ROOT, 0o755, 0, 0, now_ns)
 
     def place(self, entry: Entry, offset: int) -> None:
@@ -131,8 +128,9 @@ class LayerTree:
             if number in self.directories:
                 gone += self.directories.pop(number).values()
                 del self.parents[number]
-            elif number in self.copies and not self.links(number):
-                del self.copies[number]
+            elif not self.links(number):
+                self.size -= int.from_bytes(self.inodes[number * 64 + 8 : number * 64 + 16], "little")
+                self.copies.pop(number, None)
 
     def _add_links(self, number: int, count: int) -> None:
         at = number * 64 + 44
@@ -251,6 +249,7 @@ class LayerTree:
 
     def _new(self, mode: int, uid: int, gid: int, size: int, where: int, mtime_ns: int, form: int = _PLAIN) -> int:
         number = len(self.inodes) >> 6
+        self.size += size
         seconds, ns = divmod(mtime_ns, _NS)
         self.inodes += layout.INODE.pack(form, 0, mode, 0, size, where, number + 1, uid, gid, seconds, ns, 1)
         return number
@@ -261,7 +260,6 @@ class LayerTree:
         mode = _MODES[kind] | entry.mode
         if kind == "file":
             size = entry.size
-            self.size += size
             where = offset >> layout.BLOCK_BITS
             if entry.pieces is not None:
                 form, where = _CHUNKS, 0
