@@ -15,14 +15,15 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
 from corten.engine.images.catalog import ImageNotFound
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.settled import never_half_done
 from corten.engine.images.stores import Records
 from corten.errors import Conflict, InvalidArgument, NotFound
 from corten.lib import blocking, codec
@@ -30,7 +31,6 @@ from corten.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, move_mount, umount2
 from corten.linux.mount_table import mounted_at
 from corten.spec.corten.image import ImageMount
 
-T = TypeVar("T")
 _LOG = logging.getLogger("corten.images")
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -74,7 +74,6 @@ class ImageMounts:
         self._forbidden = [os.path.realpath(path) for path in forbidden]
         self._rows: dict[str, MountRow] = {}
         self._pending: dict[str, MountRow] = {}
-        self._under_way: set[asyncio.Task[Any]] = set()
         self._lock = asyncio.Lock()
 
     def recover(self) -> None:
@@ -100,14 +99,12 @@ class ImageMounts:
             for target, row in sorted(self._rows.items())
         ]
 
+    @never_half_done
     async def mount(self, name: str, target: str = "") -> ImageMount:
         """Mount an image at a directory, or at one made for it.
 
         Raises ImageNotFound, InvalidArgument, NotFound or Conflict for a directory that will not do, OSError.
         """
-        return await self._whole(self._mount_locked(name, target))
-
-    async def _mount_locked(self, name: str, target: str) -> ImageMount:
         async with self._lock:
             entry, found = self._library.catalog.lookup(name)
             shown = found.familiar if found else entry.id
@@ -166,28 +163,14 @@ class ImageMounts:
             raise InvalidArgument(f"cannot mount at {target}: the engine keeps its own files there")
         return fd
 
+    @never_half_done
     async def unmount(self, text: str, *, force: bool = False) -> list[ImageMount]:
         """Unmount a directory, or every mount of an image; `force` also takes what is in use from its users.
 
         Raises NotMounted, Conflict (it is in use), OSError.
         """
-        return await self._whole(self._unmount_locked(text, force))
-
-    async def _unmount_locked(self, text: str, force: bool) -> list[ImageMount]:
         async with self._lock:
             return await blocking.run(self._unmount_all, self._targets(text), force)
-
-    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, which goes on to its end when the client goes away."""
-        task = asyncio.ensure_future(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # it was raised to whoever awaited, or nobody is left to hear it
 
     def _targets(self, text: str) -> list[str]:
         if text.startswith("/"):
