@@ -4,7 +4,8 @@ It decides as the unpacking of the same tar does (store/extract.py, the same rul
 replaces an earlier one, parents that are links of the layer are resolved inside it, whiteouts speak of lower layers.
 
 An inode is 64 bytes in one table, already as they stand in the image; a directory is a mapping from name to child. So
-a file costs some 300 bytes, and what names, targets and attributes take is bounded.
+a file costs some 300 bytes. How many there are, and what names, targets and attributes take, is bounded: a tar of empty
+files of one letter is compressed to nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _LINKS_MAX = 40  # as Linux follows: MAXSYMLINKS
 _TARGET_MAX = 4095
 _SIZE_MAX = 16 << 40  # as ext4 has it
 _KEPT_MAX = 128 << 20  # bytes of names, targets, attributes and maps
+_INODES_MAX = 1 << 22  # those that were replaced included
 _NS = 1_000_000_000
 _MODES = {
     "file": stat.S_IFREG, "symlink": stat.S_IFLNK, "directory": stat.S_IFDIR, "char": stat.S_IFCHR,
@@ -251,6 +253,8 @@ class LayerTree:
 
     def _new(self, mode: int, uid: int, gid: int, size: int, where: int, mtime_ns: int, form: int = _PLAIN) -> int:
         number = len(self.inodes) >> 6
+        if number >= _INODES_MAX:
+            raise InvalidTar(f"the layer has more than {_INODES_MAX} files")
         seconds, ns = divmod(mtime_ns, _NS)
         self.inodes += layout.INODE.pack(form, 0, mode, 0, size, where, number + 1, uid, gid, seconds, ns, 1)
         return number
@@ -322,7 +326,7 @@ class LayerTree:
             return
         start = self._directory(source[:-1])
         found = self.directories[start].get(source[-1])
-        if found is None:
+        if found is None or self._is_whiteout(found):
             raise leads_nowhere(entry)
         if found & 7 == layout.DIRECTORY:
             raise leads_to_directory(entry)
