@@ -27,8 +27,9 @@ from corten.engine.images.settled import never_half_done
 from corten.engine.images.stores import Records
 from corten.errors import Conflict, InvalidArgument, NotFound
 from corten.lib import blocking, codec
-from corten.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, move_mount, umount2
+from corten.linux.mount import AT_FDCWD, MNT_DETACH, UMOUNT_NOFOLLOW, move_mount, umount2
 from corten.linux.mount_table import mounted_at
+from corten.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from corten.spec.corten.image import ImageMount
 
 _LOG = logging.getLogger("corten.images")
@@ -157,11 +158,17 @@ class ImageMounts:
         except NotADirectoryError:
             raise InvalidArgument(f"cannot mount at {target}: it is no directory") from None
         path = os.readlink(f"/proc/self/fd/{fd}")
-        inside = [root for root in self._forbidden if path == root or path.startswith(root + "/")]
-        if path == "/" or (inside and not path.startswith(f"{os.path.realpath(self._directory)}/")):
+        if not self._may_be_covered(path):
             os.close(fd)
             raise InvalidArgument(f"cannot mount at {target}: the engine keeps its own files there")
         return fd
+
+    def _may_be_covered(self, path: str) -> bool:
+        """Whether a mount at `path` leaves the engine's own files alone: it is neither among them nor above them."""
+        if path.startswith(f"{os.path.realpath(self._directory)}/"):
+            return True
+        below = path.rstrip("/") + "/"
+        return not any(below.startswith(f"{root}/") or root.startswith(below) for root in self._forbidden)
 
     @never_half_done
     async def unmount(self, text: str, *, force: bool = False) -> list[ImageMount]:
@@ -192,7 +199,7 @@ class ImageMounts:
             row = self._rows[target]
             if is_ours(target, row):
                 try:
-                    umount2(target, UMOUNT_NOFOLLOW | (MNT_DETACH if force else 0))
+                    take_away(target, row, force=force)
                 except OSError as error:
                     if error.errno != errno.EBUSY:
                         raise
@@ -206,6 +213,22 @@ class ImageMounts:
             _remove_unless_mounted(target)
         self._records.delete(target)
         self._rows.pop(target, None)
+
+
+def take_away(target: str, row: MountRow, *, force: bool) -> None:
+    """Unmount what `row` tells of at `target`. Raises OSError.
+
+    By the descriptor of the directory above: whoever owns one on the way may just have put a link in its place.
+    """
+    above, name = os.path.split(target)
+    fd = openat2(AT_FDCWD, above, _DIRECTORY, resolve=RESOLVE_NO_SYMLINKS)
+    try:
+        place = f"/proc/self/fd/{fd}/{name}"
+        if os.lstat(place).st_dev != row.device:
+            raise OSError(errno.ESTALE, "something else was put there meanwhile", target)
+        umount2(place, UMOUNT_NOFOLLOW | (MNT_DETACH if force else 0))
+    finally:
+        os.close(fd)
 
 
 def is_ours(target: str, row: MountRow) -> bool:
