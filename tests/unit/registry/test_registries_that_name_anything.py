@@ -1,5 +1,7 @@
 """URLs and numbers in the answers of a registry that wishes no good: an error of the registry's, and no password told."""
 
+from dataclasses import replace
+
 import pytest
 
 from corten.errors import CortenError
@@ -19,6 +21,7 @@ from corten.spec import reference
 from corten.testing.registry import FakeRegistry, Fault
 
 FAST = Timings(connect_s=5, stall_s=5, retry_base_s=0.01, retry_cap_s=0.02, attempts=2)
+IMPATIENT = replace(FAST, stall_s=0.3, attempts=1)
 PLACES = ["http://[::1", "//[/", "https://a\0b/x", "http://127.0.0.1:99999/x", "http://127.0.0.1:x/", "http://127.0.0.1:-1/",
           "http://exa mple/x", "http://a..b/", "https://../x", "http://127.0.0.1:0/", "http:///x", "gopher://x/"]  # fmt: skip
 
@@ -30,8 +33,8 @@ def registry():
         yield fake
 
 
-def session_at(registry, **config):
-    client = RegistryClient(RegistryConfig(certs_dirs=("/nowhere",), **config), timings=FAST, environ={})
+def session_at(registry, timings=FAST):
+    client = RegistryClient(RegistryConfig(certs_dirs=("/nowhere",)), timings=timings, environ={})
     return client.sessions(reference.parse(f"{registry.host}/demo"), cancel=Cancel())[0]
 
 
@@ -68,7 +71,7 @@ def test_a_length_that_is_none_is_passed_over_or_refused(registry, length):
     fault = Fault(path="/manifests/", status=200, body=b"{}", headers={"Content-Length": length}, times=9)
     registry.faults += [fault]
     try:
-        assert get_manifest(session_at(registry), "latest").raw == b"{}"
+        assert get_manifest(session_at(registry, IMPATIENT), "latest").raw == b"{}"
     except CortenError as error:
         assert "larger than the limit" in str(error) or "canceled" in str(error) or "EOF" in str(error)  # noqa: PT017
 
