@@ -42,6 +42,7 @@ class Daemon:
         self.socket = self.exec_root / "corten.sock"
         self.host = f"unix://{self.socket}"
         self.flags = flags
+        self.wrapper: tuple[str, ...] = ()  # a command that becomes the daemon, such as prlimit(1)
         self.log = self.root / "daemon.log"
         (self.root / "daemon.json").write_text("{}")
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,6 +64,7 @@ class Daemon:
     def start(self) -> Daemon:
         """Start it and wait until it answers."""
         argv = [
+            *self.wrapper,
             sys.executable,
             "-I",
             "-c",

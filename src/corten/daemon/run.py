@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 
@@ -43,6 +44,7 @@ async def _serve(config: Config) -> None:
     engine = Engine(config)
     engine.open()
     _oom_score(config)
+    _descriptors()
     listeners: list[Listener] = []
     try:
         await engine.recover()
@@ -92,6 +94,12 @@ def _oom_score(config: Config) -> None:
                 file.write(str(config.number("oom-score-adjust")))
         except OSError as error:
             _LOG.warning("oom_score_adj could not be set: %s", error)
+
+
+def _descriptors() -> None:
+    """As many as are allowed: each client and container takes some. The zygote gives containers the limit of before."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _notify(state: str) -> None:

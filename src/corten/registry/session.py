@@ -163,6 +163,8 @@ class Session:
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: Body, authorization: str) -> Response:
         whole = path.startswith(("http://", "https://"))
+        if whole and self.endpoint.verify and path.startswith("http://") and "http" not in self.endpoint.schemes:
+            raise RegistryError(f'{method.capitalize()} "{path}": refused to go on without TLS')
         if not whole or self.endpoint.is_at(path):
             headers = {**dict(self.endpoint.headers), **headers}
             if authorization:

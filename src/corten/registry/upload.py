@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from corten.registry.errors import RegistryError, RegistryRefused
 from corten.registry.fetch import OnProgress
 from corten.registry.session import OnRetry, Session
 from corten.registry.transport import Response
+from corten.registry.urls import join
 from corten.spec.oci_image import Descriptor
 
 CHUNK = 16 << 20
@@ -169,9 +170,9 @@ def abandon(session: Session, location: str) -> None:
 
 
 def location_of(response: Response) -> str:
-    """The whole URL in an answer's Location; empty when there is none."""
+    """The whole URL in an answer's Location; empty when there is none. Raises RegistryError for what is no URL."""
     location = response.headers.get("Location", "")
-    return urljoin(response.url, location) if location else ""
+    return join(response.url, location) if location else ""
 
 
 def _confirmed(response: Response, otherwise: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class ZygoteProcess:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)  # as it was given: the daemon raises its own
         self.pid = 0
 
     def ensure(self) -> None:
@@ -46,6 +48,8 @@ class ZygoteProcess:
             raise
         finally:
             theirs.close()
+        with contextlib.suppress(ProcessLookupError):  # it forks nothing before it is asked
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._descriptors)
         ours.settimeout(10)
         self._socket = ours
 

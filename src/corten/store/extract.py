@@ -61,7 +61,6 @@ class LayerExtractor:
         self._inherited = inherited
         self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
         self._unfinished: dict[int, _Unfinished] = {}  # by inode
-        self._whiteouts: set[tuple[bytes, ...]] = set()
         self._saw_root = False
         self._written = 0
         self._replaced = False
@@ -103,7 +102,7 @@ class LayerExtractor:
     # -- names
 
     def _place(self, entry: Entry, reader: TarReader) -> None:
-        path = split_name(entry.name)
+        path = split_name(entry.name, whiteouts=self.layer)
         check_entry(entry)
         if not path:
             if entry.kind == "directory":
@@ -125,7 +124,7 @@ class LayerExtractor:
         try:
             make(parent, name, entry, reader)
         except FileExistsError:
-            self._clear(path, parent)
+            self._clear(name, parent)
             make(parent, name, entry, reader)
 
     def _directory(self, path: tuple[bytes, ...]) -> int:
@@ -183,16 +182,12 @@ class LayerExtractor:
             _path, oldest = self._open.popitem(last=False)
             os.close(oldest)
 
-    def _forget_below(self, path: tuple[bytes, ...]) -> None:
-        """A directory is about to vanish: nothing may be written through its descriptor any more."""
-        for known in [known for known in self._open if known[: len(path)] == path]:
+    def _clear(self, name: bytes, parent: int) -> None:
+        """Remove what is in the way. What else is open may have been reached through it, by whatever links."""
+        for known in [known for known, fd in self._open.items() if fd != parent]:
             os.close(self._open.pop(known))
-
-    def _clear(self, path: tuple[bytes, ...], parent: int) -> None:
-        self._forget_below(path)
-        self._whiteouts.discard(path)
         self._replaced = True
-        remove_tree(path[-1], dir_fd=parent)
+        remove_tree(name, dir_fd=parent)
 
     # -- kinds
 
@@ -203,23 +198,24 @@ class LayerExtractor:
         if target == OPAQUE:
             os.setxattr(self._directory(path[:-1]), _OPAQUE_XATTR, b"y")
             return
-        parent, hidden = self._directory(path[:-1]), (*path[:-1], target)
+        parent = self._directory(path[:-1])
         try:
             os.mknod(target, stat.S_IFCHR, 0, dir_fd=parent)
-            self._whiteouts.add(hidden)
         except FileExistsError:
             # Whiteouts speak of the layers below, wherever they stand in the tar: what this layer has stays.
             if stat.S_ISDIR(os.stat(target, dir_fd=parent, follow_symlinks=False).st_mode):
-                os.setxattr(self._directory(hidden), _OPAQUE_XATTR, b"y")
+                os.setxattr(self._directory((*path[:-1], target)), _OPAQUE_XATTR, b"y")
 
     def _make_directory(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
-        name, opaque, is_new = path[-1], path in self._whiteouts, True
+        name, opaque, is_new = path[-1], False, True
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
         except FileExistsError:
-            is_new = not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+            there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            is_new = not stat.S_ISDIR(there.st_mode)
             if is_new:
-                self._clear(path, parent)
+                opaque = self.layer and _is_whiteout(there)
+                self._clear(name, parent)
                 os.mkdir(name, 0o700, dir_fd=parent)
         fd = self._open.get(path)
         if fd is None:
@@ -287,22 +283,28 @@ class LayerExtractor:
         from_fd = os.dup(self._directory(source[:-1]))
         try:
             parent = self._directory(path[:-1])
-            status = os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
+            found = os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
                 raise leads_to_directory(entry)
+            if self.layer and _is_whiteout(found):
+                raise leads_nowhere(entry)
             for _attempt in range(2):
                 try:
                     os.link(source[-1], path[-1], src_dir_fd=from_fd, dst_dir_fd=parent, follow_symlinks=False)
                 except FileExistsError:
-                    if os.path.samestat(status, os.stat(path[-1], dir_fd=parent, follow_symlinks=False)):
+                    if os.path.samestat(found, os.stat(path[-1], dir_fd=parent, follow_symlinks=False)):
                         return  # it is a name of that file already
-                    self._clear(path, parent)
+                    self._clear(path[-1], parent)
                 else:
                     return
         except FileNotFoundError as error:
             raise leads_nowhere(entry) from error
         finally:
             os.close(from_fd)
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _own(fd: int, mode: int, uid: int, gid: int) -> None:

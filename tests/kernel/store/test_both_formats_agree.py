@@ -64,8 +64,38 @@ def test_of_every_attack(tmp_path: Path, name: str) -> None:
     agree(tar(*attacks(str(tmp_path / "canary"))[name]).getvalue(), tmp_path)
 
 
+REPLACED = {
+    "a hard link to a whiteout": [member("file", ".wh.a"), member("hard", "c", "a"), member("dir", "c")],
+    "a hard link to itself by another way": [
+        member("file", "a/b", b"1"), member("link", "l", "a"), member("hard", "l/b", "a/b"), member("hard", "a/b", "l/b"),
+    ],
+    "a directory replaced by another way": [
+        member("file", "a/b", b"1"), member("link", "l", "/"), member("file", "l/a", b"2"), member("file", "a/c", b"3"),
+    ],
+    "a directory below a link that was replaced": [
+        member("dir", "a/s"), member("dir", "b/s"), member("link", "l", "a"), member("file", "l/s/one", b"1"),
+        member("link", "m", "l"), member("file", "m/s/one", b"1"), member("link", "l", "b"), member("file", "m/s/two", b"2"),
+    ],
+    "a whiteout that went with its directory": [
+        member("file", "a/.wh.x"), member("file", "a", b"1"), member("dir", "a"), member("dir", "a/x"),
+    ],
+    "a directory of a whiteout by another way": [
+        member("dir", "a"), member("link", "l", "a"), member("file", "l/.wh.x"), member("dir", "a/x"),
+    ],
+    "a map of what is no file": [
+        *(pax_of({b"GNU.sparse.map": b"", b"GNU.sparse.size": b"9"}) + member(kind, kind, device=(1, 3)) for kind in ("char", "block", "fifo")),
+        pax_of({b"GNU.sparse.map": b"", b"GNU.sparse.size": b"9"}) + member("link", "link", "x"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_of_what_is_reached_by_two_ways(tmp_path: Path, name: str) -> None:
+    agree(tar(*REPLACED[name]).getvalue(), tmp_path)
+
+
 _NAMES = st.sampled_from(["a", "b", "a/b", "a/b/c", "b/c", "c", "c/a", "l", "l/a", "l/b/c", "./", "a/.wh.b", ".wh.a",
-                          ".wh.l", "a/.wh..wh..opq", ".wh..wh..opq", "../x", "a/../b", ".wh..wh.plnk"])  # fmt: skip
+                          ".wh.l", "l/.wh.b", "l/b", "a/.wh..wh..opq", ".wh..wh..opq", "../x", "a/../b", ".wh..wh.plnk"])  # fmt: skip
 _TARGETS = st.sampled_from(["a", "b", "/a/b", "../b", ".", "..", "l", "absent", "/", "b/c", "a/b"])
 _MEMBERS = st.one_of(
     st.tuples(st.just("file"), _NAMES, st.sampled_from(["", "1", "22"])),

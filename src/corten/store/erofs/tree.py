@@ -4,7 +4,8 @@ It decides as the unpacking of the same tar does (store/extract.py, the same rul
 replaces an earlier one, parents that are links of the layer are resolved inside it, whiteouts speak of lower layers.
 
 An inode is 64 bytes in one table, already as they stand in the image; a directory is a mapping from name to child. So
-a file costs some 300 bytes, and what names, targets and attributes take is bounded.
+a file costs some 300 bytes. How many there are, and what names, targets and attributes take, is bounded: a tar of empty
+files of one letter is compressed to nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _LINKS_MAX = 40  # as Linux follows: MAXSYMLINKS
 _TARGET_MAX = 4095
 _SIZE_MAX = 16 << 40  # as ext4 has it
 _KEPT_MAX = 128 << 20  # bytes of names, targets, attributes and maps
+_INODES_MAX = 1 << 22  # those that were replaced included
 _NS = 1_000_000_000
 _MODES = {
     "file": stat.S_IFREG, "symlink": stat.S_IFLNK, "directory": stat.S_IFDIR, "char": stat.S_IFCHR,
@@ -74,7 +76,7 @@ class LayerTree:
 
     def place(self, entry: Entry, offset: int) -> None:
         """Take one entry; a file's data stand in the image from byte `offset` on. Raises InvalidTar, OSError."""
-        path = split_name(entry.name)
+        path = split_name(entry.name, whiteouts=True)
         check_entry(entry)
         if not path:
             if entry.kind == "directory":
@@ -249,6 +251,8 @@ class LayerTree:
 
     def _new(self, mode: int, uid: int, gid: int, size: int, where: int, mtime_ns: int, form: int = _PLAIN) -> int:
         number = len(self.inodes) >> 6
+        if number >= _INODES_MAX:
+            raise InvalidTar(f"the layer has more than {_INODES_MAX} files")
         self.size += size
         seconds, ns = divmod(mtime_ns, _NS)
         self.inodes += layout.INODE.pack(form, 0, mode, 0, size, where, number + 1, uid, gid, seconds, ns, 1)
@@ -320,7 +324,7 @@ class LayerTree:
             return
         start = self._directory(source[:-1])
         found = self.directories[start].get(source[-1])
-        if found is None:
+        if found is None or self._is_whiteout(found):
             raise leads_nowhere(entry)
         if found & 7 == layout.DIRECTORY:
             raise leads_to_directory(entry)
