@@ -340,7 +340,7 @@ def configure_interfaces(
         if prepared and sysctls.get(_IPV6_OFF[0]) == _IPV6_OFF[1]:
             del sysctls[_IPV6_OFF[0]]
         write_sysctls(current, sysctls)
-        requests += _interface_requests(socket.if_nametoindex(current), current, iface)
+        requests += interface_requests(socket.if_nametoindex(current), current, iface)
     own = netlink or NetlinkSocket()
     try:
         own.batch(requests, "configure the network interfaces")
@@ -349,7 +349,8 @@ def configure_interfaces(
             own.close()
 
 
-def _interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> list[bytes]:
+def interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> list[bytes]:
+    """What configures interface `current`, which gets its final name."""
     name = iface["name"]
     requests = [
         set_link_request(
@@ -369,18 +370,11 @@ def _interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> l
     return requests
 
 
-def configure_remote_interface(netlink: NetlinkSocket, iface: Mapping[str, Any]) -> None:
-    """Configure an interface of another namespace, whose socket this is; sysctls cannot be written that way.
-
-    Without an IPv6 address the link-local one is left out, too, which comes near to `disable_ipv6`.
-    """
-    current = iface.get("ifname_in_netns") or iface["name"]
-    request = _link(RTM_GETLINK, 0, 0, 0, 0, attr_text(IFLA_IFNAME, current))
-    index = _IFINFO.unpack_from(netlink.dump(request, f"find the interface {current}")[0].payload)[2]
-    requests = _interface_requests(index, current, iface)
-    if not any(":" in cidr for cidr in iface.get("addresses") or ()):
-        requests.insert(0, set_link_request(index=index, no_ipv6_address=True))
-    netlink.batch(requests, f"configure the interface {iface['name']}")
+def link_index(netlink: NetlinkSocket, name: str) -> int:
+    """The index of an interface in the socket's namespace."""
+    request = _link(RTM_GETLINK, 0, 0, 0, 0, attr_text(IFLA_IFNAME, name))
+    index: int = _IFINFO.unpack_from(netlink.dump(request, f"find the interface {name}")[0].payload)[2]
+    return index
 
 
 def write_sysctls(ifname: str, sysctls: Mapping[str, str]) -> None:

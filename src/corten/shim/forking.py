@@ -1,4 +1,5 @@
-"""Forks a shim for each request of the daemon. Runs in the zygote (zygote.py), which has loaded all of it before."""
+"""Forks a shim, or who makes sockets, for each request of the daemon. Runs in the zygote (zygote.py), which has loaded
+all of it before."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import sys
 import traceback
 
 from corten.linux.process import default_signal, set_child_subreaper, set_name
-from corten.shim import protocol
+from corten.shim import netns_sockets, protocol
 from corten.shim.shim import main
 
 _SIGCHLD = int(signal.SIGCHLD)
@@ -30,8 +31,17 @@ def _become_shim(request: protocol.Message, fds: list[int]) -> None:
     os._exit(0)
 
 
+def _make_sockets(request: protocol.Message, fds: list[int]) -> None:
+    try:
+        netns_sockets.main(request, *fds)
+    except BaseException:  # as above
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
 def serve(control: socket.socket) -> None:
-    """Fork a shim for each request until the daemon closes its end."""
+    """Fork a shim, or who makes sockets, for each request until the daemon closes its end."""
     receiver = protocol.Receiver(control)
     while True:
         item = receiver.take()
@@ -47,6 +57,6 @@ def serve(control: socket.socket) -> None:
             pid = -1
         if pid == 0:
             os.close(control.fileno())  # not by its method: that is code which no other part of a shim runs
-            _become_shim(request, fds)
+            (_make_sockets if "sockets" in request else _become_shim)(request, fds)
         for fd in fds:
             os.close(fd)

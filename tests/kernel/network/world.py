@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 
 from corten.engine.events import Events
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
 from corten.linux import rtnetlink
@@ -256,6 +257,7 @@ class World:
             networks=self.networks,
             endpoints=self.endpoints,
             events=Events(),
+            host_resolv=HostResolvConf(),
         )
         self.services.append(service)
         await service.recover(living or {})
