@@ -158,16 +158,22 @@ class Shims:
         try:
             # What was opened is the container's, and not that of a later process with this pid, when init is not reaped
             # yet: the shim, which alone can reap it, says so after the opening.
-            await shim.sync()
-            if shim.ended or shim.closed.done():
-                raise Unavailable(f"container {cid} is not running")
-            try:
-                return await receive_sockets(self._zygote, wanted, netns)
-            except Unavailable:  # a zygote that died with the request in its socket is replaced, once
-                self._zygote.close()
-                return await receive_sockets(self._zygote, wanted, netns)
+            made, _ = await asyncio.gather(self._sockets(wanted, netns), shim.sync())
         finally:
             os.close(netns)
+        if shim.ended or shim.closed.done():
+            for sock in made:
+                sock.close()
+            raise Unavailable(f"container {cid} is not running")
+        return made
+
+    async def _sockets(self, wanted: Sequence[tuple[int, int, int, str]], netns: int) -> list[socket.socket]:
+        """Of the zygote; one that died with the request in its socket is replaced, once."""
+        try:
+            return await receive_sockets(self._zygote, wanted, netns)
+        except Unavailable:
+            self._zygote.close()
+            return await receive_sockets(self._zygote, wanted, netns)
 
     def _fork(self, cid: str, sandbox: Sandbox, sketch: dict[str, Any] | None = None) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Forks a shim, or who makes sockets, for each request of the daemon. Runs in the zygote (zygote.py), which has loaded
+"""Forks a shim for each request of the daemon, or makes sockets for it. Runs in the zygote (zygote.py), which has loaded
 all of it before."""
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 import traceback
 
 from corten.linux.process import default_signal, set_child_subreaper, set_name
-from corten.shim import netns_sockets, protocol
+from corten.shim import protocol
+from corten.shim.netns_sockets import hand_out_sockets
 from corten.shim.shim import main
 
 _SIGCHLD = int(signal.SIGCHLD)
@@ -31,17 +32,8 @@ def _become_shim(request: protocol.Message, fds: list[int]) -> None:
     os._exit(0)
 
 
-def _make_sockets(request: protocol.Message, fds: list[int]) -> None:
-    try:
-        netns_sockets.main(request, *fds)
-    except BaseException:  # as above
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
 def serve(control: socket.socket) -> None:
-    """Fork a shim, or who makes sockets, for each request until the daemon closes its end."""
+    """Fork a shim for each request, or make sockets, until the daemon closes its end."""
     receiver = protocol.Receiver(control)
     while True:
         item = receiver.take()
@@ -50,6 +42,9 @@ def serve(control: socket.socket) -> None:
                 return
             continue
         request, fds = item
+        if "sockets" in request:
+            hand_out_sockets(request["sockets"], *fds)
+            continue
         try:
             pid = os.fork()
         except OSError as error:  # EAGAIN: the machine is full; the daemon sees its socket close
@@ -57,6 +52,6 @@ def serve(control: socket.socket) -> None:
             pid = -1
         if pid == 0:
             os.close(control.fileno())  # not by its method: that is code which no other part of a shim runs
-            (_make_sockets if "sockets" in request else _become_shim)(request, fds)
+            _become_shim(request, fds)
         for fd in fds:
             os.close(fd)

@@ -8,6 +8,7 @@ daemon runs names do not resolve, and the next one opens the servers of living c
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.resolver import Resolver
 from corten.engine.networks.settings import NetnsSockets
 from corten.errors import CortenError, Unavailable
-from corten.linux.netlink import NETLINK_NETFILTER, NetlinkSocket
+from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 from corten.network import nft
 from corten.network.config import ContainerEndpoints
 from corten.network.dns.directory import NameDirectory
@@ -105,11 +106,17 @@ class Resolvers:
 
 def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None:
     """Tell the packet filter of the container's namespace where the server's ports are."""
+    table = redirect_table(udp_port=udp_port, tcp_port=tcp_port)
+    what = "redirect the name server's port"
     filters = NftSocket(NetlinkSocket(NETLINK_NETFILTER, fileno=netfilter.detach()))
     try:
-        filters.commit(
-            nft.replace_table(redirect_table(udp_port=udp_port, tcp_port=tcp_port)), "redirect the name server's port"
-        )
+        try:
+            filters.commit(nft.create_table(table), what)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # an earlier daemon's; whoever deletes waits some 10 ms when the socket is closed
+            filters.commit(nft.replace_table(table), what)
     except OSError as error:
         raise Unavailable(f"the container's name server cannot be reached: {error}") from error
     finally:
