@@ -22,6 +22,8 @@ from corten.network import hosts_files
 from corten.network.dns.upstream import upstreams
 from corten.spec.docker.network import EndpointSettings
 
+_DEFAULT_BRIDGE = ("bridge", "default")
+
 
 def file_paths(directory: Path) -> NetworkFiles:
     """Where a container's files are."""
@@ -136,8 +138,11 @@ class NetworkFileWriter:
         return hosts_files.own_names(hostname, record.config.domainname)
 
     def _links(self, container: Container) -> list[tuple[str, str]]:
-        """Lines of `--link name:alias`: the other container's address on the default bridge."""
-        lines = []
+        """Lines of `--link name:alias`: the other container's address on the default bridge. In a user-defined network
+        links are names that the embedded server knows."""
+        lines: list[tuple[str, str]] = []
+        if container.record.network_mode not in _DEFAULT_BRIDGE:
+            return lines
         for link in container.record.host_config.links or ():
             name, _colon, alias = link.partition(":")
             other = self._registry.find(name)
