@@ -1,5 +1,5 @@
-"""Forks a shim for each request of the daemon, or makes sockets for it. Runs in the zygote (zygote.py), which has loaded
-all of it before."""
+"""Forks a shim for each request of the daemon, or makes sockets for it. Runs in the zygote (zygote.py), which has
+loaded all of it before."""
 
 from __future__ import annotations
 

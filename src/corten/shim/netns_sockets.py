@@ -1,8 +1,8 @@
 """Makes sockets in a container's network namespace and sends them to the daemon. Runs in the zygote.
 
-The daemon has threads and never calls setns; the zygote has one, so it can enter a network namespace and leave it again:
-a socket belongs for ever to the namespace that it was made in, whoever uses it. A fork for this would cost each start
-in a user-defined network a millisecond. Nothing of the container runs or is read here.
+The daemon has threads and never calls setns; the zygote has one thread, so it can enter a network namespace and leave
+it again: a socket belongs for ever to the namespace that it was made in, whoever uses it. A fork for this would cost
+each start in a user-defined network a millisecond. Nothing of the container runs or is read here.
 """
 
 from __future__ import annotations
