@@ -89,11 +89,8 @@ def asker(engine: Engine) -> int:
 
 def main() -> None:
     """Measure and print."""
-    with (
-        tempfile.TemporaryDirectory(prefix="corten-bench-", dir="/var/tmp") as scratch,
-        contextlib.ExitStack() as stack,
-    ):
-        found = [e for e in stack.enter_context(engines(Path(scratch))) if isinstance(e, CortenByDocker | Docker)]
+    with engines("docker") as both:
+        found = [engine for engine in both if isinstance(engine, CortenByDocker | Docker)]
         pids = {engine: asker(engine) for engine in found}
         loads: dict[str, Callable[[], float]] = {
             "UDP, one at a time": lambda: over_udp(1),
