@@ -22,6 +22,7 @@ _TRY_S = 2.0
 _MIN_TRIES = 2
 _MAX_SERVERS = 3  # as resolv.conf(5)
 _BATCH = 16  # what one message of the zygote's carries
+_KEEP_S = 10.0
 _IN_FLIGHT = 100
 
 OpenSockets = Callable[[Sequence[tuple[int, int, int, str]]], Awaitable[list[socket.socket]]]
@@ -35,6 +36,7 @@ class Forwarder:
         self._open_sockets = open_sockets
         self._stock: dict[tuple[int, int], list[socket.socket]] = {}
         self._restock = asyncio.Lock()
+        self._discarding: asyncio.TimerHandle | None = None
         self._in_flight = 0
         self._closed = False
 
@@ -80,14 +82,26 @@ class Forwarder:
             async with self._restock:
                 if not stock:
                     stock += await self._open_sockets([(family, kind, 0, "")] * _BATCH)
+                self._keep_for(_KEEP_S)
                 if self._closed:
                     self.close()
                     raise EOFError
         return stock.pop()
 
+    def _keep_for(self, seconds: float) -> None:
+        """What is not needed by then is closed: a thousand containers that ask now and then hold no descriptors."""
+        if self._discarding is not None:
+            self._discarding.cancel()
+        self._discarding = asyncio.get_running_loop().call_later(seconds, self._discard)
+
     def close(self) -> None:
         """The container has ended: nothing is asked any more, and no socket keeps its namespace."""
         self._closed = True
+        if self._discarding is not None:
+            self._discarding.cancel()
+        self._discard()
+
+    def _discard(self) -> None:
         for stock in self._stock.values():
             for sock in stock:
                 sock.close()

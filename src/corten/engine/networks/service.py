@@ -160,6 +160,7 @@ class NetworkService:
 
     async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
+        self._resolvers.close(cid)  # of an earlier run whose end nobody saw
         attached = self._endpoints.attach(cid, request, pid)
         if attached.renew:
             self._collect_later()
