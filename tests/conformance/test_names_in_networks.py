@@ -114,6 +114,17 @@ def test_connect_and_disconnect_of_a_running_container(daemon: Daemon, net: str)
     assert daemon.inspect("late")["NetworkSettings"]["Networks"] == {}
 
 
+def test_a_running_container_joins_a_network_with_ipv6(daemon: Daemon, net: str) -> None:
+    daemon.docker("network", "create", "--ipv6", "six")
+    run(daemon, "one", "--network", net)
+    run(daemon, "two", "--network", "six")
+    daemon.docker("network", "connect", "six", "one")
+    assert daemon.docker("exec", "one", "ping", "-6", "-c1", "-W10", "two").returncode == 0
+    assert "default via fd" in daemon.out("exec", "one", "ip", "-6", "route")
+    daemon.docker("rm", "-f", "one", "two")
+    daemon.docker("network", "rm", "six")
+
+
 def test_a_stopped_container_keeps_the_network_that_it_joined(daemon: Daemon, net: str) -> None:
     run(daemon, "one", "--init")
     daemon.docker("network", "connect", net, "one")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corten.linux.netlink import NetlinkSocket
-from corten.linux.rtnetlink import add_route_request, interface_requests, link_index, set_link_request
+from corten.linux.rtnetlink import add_route_request, interface_requests, link_index
 
 
 def set_default_routes(netlink: NetlinkSocket, gateways: Iterable[tuple[str, str]]) -> None:
@@ -15,14 +15,13 @@ def set_default_routes(netlink: NetlinkSocket, gateways: Iterable[tuple[str, str
     netlink.batch(requests, "set the default routes")
 
 
-def configure_remote_interface(netlink: NetlinkSocket, iface: Mapping[str, Any]) -> None:
-    """Configure an interface of another namespace, whose socket this is; sysctls cannot be written that way.
+def sysctls_of(iface: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What must be written in the namespace before the interface is configured: name now -> key -> value."""
+    return {iface.get("ifname_in_netns") or iface["name"]: dict(iface.get("sysctls") or {})}
 
-    Without an IPv6 address the link-local one is left out, too, which comes near to `disable_ipv6`.
-    """
+
+def configure_remote_interface(netlink: NetlinkSocket, iface: Mapping[str, Any]) -> None:
+    """Configure an interface of another namespace, whose socket this is. Its sysctls cannot be written over netlink."""
     current = iface.get("ifname_in_netns") or iface["name"]
     index = link_index(netlink, current)
-    requests = interface_requests(index, current, iface)
-    if not any(":" in cidr for cidr in iface.get("addresses") or ()):
-        requests.insert(0, set_link_request(index=index, no_ipv6_address=True))
-    netlink.batch(requests, f"configure the interface {iface['name']}")
+    netlink.batch(interface_requests(index, current, iface), f"configure the interface {iface['name']}")

@@ -51,7 +51,6 @@ IFLA_PROTINFO = 12
 IFLA_LINKINFO = 18
 IFLA_NET_NS_PID = 19
 IFLA_IFALIAS = 20
-IFLA_AF_SPEC = 26
 IFLA_GROUP = 27
 IFLA_NET_NS_FD = 28
 IFLA_NUM_TX_QUEUES = 31
@@ -60,8 +59,6 @@ IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
-IFLA_INET6_ADDR_GEN_MODE = 8
-IN6_ADDR_GEN_MODE_NONE = 1
 VETH_INFO_PEER = 1
 
 IFA_ADDRESS = 1
@@ -173,7 +170,6 @@ def set_link_request(
     mtu: int = 0,
     mac: str = "",
     master: int | None = None,
-    no_ipv6_address: bool = False,
 ) -> bytes:
     """Change a link found by `index`, or by `name` when index is 0."""
     attrs = []
@@ -185,9 +181,6 @@ def set_link_request(
         attrs.append(attr_u32(IFLA_MTU, mtu))
     if master is not None:
         attrs.append(attr_u32(IFLA_MASTER, master))
-    if no_ipv6_address:
-        mode = attr_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
-        attrs.append(nested(IFLA_AF_SPEC, nested(socket.AF_INET6, mode)))
     change = 0 if up is None else IFF_UP
     return _link(RTM_NEWLINK, 0, index, IFF_UP if up else 0, change, *attrs)
 

@@ -43,7 +43,7 @@ def serve(control: socket.socket) -> None:
             continue
         request, fds = item
         if "sockets" in request:
-            hand_out_sockets(request["sockets"], *fds)
+            hand_out_sockets(request, *fds)
             continue
         try:
             pid = os.fork()

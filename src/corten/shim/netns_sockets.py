@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 
 from corten.linux.namespaces import CLONE_NEWNET, setns
+from corten.linux.rtnetlink import write_sysctls
 from corten.shim import protocol
 
 _IP_FREEBIND = 15  # an address may be bound before its interface is up, as in a container that is about to start
 _BACKLOG = 64
 
 
-def hand_out_sockets(wanted: Sequence[tuple[int, int, int, str]], control: int, netns: int) -> None:
-    """Send the sockets (family, type, protocol, address) to `control`, or the error of the first that failed.
+def hand_out_sockets(request: protocol.Message, control: int, netns: int) -> None:
+    """Write `sysctls` (interface -> key -> value, which the kernel resolves by the writer's namespace), then send
+    `sockets` (family, type, protocol, address) to `control`, or the error of the first that failed.
 
     Takes both descriptors. A zygote that cannot come home ends: the daemon starts another.
     """
@@ -30,7 +31,9 @@ def hand_out_sockets(wanted: Sequence[tuple[int, int, int, str]], control: int, 
             try:
                 setns(netns, CLONE_NEWNET)
                 try:
-                    for each in wanted:
+                    for interface, values in request["sysctls"].items():
+                        write_sysctls(interface, values)
+                    for each in request["sockets"]:
                         made.append(_make(*each))  # noqa: PERF401 - what was made before a failure is closed below
                 finally:
                     _return(home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corten.errors import Unavailable
 from corten.linux.errors import SyscallError
@@ -16,16 +16,19 @@ _REPLY_S = 10.0
 
 
 async def receive_sockets(
-    zygote: ZygoteProcess, wanted: Sequence[tuple[int, int, int, str]], netns: int
+    zygote: ZygoteProcess,
+    wanted: Sequence[tuple[int, int, int, str]],
+    sysctls: Mapping[str, Mapping[str, str]],
+    netns: int,
 ) -> list[socket.socket]:
-    """The sockets, in the order asked for. Raises Unavailable (no answer), SyscallError (the kernel refused)."""
+    """The sockets, in the order asked for, once `sysctls` of interfaces are written there. Raises Unavailable (no
+    answer), SyscallError (the kernel refused)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours:
         ours.setblocking(False)
         try:
-            request = {
-                "sockets": [(int(family), int(kind), number, address) for family, kind, number, address in wanted]
-            }
+            sockets = [(int(family), int(kind), number, address) for family, kind, number, address in wanted]
+            request = {"sockets": sockets, "sysctls": {name: dict(values) for name, values in sysctls.items()}}
             zygote.send(request, [theirs.fileno(), netns])
         except OSError as error:
             raise Unavailable(f"no zygote to make sockets: {error}") from error

@@ -9,6 +9,8 @@ from tests.kernel.network.asking import AAAA, MX, PTR, SRV, ask, ask_bytes, ask_
 from tests.kernel.network.world import in_own_world
 
 from corten.engine.networks.settings import ContainerView
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkSocket
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest
 
 pytestmark = pytest.mark.root
@@ -157,6 +159,52 @@ def test_a_server_that_is_not_there_is_followed_by_the_next_and_given_ones_repla
         assert len(heard(questions)) == 1
 
     in_own_world(scenario)
+
+
+def test_a_server_that_is_silent_is_followed_by_the_next():
+    async def scenario(world):
+        service = await world.service()
+        lan = world.neighbour()
+        lan.do(add_address, "203.0.113.3/24")
+        silent = upstream(lan, "203.0.113.3", first_reply="none")
+        upstream(lan)
+        await service.create(NetworkCreateRequest(name="net"))
+        _cid, box, _attached = await world.container(service, mode="net", dns=("203.0.113.3", LAN))
+        assert (await box.ado(ask, "example.test"))[3] == ["192.0.2.1"]
+        assert len(heard(silent)) == 1
+
+    in_own_world(scenario)
+
+
+def add_address(cidr):
+    with NetlinkSocket() as netlink:
+        netlink.batch([rtnetlink.add_address_request(socket.if_nametoindex("eth0"), cidr)], "lan")
+
+
+def test_a_container_that_has_ended_leaves_no_socket_and_no_interface():
+    async def scenario(world):
+        service = await world.service()
+        upstream(world.neighbour())
+        use_as_host_resolver(world, LAN)
+        await service.create(NetworkCreateRequest(name="net"))
+        before = descriptors()
+        cid, box, _attached = await world.container(service, mode="net", name="one")
+        assert (await box.ado(ask_many, ["example.test"] * 20)) == [["192.0.2.1"]] * 20
+        assert (await box.ado(ask_stream, "one"))[3] != []
+        assert len(descriptors() - before) > 3
+        await service.release(cid)
+        assert descriptors() - before == set()
+        box.end()
+        service._endpoints.collect()
+        assert service._endpoints.lingering() == 0
+
+    in_own_world(scenario)
+
+
+def descriptors():
+    """The sockets of this process."""
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return {os.readlink(link) for link in links if os.path.islink(link) and "socket" in os.readlink(link)}
 
 
 def test_a_resolver_on_the_hosts_loopback_serves_containers():

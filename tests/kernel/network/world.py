@@ -278,11 +278,11 @@ class World:
         await service.recover(living or {})
         return service
 
-    async def open_sockets(self, cid, wanted):
+    async def open_sockets(self, cid, wanted, *, sysctls=None):
         """Sockets of a container's namespace, made by the zygote's own code."""
         ours, theirs = socket.socketpair()
         netns = os.open(f"/proc/{self.of[cid].pid}/ns/net", os.O_RDONLY)
-        hand_out_sockets(wanted, theirs.detach(), netns)
+        hand_out_sockets({"sockets": wanted, "sysctls": sysctls or {}}, theirs.detach(), netns)
         with ours:
             data, fds, _flags, _address = socket.recv_fds(ours, 4096, len(wanted))
         assert fds, data

@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import struct
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -355,7 +356,17 @@ async def test_sockets_of_a_containers_namespace_are_made_and_the_zygote_comes_h
     engine: Engine, busybox_root: Path
 ) -> None:
     cid = await engine.run(busybox_root, "sleep", "1000")
-    udp, tcp, route = await engine.shims.open_sockets(cid, [UDP_THERE, TCP_THERE, (socket.AF_NETLINK, 3, 0, "")])
+    wanted = [UDP_THERE, TCP_THERE, (socket.AF_NETLINK, 3, 0, "")]
+    key = "net.ipv4.conf.IFNAME.route_localnet"
+    udp, tcp, route = await engine.shims.open_sockets(cid, wanted, sysctls={"lo": {key: "1"}})
+    assert Path("/proc/sys/net/ipv4/conf/lo/route_localnet").read_text() == "0\n"
+    sysctl = [
+        "nsenter",
+        f"--net=/proc/{engine.shims.get(cid).pid}/ns/net",
+        "cat",
+        "/proc/sys/net/ipv4/conf/lo/route_localnet",
+    ]
+    assert subprocess.run(sysctl, capture_output=True, check=True).stdout == b"1\n"
     inside = Path(f"/proc/{engine.shims.get(cid).pid}/net")
     assert f"0B00007F:{udp.getsockname()[1]:04X}" in (inside / "udp").read_text()
     assert f"0B00007F:{tcp.getsockname()[1]:04X}" in (inside / "tcp").read_text()

@@ -48,7 +48,11 @@ class Connections:
             return
         await self._connect_running(network, view, asked, request)
         attached = self._endpoints.settings_of(view.id, network, asked)
-        await self.containers.set_endpoint(view.id, network.name, attached, resolver=not network.predefined)
+        try:
+            await self.containers.set_endpoint(view.id, network.name, attached, resolver=not network.predefined)
+        except BaseException:
+            self._undo(view.id, network)
+            raise
 
     async def _connect_running(
         self, network: NetworkConfig, view: ContainerView, asked: EndpointSettings, request: AttachRequest
@@ -57,15 +61,20 @@ class Connections:
             raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
         interface = self._endpoints.add(view.id, network, asked, request, view.pid)
         try:
-            (opened,) = await self.netns.open_sockets(view.id, [_ROUTE_SOCKET])
+            (opened,) = await self.netns.open_sockets(
+                view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)
+            )
             with NetlinkSocket(fileno=opened.detach()) as inside:
                 remote_interfaces.configure_remote_interface(inside, interface)
             if not network.predefined:
                 await self._resolvers.open(view.id)
         except BaseException:
-            if view.id in self._endpoints.members(network.id):  # else it ended meanwhile
-                self._endpoints.drop(view.id, network)
+            self._undo(view.id, network)
             raise
+
+    def _undo(self, cid: str, network: NetworkConfig) -> None:
+        if cid in self._endpoints.members(network.id):  # else it ended meanwhile
+            self._endpoints.drop(cid, network)
 
     def _check(self, network: NetworkConfig, view: ContainerView) -> None:
         if network.driver == "host":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -125,6 +125,13 @@ class ContainerDirectory(Protocol):
 class NetnsSockets(Protocol):
     """Sockets of other network namespaces. The daemon never calls setns: the zygote side provides this."""
 
-    async def open_sockets(self, cid: str, wanted: Sequence[tuple[int, int, int, str]]) -> list[socket.socket]:
+    async def open_sockets(
+        self,
+        cid: str,
+        wanted: Sequence[tuple[int, int, int, str]],
+        *,
+        sysctls: Mapping[str, Mapping[str, str]] = ...,
+    ) -> list[socket.socket]:
         """Sockets (family, type, protocol, address to bind to or "") in a running container's network namespace, TCP
-        ones with an address listening; they do not block and are the caller's. Raises Unavailable, OSError."""
+        ones with an address listening; they do not block and are the caller's. Before that `sysctls` (interface -> key
+        -> value) are written there. Raises Unavailable, OSError."""
