@@ -36,6 +36,7 @@ from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
 from corten.engine.volumes import VolumeService
@@ -104,11 +105,13 @@ class Engine:
         self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
+        host_resolv = HostResolvConf()
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
             endpoints=table("endpoints"),
             events=self.events,
+            host_resolv=host_resolv,
         )
         self._volumes = VolumeService(
             drivers={"local": LocalDriver(config.data_root / "volumes")}, table=table("volumes"), events=self.events
@@ -132,10 +135,12 @@ class Engine:
             volumes=self._volumes,
             shims=self._shims,
             events=self.events,
+            host_resolv=host_resolv,
             image_size=self._image_size,
         )
         directory = self._containers.directory
-        in_use.directory = self._volumes.users = self._networks.containers = directory
+        in_use.directory = self._volumes.users = directory
+        self._networks.serve(directory, self._shims)
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
         self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)

@@ -13,15 +13,18 @@ import secrets
 import signal
 import socket
 import struct
+import tempfile
 import traceback
 from pathlib import Path
 
 from corten.engine.events import Events
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import bring_up_loopback, configure_interfaces
+from corten.shim.netns_sockets import hand_out_sockets
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -153,10 +156,6 @@ class Box:
         assert os.read(reader, 1) == b"r"
         os.close(reader)
 
-    def hand_out_netlink(self, channel):
-        """Send a NETLINK_ROUTE socket of this namespace over `channel`."""
-        self.do(_send_netlink, channel.fileno(), keep=channel.fileno())
-
     def end(self):
         for pid in [*self.children, self.pid]:
             with contextlib.suppress(ProcessLookupError):
@@ -179,12 +178,6 @@ def _answer(reader):
     if "error" in answer:
         raise AssertionError(answer["error"])
     return answer["value"]
-
-
-def _send_netlink(number):
-    with socket.socket(fileno=number) as channel:
-        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-        socket.send_fds(channel, [b"n"], [netlink.fileno()])
 
 
 def _tcp_server(writer, port, family):
@@ -239,6 +232,25 @@ def ask_udp(host, port, timeout=10.0):
             return ""
 
 
+class Directory:
+    """The containers that connect and disconnect know of."""
+
+    def __init__(self):
+        self.views = {}
+
+    def view(self, reference):
+        return self.views[reference]
+
+    async def set_endpoint(self, cid, network, settings, *, resolver=False):
+        view = next(v for v in self.views.values() if v.id == cid)
+        view.networks.pop(network, None)
+        if settings is not None:
+            view.networks[network] = settings
+
+    def using(self, network_id, name):
+        return [view.name for view in self.views.values() if name in view.networks]
+
+
 class World:
     """The host's side of the scenario."""
 
@@ -248,6 +260,9 @@ class World:
         self.services = []
         self.networks = MemoryRecords()
         self.endpoints = MemoryRecords()
+        self.directory = Directory()
+        self.of = {}  # container id -> its box
+        self.resolv_conf = tempfile.NamedTemporaryFile("w", suffix=".conf")
 
     async def service(self, living=None, **settings):
         """A network service on this host, recovered."""
@@ -256,10 +271,25 @@ class World:
             networks=self.networks,
             endpoints=self.endpoints,
             events=Events(),
+            host_resolv=HostResolvConf(self.resolv_conf.name),
         )
+        service.serve(self.directory, self)
         self.services.append(service)
         await service.recover(living or {})
         return service
+
+    async def open_sockets(self, cid, wanted, *, sysctls=None):
+        """Sockets of a container's namespace, made by the zygote's own code."""
+        ours, theirs = socket.socketpair()
+        netns = os.open(f"/proc/{self.of[cid].pid}/ns/net", os.O_RDONLY)
+        hand_out_sockets({"sockets": wanted, "sysctls": sysctls or {}}, theirs.detach(), netns)
+        with ours:
+            data, fds, _flags, _address = socket.recv_fds(ours, 4096, len(wanted))
+        assert fds, data
+        made = [socket.socket(fileno=fd) for fd in fds]
+        for sock in made:
+            sock.setblocking(False)
+        return made
 
     def box(self, **kwargs):
         box = Box(**kwargs)
@@ -273,6 +303,7 @@ class World:
         if prewarm:
             service.prewarm(cid, box.pid)
         request.setdefault("name", f"c{len(self.boxes)}")
+        self.of[cid] = box
         attached = await service.attach(cid, AttachRequest(**request), box.pid)
         box.do(configure_interfaces, attached.interfaces)
         return cid, box, attached
