@@ -7,19 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import images
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import Daemon, running_daemon
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """A running daemon of this module's own, busybox:latest loaded."""
-    engine = Daemon().start()
-    try:
+    with running_daemon() as engine:
         engine.docker("load", "-i", str(images.busybox()))
         yield engine
-    finally:
-        left = engine.clean()
-    assert left == []
 
 
 @pytest.fixture

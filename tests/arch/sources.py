@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2] / "src" / "corten"
 
 
+@cache
 def files() -> list[Path]:
     """All source files, relative to src/corten."""
     return sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
@@ -44,7 +45,8 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
             yield from _walk(child)
 
 
-def imports(file: Path) -> set[str]:
+@cache
+def imports(file: Path) -> frozenset[str]:
     """Every module that a file imports when it runs, inside functions too; names of `from x import y` where y is one."""
     known = {module_of(other) for other in files()}
     found: set[str] = set()
@@ -55,7 +57,7 @@ def imports(file: Path) -> set[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if inner in known else node.module)
-    return found
+    return frozenset(found)
 
 
 def functions(file: Path) -> Iterator[tuple[str, int]]:

@@ -25,7 +25,12 @@ SIDE = {"client": {"errors", "client"}, "cli": {"errors", "client", "cli"}}
 # What runs in the zygote, a shim or init: stdlib and these only.
 ZYGOTE_SIDE = {"errors", "linux", "runtime", "shim"}
 ZYGOTE_ALSO = {"corten", "corten.lib.atomicfile"}
-DAEMON_SIDE_OF_SHIM = {"corten.shim.client", "corten.shim.connection", "corten.shim.zygote_process"}
+DAEMON_SIDE_OF_SHIM = {
+    "corten.shim.client",
+    "corten.shim.connection",
+    "corten.shim.socket_request",
+    "corten.shim.zygote_process",
+}
 # Each costs milliseconds of every fork or megabytes of every shim.
 HEAVY = {
     "argparse", "asyncio", "concurrent", "dataclasses", "email", "http", "inspect", "logging", "msgspec",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab import images
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.registry import RealRegistry, real_registry
 
 # user "tester", password "secret", as htpasswd -B writes it
@@ -32,13 +32,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Daemon]:
     """A daemon with busybox."""
-    one = Daemon().start()
-    try:
+    with running_daemon() as one:
         one.docker("load", "-i", str(images.busybox()))
         yield one
-    finally:
-        left = one.clean()
-    assert left == []
 
 
 @pytest.fixture(params=["docker", "corten"])

@@ -118,6 +118,7 @@ def test_wrong_directories_and_names_get_one_sentence(daemon: Daemon, tmp_path: 
         ("mount", "busybox", str(tmp_path / "file")): f"cannot mount at {tmp_path}/file: it is no directory",
         ("mount", "busybox", "/"): "cannot mount at /: the engine keeps its own files there",
         ("mount", "busybox", str(tmp_path / "link")): f"cannot mount at {tmp_path}/link: the engine keeps its own files there",
+        ("mount", "busybox", str(daemon.root)): f"cannot mount at {daemon.root}: the engine keeps its own files there",
         ("mount", "nope", str(tmp_path)): "No such image: nope:latest",
         ("unmount", str(tmp_path)): f"no image is mounted at {tmp_path}",
         ("unmount", "busybox"): "image busybox is not mounted",

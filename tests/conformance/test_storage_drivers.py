@@ -9,19 +9,15 @@ from pathlib import Path
 
 import pytest
 from tests.lab import images
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import Daemon, running_daemon
 
 
 @pytest.fixture(params=["erofs", "overlay2"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """A daemon of the test's own with this driver."""
-    one = Daemon("--storage-driver", request.param).start()
-    try:
+    with running_daemon("--storage-driver", request.param) as one:
         one.docker("load", "-i", str(images.busybox()))
         yield one
-    finally:
-        left = one.clean()
-    assert left == []
 
 
 def driver(engine: Daemon) -> str:

@@ -44,10 +44,19 @@ def test_layers_and_snapshots_are_listed_with_what_they_stand_on(stack: Snapshot
 def test_sound_ones_have_no_problems(stack: SnapshotDriver) -> None:
     assert [stack.check_layer(chain_id) for chain_id in ("low", "high")] == [[], []]
     assert stack.check_snapshot("box") == []
-    assert stack.strangers() == []
+    assert stack.orphans() == []
     for check in (stack.check_layer, stack.check_snapshot):
         with pytest.raises(NotFound):
             check("none")
+
+
+def test_what_a_tar_names_twice_is_there_once(driver: SnapshotDriver) -> None:  # noqa: F811 - a fixture
+    twice = (member("file", "a", b"1" * 50_000), member("dir", "d"), member("file", "d/b", b"22"), member("file", "d"))
+    size = driver.apply(
+        "low", "", tar(*twice, member("file", "a", b"333"), member("link", "l", "target"), member("hard", "h", "a"))
+    )
+    assert (size, driver.size("low")) == (9, 9)
+    assert driver.check_layer("low") == []
 
 
 def test_a_damaged_layer_is_found_forgotten_and_made_again(stack: SnapshotDriver, tmp_path: Path) -> None:

@@ -9,19 +9,15 @@ from pathlib import Path
 
 import pytest
 from tests.lab import images
-from tests.lab.daemon import Daemon, docker_cli, leftovers_of
+from tests.lab.daemon import Daemon, docker_cli, leftovers_of, running_daemon
 
 
 @pytest.fixture
 def engine() -> Iterator[Daemon]:
     """A daemon of the test's own, killed at will."""
-    one = Daemon().start()
-    try:
+    with running_daemon() as one:
         one.docker("load", "-i", str(images.busybox()))
         yield one
-    finally:
-        left = one.clean()
-    assert left == []
 
 
 def until(condition, seconds: float = 20) -> None:

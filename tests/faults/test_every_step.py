@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.steps import Steps, kept, problems
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import Daemon, running_daemon
 
 from corten.lib.faultpoint import POINTS
 from corten.testing.registry import FakeRegistry
@@ -25,13 +25,8 @@ _WAIT_S = 20
 
 @pytest.fixture
 def engine() -> Iterator[Daemon]:
-    one = Daemon().start()
-    try:
+    with running_daemon() as one:
         yield one
-    finally:
-        one.environment.pop("CORTEN_FAULT", None)
-        left = one.clean()
-    assert left == []
 
 
 @pytest.fixture(scope="module")

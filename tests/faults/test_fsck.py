@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.faults.steps import Steps
 from tests.lab import images
-from tests.lab.daemon import Daemon, docker_cli
+from tests.lab.daemon import Daemon, docker_cli, running_daemon
 
 from corten.testing.registry import FakeRegistry, Fault
 
@@ -23,12 +23,8 @@ SOUND, REPAIRED, REMAIN = 0, 1, 4
 def engine(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """A daemon with each storage driver: unpacked directories, and what this kernel does best."""
     flags = ["--storage-driver", request.param] if request.param else []
-    one = Daemon(*flags).start()
-    try:
+    with running_daemon(*flags) as one:
         yield one
-    finally:
-        left = one.clean()
-    assert left == []
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.lab.daemon import Daemon, docker_cli
+from tests.lab.daemon import Daemon, docker_cli, running_daemon
 
 from corten.store.pieces import Pieces, pieces_path
 from corten.testing.made_images import digest_of
@@ -21,12 +21,8 @@ _BESIDES = 128 << 10
 @pytest.fixture
 def engine() -> Iterator[Daemon]:
     """A daemon of the test's own, killed at will."""
-    one = Daemon().start()
-    try:
+    with running_daemon() as one:
         yield one
-    finally:
-        left = one.clean()
-    assert left == []
 
 
 def there(engine: Daemon) -> int:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Daemon:
         self.socket = self.exec_root / "corten.sock"
         self.host = f"unix://{self.socket}"
         self.flags = flags
+        self.wrapper: tuple[str, ...] = ()  # a command that becomes the daemon, such as prlimit(1)
         self.log = self.root / "daemon.log"
         (self.root / "daemon.json").write_text("{}")
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,6 +64,7 @@ class Daemon:
     def start(self) -> Daemon:
         """Start it and wait until it answers."""
         argv = [
+            *self.wrapper,
             sys.executable,
             "-I",
             "-c",
@@ -204,6 +207,18 @@ class Daemon:
         firewall = Firewall(f"corten-{self.instance}")
         firewall.uninstall()
         firewall.close()
+
+
+@contextlib.contextmanager
+def running_daemon(*flags: str) -> Iterator[Daemon]:
+    """A daemon that runs during the block, and leaves nothing."""
+    one = Daemon(*flags).start()
+    try:
+        yield one
+    finally:
+        one.environment.pop("CORTEN_FAULT", None)
+        left = one.clean()
+    assert left == []
 
 
 def leftovers_of(daemon: Daemon) -> list[str]:

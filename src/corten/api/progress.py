@@ -35,14 +35,10 @@ async def _encoded(first: ProgressMessage, rest: AsyncGenerator[ProgressMessage,
         async for message in rest:
             yield _line(message)
     except (CortenError, OSError) as error:
-        yield _line(failure(_text(error)))
+        yield _line(failure(words(error)))
     finally:
         await rest.aclose()
 
 
 def _line(message: ProgressMessage) -> bytes:
     return codec.encode(message) + b"\r\n"
-
-
-def _text(error: BaseException) -> str:
-    return error.message if isinstance(error, CortenError) else words(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from corten.cli.image_name import canonical, check_reference, full_name, split_domain
+from corten.cli.image_name import check_reference, full_name, split_domain
 from corten.cli.progress import show_progress
 
 TYPE_CHECKING = False
@@ -45,8 +45,3 @@ def pull_all_tags(client: Client, name: str, *, platform: str, quiet: bool, outp
         return
     with open(os.devnull, "w") as nothing:
         show_progress(messages, nothing)
-
-
-def pulled_name(image: str) -> str:
-    """What `pull` prints at its end."""
-    return canonical(image)

@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_WHITESPACE = b" \t\r\n"
-
 
 def _build() -> tuple[Any, Any]:
     """The C scanner and encoder, set up as `json` does by default."""

@@ -13,8 +13,8 @@ from corten.engine.containers.service import ContainerService
 from corten.engine.containers.status import Status
 from corten.engine.disk_usage import explain
 from corten.engine.events import Event, Events
+from corten.engine.images.gc_policy import GcPolicy
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.relief import Relief
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.volumes import VolumeService
@@ -166,8 +166,8 @@ class Sweeper:
 class Housekeeper:
     """Looks at the disk once a minute, and when an image has come."""
 
-    def __init__(self, relief: Relief, events: Events) -> None:
-        self._relief = relief
+    def __init__(self, policy: GcPolicy, events: Events) -> None:
+        self._gc_policy = policy
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         events.listen(self._on_event)
@@ -183,7 +183,7 @@ class Housekeeper:
     async def _run(self) -> None:
         while True:
             try:
-                await self._relief.check()
+                await self._gc_policy.check()
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
             self._wake.clear()

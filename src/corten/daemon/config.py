@@ -17,17 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from corten.daemon.options import OPTIONS, Option
-from corten.errors import InvalidArgument
+from corten.daemon.options import OPTIONS, ConfigError, Option
 
 _MAX_FILE = 1 << 20
 _DEFAULT_EXEC_ROOT = "/run/corten"
-
-
-class ConfigError(InvalidArgument):
-    """The configuration cannot be used."""
-
-    code = "invalid-configuration"
 
 
 @dataclass(slots=True)
@@ -37,7 +30,6 @@ class Config:
     values: dict[str, Any]
     given: frozenset[str]
     file: Path
-    file_required: bool
     flags: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
@@ -242,12 +234,12 @@ def load(flags: dict[str, Any]) -> Config:
     """The configuration of `flags` and the file that they, or the default, name. Raises ConfigError."""
     required = "config-file" in flags
     path = Path(flags.get("config-file", OPTIONS["config-file"].default))
-    config = merge(flags, read_file(path, required=required), path, required=required)
+    config = merge(flags, read_file(path, required=required), path)
     validate(config)
     return config
 
 
-def merge(flags: dict[str, Any], file: Mapping[str, Any], path: Path, *, required: bool = False) -> Config:
+def merge(flags: dict[str, Any], file: Mapping[str, Any], path: Path) -> Config:
     """Flags and file as one. Raises ConfigError for unknown keys, wrong types and what both give."""
     unknown = [key for key in file if key not in OPTIONS or not OPTIONS[key].key]
     if unknown:
@@ -268,7 +260,7 @@ def merge(flags: dict[str, Any], file: Mapping[str, Any], path: Path, *, require
     for name in ("http-proxy", "https-proxy", "no-proxy"):
         if isinstance(proxies.get(name), str) and name not in flags:
             values[name] = proxies[name]
-    return Config(values, frozenset({*flags, *file}), path, required, dict(flags))
+    return Config(values, frozenset({*flags, *file}), path, dict(flags))
 
 
 def _shown(value: Any) -> str:
@@ -332,9 +324,9 @@ def validate(config: Config) -> None:
 
 def _validate_gc(config: Config) -> None:
     if config["gc"]:
-        from corten.daemon.settings import relief_settings
+        from corten.daemon.gc_settings import gc_settings
 
-        relief_settings(config)
+        gc_settings(config["gc"])
 
 
 def _validate_addresses(config: Config) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from corten.daemon.config import Config, ConfigError
+from corten.daemon.config import Config
+from corten.daemon.options import ConfigError
 from corten.lib.atomicfile import write_atomic
 
 

@@ -11,6 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from corten.errors import InvalidArgument
+
+
+class ConfigError(InvalidArgument):
+    """The configuration cannot be used."""
+
+    code = "invalid-configuration"
+
+
 Kind = Literal["bool", "int", "text", "list", "map", "json"]
 
 

@@ -44,7 +44,7 @@ async def _serve(config: Config) -> None:
     engine = Engine(config)
     engine.open()
     _oom_score(config)
-    _open_files()
+    _descriptors()
     listeners: list[Listener] = []
     try:
         await engine.recover()
@@ -96,9 +96,8 @@ def _oom_score(config: Config) -> None:
             _LOG.warning("oom_score_adj could not be set: %s", error)
 
 
-def _open_files() -> None:
-    """As many descriptors as the daemon may have: each published port is held by two. The zygote keeps the old limit,
-    which containers inherit: programs that use select(2) rely on the soft one."""
+def _descriptors() -> None:
+    """As many as are allowed: each client and container takes some. The zygote gives containers the limit of before."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from corten.api import compat
-from corten.daemon.config import Config, ConfigError
+from corten.daemon.config import Config
+from corten.daemon.options import ConfigError
 from corten.engine.containers.settings import ContainerSettings
-from corten.engine.images.relief import ReliefSettings
 from corten.engine.networks.settings import NetworkSettings
 from corten.engine.system import SystemSettings
 from corten.network.ipam import DEFAULT_POOLS, parse_pool
@@ -19,7 +17,6 @@ from corten.network.ports import PublishPolicy
 from corten.registry.endpoints import RegistryConfig
 from corten.registry.timings import Timings
 from corten.spec.docker.hostconfig import LogConfig, Ulimit
-from corten.store.watermarks import Marks
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _RUNTIMES = ("runc", "corten", "io.containerd.runc.v2")
@@ -163,29 +160,6 @@ def update_system_settings(settings: SystemSettings, config: Config) -> None:
     settings.mirrors = config.items("registry-mirrors")
     settings.insecure_registries = config.items("insecure-registries")
     settings.live_restore = config.flag("live-restore")
-
-
-def relief_settings(config: Config) -> ReliefSettings:
-    """`gc` of daemon.json. Raises ConfigError."""
-    given = config["gc"]
-    unknown = sorted(set(given) - {"high-water", "low-water", "images"})
-    if unknown:
-        raise ConfigError(f"gc: unknown keys: {', '.join(unknown)}")
-    marks = Marks(high=_percent(given, "high-water", "90%"), low=_percent(given, "low-water", "80%"))
-    if marks.high and marks.low > marks.high:
-        raise ConfigError(f"gc: low-water {marks.low}% is above high-water {marks.high}%")
-    images = given.get("images", "none")
-    if images not in ("none", "dangling", "unused"):
-        raise ConfigError(f"gc: images must be none, dangling or unused (not {images!r})")
-    return ReliefSettings(marks, images)
-
-
-def _percent(given: Mapping[str, Any], name: str, default: str) -> int:
-    text = given.get(name, default)
-    match = re.fullmatch(r"(\d{1,3})%", text) if isinstance(text, str) else None
-    if match is None or int(match[1]) > 100:
-        raise ConfigError(f'gc: {name} must be a percentage such as "90%" (not {text!r})')
-    return int(match[1])
 
 
 def spool_dir(config: Config) -> Path:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from corten.daemon.config import Config, ConfigError
+from corten.daemon.config import Config
+from corten.daemon.options import ConfigError
 
 if TYPE_CHECKING:
     import ssl  # 3 MB that most daemons never need

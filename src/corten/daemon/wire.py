@@ -22,6 +22,7 @@ from corten.api.services import Services
 from corten.daemon import settings
 from corten.daemon.adapters import Counts, Housekeeper, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
+from corten.daemon.gc_settings import gc_settings
 from corten.engine.containers.archive import ArchiveService
 from corten.engine.containers.assembly import Assembled, assemble
 from corten.engine.containers.changes import ChangesService
@@ -30,11 +31,12 @@ from corten.engine.containers.export import ExportService
 from corten.engine.containers.logs import LogService
 from corten.engine.containers.stats import StatsService
 from corten.engine.events import Events
+from corten.engine.images.gc_policy import GcPolicy, fill
 from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.mounting import ImageMounts
-from corten.engine.images.relief import Relief, fill
 from corten.engine.images.service import ImageService
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.system import SystemService
 from corten.engine.volumes import VolumeService
@@ -103,11 +105,13 @@ class Engine:
         self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
+        host_resolv = HostResolvConf()
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
             endpoints=table("endpoints"),
             events=self.events,
+            host_resolv=host_resolv,
         )
         self._volumes = VolumeService(
             drivers={"local": LocalDriver(config.data_root / "volumes")}, table=table("volumes"), events=self.events
@@ -131,15 +135,17 @@ class Engine:
             volumes=self._volumes,
             shims=self._shims,
             events=self.events,
+            host_resolv=host_resolv,
             image_size=self._image_size,
         )
         directory = self._containers.directory
-        in_use.directory = self._volumes.users = self._networks.containers = directory
+        in_use.directory = self._volumes.users = directory
+        self._networks.serve(directory, self._shims)
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
         self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
-        self._relief = Relief(
-            settings=settings.relief_settings(config),
+        self._gc_policy = GcPolicy(
+            settings=gc_settings(config["gc"]),
             library=self._library,
             images=self._images,
             pending=self._content,
@@ -147,13 +153,13 @@ class Engine:
             measure=partial(fill, config.data_root),
             engine_id=self.id,
         )
-        self._housekeeper = Housekeeper(self._relief, self.events)
+        self._housekeeper = Housekeeper(self._gc_policy, self.events)
         self.services = self._services(self._containers, Late(self._transfer))
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
 
     def _image_size(self, image_id: str) -> int:
         entry = self._library.catalog.get(image_id)
-        return sum(entry.layer_sizes) if entry is not None else 0
+        return entry.unpacked_size if entry is not None else 0
 
     def _transfer(self) -> TransferService:
         """Made at the first pull, push, load or login: the HTTP client costs 50 ms and 4 MB."""
@@ -245,7 +251,7 @@ class Engine:
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()
-        await self._relief.sweep()
+        await self._gc_policy.sweep()
         for container in self._containers.registry:
             if container.record.status.status.has_process:
                 for mount in container.record.mounts:
@@ -310,7 +316,7 @@ class Engine:
         """Hand over a reloaded configuration."""
         log.set_level(config.log_level)
         settings.update_system_settings(self._system, config)
-        self._relief.settings = settings.relief_settings(config)
+        self._gc_policy.settings = gc_settings(config["gc"])
         if self._client is not None:
             self._client.reconfigure(settings.registry_config(config), settings.registry_timings(config))
         if self._transfers is not None:

@@ -217,7 +217,8 @@ class TarReader:
         for key, value in pax.items():
             if key.startswith(_XATTR):
                 entry.xattrs[key[len(_XATTR) :]] = value
-        self._sparse(entry, kind, block, pax)
+        if plain == "file":
+            self._sparse(entry, kind, block, pax)
         if b"\0" in entry.name or b"\0" in entry.link or any(b"\0" in key for key in entry.xattrs):
             raise InvalidTar("a name holds a NUL byte")
         return entry

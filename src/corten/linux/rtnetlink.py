@@ -51,7 +51,6 @@ IFLA_PROTINFO = 12
 IFLA_LINKINFO = 18
 IFLA_NET_NS_PID = 19
 IFLA_IFALIAS = 20
-IFLA_AF_SPEC = 26
 IFLA_GROUP = 27
 IFLA_NET_NS_FD = 28
 IFLA_NUM_TX_QUEUES = 31
@@ -60,8 +59,6 @@ IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
-IFLA_INET6_ADDR_GEN_MODE = 8
-IN6_ADDR_GEN_MODE_NONE = 1
 VETH_INFO_PEER = 1
 
 IFA_ADDRESS = 1
@@ -173,7 +170,6 @@ def set_link_request(
     mtu: int = 0,
     mac: str = "",
     master: int | None = None,
-    no_ipv6_address: bool = False,
 ) -> bytes:
     """Change a link found by `index`, or by `name` when index is 0."""
     attrs = []
@@ -185,9 +181,6 @@ def set_link_request(
         attrs.append(attr_u32(IFLA_MTU, mtu))
     if master is not None:
         attrs.append(attr_u32(IFLA_MASTER, master))
-    if no_ipv6_address:
-        mode = attr_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
-        attrs.append(nested(IFLA_AF_SPEC, nested(socket.AF_INET6, mode)))
     change = 0 if up is None else IFF_UP
     return _link(RTM_NEWLINK, 0, index, IFF_UP if up else 0, change, *attrs)
 
@@ -340,7 +333,7 @@ def configure_interfaces(
         if prepared and sysctls.get(_IPV6_OFF[0]) == _IPV6_OFF[1]:
             del sysctls[_IPV6_OFF[0]]
         write_sysctls(current, sysctls)
-        requests += _interface_requests(socket.if_nametoindex(current), current, iface)
+        requests += interface_requests(socket.if_nametoindex(current), current, iface)
     own = netlink or NetlinkSocket()
     try:
         own.batch(requests, "configure the network interfaces")
@@ -349,7 +342,8 @@ def configure_interfaces(
             own.close()
 
 
-def _interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> list[bytes]:
+def interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> list[bytes]:
+    """What configures interface `current`, which gets its final name."""
     name = iface["name"]
     requests = [
         set_link_request(
@@ -369,18 +363,11 @@ def _interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> l
     return requests
 
 
-def configure_remote_interface(netlink: NetlinkSocket, iface: Mapping[str, Any]) -> None:
-    """Configure an interface of another namespace, whose socket this is; sysctls cannot be written that way.
-
-    Without an IPv6 address the link-local one is left out, too, which comes near to `disable_ipv6`.
-    """
-    current = iface.get("ifname_in_netns") or iface["name"]
-    request = _link(RTM_GETLINK, 0, 0, 0, 0, attr_text(IFLA_IFNAME, current))
-    index = _IFINFO.unpack_from(netlink.dump(request, f"find the interface {current}")[0].payload)[2]
-    requests = _interface_requests(index, current, iface)
-    if not any(":" in cidr for cidr in iface.get("addresses") or ()):
-        requests.insert(0, set_link_request(index=index, no_ipv6_address=True))
-    netlink.batch(requests, f"configure the interface {iface['name']}")
+def link_index(netlink: NetlinkSocket, name: str) -> int:
+    """The index of an interface in the socket's namespace."""
+    request = _link(RTM_GETLINK, 0, 0, 0, 0, attr_text(IFLA_IFNAME, name))
+    index: int = _IFINFO.unpack_from(netlink.dump(request, f"find the interface {name}")[0].payload)[2]
+    return index
 
 
 def write_sysctls(ifname: str, sysctls: Mapping[str, str]) -> None:

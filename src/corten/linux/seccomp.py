@@ -32,7 +32,6 @@ _MAX_ERRNO = 4095
 _X32_BIT = 0x40000000
 _ARM_PRIVATE = 0xF0000  # __ARM_NR_BASE: cacheflush, set_tls
 _X32_OWN = 512  # x32's own numbers; below it has x86_64's
-_TOP = 1 << 32
 
 # linux/seccomp.h SECCOMP_RET_*
 RET_KILL_PROCESS, RET_KILL_THREAD, RET_TRAP, RET_ERRNO = 0x80000000, 0, 0x00030000, 0x00050000

@@ -146,11 +146,11 @@ def remove_tree(name: bytes | str, *, dir_fd: int) -> None:
 
 
 def usage(root_fd: int) -> int:
-    """Bytes of all files below, each inode once, as Docker counts a layer."""
+    """Bytes of all below but directories, each inode once, as Docker counts a layer: links, too, have a size."""
     seen: set[int] = set()
     total = 0
     for _level, _directory, _name, status in _visit(root_fd, lambda _crossing: True):
-        if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or status.st_ino not in seen):
+        if not stat.S_ISDIR(status.st_mode) and (status.st_nlink == 1 or status.st_ino not in seen):
             seen.add(status.st_ino)
             total += status.st_size
     return total

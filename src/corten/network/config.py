@@ -107,6 +107,7 @@ class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
     gateway6: str = ""
     aliases: list[str] = []
     dns_names: list[str] = []
+    links: list[str] = []
 
     def address(self, version: int) -> IPAddress | None:
         """The endpoint's address of a family."""
@@ -115,13 +116,20 @@ class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """All of a running container's endpoints and published ports: what is stored while it runs."""
+    """All of a running container's endpoints and published ports: what is stored while it runs.
+
+    `dns` are the name servers given to it, `resolver` says that the embedded one serves it, `checked` that it has a
+    health check.
+    """
 
     container: str
     name: str
     endpoints: list[Endpoint] = []
     ports: list[PortRecord] = []
     exposed: list[str] = []
+    dns: list[str] = []
+    resolver: bool = False
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

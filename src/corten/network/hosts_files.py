@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from corten.errors import InvalidArgument
 
+EMBEDDED_SERVER = "127.0.0.11"
 FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
 FALLBACK_SERVERS6 = ("2001:4860:4860::8888", "2001:4860:4860::8844")
 _LOOPBACK4 = "127.0.0.1\tlocalhost\n"
@@ -83,13 +84,18 @@ def extra_hosts(specs: Iterable[str], host_gateways: Sequence[str]) -> list[tupl
     return found
 
 
+def own_names(hostname: str, domain: str) -> str:
+    """What a container calls itself in hosts. Raises InvalidArgument."""
+    for part in (hostname, domain) if domain else (hostname,):
+        check_host_name(part)
+    return f"{hostname}.{domain} {hostname}" if domain else hostname
+
+
 def hosts_file(
     *, hostname: str, domain: str = "", addresses: Sequence[str] = (), extra: Sequence[tuple[str, str]] = (), ipv6: bool
 ) -> str:
     """/etc/hosts: loopback, `extra` (address, names), then the container's own addresses with its name."""
-    for part in (hostname, domain) if domain else (hostname,):
-        check_host_name(part)
-    names = f"{hostname}.{domain} {hostname}" if domain else hostname
+    names = own_names(hostname, domain)
     text = _LOOPBACK4 + (_LOOPBACK6 if ipv6 else "")
     for address, name in extra:
         for part in name.split(" "):
@@ -156,6 +162,39 @@ def container_resolv_conf(
         search=tuple(domain for domain in wanted if domain != "."),
         options=tuple(options) or host.options,
     )
+
+
+def embedded_resolv_conf(
+    host: ResolvConf,
+    *,
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+    upstreams: Sequence[object] = (),
+) -> str:
+    """The file of a container that the embedded name server at 127.0.0.11 serves, and in a comment where that asks.
+
+    `ndots:0` lets names without a dot be asked as they are before any search domain is tried.
+    """
+    check_dns((), search, options)
+    wanted = tuple(options) or host.options
+    if not any(option.startswith("ndots:") for option in wanted):
+        wanted = (*wanted, "ndots:0")
+    domains = tuple(domain for domain in tuple(search) or host.search if domain != ".")
+    text = ResolvConf(servers=(EMBEDDED_SERVER,), search=domains, options=wanted).text()
+    return f"{text}\n# ExtServers: [{' '.join(map(str, upstreams))}]\n"
+
+
+def add_own_addresses(text: str, addresses: Iterable[str], names: str) -> str:
+    """A hosts file, which its container may have changed, with lines for more addresses of the container's own."""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return text + "".join(f"{address}\t{names}\n" for address in addresses)
+
+
+def remove_own_addresses(text: str, addresses: Iterable[str], names: str) -> str:
+    """The same without the lines of addresses that the container has lost."""
+    gone = {f"{address}\t{names}" for address in addresses}
+    return "".join(line for line in text.splitlines(keepends=True) if line.rstrip("\n") not in gone)
 
 
 def check_dns(dns: Sequence[str], search: Sequence[str], options: Sequence[str]) -> None:

@@ -149,8 +149,12 @@ def add_rule(table: str, chain: str, rule: Rule) -> list[bytes]:
 
 def replace_table(table: Table) -> list[bytes]:
     """Requests that put `table` in the place of what stands under its name, whatever that is."""
-    requests = [add_table(table.name), delete_table(table.name), add_table(table.name)]
-    requests += [_add_chain(table.name, chain) for chain in table.chains]
+    return [add_table(table.name), delete_table(table.name), *create_table(table)]
+
+
+def create_table(table: Table) -> list[bytes]:
+    """Requests that make a table which is not there yet; they fail as a whole where its maps have other elements."""
+    requests = [add_table(table.name), *(_add_chain(table.name, chain) for chain in table.chains)]
     for number, item in enumerate(table.sets, 1):
         requests.append(_add_set(table.name, item, number))
         requests += add_elements(table.name, item.name, item.elements)

@@ -28,10 +28,10 @@ _NFTA_TABLE_NAME = 1
 
 
 class NftSocket:
-    """Commits transactions to the network namespace it was made in."""
+    """Commits transactions to the network namespace it was made in, or that of `netlink`, which it then owns."""
 
-    def __init__(self) -> None:
-        self._netlink = NetlinkSocket(NETLINK_NETFILTER)
+    def __init__(self, netlink: NetlinkSocket | None = None) -> None:
+        self._netlink = netlink or NetlinkSocket(NETLINK_NETFILTER)
         try:
             self._netlink.reserve_buffers(_BUFFER_BYTES)
         except OSError:

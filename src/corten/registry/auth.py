@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -23,9 +23,11 @@ from corten.registry.credentials import Credentials
 from corten.registry.endpoint import Endpoint
 from corten.registry.errors import LoginRequired, RegistryError, refused
 from corten.registry.transport import Response, Transport
+from corten.registry.urls import split
 
 _MARGIN_S = 10.0
 _DEFAULT_LIFE_S = 60.0
+_LONGEST_LIFE_S = 7 * 24 * 3600.0
 _CACHE_LIMIT = 512
 _ANSWER_LIMIT = 256 << 10
 _CLIENT_ID = "corten"
@@ -94,7 +96,7 @@ class Tokens:
     ) -> Token:
         """Ask the challenge's realm for a token. Raises LoginRequired or another RegistryError."""
         realm = challenge.parameters.get("realm", "")
-        parts = urlsplit(realm)
+        parts = split(realm)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise RegistryError(f"registry {endpoint.host} names the invalid token server {realm[:200]!r}")
         if parts.scheme == "http" and endpoint.verify:
@@ -221,6 +223,6 @@ def _parse_token(body: bytes, host: str) -> Token:
     value = answer.token or answer.access_token or ""
     if not value or any(c in value for c in "\r\n"):
         raise RegistryError(f"authorization server of {host} did not include a token in the response")
-    life = float(answer.expires_in or _DEFAULT_LIFE_S)
+    life = float(min(max(answer.expires_in or _DEFAULT_LIFE_S, 0), _LONGEST_LIFE_S))
     expires = time.monotonic() + max(life - min(_MARGIN_S, life / 4), 1.0)
     return Token(value, expires, answer.refresh_token or "")

@@ -16,8 +16,8 @@ from typing import Protocol, runtime_checkable
 
 from corten.errors import CortenError, InvalidArgument
 from corten.registry.errors import CorruptContent, RegistryError, RegistryRefused, RegistryUnreachable
-from corten.registry.fetch import OnProgress, Sink
-from corten.registry.session import OnRetry, Session, is_transient, pause_s
+from corten.registry.fetch import Buffer, OnProgress, Sink
+from corten.registry.session import OnRetry, Session
 from corten.registry.transport import Response
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import Descriptor
@@ -162,23 +162,14 @@ class BlobFetch:
             return
 
     def _from(self, session: Session, stretch: _Stretch) -> None:
-        """All of a stretch from one endpoint; tries are counted anew whenever one brought bytes."""
-        failures = 0
-        while True:
-            before = stretch.at()
-            try:
-                self._request(session, stretch)
-                if stretch.at() >= stretch.end:
-                    return
+        """All of a stretch from one endpoint."""
+
+        def go_on() -> None:
+            self._request(session, stretch)
+            if stretch.at() < stretch.end:
                 raise RegistryUnreachable(f"{self._name(session)}: unexpected EOF", transient=True)
-            except RegistryError as error:
-                failures = 1 if stretch.at() > before else failures + 1
-                if not is_transient(error) or failures >= session.timings.attempts:
-                    raise
-                delay = pause_s(failures, session.timings, error)
-                if self._on_retry is not None:
-                    self._on_retry(max(round(delay), 1))
-                session.cancel.sleep(delay)
+
+        session.repeat(go_on, arrived=stretch.at, on_retry=self._on_retry)
 
     def _request(self, session: Session, stretch: _Stretch) -> None:
         start, size = stretch.at(), self._descriptor.size
@@ -259,21 +250,9 @@ def get_small_blob(session: Session, descriptor: Descriptor, limit: int) -> byte
     """A blob held in memory (an image configuration), verified. Raises RegistryError, CorruptContent."""
     if descriptor.size > limit:
         raise InvalidArgument(f"{descriptor.digest} of {descriptor.size} bytes is larger than the limit of {limit}")
-    buffer = _Buffer()
+    buffer = Buffer()
     BlobFetch([session], descriptor, buffer).run()
-    raw = bytes(buffer.data)
+    raw = buffer.content()
     if digest_of(raw) != descriptor.digest:
         raise CorruptContent(f"verification failed for digest {descriptor.digest}")
     return raw
-
-
-class _Buffer:
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    @property
-    def offset(self) -> int:
-        return len(self.data)
-
-    def write(self, data: bytes) -> None:
-        self.data += data

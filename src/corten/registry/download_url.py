@@ -46,7 +46,7 @@ def download_url(
         if response.status >= 400:
             raise RegistryError(f"failed to GET {url} with status {response.status}")
         length = response.headers.get("Content-Length") or ""
-        total = int(length) if length.isdigit() and len(length) < 20 else 0
+        total = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
         done = 0
         on_start()
         for chunk in response.chunks():

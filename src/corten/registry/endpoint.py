@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+from corten.registry.urls import split
 
 HUB_HOST = "registry-1.docker.io"
 
@@ -40,5 +42,9 @@ class Endpoint:
         return f"{url}{'&' if '?' in url else '?'}ns={quote(self.namespace, safe='')}"
 
     def is_at(self, url: str) -> bool:
-        """Whether `url` leads to this host, and not to where it redirected."""
-        return urlsplit(url).netloc == self.host
+        """Whether `url` leads to this host as it is to be spoken to: not to where it redirected, nor out of TLS.
+
+        Raises RegistryError for what is no URL.
+        """
+        parts = split(url)
+        return parts.netloc == self.host and parts.scheme in {"https", *self.schemes}

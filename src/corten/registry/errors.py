@@ -48,11 +48,6 @@ class RegistryRefused(RegistryError):
         """Whether the same request may work in a moment; a registry that asks for a longer pause is not waited for."""
         return (self.retry_after_s or 0) <= LONGEST_PAUSE_S and self.status in {408, 429, 500, 502, 503, 504}
 
-    @property
-    def not_found(self) -> bool:
-        """Whether the registry does not know the name or the blob."""
-        return self.status == 404 or self.reason in {"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"}
-
 
 class LoginRequired(RegistryRefused):
     """The registry, or its token server, wants other credentials than it got."""

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
-from urllib.parse import urljoin
 
 import msgspec
 
 from corten.registry.errors import CorruptContent, RegistryError
 from corten.registry.session import Session
+from corten.registry.urls import join
 from corten.spec.digest import Digest, digest_of, is_digest
 from corten.spec.oci_image import ACCEPTED_TYPES, MANIFEST_LIMIT, Descriptor
 from corten.spec.reference import is_tag
@@ -37,6 +37,26 @@ class Sink(Protocol):
         """Append."""
 
 
+class Buffer:
+    """A sink in memory, for what is small."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are there."""
+        return len(self._data)
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._data += data
+
+    def content(self) -> bytes:
+        """All of it."""
+        return bytes(self._data)
+
+
 @dataclass(frozen=True, slots=True)
 class RawManifest:
     """A manifest or index as it was served; `digest` is that of `raw`."""
@@ -52,12 +72,12 @@ def get_manifest(session: Session, tag_or_digest: str) -> RawManifest:
     def get() -> tuple[bytes, Mapping[str, str]]:
         with session.open("GET", f"manifests/{tag_or_digest}", headers={"Accept": _ACCEPT}, retry=False) as response:
             length = response.headers.get("Content-Length", "")
-            if length.isdigit() and int(length[:20]) > MANIFEST_LIMIT:
+            if length.isascii() and length.isdigit() and int(length[:20]) > MANIFEST_LIMIT:
                 text = f"manifest of {int(length[:20])} bytes is larger than the limit of {MANIFEST_LIMIT}"
                 raise RegistryError(text)
             return response.body(MANIFEST_LIMIT), response.headers
 
-    raw, headers = session.repeat(get, attempts=session.timings.attempts)
+    raw, headers = session.repeat(get)
     announced = headers.get("Docker-Content-Digest", "")
     digest = digest_of(raw)
     expected = tag_or_digest if is_digest(tag_or_digest) else announced
@@ -72,7 +92,7 @@ def head_manifest(session: Session, tag_or_digest: str) -> Descriptor | None:
         digest = response.headers.get("Docker-Content-Digest", "")
         length = response.headers.get("Content-Length", "")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    if not is_digest(digest) or not length.isdigit() or len(length) > 10:
+    if not is_digest(digest) or not (length.isascii() and length.isdigit()) or len(length) > 10:
         return None
     return Descriptor(media_type=media_type, digest=digest, size=int(length))
 
@@ -87,13 +107,13 @@ def pages(session: Session, path: str, read: Callable[[bytes], list[str]], *, mo
     """The entries of a list that comes in pages, each naming the next; `read` gives those of one. At most `most`."""
     left = most
     for _ in range(_PAGES):
-        entries, link, url = session.repeat(partial(_page, session, path, read), attempts=session.timings.attempts)
+        entries, link, url = session.repeat(partial(_page, session, path, read))
         entries = entries[:left]
         yield from entries
         left -= len(entries)
         if link is None or not left:
             return
-        path = urljoin(url, link.group(1))
+        path = join(url, link.group(1))
 
 
 def _page(

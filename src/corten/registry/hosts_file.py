@@ -54,6 +54,8 @@ def read_hosts(domain: str, certs_dirs: Sequence[str]) -> Hosts:
 
 
 def _folders(domain: str) -> list[str]:
+    if "/" in domain or domain.startswith("."):  # searches and logins name any host, and no other folder
+        return ["_default"]
     host, colon, port = domain.rpartition(":")
     return [domain, *([f"{host}_{port}_"] if colon else []), "_default"]
 

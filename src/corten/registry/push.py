@@ -36,7 +36,7 @@ def mount_blob(session: Session, digest: str, source: str) -> Mount:
             return Mount(True) if response.status == 201 else Mount(False, location_of(response))
 
     try:
-        return session.repeat(mount, attempts=session.timings.attempts)
+        return session.repeat(mount)
     except RegistryRefused as error:
         if error.status in {400, 401, 403, 404, 405}:
             return Mount(False)
@@ -52,7 +52,7 @@ def put_manifest(session: Session, tag_or_digest: str, raw: bytes, media_type: s
             response.body()
             return response.headers.get("Docker-Content-Digest", "")
 
-    stored = session.repeat(put, attempts=session.timings.attempts)
+    stored = session.repeat(put)
     digest = digest_of(raw)
     if is_digest(stored) and stored != digest:
         raise CorruptContent(f"the registry stored the manifest {digest} as {stored}")

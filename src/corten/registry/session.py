@@ -107,25 +107,32 @@ class Session:
         Raises RegistryError for every status outside `ok`. GET and HEAD are repeated when that can help.
         `authenticate=False` leaves a 401 unanswered.
         """
-        idempotent = retry and method in {"GET", "HEAD"}
-        return self.repeat(
-            lambda: self._once(method, path, dict(headers or {}), body, ok, authenticate=authenticate),
-            attempts=self.timings.attempts if idempotent else 1,
-        )
 
-    def repeat(self, work: Callable[[], T], *, attempts: int, on_retry: OnRetry | None = None) -> T:
-        """`work()`, repeated after transient errors. Raises the last of them, or Cancelled."""
-        for attempt in range(1, attempts + 1):
+        def once() -> Response:
+            return self._once(method, path, dict(headers or {}), body, ok, authenticate=authenticate)
+
+        return self.repeat(once) if retry and method in {"GET", "HEAD"} else once()
+
+    def repeat(
+        self, work: Callable[[], T], *, arrived: Callable[[], int] = lambda: 0, on_retry: OnRetry | None = None
+    ) -> T:
+        """`work()`, repeated after transient errors. Raises the last of them, or Cancelled.
+
+        Tries are counted anew whenever one made `arrived` grow: a transfer that gets on may break off often.
+        """
+        failures = 0
+        while True:
+            before = arrived()
             try:
                 return work()
             except RegistryError as error:
-                if attempt == attempts or not is_transient(error):
+                failures = 1 if arrived() > before else failures + 1
+                if failures >= self.timings.attempts or not is_transient(error):
                     raise
-                delay = pause_s(attempt, self.timings, error)
+                delay = pause_s(failures, self.timings, error)
                 if on_retry is not None:
                     on_retry(max(round(delay), 1))
                 self.cancel.sleep(delay)
-        raise AssertionError("unreachable")
 
     def _once(
         self,
@@ -156,6 +163,8 @@ class Session:
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: Body, authorization: str) -> Response:
         whole = path.startswith(("http://", "https://"))
+        if whole and self.endpoint.verify and path.startswith("http://") and "http" not in self.endpoint.schemes:
+            raise RegistryError(f'{method.capitalize()} "{path}": refused to go on without TLS')
         if not whole or self.endpoint.is_at(path):
             headers = {**dict(self.endpoint.headers), **headers}
             if authorization:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3 import exceptions
@@ -24,6 +24,7 @@ from corten.registry.errors import RegistryError, RegistryUnreachable
 from corten.registry.failures import is_stale, translate
 from corten.registry.proxies import Proxies
 from corten.registry.timings import Timings
+from corten.registry.urls import join, split
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING = frozenset({307, 308})
@@ -145,7 +146,7 @@ class Transport:
             if response.status not in followed or not location:
                 return response
             response.close()
-            target = urljoin(url, location)
+            target = join(url, location)
             current = _redirected_headers(url, target, current, verify=endpoint.verify)
             url = target
         raise RegistryError(f'{method.capitalize()} "{url}": stopped after {_REDIRECT_LIMIT} redirects')
@@ -161,7 +162,7 @@ class Transport:
         timings: Timings,
         shown: str,
     ) -> Response:
-        parts = urlsplit(url)
+        parts = split(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise RegistryError(f'{method.capitalize()} "{url}": unsupported protocol scheme "{parts.scheme}"')
         pool = self._connections.pool(parts.scheme, parts.netloc, endpoint)

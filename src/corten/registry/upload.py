@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from corten.registry.errors import RegistryError, RegistryRefused
 from corten.registry.fetch import OnProgress
-from corten.registry.session import OnRetry, Session, is_transient, pause_s
+from corten.registry.session import OnRetry, Session
 from corten.registry.transport import Response
+from corten.registry.urls import join
 from corten.spec.oci_image import Descriptor
 
 CHUNK = 16 << 20
@@ -46,30 +47,21 @@ class BlobUpload:
         self._location = location
         self._on_progress = on_progress
         self._on_retry = on_retry
+        self._begun = False
         self._offset = 0  # what the registry has confirmed
         self._chunk = CHUNK
 
     def run(self) -> None:
         """Have the blob there. Raises RegistryError, Cancelled, OSError of the source."""
-        session, failures = self._session, 0
-        while True:
-            before = self._offset
-            try:
-                if failures:
-                    if has_blob(session, self._descriptor.digest):
-                        return
-                    self._find_offset()
-                self._upload()
-            except RegistryError as error:
-                failures = 1 if self._offset > before else failures + 1
-                if not is_transient(error) or failures >= session.timings.attempts:
-                    raise
-                delay = pause_s(failures, session.timings, error)
-                if self._on_retry is not None:
-                    self._on_retry(max(round(delay), 1))
-                session.cancel.sleep(delay)
-                continue
-            return
+        self._session.repeat(self._go_on, arrived=lambda: self._offset, on_retry=self._on_retry)
+
+    def _go_on(self) -> None:
+        if self._begun:
+            if has_blob(self._session, self._descriptor.digest):
+                return
+            self._find_offset()
+        self._begun = True
+        self._upload()
 
     def _upload(self) -> None:
         if not self._location:
@@ -178,9 +170,9 @@ def abandon(session: Session, location: str) -> None:
 
 
 def location_of(response: Response) -> str:
-    """The whole URL in an answer's Location; empty when there is none."""
+    """The whole URL in an answer's Location; empty when there is none. Raises RegistryError for what is no URL."""
     location = response.headers.get("Location", "")
-    return urljoin(response.url, location) if location else ""
+    return join(response.url, location) if location else ""
 
 
 def _confirmed(response: Response, otherwise: int) -> int:

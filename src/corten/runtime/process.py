@@ -118,11 +118,6 @@ class ChildProcess:
             os.close(self.pidfd)
             self.pidfd = -1
 
-    def take_pidfd(self) -> int:
-        """The pidfd, now the caller's to close."""
-        fd, self.pidfd = self.pidfd, -1
-        return fd
-
     def _reap(self) -> int | None:
         """The wait status, or None when somebody else has taken it."""
         if self.returncode is not None:

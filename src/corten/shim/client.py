@@ -13,19 +13,23 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from corten.errors import Unavailable
 from corten.shim import protocol
 from corten.shim.connection import Callbacks, Exit, Shim, StartFailed, StartRequest, parse_exit
 from corten.shim.sandbox import Sandbox, sandbox_for
+from corten.shim.socket_request import receive_sockets
 from corten.shim.zygote_process import ZygoteProcess
 
 __all__ = ["Callbacks", "Exit", "Recovered", "Shim", "Shims", "StartFailed", "StartRequest"]
 
 _LOG = logging.getLogger("corten.shim")
+_NO_SYSCTLS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,45 @@ class Shims:
     def get(self, cid: str) -> Shim | None:
         """The shim of a container that is prepared or running."""
         return self._shims.get(cid)
+
+    async def open_sockets(
+        self,
+        cid: str,
+        wanted: Sequence[tuple[int, int, int, str]],
+        *,
+        sysctls: Mapping[str, Mapping[str, str]] = _NO_SYSCTLS,
+    ) -> list[socket.socket]:
+        """Sockets (family, type, protocol, address to bind to or "") in a container's network namespace, non-blocking
+        and the caller's to close; before that `sysctls` of interfaces are written there. Raises Unavailable (it does
+        not run, or no zygote), SyscallError (refused)."""
+        shim = self._shims.get(cid)
+        if shim is None or shim.ended:
+            raise Unavailable(f"container {cid} is not running")
+        try:
+            netns = os.open(f"/proc/{shim.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable(f"container {cid} is not running") from error
+        try:
+            # What was opened is the container's, and not that of a later process with this pid, when init is not reaped
+            # yet: the shim, which alone can reap it, says so after the opening.
+            made, _ = await asyncio.gather(self._sockets(wanted, sysctls, netns), shim.sync())
+        finally:
+            os.close(netns)
+        if shim.ended or shim.closed.done():
+            for sock in made:
+                sock.close()
+            raise Unavailable(f"container {cid} is not running")
+        return made
+
+    async def _sockets(
+        self, wanted: Sequence[tuple[int, int, int, str]], sysctls: Mapping[str, Mapping[str, str]], netns: int
+    ) -> list[socket.socket]:
+        """Of the zygote; one that died with the request in its socket is replaced, once."""
+        try:
+            return await receive_sockets(self._zygote, wanted, sysctls, netns)
+        except Unavailable:
+            self._zygote.close()
+            return await receive_sockets(self._zygote, wanted, sysctls, netns)
 
     def _fork(self, cid: str, sandbox: Sandbox, sketch: dict[str, Any] | None = None) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

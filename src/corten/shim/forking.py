@@ -1,4 +1,5 @@
-"""Forks a shim for each request of the daemon. Runs in the zygote (zygote.py), which has loaded all of it before."""
+"""Forks a shim for each request of the daemon, or makes sockets for it. Runs in the zygote (zygote.py), which has
+loaded all of it before."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import traceback
 
 from corten.linux.process import default_signal, set_child_subreaper, set_name
 from corten.shim import protocol
+from corten.shim.netns_sockets import hand_out_sockets
 from corten.shim.shim import main
 
 _SIGCHLD = int(signal.SIGCHLD)
@@ -31,7 +33,7 @@ def _become_shim(request: protocol.Message, fds: list[int]) -> None:
 
 
 def serve(control: socket.socket) -> None:
-    """Fork a shim for each request until the daemon closes its end."""
+    """Fork a shim for each request, or make sockets, until the daemon closes its end."""
     receiver = protocol.Receiver(control)
     while True:
         item = receiver.take()
@@ -40,6 +42,9 @@ def serve(control: socket.socket) -> None:
                 return
             continue
         request, fds = item
+        if "sockets" in request:
+            hand_out_sockets(request, *fds)
+            continue
         try:
             pid = os.fork()
         except OSError as error:  # EAGAIN: the machine is full; the daemon sees its socket close

@@ -8,6 +8,8 @@ raises ProtocolError.
 
 daemon -> zygote    {id, dir, cgroup} + the shim's end of a control socket and a document that only the launcher reads:
                     namespaces, mappings, resources, and optionally a spec that the coming one will resemble
+                    {sockets: [(family, type, protocol, address), ...], sysctls: {interface: {key: value}}} + where to
+                    send the sockets, and a network namespace
 daemon -> shim      hello start exec attach resize signal sync discard, each with `seq`
 shim -> launcher    what to start; see launcher.py
 shim -> daemon      {"re": seq, ...} replies; {"ev": "prepared" | "exit" | "exec_exit" | "oom" | "detach", ...}

@@ -26,7 +26,7 @@ from corten.runtime.sealed import run_sealed
 from corten.shim.gaps import fill_gaps
 
 # What shims share with launchers or leave to them. Loaded first; what is named here brings the rest along.
-_SHARED = ("json", "traceback", "corten.runtime.join", "corten.runtime.launch")
+_SHARED = ("json", "traceback", "corten.runtime.join", "corten.runtime.launch", "corten.shim.netns_sockets")
 _FILLING: list[list[bytes]] = []
 
 

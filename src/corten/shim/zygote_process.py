@@ -26,7 +26,7 @@ class ZygoteProcess:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)  # the daemon raises its own: not for containers
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)  # as it was given: the daemon raises its own
         self.pid = 0
 
     def ensure(self) -> None:
@@ -43,12 +43,13 @@ class ZygoteProcess:
             environment["CORTEN_TRACE"] = "1"
         try:
             self.pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions, setsid=False)
-            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._open_files)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
+        with contextlib.suppress(ProcessLookupError):  # it forks nothing before it is asked
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, self._descriptors)
         ours.settimeout(10)
         self._socket = ours
 

@@ -104,7 +104,7 @@ class ContentStore:
                 found.append((entry.name, status.st_blocks * 512, status.st_mtime))
         return found
 
-    def strangers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Paths among the blobs that are no blob: nothing here makes them."""
         return [entry.path for entry in list(os.scandir(self._blobs)) if not _is_blob(entry)]
 

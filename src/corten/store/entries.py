@@ -7,8 +7,12 @@ same tars with the same words. Source of whiteouts: the OCI image specification,
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from corten.lib.tar import Entry, InvalidTar
+
+Attributes = tuple[int, int, int]  # mode, uid, gid
+Inherited = Callable[[tuple[bytes, ...]], Attributes | None]  # of a directory in the layers below, by path
 
 _NAME_LIMIT = 255
 _PATH_LIMIT = 4095
@@ -18,19 +22,23 @@ _OPAQUE_MARK = b".wh..wh..opq"
 _DROPPED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 
 WHITEOUT = b".wh."
-IMPLICIT = (0o755, 0, 0)  # mode, uid, gid of a directory that is used and neither named nor in a layer below
+IMPLICIT: Attributes = (0o755, 0, 0)  # of a directory that is used and neither named nor in a layer below
 OPAQUE = b""  # what `hidden_by` says of the mark that hides all of a directory
 
 
-def split_name(name: bytes) -> tuple[bytes, ...]:
-    """The components of an entry's name, relative to the root. Raises InvalidTar on `..` and on what is too long."""
+def split_name(name: bytes, *, whiteouts: bool = False) -> tuple[bytes, ...]:
+    """The components of an entry's name, relative to the root. Raises InvalidTar on `..` and on what is too long.
+
+    With `whiteouts` the last one may be the mark of a name of full length: it is no name in a file system itself.
+    """
     if len(name) > _PATH_LIMIT:
         raise InvalidTar(f"a file name of {len(name)} bytes is too long")
     parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         if part == b"..":
             raise InvalidTar(f"{os.fsdecode(name)!r} leads out of the layer")
-        if len(part) > _NAME_LIMIT:
+        is_mark = whiteouts and number == len(parts) and part.startswith(WHITEOUT)
+        if len(part) > _NAME_LIMIT + len(WHITEOUT) * is_mark:
             raise InvalidTar(f"a file name of {len(part)} bytes is too long")
     return parts
 

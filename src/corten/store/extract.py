@@ -13,15 +13,16 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from corten.lib.tar import Entry, TarReader
 from corten.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-from corten.linux.tree import remove_tree
+from corten.linux.tree import remove_tree, usage
 from corten.store.entries import (
     IMPLICIT,
     OPAQUE,
     WHITEOUT,
+    Inherited,
     check_entry,
     hidden_by,
     kept_xattrs,
@@ -37,9 +38,16 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _OPEN_DIRECTORIES = 64
 _OPAQUE_XATTR = "trusted.overlay.opaque"
+_DEFAULT_ACL = b"system.posix_acl_default"
 
-Attributes = tuple[int, int, int]  # mode, uid, gid
-Inherited = Callable[[tuple[bytes, ...]], Attributes | None]
+
+@dataclass(slots=True)
+class _Unfinished:
+    """What a directory gets when all is in it: its time, and the ACL that all made in it would have inherited."""
+
+    path: tuple[bytes, ...]
+    mtime_ns: int
+    default_acl: bytes | None
 
 
 class LayerExtractor:
@@ -52,10 +60,10 @@ class LayerExtractor:
         self._root = root_fd
         self._inherited = inherited
         self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
-        self._directory_times: dict[int, tuple[tuple[bytes, ...], int]] = {}  # by inode: where it was, its time
-        self._whiteouts: set[tuple[bytes, ...]] = set()
+        self._unfinished: dict[int, _Unfinished] = {}  # by inode
         self._saw_root = False
-        self.size = 0
+        self._written = 0
+        self._replaced = False
 
     def extract(self, reader: TarReader) -> None:
         """Unpack everything. Raises InvalidTar, OSError; the directory is then the caller's to remove."""
@@ -64,31 +72,37 @@ class LayerExtractor:
                 self._place(entry, reader)
             if not self._saw_root and (attributes := self._inherited(())) is not None:
                 _own(self._root, *attributes)
-            self._set_directory_times()
+            self._finish_directories()
         finally:
             for fd in self._open.values():
                 os.close(fd)
             self._open.clear()
 
-    def _set_directory_times(self) -> None:
+    def size(self) -> int:
+        """Bytes of what was unpacked, as linux.tree.usage counts: it is asked where the tar named something twice."""
+        return usage(self._root) if self._replaced else self._written
+
+    def _finish_directories(self) -> None:
         """At last, since whatever is made in a directory changes its time. Those that were replaced are passed over."""
-        for inode, (path, mtime_ns) in self._directory_times.items():
+        for inode, unfinished in self._unfinished.items():
             try:
-                fd = self._resolve(path)
+                fd = self._resolve(unfinished.path)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     continue
                 raise
             try:
                 if os.fstat(fd).st_ino == inode:
-                    os.utime(fd, ns=(mtime_ns, mtime_ns))
+                    if unfinished.default_acl is not None:
+                        _set_xattr(fd, _DEFAULT_ACL, unfinished.default_acl)
+                    os.utime(fd, ns=(unfinished.mtime_ns, unfinished.mtime_ns))
             finally:
                 os.close(fd)
 
     # -- names
 
     def _place(self, entry: Entry, reader: TarReader) -> None:
-        path = split_name(entry.name)
+        path = split_name(entry.name, whiteouts=self.layer)
         check_entry(entry)
         if not path:
             if entry.kind == "directory":
@@ -110,7 +124,7 @@ class LayerExtractor:
         try:
             make(parent, name, entry, reader)
         except FileExistsError:
-            self._clear(path, parent)
+            self._clear(name, parent)
             make(parent, name, entry, reader)
 
     def _directory(self, path: tuple[bytes, ...]) -> int:
@@ -148,6 +162,7 @@ class LayerExtractor:
     def _implicit_directory(self, path: tuple[bytes, ...], parent: int) -> int:
         os.mkdir(path[-1], 0o755, dir_fd=parent)
         fd = os.open(path[-1], _DIRECTORY, dir_fd=parent)
+        self._unfinished.pop(os.fstat(fd).st_ino, None)  # of one that is gone
         _own(fd, *(self._inherited(path) or IMPLICIT))  # the kernel's choice would depend on the directory above
         return fd
 
@@ -167,15 +182,12 @@ class LayerExtractor:
             _path, oldest = self._open.popitem(last=False)
             os.close(oldest)
 
-    def _forget_below(self, path: tuple[bytes, ...]) -> None:
-        """A directory is about to vanish: nothing may be written through its descriptor any more."""
-        for known in [known for known in self._open if known[: len(path)] == path]:
+    def _clear(self, name: bytes, parent: int) -> None:
+        """Remove what is in the way. What else is open may have been reached through it, by whatever links."""
+        for known in [known for known, fd in self._open.items() if fd != parent]:
             os.close(self._open.pop(known))
-
-    def _clear(self, path: tuple[bytes, ...], parent: int) -> None:
-        self._forget_below(path)
-        self._whiteouts.discard(path)
-        remove_tree(path[-1], dir_fd=parent)
+        self._replaced = True
+        remove_tree(name, dir_fd=parent)
 
     # -- kinds
 
@@ -186,27 +198,31 @@ class LayerExtractor:
         if target == OPAQUE:
             os.setxattr(self._directory(path[:-1]), _OPAQUE_XATTR, b"y")
             return
-        parent, hidden = self._directory(path[:-1]), (*path[:-1], target)
+        parent = self._directory(path[:-1])
         try:
             os.mknod(target, stat.S_IFCHR, 0, dir_fd=parent)
-            self._whiteouts.add(hidden)
         except FileExistsError:
             # Whiteouts speak of the layers below, wherever they stand in the tar: what this layer has stays.
             if stat.S_ISDIR(os.stat(target, dir_fd=parent, follow_symlinks=False).st_mode):
-                os.setxattr(self._directory(hidden), _OPAQUE_XATTR, b"y")
+                os.setxattr(self._directory((*path[:-1], target)), _OPAQUE_XATTR, b"y")
 
     def _make_directory(self, path: tuple[bytes, ...], parent: int, entry: Entry) -> None:
-        name, opaque = path[-1], path in self._whiteouts
+        name, opaque, is_new = path[-1], False, True
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
         except FileExistsError:
-            if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                self._clear(path, parent)
+            there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            is_new = not stat.S_ISDIR(there.st_mode)
+            if is_new:
+                opaque = self.layer and _is_whiteout(there)
+                self._clear(name, parent)
                 os.mkdir(name, 0o700, dir_fd=parent)
         fd = self._open.get(path)
         if fd is None:
             fd = os.open(name, _DIRECTORY, dir_fd=parent)
             self._remember(path, fd)
+        if is_new:
+            self._unfinished.pop(os.fstat(fd).st_ino, None)  # of one that is gone
         if opaque:
             os.setxattr(fd, _OPAQUE_XATTR, b"y")
         self._finish_directory(path, fd, entry)
@@ -214,7 +230,10 @@ class LayerExtractor:
     def _finish_directory(self, path: tuple[bytes, ...], fd: int, entry: Entry) -> None:
         _own(fd, entry.mode, entry.uid, entry.gid)
         _set_xattrs(fd, entry)
-        self._directory_times[os.fstat(fd).st_ino] = path, entry.mtime_ns
+        inode = os.fstat(fd).st_ino
+        before = self._unfinished.get(inode)
+        default_acl = entry.xattrs.get(_DEFAULT_ACL, before.default_acl if before else None)
+        self._unfinished[inode] = _Unfinished(path, entry.mtime_ns, default_acl)
 
     def _file(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:
         fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=parent)
@@ -224,7 +243,7 @@ class LayerExtractor:
                     _write(fd, chunk)
             else:
                 _write_sparse(fd, entry, reader)
-            self.size += entry.size
+            self._written += entry.size
             _own(fd, entry.mode, entry.uid, entry.gid)
             if entry.xattrs:
                 _set_xattrs(fd, entry)
@@ -232,9 +251,9 @@ class LayerExtractor:
         finally:
             os.close(fd)
 
-    @staticmethod
-    def _symlink(parent: int, name: bytes, entry: Entry, _reader: TarReader) -> None:
+    def _symlink(self, parent: int, name: bytes, entry: Entry, _reader: TarReader) -> None:
         os.symlink(entry.link, name, dir_fd=parent)
+        self._written += len(entry.link)
         os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         _set_xattrs(f"/proc/self/fd/{parent}/{os.fsdecode(name)}", entry)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
@@ -264,13 +283,18 @@ class LayerExtractor:
         from_fd = os.dup(self._directory(source[:-1]))
         try:
             parent = self._directory(path[:-1])
-            if stat.S_ISDIR(os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False).st_mode):
+            found = os.stat(source[-1], dir_fd=from_fd, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
                 raise leads_to_directory(entry)
+            if self.layer and _is_whiteout(found):
+                raise leads_nowhere(entry)
             for _attempt in range(2):
                 try:
                     os.link(source[-1], path[-1], src_dir_fd=from_fd, dst_dir_fd=parent, follow_symlinks=False)
                 except FileExistsError:
-                    self._clear(path, parent)
+                    if os.path.samestat(found, os.stat(path[-1], dir_fd=parent, follow_symlinks=False)):
+                        return  # it is a name of that file already
+                    self._clear(path[-1], parent)
                 else:
                     return
         except FileNotFoundError as error:
@@ -279,19 +303,29 @@ class LayerExtractor:
             os.close(from_fd)
 
 
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
 def _own(fd: int, mode: int, uid: int, gid: int) -> None:
     os.fchown(fd, uid, gid)  # always: below a setgid directory even a new file of root's is not root's
     os.fchmod(fd, mode)
 
 
 def _set_xattrs(target: int | str, entry: Entry, *, follow: bool = False) -> None:
+    """All but a default ACL: directories get theirs at last, and nothing else has one."""
     for name, value in kept_xattrs(entry).items():
-        try:
-            os.setxattr(target, name, value, follow_symlinks=follow or isinstance(target, int))
-        except OSError as error:
-            # What the file system or the host's security module does not know is left out, as every engine does.
-            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
-                raise
+        if name != _DEFAULT_ACL:
+            _set_xattr(target, name, value, follow=follow)
+
+
+def _set_xattr(target: int | str, name: bytes, value: bytes, *, follow: bool = False) -> None:
+    try:
+        os.setxattr(target, name, value, follow_symlinks=follow or isinstance(target, int))
+    except OSError as error:
+        # What the file system or the host's security module does not know is left out, as every engine does.
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+            raise
 
 
 def _write(fd: int, data: bytes) -> None:

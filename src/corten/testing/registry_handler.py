@@ -27,6 +27,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
     owner: FakeRegistry
     fault: Fault | None = None
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: the second would wait for the client's delayed ACK
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class' name
         """Say nothing."""

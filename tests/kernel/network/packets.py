@@ -3,9 +3,9 @@
 import os
 import socket
 import struct
+from pathlib import Path
 
-from tests.kernel.network.world import sysctl
-
+from corten.linux import rtnetlink
 from corten.linux.netlink import (
     NETLINK_NETFILTER,
     NLM_F_DUMP,
@@ -69,3 +69,34 @@ def _elements_of(netlink, table, name):
     return sorted(
         value.hex() for reply in replies for _kind, value in attribute_list(attributes(reply.payload, 4).get(3, b""))
     )
+
+
+def join_beyond(pid):
+    """In the neighbour: a link to the host beyond it, and routing."""
+    with NetlinkSocket() as netlink:
+        netlink.batch([rtnetlink.create_veth_request("beyond0", "eth0", netns_pid=pid, mtu=1500, master=0)], "beyond")
+        index = socket.if_nametoindex("beyond0")
+        addresses = ("198.51.100.1/24", "2001:db8:1::1/64")
+        netlink.batch([rtnetlink.add_address_request(index, address) for address in addresses], "beyond")
+    sysctl("net/ipv4/ip_forward", "1")
+    sysctl("net/ipv6/conf/all/forwarding", "1")
+
+
+def udp_collector(writer, port):
+    """What arrives until a datagram that says "end": [source address, text] of each."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("0.0.0.0", port))
+        os.write(writer, b"r")
+        found = []
+        while not found or found[-1][1] != "end":
+            data, address = server.recvfrom(2048)
+            found.append([address[0], data.decode()])
+        return found
+
+
+def sysctl(path, value=None):
+    """Read or write a sysctl of the calling process's network namespace."""
+    file = Path("/proc/sys") / path
+    if value is not None:
+        file.write_text(value)
+    return file.read_text().strip()

@@ -3,16 +3,8 @@
 import socket
 
 import pytest
-from tests.kernel.network.packets import bridge_filter_is
-from tests.kernel.network.world import (
-    ask_tcp,
-    ask_udp,
-    in_own_world,
-    mac_of_link,
-    refused_tcp,
-    send_spoofed_udp,
-    sysctl,
-)
+from tests.kernel.network.packets import bridge_filter_is, sysctl
+from tests.kernel.network.world import ask_tcp, ask_udp, in_own_world, mac_of_link, refused_tcp, send_spoofed_udp
 
 from corten.errors import ResourceExhausted
 from corten.linux.rtnetlink import configure_interfaces

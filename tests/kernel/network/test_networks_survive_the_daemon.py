@@ -1,11 +1,11 @@
 """The service against a host that a killed daemon, or someone else, left in some state; connect and disconnect."""
 
-import os
 import socket
 from pathlib import Path
 
 import pytest
-from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp, sysctl
+from tests.kernel.network.packets import sysctl
+from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
 from corten.engine.networks.settings import ContainerView
 from corten.errors import Conflict, Forbidden, NotFound, ResourceExhausted
@@ -214,47 +214,10 @@ def link_names():
     return sorted(links())
 
 
-class Directory:
-    """The running containers of one test, as connect and disconnect see them."""
-
-    def __init__(self):
-        self.views = {}
-
-    def view(self, reference):
-        return self.views[reference]
-
-    async def set_endpoint(self, cid, network, settings):
-        view = next(v for v in self.views.values() if v.id == cid)
-        view.networks.pop(network, None)
-        if settings is not None:
-            view.networks[network] = settings
-
-    def using(self, network_id, name):
-        return [view.name for view in self.views.values() if name in view.networks]
-
-
-class Sockets:
-    """Netlink sockets of other namespaces by a forked process, as the zygote does it."""
-
-    def __init__(self, boxes):
-        self.boxes = boxes
-
-    async def open(self, pid):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        box = next(box for box in self.boxes if box.pid == pid)
-        os.set_inheritable(theirs.fileno(), True)
-        box.hand_out_netlink(theirs)
-        _data, fds, _flags, _address = socket.recv_fds(ours, 1, 1)
-        ours.close()
-        theirs.close()
-        return socket.socket(fileno=fds[0])
-
-
 def test_a_running_container_joins_and_leaves_a_network():
     async def scenario(world):
         service = await world.service()
-        service.containers = directory = Directory()
-        service.netns = Sockets(world.boxes)
+        directory = world.directory
         await service.create(NetworkCreateRequest(name="net"))
         cid, one, _attached = await world.container(service, name="one")
         _cid, two, _attached = await world.container(service, mode="net", name="two")

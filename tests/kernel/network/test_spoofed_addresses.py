@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.kernel.network.packets import send_arp, send_udp
-from tests.kernel.network.world import ask_tcp, in_own_world, mac_of_link, refused_tcp, send_spoofed_udp, sysctl
+from tests.kernel.network.packets import send_arp, send_udp, sysctl
+from tests.kernel.network.world import ask_tcp, in_own_world, mac_of_link, refused_tcp, send_spoofed_udp
 
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, PortBinding
 

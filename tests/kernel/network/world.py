@@ -13,15 +13,19 @@ import secrets
 import signal
 import socket
 import struct
+import tempfile
 import traceback
-from pathlib import Path
+
+from tests.kernel.network.packets import join_beyond, udp_collector
 
 from corten.engine.events import Events
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import bring_up_loopback, configure_interfaces
+from corten.shim.netns_sockets import hand_out_sockets
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -160,13 +164,9 @@ class Box:
 
     def collect_udp(self, port):
         """Begin to collect datagrams; returns what waits for the "end" and tells what came."""
-        reader = self._fork(_udp_collector, port)
+        reader = self._fork(udp_collector, port)
         assert os.read(reader, 1) == b"r"
         return lambda: _answer(reader)
-
-    def hand_out_netlink(self, channel):
-        """Send a NETLINK_ROUTE socket of this namespace over `channel`."""
-        self.do(_send_netlink, channel.fileno(), keep=channel.fileno())
 
     def end(self):
         for pid in [*self.children, self.pid]:
@@ -190,12 +190,6 @@ def _answer(reader):
     if "error" in answer:
         raise AssertionError(answer["error"])
     return answer["value"]
-
-
-def _send_netlink(number):
-    with socket.socket(fileno=number) as channel:
-        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-        socket.send_fds(channel, [b"n"], [netlink.fileno()])
 
 
 def _tcp_server(writer, port, family):
@@ -250,27 +244,23 @@ def ask_udp(host, port, timeout=10.0):
             return ""
 
 
-def _join_beyond(pid):
-    """In the neighbour: a link to the host beyond it, and routing."""
-    with NetlinkSocket() as netlink:
-        netlink.batch([rtnetlink.create_veth_request("beyond0", "eth0", netns_pid=pid, mtu=1500, master=0)], "beyond")
-        index = socket.if_nametoindex("beyond0")
-        addresses = ("198.51.100.1/24", "2001:db8:1::1/64")
-        netlink.batch([rtnetlink.add_address_request(index, address) for address in addresses], "beyond")
-    sysctl("net/ipv4/ip_forward", "1")
-    sysctl("net/ipv6/conf/all/forwarding", "1")
+class Directory:
+    """The containers that connect and disconnect know of."""
 
+    def __init__(self):
+        self.views = {}
 
-def _udp_collector(writer, port):
-    """What arrives until a datagram that says "end": [source address, text] of each."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("0.0.0.0", port))
-        os.write(writer, b"r")
-        found = []
-        while not found or found[-1][1] != "end":
-            data, address = server.recvfrom(2048)
-            found.append([address[0], data.decode()])
-        return found
+    def view(self, reference):
+        return self.views[reference]
+
+    async def set_endpoint(self, cid, network, settings, *, resolver=False):
+        view = next(v for v in self.views.values() if v.id == cid)
+        view.networks.pop(network, None)
+        if settings is not None:
+            view.networks[network] = settings
+
+    def using(self, network_id, name):
+        return [view.name for view in self.views.values() if name in view.networks]
 
 
 class World:
@@ -282,6 +272,9 @@ class World:
         self.services = []
         self.networks = MemoryRecords()
         self.endpoints = MemoryRecords()
+        self.directory = Directory()
+        self.of = {}  # container id -> its box
+        self.resolv_conf = tempfile.NamedTemporaryFile("w", suffix=".conf")
 
     async def service(self, living=None, **settings):
         """A network service on this host, recovered."""
@@ -290,10 +283,25 @@ class World:
             networks=self.networks,
             endpoints=self.endpoints,
             events=Events(),
+            host_resolv=HostResolvConf(self.resolv_conf.name),
         )
+        service.serve(self.directory, self)
         self.services.append(service)
         await service.recover(living or {})
         return service
+
+    async def open_sockets(self, cid, wanted, *, sysctls=None):
+        """Sockets of a container's namespace, made by the zygote's own code."""
+        ours, theirs = socket.socketpair()
+        netns = os.open(f"/proc/{self.of[cid].pid}/ns/net", os.O_RDONLY)
+        hand_out_sockets({"sockets": wanted, "sysctls": sysctls or {}}, theirs.detach(), netns)
+        with ours:
+            data, fds, _flags, _address = socket.recv_fds(ours, 4096, len(wanted))
+        assert fds, data
+        made = [socket.socket(fileno=fd) for fd in fds]
+        for sock in made:
+            sock.setblocking(False)
+        return made
 
     def box(self, **kwargs):
         box = Box(**kwargs)
@@ -313,6 +321,7 @@ class World:
         if prewarm:
             service.prewarm(cid, box.pid)
         request.setdefault("name", f"c{len(self.boxes)}")
+        self.of[cid] = box
         attached = await service.attach(cid, AttachRequest(**request), box.pid)
         box.do(configure_interfaces, attached.interfaces)
         return cid, box, attached
@@ -342,7 +351,7 @@ class World:
     def beyond(self, lan):
         """A host beyond the neighbour, which routes for it: 198.51.100.2."""
         box = self.box()
-        lan.do(_join_beyond, box.pid)
+        lan.do(join_beyond, box.pid)
         there = {"name": "eth0", "addresses": ["198.51.100.2/24", "2001:db8:1::2/64"]}
         box.do(configure_interfaces, [{**there, "gateway": "198.51.100.1", "gateway6": "2001:db8:1::1"}])
         with NetlinkSocket() as netlink:
@@ -354,14 +363,6 @@ class World:
     def end(self):
         for box in self.boxes:
             box.end()
-
-
-def sysctl(path, value=None):
-    """Read or write a sysctl of the calling process's network namespace."""
-    file = Path("/proc/sys") / path
-    if value is not None:
-        file.write_text(value)
-    return file.read_text().strip()
 
 
 def send_spoofed_udp(interface, mac, source, destination, port):

@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import struct
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -345,3 +346,54 @@ async def test_a_process_cannot_hide_from_top_by_its_name(engine: Engine, busybo
         while Path(f"/proc/{pid}/comm").read_text() != "corten-porter\n":
             await asyncio.sleep(0.01)
     assert own_processes([shim.pid, pid, os.getpid()]) == [shim.pid, pid]
+
+
+UDP_THERE = (socket.AF_INET, socket.SOCK_DGRAM, 0, "127.0.0.11")
+TCP_THERE = (socket.AF_INET, socket.SOCK_STREAM, 0, "127.0.0.11")
+
+
+async def test_sockets_of_a_containers_namespace_are_made_and_the_zygote_comes_home(
+    engine: Engine, busybox_root: Path
+) -> None:
+    cid = await engine.run(busybox_root, "sleep", "1000")
+    wanted = [UDP_THERE, TCP_THERE, (socket.AF_NETLINK, 3, 0, "")]
+    key = "net.ipv4.conf.IFNAME.route_localnet"
+    udp, tcp, route = await engine.shims.open_sockets(cid, wanted, sysctls={"lo": {key: "1"}})
+    assert Path("/proc/sys/net/ipv4/conf/lo/route_localnet").read_text() == "0\n"
+    sysctl = [
+        "nsenter",
+        f"--net=/proc/{engine.shims.get(cid).pid}/ns/net",
+        "cat",
+        "/proc/sys/net/ipv4/conf/lo/route_localnet",
+    ]
+    assert subprocess.run(sysctl, capture_output=True, check=True).stdout == b"1\n"
+    inside = Path(f"/proc/{engine.shims.get(cid).pid}/net")
+    assert f"0B00007F:{udp.getsockname()[1]:04X}" in (inside / "udp").read_text()
+    assert f"0B00007F:{tcp.getsockname()[1]:04X}" in (inside / "tcp").read_text()
+    assert f"0B00007F:{tcp.getsockname()[1]:04X}" not in Path("/proc/net/tcp").read_text()
+    assert not udp.getblocking()
+    for sock in (udp, tcp, route):
+        sock.close()
+    with pytest.raises(OSError, match="family not supported"):
+        await engine.shims.open_sockets(cid, [UDP_THERE, (99, 1, 0, "")])
+    zygote = f"/proc/{engine.shims.zygote_pid}"
+    assert os.readlink(f"{zygote}/ns/net") == os.readlink("/proc/self/ns/net")
+    assert [fd for fd in os.listdir(f"{zygote}/fd") if os.readlink(f"{zygote}/fd/{fd}").startswith("net:")] == []
+    os.kill(engine.shims.zygote_pid, signal.SIGKILL)
+    (again,) = await engine.shims.open_sockets(cid, [UDP_THERE])
+    again.close()
+
+
+async def test_no_sockets_are_made_for_a_container_that_has_ended(engine: Engine, busybox_root: Path) -> None:
+    cid = await engine.run(busybox_root, "sleep", "1000")
+    shim = engine.shims.get(cid)
+    pid, shim.pid = shim.pid, os.getpid()  # as if another process had its number by now
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists():
+        await asyncio.sleep(0.001)
+    with pytest.raises(Unavailable):
+        await engine.shims.open_sockets(cid, [UDP_THERE])
+    with pytest.raises(Unavailable):
+        await engine.shims.open_sockets("0" * 64, [UDP_THERE])
+    await engine.until(lambda: cid in engine.exits)
+    await shim.discard()

@@ -68,15 +68,15 @@ def tar(*members: bytes) -> io.BytesIO:
     return io.BytesIO(b"".join(members) + bytes(1024))
 
 
-def unpack(stream: Readable, directory: Path) -> LayerExtractor:
-    """Unpack a layer upon nothing."""
+def unpack(stream: Readable, directory: Path) -> int:
+    """Unpack a layer upon nothing; its size."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         extractor = LayerExtractor(fd, lambda _path: None)
         extractor.extract(TarReader(stream))
+        return extractor.size()
     finally:
         os.close(fd)
-    return extractor
 
 
 class Image:

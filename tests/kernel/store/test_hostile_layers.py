@@ -196,6 +196,18 @@ def test_a_whiteout_in_disguise_is_refused_and_devices_are_made(world: World) ->
         world.unpack(tar(bytes(bad)))
 
 
+def test_a_hard_link_to_a_whiteout_leads_nowhere(world: World) -> None:
+    with pytest.raises(InvalidTar, match="leads nowhere"):
+        world.unpack(tar(member("file", ".wh.x"), member("hard", "h", "x")))
+
+
+def test_a_sparse_map_is_a_files(world: World) -> None:
+    sparse = pax_of({b"GNU.sparse.map": b"", b"GNU.sparse.size": b"4096"})
+    world.unpack(tar(sparse + member("char", "null", device=(1, 3)), sparse + member("file", "f")))
+    assert os.stat(world.layer / "null").st_rdev == os.makedev(1, 3)
+    assert os.stat(world.layer / "f").st_size == 4096
+
+
 @pytest.mark.parametrize("number", [b"4294967295", b"4294967296", b"9223372036854775807"])
 @pytest.mark.parametrize("key", [b"uid", b"gid"])
 def test_owners_that_linux_has_not_are_refused(world: World, key: bytes, number: bytes) -> None:

@@ -15,6 +15,7 @@ from corten.engine.containers.collaborators import VolumeRef
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.events import Events
 from corten.engine.images.catalog import ImageNotFound, ResolvedImage
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.settings import Attached
 from corten.errors import NotFound
 from corten.lib import codec
@@ -293,6 +294,7 @@ class FakeEngine:
             volumes=self.volumes,
             shims=self.shims,
             events=self.events,
+            host_resolv=HostResolvConf(),
             cgroups=lambda path: FakeCgroup(self.shims, path, self.cgroup_log),
         )
         self.shims.callbacks = self.parts.callbacks(on_warm=lambda _c, _p: None, on_cold=lambda _c: None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from corten.engine.containers.record import ContainerRecord, MountRecord
@@ -74,6 +77,22 @@ def test_a_number_that_is_another_process_now_is_not_entered(tmp_path: Path, sna
     ours = record(tmp_path, status=Status.RUNNING, pid=os.getpid())
     with container_root(ours, snapshots, writable=False) as root:
         assert content(root, "/etc/passwd") == "the container's"
+
+
+def test_the_root_of_a_process_is_found_also_when_a_thousand_descriptors_are_open(
+    tmp_path: Path, snapshots: Snapshots
+) -> None:
+    ours = msgspec.structs.replace(record(tmp_path, status=Status.RUNNING, pid=os.getpid()), id=":")  # in any cgroup
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, limits[0]), max(2048, limits[1])))
+    with contextlib.ExitStack() as closing:
+        closing.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for _ in range(1100):
+            closing.callback(os.close, os.open("/", os.O_PATH))
+        before = len(os.listdir("/proc/self/fd"))
+        with container_root(ours, snapshots, writable=False) as root:
+            assert os.path.samestat(os.fstat(root.place("/").root), os.stat("/"))
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_links_stay_inside_and_lead_into_mounts(tmp_path: Path, snapshots: Snapshots) -> None:

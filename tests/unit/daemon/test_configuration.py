@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from corten.daemon.config import ConfigError, load, merge, parse_flags, validate
-from corten.daemon.options import OPTIONS
+from corten.daemon.config import load, merge, parse_flags, validate
+from corten.daemon.options import OPTIONS, ConfigError
 from corten.daemon.reload import reload
 from corten.daemon.settings import (
     network_settings,

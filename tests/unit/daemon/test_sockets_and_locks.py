@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from corten.daemon.config import ConfigError, merge
+from corten.daemon.config import merge
 from corten.daemon.locks import exclusive, pidfile
+from corten.daemon.options import ConfigError
 from corten.daemon.sockets import open_listeners, tcp_listener, unix_listener
 from corten.daemon.stop import stop
 from corten.errors import NotFound

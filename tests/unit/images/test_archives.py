@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from corten.engine.images.catalog import ImageNotFound
+from corten.engine.images.tar_index import index_tar
 from corten.errors import CortenError, InvalidArgument
 from corten.spec.digest import short
 from corten.testing.made_images import tar_of
@@ -173,7 +174,7 @@ async def test_what_is_no_archive_is_refused_with_a_typed_error(engine, data):
     with pytest.raises(CortenError):
         await load(engine, data)
     assert len(engine.library.catalog) == 0
-    assert list(engine.transfer._spool_dir.iterdir()) == []
+    assert list((engine.root / "spool").iterdir()) == []
 
 
 async def test_an_import_makes_an_image_of_one_layer(engine):
@@ -222,3 +223,25 @@ async def test_a_commit_adds_a_layer_to_its_parent(engine):
     assert engine.layers.tars[entry.chain_id][0] == parent.chain_id
     assert engine.images.inspect("child").parent == parent.id
     assert len(await saved(engine, "child")) > 0
+
+
+def test_headers_of_a_megabyte_are_read_in_one_go(tmp_path):
+    def header(name, kind, size):
+        block = bytearray(
+            name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11 + b"\0"
+        )
+        block += b" " * 8 + kind + bytes(100) + b"ustar\x0000"
+        block = block.ljust(512, b"\0")
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block)
+
+    many = b"6 a=b\n" * 170_000
+    name = b"./" * 500_000 + b"x"
+    long = b"%d path=%s\n" % (len(name) + 14, name)
+    path = tmp_path / "archive"
+    for extended in (many, long):
+        path.write_bytes(
+            header(b"h", b"x", len(extended)) + extended + bytes(-len(extended) % 512) + header(b"x", b"0", 0)
+        )
+        with open(path, "rb") as file:
+            assert list(index_tar(file)) == ["x"]

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
+from corten.api.platforms import platform_of, platforms_of
 from corten.api.progress import progress_response
 from corten.api.query import Query
 from corten.api.routes.images.create import image_create
-from corten.api.routes.images.inspect import image_inspect, platform_of, platforms_of
+from corten.api.routes.images.inspect import image_inspect
 from corten.api.routes.images.list import image_list
 from corten.api.routing import Request
 from corten.errors import InvalidArgument, NotFound

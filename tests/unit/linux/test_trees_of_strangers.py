@@ -14,7 +14,7 @@ import pytest
 
 from corten.linux.tree import remove_tree, usage, walk
 
-_DEPTH = 20_000
+_DEPTH = 10_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
@@ -49,7 +49,7 @@ def test_a_walk_names_everything_once_and_in_order(tmp_path: Path, root: int) ->
     (tmp_path / "b/link").symlink_to("c")
     found = [entry.path.decode() for entry in walk(root)]
     assert found == ["a", "b", "b/c", "b/c/d", "b/c/file", "b/e", "b/link", "f", "f/g"]
-    assert usage(root) == 5
+    assert usage(root) == len("12345") + len("c")
 
 
 def test_a_walk_stays_out_where_it_is_told(tmp_path: Path, root: int) -> None:

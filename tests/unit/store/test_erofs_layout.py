@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corten.store.erofs import layout
+from corten.lib.tar import Entry, InvalidTar
+from corten.store.erofs import layout, tree
 from corten.store.erofs.sparse import copied, in_place
+from corten.store.erofs.tree import LayerTree
 from corten.store.erofs.xattrs import encoded_xattrs
 
 _NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: b"\0" not in name and b"/" not in name)
@@ -134,3 +137,19 @@ def test_every_byte_of_a_map_is_found_where_it_is_stored(gaps: list[tuple[int, i
     for offset, source in stored:
         assert (blocks[offset >> bits] << 9) + offset % (1 << bits) == 1000 * 512 + source
     assert sum(block != layout.HOLE for block in blocks) == sum(-(-length >> bits) for _, length in pieces)
+
+
+def test_an_attribute_larger_than_its_length_can_say_is_refused() -> None:
+    body, _mode = encoded_xattrs({b"user.a": bytes(65_000)}, "file")
+    assert len(body) > 65_000
+    for name, size in ((b"user.a", 65_536), (b"user.a", 65_535), (b"user." + b"n" * 251, 1)):
+        with pytest.raises(InvalidTar, match="too large"):
+            encoded_xattrs({name: bytes(size)}, "file")
+
+
+def test_a_layer_of_too_many_files_is_refused_whatever_their_names_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "_INODES_MAX", 100)
+    layer = LayerTree(lambda _path: None, now_ns=0)
+    with pytest.raises(InvalidTar, match="more than 100 files"):
+        for _ in range(200):
+            layer.place(Entry(b"a", "file", 0o644, 0, 0, 0, 0), 4608)

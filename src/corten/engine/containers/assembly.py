@@ -40,6 +40,7 @@ from corten.engine.containers.update import Updater
 from corten.engine.containers.users import AccountFiles
 from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.lib import blocking
 from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks
@@ -97,13 +98,14 @@ def assemble(
     volumes: Volumes,
     shims: ShimPool,
     events: Events,
+    host_resolv: HostResolvConf,
     image_size: Callable[[str], int] = lambda _image_id: 0,
     cgroups: Callable[[str], CgroupControl] = open_cgroup,
 ) -> Assembled:
     """Everything about containers, from what it works with."""
     registry, tasks = Registry(table), Tasks()
     mounts = MountSetup(registry=registry, volumes=volumes, snapshots=snapshots)
-    files = NetworkFileWriter(settings=settings, registry=registry)
+    files = NetworkFileWriter(settings=settings, registry=registry, host_resolv=host_resolv)
     accounts = AccountFiles(partial(snapshots.root_fd, writable=False))
     seccomp = SeccompFilters(settings.exec_root / "seccomp", settings.seccomp_profile)
     launcher = Launcher(settings=settings, registry=registry, accounts=accounts, seccomp=seccomp, files=files)
@@ -198,7 +200,7 @@ def assemble(
         service=service,
         attach=attach,
         execs=execs,
-        directory=Directory(registry),
+        directory=Directory(registry, files),
         supervisor=supervisor,
         recovery=recovery,
         health=health,

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from corten.engine.networks.settings import Attached, AttachRequest
 from corten.shim.client import Recovered, StartRequest
-from corten.spec.docker.network import EndpointSettings
 from corten.spec.oci_image import Image
 
 
@@ -214,6 +213,3 @@ class Table(Protocol):
 
     def list(self) -> Any:
         """All (key, value)."""
-
-
-Networked = dict[str, EndpointSettings]

@@ -34,8 +34,6 @@ from corten.spec.docker.container import ContainerConfig, CreateRequest, CreateR
 from corten.spec.docker.hostconfig import HostConfig
 from corten.spec.docker.network import EndpointSettings
 
-_SYSTEM_MODES = ("host", "none", "bridge")
-
 
 class PlatformMismatch(NotFound):
     """The image here is for another platform than the one asked for; the client pulls and asks again."""
@@ -176,7 +174,13 @@ def endpoints_of(request: CreateRequest, host: HostConfig) -> dict[str, Endpoint
 
 
 def attach_request(
-    name: str, config: ContainerConfig, host: HostConfig, networks: dict[str, EndpointSettings]
+    name: str,
+    config: ContainerConfig,
+    host: HostConfig,
+    networks: dict[str, EndpointSettings],
+    *,
+    dns: tuple[str, ...] = (),
+    checked: bool = False,
 ) -> AttachRequest:
     """What the network service is asked for. Disabled networking is the network `none`."""
     return AttachRequest(
@@ -188,6 +192,8 @@ def attach_request(
         exposed=tuple(config.exposed_ports or ()),
         publish_all=host.publish_all_ports,
         mac=config.mac_address,
+        dns=dns,
+        checked=checked,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from corten.engine.containers.netfiles import NetworkFileWriter
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.status import Status
 from corten.engine.networks.settings import ContainerView
@@ -15,8 +16,9 @@ from corten.spec.docker.network import EndpointSettings
 class Directory:
     """Implements networks' ContainerDirectory, volumes' VolumeUsers and images' ContainerUse."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, files: NetworkFileWriter) -> None:
         self._registry = registry
+        self._files = files
 
     def view(self, reference: str) -> ContainerView:
         """By name, id or prefix. Raises NotFound `No such container: x`."""
@@ -29,21 +31,30 @@ class Directory:
             pid=record.status.pid if running else 0,
             hostname=record.config.hostname,
             networks=dict(record.attached if running else record.networks),
+            dns=self._files.name_servers(record),
+            checked=record.has_healthcheck,
         )
 
-    async def set_endpoint(self, cid: str, network: str, settings: EndpointSettings | None) -> None:
-        """Record that a container is in a network (None: no longer)."""
+    async def set_endpoint(
+        self, cid: str, network: str, settings: EndpointSettings | None, *, resolver: bool = False
+    ) -> None:
+        """Record that a container is in a network (None: no longer), and tell a running one in its files. With
+        `resolver` the embedded name server serves it from now on."""
         container = self._registry.find(cid)
         async with container.lock:
             record = container.record
             networks, attached = dict(record.networks), dict(record.attached)
+            running = record.status.status.has_process
             if settings is None:
                 networks.pop(network, None)
-                attached.pop(network, None)
+                place = attached.pop(network, None)
+                if place is not None and running:
+                    self._files.left(container, place)
             else:
                 networks[network] = _asked(settings)
-                if record.status.status.has_process:
+                if running:
                     attached[network] = settings
+                    self._files.joined(container, settings, resolver=resolver)
             self._registry.save(container, msgspec.structs.replace(record, networks=networks, attached=attached))
 
     def using(self, network_id: str, name: str) -> list[str]:

@@ -10,15 +10,19 @@ import os
 from pathlib import Path
 
 from corten.engine.containers.live import Container
+from corten.engine.containers.namespaces import hostname_of
 from corten.engine.containers.oci_spec import NetworkFiles
+from corten.engine.containers.record import ContainerRecord
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.settings import ContainerSettings
+from corten.engine.networks.host_resolv import HostResolvConf, read_text
 from corten.engine.networks.settings import Attached
 from corten.errors import InvalidArgument
 from corten.network import hosts_files
+from corten.network.dns.upstream import upstreams
+from corten.spec.docker.network import EndpointSettings
 
-_HOST_RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
-_MAX = 64 * 1024
+_DEFAULT_BRIDGE = ("bridge", "default")
 
 
 def file_paths(directory: Path) -> NetworkFiles:
@@ -35,22 +39,21 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_MAX)
-    except OSError:
-        return ""
+def _addresses(place: EndpointSettings) -> list[str]:
+    return [address for address in (place.ip_address, place.global_ipv6_address) if address]
 
 
 class NetworkFileWriter:
     """Writes the three files."""
 
-    def __init__(self, *, settings: ContainerSettings, registry: Registry) -> None:
+    def __init__(self, *, settings: ContainerSettings, registry: Registry, host_resolv: HostResolvConf) -> None:
         self._settings = settings
         self._registry = registry
-        self._host = hosts_files.ResolvConf()
-        self._host_stamp: tuple[int, int] = (0, 0)
+        self._host_resolv = host_resolv
+
+    def name_servers(self, record: ContainerRecord) -> tuple[str, ...]:
+        """The name servers given to a container or to all of them; none: the host's."""
+        return tuple(record.host_config.dns or self._settings.dns)
 
     def paths(self, container: Container) -> NetworkFiles:
         """The files that a container mounts: with `--network container:x` those of x."""
@@ -71,7 +74,7 @@ class NetworkFileWriter:
         host = record.host_config
         extra = hosts_files.extra_hosts(host.extra_hosts or (), host_gateways)
         if mode == "host":
-            hosts = _read("/etc/hosts") + "".join(f"{address}\t{name}\n" for address, name in extra)
+            hosts = read_text("/etc/hosts") + "".join(f"{address}\t{name}\n" for address, name in extra)
         else:
             hosts = hosts_files.hosts_file(
                 hostname=hostname,
@@ -82,38 +85,64 @@ class NetworkFileWriter:
             )
         _write(files.hosts, hosts)
         _write(files.hostname, hosts_files.hostname_file(hostname))
-        _write(files.resolv_conf, self._resolv_conf(container, mode, ipv6=attached.ipv6))
+        resolv_conf = self._embedded(record, ipv6=attached.ipv6) if attached.resolver else ""
+        _write(files.resolv_conf, resolv_conf or self._resolv_conf(record, ipv6=attached.ipv6))
 
-    def _resolv_conf(self, container: Container, mode: str, *, ipv6: bool) -> str:
-        host = container.record.host_config
-        settings = self._settings
-        dns = tuple(host.dns or settings.dns)
-        search = tuple(host.dns_search or settings.dns_search)
-        options = tuple(host.dns_options or settings.dns_options)
-        if mode == "host" and not (dns or search or options):
-            return _read("/etc/resolv.conf")
+    def _resolv_conf(self, record: ContainerRecord, *, ipv6: bool) -> str:
+        """For a container that asks the servers itself."""
+        host = record.host_config
+        dns = self.name_servers(record)
+        search = tuple(host.dns_search or self._settings.dns_search)
+        options = tuple(host.dns_options or self._settings.dns_options)
+        if record.network_mode == "host" and not (dns or search or options):
+            return read_text("/etc/resolv.conf")
         found = hosts_files.container_resolv_conf(
-            self._host_resolv_conf(), dns=dns, search=search, options=options, ipv6=ipv6
+            self._host_resolv.reachable(), dns=dns, search=search, options=options, ipv6=ipv6
         )
         return found.text()
 
-    def _host_resolv_conf(self) -> hosts_files.ResolvConf:
-        """The host's, parsed when it changed; systemd-resolved's stub leads to the real one."""
-        try:
-            status = os.stat(_HOST_RESOLV[0])
-            stamp = (status.st_mtime_ns, status.st_ino)
-        except OSError:
-            stamp = (-1, 0)
-        if stamp != self._host_stamp:
-            parsed = hosts_files.parse_resolv_conf(_read(_HOST_RESOLV[0]))
-            if parsed.servers == ("127.0.0.53",):
-                parsed = hosts_files.parse_resolv_conf(_read(_HOST_RESOLV[1])) or parsed
-            self._host, self._host_stamp = parsed, stamp
-        return self._host
+    def _embedded(self, record: ContainerRecord, *, ipv6: bool) -> str:
+        """For one that the embedded name server serves."""
+        host = self._host_resolv.current()
+        hosts_files.check_dns(self.name_servers(record), (), ())
+        return hosts_files.embedded_resolv_conf(
+            host,
+            search=tuple(record.host_config.dns_search or self._settings.dns_search),
+            options=tuple(record.host_config.dns_options or self._settings.dns_options),
+            upstreams=upstreams(self.name_servers(record), host.servers, ipv6=ipv6),
+        )
+
+    def joined(self, container: Container, place: EndpointSettings, *, resolver: bool) -> None:
+        """A running container has joined a network: its address, and the embedded name server if that came along.
+
+        A resolv.conf that was changed inside is left as it is. Raises OSError.
+        """
+        record = container.record
+        files = file_paths(self._settings.directory(record.id))
+        hosts = hosts_files.add_own_addresses(read_text(files.hosts), _addresses(place), self._own_names(record))
+        _write(files.hosts, hosts)
+        if resolver:
+            written = read_text(files.resolv_conf)
+            if written in (self._resolv_conf(record, ipv6=ipv6) for ipv6 in (False, True)):
+                _write(files.resolv_conf, self._embedded(record, ipv6=bool(place.global_ipv6_address)))
+
+    def left(self, container: Container, place: EndpointSettings) -> None:
+        """It has left one. Raises OSError."""
+        record = container.record
+        hosts = file_paths(self._settings.directory(record.id)).hosts
+        text = hosts_files.remove_own_addresses(read_text(hosts), _addresses(place), self._own_names(record))
+        _write(hosts, text)
+
+    def _own_names(self, record: ContainerRecord) -> str:
+        hostname = hostname_of(record.host_config, record.config.hostname, record.id, self._registry.find)
+        return hosts_files.own_names(hostname, record.config.domainname)
 
     def _links(self, container: Container) -> list[tuple[str, str]]:
-        """Lines of `--link name:alias`: the other container's address on the default bridge."""
-        lines = []
+        """Lines of `--link name:alias`: the other container's address on the default bridge. In a user-defined network
+        links are names that the embedded server knows."""
+        lines: list[tuple[str, str]] = []
+        if container.record.network_mode not in _DEFAULT_BRIDGE:
+            return lines
         for link in container.record.host_config.links or ():
             name, _colon, alias = link.partition(":")
             other = self._registry.find(name)

@@ -179,7 +179,9 @@ def _process_root(record: ContainerRecord) -> int | None:
     except OSError:
         return None
     else:
-        if not select.select([guard], [], [], 0)[0]:
+        poll = select.poll()  # select(2) has no descriptors from 1024 on
+        poll.register(guard, select.POLLIN)
+        if not poll.poll(0):
             return fd
         os.close(fd)  # it has ended: what was opened may be another one's
         return None

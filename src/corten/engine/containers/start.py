@@ -204,7 +204,14 @@ class Starter:
         record = container.record
         if record.network_mode.startswith("container:"):
             return Attached()
-        request = attach_request(record.name, record.config, record.host_config, record.networks)
+        request = attach_request(
+            record.name,
+            record.config,
+            record.host_config,
+            record.networks,
+            dns=self._files.name_servers(record),
+            checked=record.has_healthcheck,
+        )
         undo.push(self._networks.release, record.id)
         attached = await self._networks.attach(record.id, request, shim.pid)
         gateways = self._networks.host_gateways() if record.host_config.extra_hosts else []

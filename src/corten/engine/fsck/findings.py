@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from corten.spec.fsck import FsckArea, FsckFinding, Outcome
+from corten.spec.corten.fsck import FsckArea, FsckFinding, Outcome
 
 Kind = Literal["blob", "layer", "record", "stray", "other"]
 AREAS = ("database", "blobs", "images", "layers", "containers", "volumes", "leftovers")

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from corten.engine.fsck.needs import Need
 from corten.engine.images.content import ImageContent
-from corten.engine.images.sources import RegistrySource
+from corten.engine.images.sources import RegistrySource, verified_manifest
 from corten.errors import CortenError, DataLoss
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient
 from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.registry.errors import RegistryRefused
-from corten.spec.digest import digest_of
 from corten.spec.reference import Reference
 
 
@@ -55,17 +54,8 @@ class Refetcher:
         descriptor = need.descriptor
         assert descriptor is not None
         if need.is_document:
-            raw = source.manifest(descriptor).raw
-            if digest_of(raw) != descriptor.digest:
-                raise DataLoss(f"manifest verification failed for digest {descriptor.digest}")
-            self._content.replace_blob(raw)
+            self._content.replace_blob(verified_manifest(source, descriptor).raw)
             return
-        ingest = self._content.scratch()
-        try:
+        with self._content.scratch() as ingest:
             source.blob(descriptor, ingest)
             ingest.commit(descriptor.digest, descriptor.size)
-        except BaseException:
-            ingest.abort()
-            raise
-        finally:
-            ingest.close()

@@ -23,7 +23,7 @@ from corten.lib import blocking
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials
 from corten.spec import reference as references
-from corten.spec.fsck import FsckMessage
+from corten.spec.corten.fsck import FsckMessage
 from corten.spec.reference import Reference
 from corten.store.gc import Node
 

@@ -15,7 +15,7 @@ from corten.engine.fsck.surroundings import Surroundings
 from corten.errors import Conflict
 from corten.lib import blocking
 from corten.registry.credentials import Credentials
-from corten.spec.fsck import FsckMessage
+from corten.spec.corten.fsck import FsckMessage
 
 
 class FsckRunning(Conflict):

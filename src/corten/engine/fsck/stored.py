@@ -16,8 +16,8 @@ from corten.engine.images.record import ImageRecord
 from corten.engine.images.stores import BlobStore, Records
 from corten.errors import CortenError, NotFound
 from corten.lib import blocking, codec
+from corten.spec.corten.fsck import FsckMessage
 from corten.spec.digest import short
-from corten.spec.fsck import FsckMessage
 from corten.spec.oci_image import MANIFEST_LIMIT, Descriptor
 
 _READ = 1 << 20

@@ -29,14 +29,14 @@ class CheckedSnapshots(Protocol):
     def check_snapshot(self, key: str) -> list[str]:
         """What is wrong with one."""
 
-    def strangers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Paths that nothing names."""
 
 
 class CheckedContent(Protocol):
     """The content store, as far as its directories are concerned."""
 
-    def strangers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Paths that are no blob."""
 
     def pending(self) -> list[tuple[str, int, float]]:
@@ -121,7 +121,7 @@ class Surroundings:
                 findings.add(Problem(area="leftovers", subject=path, text=text))
 
     def _suspects(self) -> list[str]:
-        found = [*self._content.strangers(), *self._snapshots.strangers()]
+        found = [*self._content.orphans(), *self._snapshots.orphans()]
         names = {name for name, _, _ in self._content.pending()}
         ingest = self._data_root / "content" / "ingest"
         found += [

@@ -8,7 +8,6 @@ away. Used by pull and load.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +16,12 @@ from corten.engine.images.catalog import ImageEntry
 from corten.engine.images.downloads import Download, Downloads, Watch
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, all_or_none, run_cancellable
-from corten.engine.images.sources import ImageSource
+from corten.engine.images.sources import ImageSource, verified_manifest
 from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.lib import blocking
+from corten.lib.disk_full import is_disk_full
 from corten.lib.keylock import KeyLock
-from corten.registry.fetch import RawManifest
+from corten.registry.fetch import Buffer, RawManifest
 from corten.spec import oci_image
 from corten.spec.digest import chain_ids, digest_of, short
 from corten.spec.docker.progress import layer_status
@@ -30,7 +30,6 @@ from corten.spec.platform import Platform, matches
 
 _NESTING = 3
 _EARLY_AT_ONCE = 8
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +100,10 @@ def choose(source: ImageSource, top: RawManifest, wanted: Platform, *, given: st
             return _read(source, current, document, wanted, given=given, explicit=explicit, indexes=tuple(indexes))
         indexes.append(current)
         entry = _entry(document, wanted, given)
-        found = source.manifest(entry)
-        if len(found.raw) != entry.size or digest_of(found.raw) != entry.digest:
+        found = verified_manifest(source, entry)
+        if len(found.raw) != entry.size:
             raise DataLoss(f"manifest verification failed for digest {entry.digest}")
-        current = RawManifest(entry.media_type or found.media_type, digest_of(found.raw), found.raw)
+        current = RawManifest(entry.media_type or found.media_type, found.digest, found.raw)
     raise InvalidArgument("image index is nested too deeply")
 
 
@@ -132,9 +131,12 @@ def _read(
         raise oci_image.UnsupportedImage(
             f"{given} is no container image: its configuration has the media type {manifest.config.media_type}"
         )
-    buffer = _Buffer(manifest.config.size)
+    size = manifest.config.size
+    if size > CONFIG_LIMIT:
+        raise InvalidArgument(f"image configuration of {size} bytes is larger than the limit of {CONFIG_LIMIT}")
+    buffer = Buffer()
     source.blob(manifest.config, buffer)
-    config_raw = bytes(buffer.data)
+    config_raw = buffer.content()
     if digest_of(config_raw) != manifest.config.digest:
         raise DataLoss(f"image configuration verification failed for digest {manifest.config.digest}")
     image = oci_image.parse_image(config_raw)
@@ -155,20 +157,6 @@ def _read(
         image=image,
         indexes=indexes,
     )
-
-
-class _Buffer:
-    def __init__(self, size: int) -> None:
-        if size > CONFIG_LIMIT:
-            raise InvalidArgument(f"image configuration of {size} bytes is larger than the limit of {CONFIG_LIMIT}")
-        self.data = bytearray()
-
-    @property
-    def offset(self) -> int:
-        return len(self.data)
-
-    def write(self, data: bytes) -> None:
-        self.data += data
 
 
 @dataclass(slots=True, kw_only=True)
@@ -258,9 +246,7 @@ class Arrivals:
             if await blocking.run(self._library.has_blob, descriptor.digest):
                 continue
             if descriptor.media_type in oci_image.INDEX_TYPES | oci_image.MANIFEST_TYPES:
-                raw = await run_cancellable(progress, "net", source.manifest, descriptor)
-                if digest_of(raw.raw) != descriptor.digest:
-                    raise DataLoss(f"manifest verification failed for digest {descriptor.digest}")
+                raw = await run_cancellable(progress, "net", verified_manifest, source, descriptor)
                 await blocking.run(self._library.put_blob, raw.raw)
                 continue
             download = self._downloads.join(descriptor)
@@ -329,7 +315,7 @@ class Arrivals:
         try:
             return await run_cancellable(lines.progress, "stream", self._unpack_arriving, layer, download, lines)
         except (CortenError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            if is_disk_full(error):
                 raise
             await layer.fetched
             if download.growing.generation == generation:

@@ -68,18 +68,12 @@ class Assembler:
 
     def _store_layer(self, open_layer: Callable[[], Readable], lease: Lease, progress: Progress) -> Descriptor:
         stream = TarStream(open_layer())
-        ingest = self._library.scratch()
-        try:
+        with self._library.scratch() as ingest:
             while chunk := stream.read(_CHUNK):
                 progress.cancel.check()
                 ingest.write(chunk)
             lease.add(stream.digest)
             ingest.commit(stream.digest, stream.size)
-        except BaseException:
-            ingest.abort()
-            raise
-        finally:
-            ingest.close()
         return Descriptor(media_type=OCI_LAYER, digest=stream.digest, size=stream.size)
 
     def _unpack(self, digest: str, chain_id: str, parent: str, progress: Progress) -> None:

@@ -45,7 +45,6 @@ class ImageEntry:
     chain: tuple[str, ...]
     config: Image
     config_size: int
-    unpacked_size: int
     layer_sizes: tuple[int, ...] = ()
     parent: str = ""
     tagged_ns: int = 0
@@ -56,6 +55,11 @@ class ImageEntry:
     def chain_id(self) -> str:
         """The chainID of the topmost layer; empty for an image without layers."""
         return self.chain[-1] if self.chain else ""
+
+    @property
+    def unpacked_size(self) -> int:
+        """Bytes of all its layers' files."""
+        return sum(self.layer_sizes)
 
     @property
     def blobs(self) -> list[str]:
@@ -171,6 +175,10 @@ class Catalog:
     def children(self, image_id: str) -> list[str]:
         """The images that were built on this one."""
         return [entry.id for entry in self._entries.values() if entry.parent == image_id]
+
+    def layer_sizes(self) -> dict[str, int]:
+        """The size of each layer that an image has, by chainID."""
+        return {c: s for entry in self for c, s in zip(entry.chain, entry.layer_sizes, strict=False)}
 
     def _by_prefix(self, digits: str, text: str) -> ImageEntry:
         exact = self._entries.get(f"sha256:{digits}")

@@ -11,10 +11,9 @@ from dataclasses import replace
 
 from corten.engine.images.arrival import ChosenImage
 from corten.engine.images.content_tree import Node, grow
-from corten.engine.images.sources import ImageSource
+from corten.engine.images.sources import ImageSource, verified_manifest
 from corten.errors import CortenError
 from corten.spec import oci_image
-from corten.spec.digest import digest_of
 from corten.spec.oci_image import Descriptor, Index
 
 _SIZE_LIMIT = 256 << 20
@@ -36,10 +35,9 @@ def with_attestations(source: ImageSource, chosen: ChosenImage) -> ChosenImage:
 def _attestations(source: ImageSource, chosen: ChosenImage) -> Iterator[Node]:
     def read(descriptor: Descriptor) -> bytes | None:
         try:
-            raw = source.manifest(descriptor).raw
+            return verified_manifest(source, descriptor).raw
         except CortenError:
             return None
-        return raw if digest_of(raw) == descriptor.digest else None
 
     for raw in chosen.indexes:
         index = oci_image.parse_document(raw.raw, raw.media_type)

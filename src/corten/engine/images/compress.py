@@ -54,17 +54,15 @@ def compress_layers(
 def _compressed(library: ImageLibrary, layer: Descriptor, lease: Lease, step: Callable[[int], None]) -> Descriptor:
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WRAPPER)
     source = Verifier(layer.digest, layer.size)
-    ingest = library.scratch()
     hashed, size = hashlib.sha256(), 0
-    try:
-        with library.open_blob(layer.digest) as file:
-            while chunk := file.read(_CHUNK):
-                source.update(chunk)
-                data = packer.compress(chunk)
-                hashed.update(data)
-                size += len(data)
-                ingest.write(data)
-                step(source.size)
+    with library.scratch() as ingest, library.open_blob(layer.digest) as file:
+        while chunk := file.read(_CHUNK):
+            source.update(chunk)
+            data = packer.compress(chunk)
+            hashed.update(data)
+            size += len(data)
+            ingest.write(data)
+            step(source.size)
         source.finish()
         data = packer.flush()
         hashed.update(data)
@@ -73,9 +71,4 @@ def _compressed(library: ImageLibrary, layer: Descriptor, lease: Lease, step: Ca
         digest = f"sha256:{hashed.hexdigest()}"
         lease.add(digest)
         ingest.commit(digest, size)
-    except BaseException:
-        ingest.abort()
-        raise
-    finally:
-        ingest.close()
     return Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=size)

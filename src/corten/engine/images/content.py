@@ -5,8 +5,8 @@ What is here is leased by whoever uses it, and deleted by the collector alone (`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from corten.engine.images.decompress import Readable, TarStream
@@ -62,9 +62,17 @@ class ImageContent:
         """A blob on its way in."""
         return self._blobs.ingest(ref)
 
-    def scratch(self) -> Ingest:
-        """A blob that is made here."""
-        return self._blobs.scratch()
+    @contextmanager
+    def scratch(self) -> Iterator[Ingest]:
+        """A blob that is made here, for the block to write and commit; forgotten when that fails."""
+        ingest = self._blobs.scratch()
+        try:
+            yield ingest
+        except BaseException:
+            ingest.abort()
+            raise
+        finally:
+            ingest.close()
 
     def put_blob(self, raw: bytes) -> Digest:
         """Store a small blob."""
@@ -75,15 +83,9 @@ class ImageContent:
 
     def replace_blob(self, raw: bytes) -> None:
         """Store a small blob, also in the place of a damaged one."""
-        ingest = self._blobs.scratch()
-        try:
+        with self.scratch() as ingest:
             ingest.write(raw)
             ingest.commit(digest_of(raw), len(raw))
-        except BaseException:
-            ingest.abort()
-            raise
-        finally:
-            ingest.close()
 
     def has_layer(self, chain_id: str) -> bool:
         """Whether the layer is unpacked here."""

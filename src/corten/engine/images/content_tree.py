@@ -49,6 +49,11 @@ class Node:
         """Whether this manifest tells of another one."""
         return ANNOTATION_BASE_TYPE in (self.descriptor.annotations or {})
 
+    @property
+    def image_id(self) -> str:
+        """The id of the image, or the digest of another configuration, that a manifest is about; empty for an index."""
+        return self.document.config.digest if isinstance(self.document, Manifest) else ""
+
     def walk(self) -> Iterator[Node]:
         """The documents, those below before those that name them."""
         for child in self.children:

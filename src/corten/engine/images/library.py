@@ -1,8 +1,9 @@
 """Images as the engine holds them: content and records, kept in step with the catalog in memory. Daemon.
 
 The blocking calls (blobs, layers) are for threads; the async ones run on the loop, and what changes records or collects
-does so one at a time. Whoever brings or reads an image leases its digests first. The order on disk: content is there
-for good before a record names it, and a record is gone for good before its content goes.
+does so one at a time, and to its end when the client goes away. Whoever brings or reads an image leases its digests
+first. The order on disk: content is there for good before a record names it, and a record is gone for good before its
+content goes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from corten.engine.images.catalog import Catalog, ImageEntry
 from corten.engine.images.collection import Collector
 from corten.engine.images.content import ImageContent
 from corten.engine.images.record import ImageRecord, aimed, blobs_of, entry_of, nodes_of, renewed
+from corten.engine.images.settled import never_half_done
 from corten.engine.images.stores import BlobStore, LayerStore, Records
 from corten.errors import CortenError
 from corten.lib import blocking, codec
@@ -59,6 +61,7 @@ class ImageLibrary(ImageContent):
             self._stored[image_id] = record
             self.catalog.put(entry)
 
+    @never_half_done
     async def collect(self, *, older_than_s: float = 0) -> list[Node]:
         """Delete layers that nothing needs, and blobs that nothing needs and nobody has brought lately.
 
@@ -69,15 +72,14 @@ class ImageLibrary(ImageContent):
                 return []
             return await blocking.run(self._collect_all, older_than_s)
 
+    @never_half_done
     async def discard(self, nodes: Collection[Node]) -> list[Node]:
         """Delete those of `nodes` that nothing needs; returns them."""
         async with self._lock:
             return await blocking.run(self._collect, nodes)
 
     def _collect_all(self, older_than_s: float) -> list[Node]:
-        candidates = [Node("layer", chain_id) for chain_id in self._layers.layers()]
-        candidates += [Node("blob", digest) for digest in self._blobs.digests(older_than_s=older_than_s)]
-        gone = self._collect(candidates)
+        gone = self._collect(self._all_nodes(older_than_s))
         if gone:
             count = sum(node.kind == "layer" for node in gone)
             _LOG.info("deleted what nothing needs", extra={"layers": count, "blobs": len(gone) - count})
@@ -90,9 +92,12 @@ class ImageLibrary(ImageContent):
             return await blocking.run(self._unneeded)
 
     def _unneeded(self) -> list[Node]:
-        candidates = [Node("layer", chain_id) for chain_id in self._layers.layers()]
-        candidates += [Node("blob", digest) for digest in self._blobs.digests()]
-        return self._collector.garbage(candidates, self._nodes())
+        return self._collector.garbage(self._all_nodes(), self._nodes())
+
+    def _all_nodes(self, older_than_s: float = 0) -> list[Node]:
+        """All layers, and the blobs that are here for so long."""
+        nodes = [Node("layer", chain_id) for chain_id in self._layers.layers()]
+        return nodes + [Node("blob", digest) for digest in self._blobs.digests(older_than_s=older_than_s)]
 
     def _collect(self, candidates: Collection[Node]) -> list[Node]:
         return self._collector.collect(candidates, self._nodes())
@@ -106,8 +111,7 @@ class ImageLibrary(ImageContent):
     def stored_bytes(self) -> int:
         """What the images take on disk, as far as the catalog knows: each blob and each layer once."""
         blobs = {d.digest: d.size for entry in self.catalog for d in (*entry.layers, entry.manifest)}
-        layers = {c: s for entry in self.catalog for c, s in zip(entry.chain, entry.layer_sizes, strict=False)}
-        return sum(blobs.values()) + sum(layers.values())
+        return sum(blobs.values()) + sum(self.catalog.layer_sizes().values())
 
     def blobs_of(self, entry: ImageEntry) -> list[str]:
         """The digests of all blobs that live and die with an image."""
@@ -121,6 +125,7 @@ class ImageLibrary(ImageContent):
         with self._leases.hold(keys) as lease:
             yield lease
 
+    @never_half_done
     async def add(
         self,
         manifest: Descriptor,
@@ -162,6 +167,7 @@ class ImageLibrary(ImageContent):
             await self._store({image_id: aimed(record, references, aim)})
             return self._get(image_id)
 
+    @never_half_done
     async def name(self, image_id: str, references: Sequence[str], target: Descriptor | None = None) -> None:
         """Give an image further names, for its own manifest or another `target`; taken from whoever has them."""
         async with self._lock:
@@ -170,6 +176,7 @@ class ImageLibrary(ImageContent):
             record = msgspec.structs.replace(record, references=names, tagged_ns=time.time_ns())
             await self._store({image_id: aimed(record, references, target or record.manifest)})
 
+    @never_half_done
     async def unname(self, image_id: str, references: Sequence[str]) -> None:
         """Take names from an image."""
         async with self._lock:
@@ -177,6 +184,7 @@ class ImageLibrary(ImageContent):
             names = [name for name in record.references if name not in references]
             await self._store({image_id: msgspec.structs.replace(record, references=names)})
 
+    @never_half_done
     async def drop_extra(self, image_id: str, digests: Collection[str]) -> None:
         """Let go of blobs that were kept beside an image, such as another platform's."""
         async with self._lock:
@@ -185,6 +193,7 @@ class ImageLibrary(ImageContent):
             await self._store({image_id: msgspec.structs.replace(record, extra=rest)})
             await blocking.run(self._collect, [Node("blob", digest) for digest in digests])
 
+    @never_half_done
     async def replace_manifest(self, image_id: str, manifest: Descriptor) -> ImageEntry:
         """Let another manifest, whose content is here, be the image's; what only the old one needed goes."""
         async with self._lock:
@@ -194,6 +203,7 @@ class ImageLibrary(ImageContent):
             await blocking.run(self._collect, [Node("blob", digest) for digest in old.blobs])
             return self._get(image_id)
 
+    @never_half_done
     async def delete(self, image_id: str) -> list[str]:
         """Delete an image with its names, and what nothing else needs of it; the chainIDs of the layers that went.
 
@@ -212,6 +222,7 @@ class ImageLibrary(ImageContent):
             self._below_containers |= {node for node in candidates if node.kind == "layer"} - set(gone)
             return [node.key for node in gone if node.kind == "layer"]
 
+    @never_half_done
     async def forget(self, image_id: str) -> None:
         """Delete the record of an image that cannot be read; what it needed goes with the next collection."""
         async with self._lock:
@@ -219,6 +230,7 @@ class ImageLibrary(ImageContent):
                 await blocking.run(self._records.delete, image_id)
                 del self.unreadable[image_id]
 
+    @never_half_done
     async def reload(self, image_id: str) -> None:
         """Read an image's record again, whose documents were repaired. Raises what reading it raises."""
         async with self._lock:
@@ -231,8 +243,11 @@ class ImageLibrary(ImageContent):
 
     async def reap(self) -> None:
         """After a container is gone: delete the layers of deleted images that it stood on. Free when there are none."""
-        if not self._below_containers:
-            return
+        if self._below_containers:
+            await self._reap()
+
+    @never_half_done
+    async def _reap(self) -> None:
         async with self._lock:
             gone = await blocking.run(self._collect, list(self._below_containers))
             self._below_containers -= {*gone, *self._needed()}  # needed again: the image came back

@@ -58,13 +58,12 @@ class ManifestLister:
             row.kind = "attestation"
             row.attestation_data = wire.AttestationData(about=node.about)
         elif platform is not None:
-            image_id = node.document.config.digest if isinstance(node.document, Manifest) else ""
-            unpacked = self.library.catalog.get(image_id)
+            unpacked = self.library.catalog.get(node.image_id)
             row.kind = "image"
             row.size.total += unpacked.unpacked_size if unpacked else 0
             row.image_data = wire.ImageData(
                 platform=platform,
-                containers=[cid for cid, _, _ in self.containers.uses(image_id)] if image_id else [],
+                containers=[cid for cid, _, _ in self.containers.uses(node.image_id)] if node.image_id else [],
                 size={"Unpacked": unpacked.unpacked_size if unpacked else 0},
             )
         return row

@@ -15,22 +15,23 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
 from corten.engine.images.catalog import ImageNotFound
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.settled import never_half_done
 from corten.engine.images.stores import Records
 from corten.errors import Conflict, InvalidArgument, NotFound
 from corten.lib import blocking, codec
-from corten.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, move_mount, umount2
+from corten.linux.mount import AT_FDCWD, MNT_DETACH, UMOUNT_NOFOLLOW, move_mount, umount2
 from corten.linux.mount_table import mounted_at
+from corten.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from corten.spec.corten.image import ImageMount
 
-T = TypeVar("T")
 _LOG = logging.getLogger("corten.images")
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -74,7 +75,6 @@ class ImageMounts:
         self._forbidden = [os.path.realpath(path) for path in forbidden]
         self._rows: dict[str, MountRow] = {}
         self._pending: dict[str, MountRow] = {}
-        self._under_way: set[asyncio.Task[Any]] = set()
         self._lock = asyncio.Lock()
 
     def recover(self) -> None:
@@ -100,14 +100,12 @@ class ImageMounts:
             for target, row in sorted(self._rows.items())
         ]
 
+    @never_half_done
     async def mount(self, name: str, target: str = "") -> ImageMount:
         """Mount an image at a directory, or at one made for it.
 
         Raises ImageNotFound, InvalidArgument, NotFound or Conflict for a directory that will not do, OSError.
         """
-        return await self._whole(self._mount_locked(name, target))
-
-    async def _mount_locked(self, name: str, target: str) -> ImageMount:
         async with self._lock:
             entry, found = self._library.catalog.lookup(name)
             shown = found.familiar if found else entry.id
@@ -160,34 +158,26 @@ class ImageMounts:
         except NotADirectoryError:
             raise InvalidArgument(f"cannot mount at {target}: it is no directory") from None
         path = os.readlink(f"/proc/self/fd/{fd}")
-        inside = [root for root in self._forbidden if path == root or path.startswith(root + "/")]
-        if path == "/" or (inside and not path.startswith(f"{os.path.realpath(self._directory)}/")):
+        if not self._may_be_covered(path):
             os.close(fd)
             raise InvalidArgument(f"cannot mount at {target}: the engine keeps its own files there")
         return fd
 
+    def _may_be_covered(self, path: str) -> bool:
+        """Whether a mount at `path` leaves the engine's own files alone: it is neither among them nor above them."""
+        if path.startswith(f"{os.path.realpath(self._directory)}/"):
+            return True
+        below = path.rstrip("/") + "/"
+        return not any(below.startswith(f"{root}/") or root.startswith(below) for root in self._forbidden)
+
+    @never_half_done
     async def unmount(self, text: str, *, force: bool = False) -> list[ImageMount]:
         """Unmount a directory, or every mount of an image; `force` also takes what is in use from its users.
 
         Raises NotMounted, Conflict (it is in use), OSError.
         """
-        return await self._whole(self._unmount_locked(text, force))
-
-    async def _unmount_locked(self, text: str, force: bool) -> list[ImageMount]:
         async with self._lock:
             return await blocking.run(self._unmount_all, self._targets(text), force)
-
-    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, which goes on to its end when the client goes away."""
-        task = asyncio.ensure_future(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # it was raised to whoever awaited, or nobody is left to hear it
 
     def _targets(self, text: str) -> list[str]:
         if text.startswith("/"):
@@ -209,7 +199,7 @@ class ImageMounts:
             row = self._rows[target]
             if is_ours(target, row):
                 try:
-                    umount2(target, UMOUNT_NOFOLLOW | (MNT_DETACH if force else 0))
+                    take_away(target, row, force=force)
                 except OSError as error:
                     if error.errno != errno.EBUSY:
                         raise
@@ -223,6 +213,22 @@ class ImageMounts:
             _remove_unless_mounted(target)
         self._records.delete(target)
         self._rows.pop(target, None)
+
+
+def take_away(target: str, row: MountRow, *, force: bool) -> None:
+    """Unmount what `row` tells of at `target`. Raises OSError.
+
+    By the descriptor of the directory above: whoever owns one on the way may just have put a link in its place.
+    """
+    above, name = os.path.split(target)
+    fd = openat2(AT_FDCWD, above, _DIRECTORY, resolve=RESOLVE_NO_SYMLINKS)
+    try:
+        place = f"/proc/self/fd/{fd}/{name}"
+        if os.lstat(place).st_dev != row.device:
+            raise OSError(errno.ESTALE, "something else was put there meanwhile", target)
+        umount2(place, UMOUNT_NOFOLLOW | (MNT_DETACH if force else 0))
+    finally:
+        os.close(fd)
 
 
 def is_ours(target: str, row: MountRow) -> bool:

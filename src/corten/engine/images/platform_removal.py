@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corten.engine.images.catalog import ImageEntry
-from corten.engine.images.content_tree import Node, grow
+from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.platform_manifest import platform_node
 from corten.engine.images.removal import ImageInUse
-from corten.engine.images.save import platform_node
 from corten.spec.digest import short
-from corten.spec.oci_image import Descriptor, Manifest
+from corten.spec.oci_image import Descriptor
 from corten.spec.platform import Platform
 
 
@@ -37,7 +37,7 @@ def plan_platform_removal(
     tree = grow(root, library.read_document)
     chosen = {n.descriptor.digest: n for n in (platform_node(library, tree, p, name) for p in platforms)}
     rest = [n for n in tree.manifests() if n.descriptor.digest not in chosen and n.about not in chosen]
-    if any(_is_of(node, entry) for node in chosen.values()):
+    if any(node.image_id == entry.id for node in chosen.values()):
         if any(not node.is_attestation and node.is_complete(library.has_blob) for node in rest):
             raise ImageInUse(
                 f"conflict: unable to delete {short(entry.manifest.digest)} (cannot be forced) - image "
@@ -52,7 +52,3 @@ def plan_platform_removal(
     gone = [n for n in tree.manifests() if n.descriptor.digest in chosen or n.about in chosen]
     blobs = dict.fromkeys(digest for node in gone for digest in node.all_digests() if digest not in kept)
     return PlatformRemoval(manifests=tuple(chosen), blobs=tuple(blobs))
-
-
-def _is_of(node: Node, entry: ImageEntry) -> bool:
-    return isinstance(node.document, Manifest) and node.document.config.digest == entry.id

@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from corten.engine.images.settled import settled
 from corten.lib import blocking
 from corten.lib.blocking import Pool
 from corten.registry.cancel import Cancel
@@ -70,7 +71,7 @@ async def run_cancellable(progress: Progress, pool: Pool, fn: Callable[..., T], 
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         progress.cancel.set()
-        await _settled([work])
+        await settled([work])
         raise
 
 
@@ -83,22 +84,8 @@ async def all_or_none(progress: Progress, works: Iterable[Coroutine[Any, Any, No
         progress.cancel.set()
         for task in tasks:
             task.cancel()
-        await _settled(tasks)
+        await settled(tasks)
         raise
-
-
-async def _settled(works: Iterable[asyncio.Future[Any]]) -> None:
-    """Wait until all have ended, however often this task is cancelled meanwhile; what they raised is not looked at.
-
-    Threads hold locks, files and blobs on their way in: what comes next must find them free.
-    """
-    works = list(works)
-    while pending := [work for work in works if not work.done()]:
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait(pending)
-    for work in works:
-        if not work.cancelled():
-            work.exception()
 
 
 async def stream(work: Callable[[Progress], Awaitable[None]]) -> AsyncGenerator[ProgressMessage, None]:
@@ -124,4 +111,4 @@ async def stream(work: Callable[[Progress], Awaitable[None]]) -> AsyncGenerator[
         if not task.done():
             progress.cancel.set()
             task.cancel()
-            await _settled([task])
+            await settled([task])

@@ -15,8 +15,8 @@ from corten.engine.images.compress import compress_layers, needs_compression
 from corten.engine.images.content_tree import Node, grow
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.origins import BlobOrigins
+from corten.engine.images.platform_manifest import platform_node
 from corten.engine.images.progress import Progress, all_or_none, run_cancellable
-from corten.engine.images.save import platform_node
 from corten.errors import NotFound
 from corten.lib import blocking
 from corten.registry.client import RegistryClient
@@ -122,7 +122,7 @@ class Pusher:
         """The tree if all of it is here, else its manifest of this image, else the manifest that surely is."""
         if tree.is_complete(self._library.has_blob):
             return tree
-        own = (node for node in tree.manifests() if _config(node) == entry.id)
+        own = (node for node in tree.manifests() if node.image_id == entry.id)
         whole = next((node for node in own if node.is_complete(self._library.has_blob)), None)
         return whole or grow(entry.manifest, self._library.read_document)
 
@@ -130,7 +130,7 @@ class Pusher:
         """The diffIDs of the layers of one image of the tree, if possible of this one: those have lines."""
         found = [n for n in tree.manifests() if isinstance(n.document, Manifest) and is_image(n.document)]
         found = [n for n in found if not n.is_attestation]
-        node = next((n for n in found if _config(n) == entry.id), found[0] if found else None)
+        node = next((n for n in found if n.image_id == entry.id), found[0] if found else None)
         if node is None or not isinstance(node.document, Manifest):
             return {}
         image = parse_image(self._library.read_blob(node.document.config.digest, CONFIG_LIMIT))
@@ -195,10 +195,6 @@ class Pusher:
 
 def _tell_retry(progress: Progress, item: str, seconds: int) -> None:
     progress.say_from_thread(layer_status(item, f"Retrying in {seconds} second{'s' * (seconds != 1)}"))
-
-
-def _config(node: Node) -> str:
-    return node.document.config.digest if isinstance(node.document, Manifest) else ""
 
 
 def _aux(value: dict[str, object]) -> ProgressMessage:

@@ -49,7 +49,6 @@ def renewed(known: ImageEntry, record: ImageRecord) -> ImageEntry:
         parent=record.parent,
         tagged_ns=record.tagged_ns,
         layer_sizes=tuple(record.layer_sizes),
-        unpacked_size=sum(record.layer_sizes),
     )
 
 
@@ -69,7 +68,6 @@ def entry_of(image_id: str, record: ImageRecord, read: Callable[[str, int], byte
         chain=tuple(chain_ids(image.diff_ids)),
         config=image,
         config_size=len(raw),
-        unpacked_size=sum(record.layer_sizes),
         layer_sizes=tuple(record.layer_sizes),
         targets=record.targets,
         made_here=record.made_here,

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from corten.engine.images.catalog import Catalog, ImageEntry, ImageNotFound
-from corten.engine.images.content_tree import Node, grow
+from corten.engine.images.catalog import Catalog, ImageEntry
+from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.platform_manifest import platform_node
 from corten.errors import DataLoss, InvalidArgument
 from corten.lib import blocking, codec
 from corten.spec import oci_image
-from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.digest import hex_of
 from corten.spec.oci_image import (
@@ -117,14 +117,14 @@ def _plan_one(
     name = entry.names()[0].familiar if entry.names() else entry.id
     chosen = [platform_node(library, tree, platform, name) for platform in wanted]
     if not chosen:
-        node = next((n for n in tree.manifests() if _config_of(n) == entry.id), None)
+        node = next((n for n in tree.manifests() if n.image_id == entry.id), None)
         blobs = [digest for digest in tree.all_digests() if library.blob_size(digest) is not None]
     elif len(chosen) == 1:
         node = chosen[0]
         root = node.descriptor
         blobs = node.all_digests()
     else:
-        node = next((n for n in chosen if _config_of(n) == entry.id), chosen[0])
+        node = next((n for n in chosen if n.image_id == entry.id), chosen[0])
         about = {n.descriptor.digest for n in chosen}
         rest = [n for n in tree.manifests() if n.descriptor.digest not in about and n.about not in about]
         unwanted = {digest for n in rest for digest in n.all_digests()}
@@ -141,30 +141,6 @@ def _plan_one(
         tags=tuple(tags),
         blobs=tuple(blobs),
     )
-
-
-def _config_of(node: Node) -> str:
-    return node.document.config.digest if isinstance(node.document, Manifest) else ""
-
-
-def platform_node(library: ImageLibrary, tree: Node, wanted: Platform, name: str) -> Node:
-    """The manifest of `tree` for `wanted`, whose content is here. Raises ImageNotFound."""
-    here = [n for n in tree.manifests() if not n.is_attestation and n.is_complete(library.has_blob)]
-    found = platforms.choose([platform_of(library, node) for node in here], wanted)
-    if found is None:
-        raise ImageNotFound(
-            f"image with reference {name} was found but does not provide the specified platform ({wanted})"
-        )
-    return here[found]
-
-
-def platform_of(library: ImageLibrary, node: Node) -> Platform | None:
-    """What a manifest is for: as its index says, else as its configuration does."""
-    if node.descriptor.platform is not None:
-        return node.descriptor.platform.to_platform()
-    if isinstance(node.document, Manifest) and oci_image.is_image(node.document):
-        return oci_image.parse_image(library.read_blob(node.document.config.digest, CONFIG_LIMIT)).platform
-    return None
 
 
 def documents(images: Sequence[SavedImage]) -> dict[str, bytes]:

@@ -50,8 +50,8 @@ class ImageService:
 
     def usage(self) -> tuple[int, list[wire.ImageSummary]]:
         """What `system df` shows: the size of all unpacked layers, each counted once, and a row for each image."""
-        sizes = {c: s for e in self._library.catalog for c, s in zip(e.chain, e.layer_sizes, strict=False)}
-        return sum(sizes.values()), self.summaries(show_all=True, shared_size=True, containers=True)
+        layers = self._library.catalog.layer_sizes()
+        return sum(layers.values()), self.summaries(show_all=True, shared_size=True, containers=True)
 
     def summaries(
         self,

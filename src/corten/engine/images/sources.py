@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from corten.engine.images.hello_world import BuiltinImage
+from corten.errors import DataLoss
 from corten.registry.blob import BlobFetch
 from corten.registry.errors import CorruptContent, RegistryError
 from corten.registry.fetch import OnProgress, RawManifest, Sink, get_manifest
 from corten.registry.session import OnRetry, Session
+from corten.spec.digest import digest_of
 from corten.spec.oci_image import Descriptor
 
 
@@ -28,6 +30,14 @@ class ImageSource(Protocol):
         on_retry: OnRetry | None = None,
     ) -> None:
         """Append what `sink` lacks."""
+
+
+def verified_manifest(source: ImageSource, descriptor: Descriptor) -> RawManifest:
+    """The manifest that an index names, and no other. Blocking. Raises DataLoss, and what the source raises."""
+    found = source.manifest(descriptor)
+    if digest_of(found.raw) != descriptor.digest:
+        raise DataLoss(f"manifest verification failed for digest {descriptor.digest}")
+    return found
 
 
 class RegistrySource:
@@ -71,7 +81,8 @@ class BuiltinSource:
 
     def manifest(self, descriptor: Descriptor) -> RawManifest:
         """The manifest itself."""
-        return RawManifest(descriptor.media_type, self._image.index.digest, self._image.blobs[descriptor.digest])
+        raw = self._image.blobs[descriptor.digest]
+        return RawManifest(descriptor.media_type, digest_of(raw), raw)
 
     def blob(
         self,

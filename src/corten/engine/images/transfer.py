@@ -5,18 +5,16 @@ Each stream is an async iterator of Docker's progress messages; closing it ends 
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from corten.engine.events import Events
 from corten.engine.images import save
 from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.changes import apply_changes
-from corten.engine.images.decompress import Readable, TarStream, compression_of
+from corten.engine.images.decompress import Readable
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.load import ArchivedImage, ArchiveSource, Wish, read_archive
 from corten.engine.images.origins import BlobOrigins
@@ -24,17 +22,15 @@ from corten.engine.images.progress import Progress, run_cancellable, stream
 from corten.engine.images.pull import Puller, worded
 from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
+from corten.engine.images.spool import Spool
 from corten.engine.images.stores import Records
 from corten.errors import InvalidArgument
 from corten.lib import blocking
-from corten.lib.disk_full import saying
-from corten.lib.faultpoint import reach
 from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
-from corten.registry.download_url import download_url, web_server
-from corten.registry.endpoint import Endpoint
+from corten.registry.download_url import web_server
 from corten.registry.errors import RegistryError
 from corten.registry.login import login
 from corten.registry.search import search
@@ -53,7 +49,6 @@ _LOAD_WORDS = Words(
     exists="", found="", waiting="", downloading="", verifying="", downloaded="", extracting="Loading layer",
     complete="", by_diff_id=True,
 )  # fmt: skip
-_SPOOL = 1 << 20
 
 
 class TransferService:
@@ -76,7 +71,7 @@ class TransferService:
         self._library = library
         self._client = client
         self._events = events
-        self._spool_dir = spool_dir
+        self._spool = Spool(spool_dir)
         self._arrivals = Arrivals(library, max_downloads=max_downloads)
         known = BlobOrigins(origins, library.has_blob)
         self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events, origins=known)
@@ -117,7 +112,7 @@ class TransferService:
         return stream(lambda progress: self._load(body, wish, progress, quiet=quiet))
 
     async def _load(self, body: AsyncIterator[bytes], wish: Wish, progress: Progress, *, quiet: bool) -> None:
-        with await self._spool(body, progress) as file:
+        with await self._spool.receive(body, progress) as file:
             source, images = await run_cancellable(
                 progress,
                 "disk",
@@ -169,7 +164,10 @@ class TransferService:
         server = web_server(url) if url else None
 
         async def work(progress: Progress) -> None:
-            with await (self._spool_url(server, url, progress) if server else self._spool(body, progress)) as file:
+            spool = self._spool
+            with await (
+                spool.download(self._client, server, url, progress) if server else spool.receive(body, progress)
+            ) as file:
                 entry = await self.assembler.add(
                     lambda: file,
                     parent=None,
@@ -217,86 +215,6 @@ class TransferService:
             progress=Progress(),
         )
         return entry.id
-
-    async def _spool(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
-        """The whole upload as an uncompressed, nameless file: archives are read at random positions."""
-        with saying(f"receive the archive into {self._spool_dir}"):
-            raw = await self._receive(body)
-        reach("upload.received")
-        return await self._plain(raw, progress)
-
-    async def _spool_url(self, server: Endpoint, url: str, progress: Progress) -> BinaryIO:
-        """As `_spool`, of what a web server gives. Raises RegistryError, InvalidArgument."""
-        raw = self._nameless()
-        try:
-            await run_cancellable(
-                progress,
-                "net",
-                download_url,
-                self._client,
-                server,
-                url,
-                raw.write,
-                on_start=lambda: progress.say_from_thread(status(f"Downloading from {url}")),
-                on_progress=lambda done, total: progress.update("", "Downloading", done, total),
-                cancel=progress.cancel,
-            )
-            raw.flush()
-        except BaseException:
-            raw.close()
-            raise
-        return await self._plain(raw, progress)
-
-    async def _plain(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
-        """`raw` from its beginning, decompressed; it is closed when another file takes its place."""
-        try:
-            start = os.pread(raw.fileno(), 16, 0)
-            if not compression_of(start):
-                raw.seek(0)
-                return raw
-            with saying(f"expand the archive in {self._spool_dir}"):
-                plain = await run_cancellable(progress, "disk", self._expand, raw, progress)
-        except BaseException:
-            raw.close()
-            raise
-        raw.close()
-        return plain
-
-    async def _receive(self, body: AsyncIterator[bytes]) -> BinaryIO:
-        raw = self._nameless()
-        try:
-            pending = bytearray()
-            async for chunk in body:
-                pending += chunk
-                if len(pending) >= _SPOOL:
-                    await blocking.run(raw.write, bytes(pending))
-                    pending.clear()
-            await blocking.run(raw.write, bytes(pending))
-            raw.flush()
-        except BaseException:
-            raw.close()
-            raise
-        return raw
-
-    def _nameless(self) -> BinaryIO:
-        """A file that is gone with its last descriptor, also after a crash (open(2), O_TMPFILE)."""
-        self._spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(self._spool_dir, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        return os.fdopen(fd, "w+b")
-
-    def _expand(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
-        raw.seek(0)
-        stream_in = TarStream(raw)
-        plain = self._nameless()
-        try:
-            while chunk := stream_in.read(_SPOOL):
-                progress.cancel.check()
-                plain.write(chunk)
-            plain.seek(0)
-        except BaseException:
-            plain.close()
-            raise
-        return plain
 
     async def distribution(self, name: str, *, credentials: Credentials = ANONYMOUS) -> wire.DistributionInspect:
         """What a registry has under a name, without pulling it. Raises RegistryError, NotFound."""

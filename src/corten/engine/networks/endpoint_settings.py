@@ -1,9 +1,12 @@
-"""EndpointSettings: what a client may ask for, and what inspect shows. Pure; daemon only."""
+"""EndpointSettings: what a client may ask for, what follows from it, and what inspect shows. Pure; daemon only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from corten.engine.networks.settings import AttachRequest
 from corten.errors import InvalidArgument
-from corten.network.config import Endpoint, NetworkConfig
+from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
 from corten.spec.docker.network import EndpointSettings
 
 _MAC_BYTES = 6
@@ -53,3 +56,44 @@ def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSe
         global_ipv6_prefix_len=int(prefix6 or 0),
         dns_names=endpoint.dns_names or None,
     )
+
+
+def new_record(cid: str, request: AttachRequest, networks: Sequence[NetworkConfig]) -> ContainerEndpoints:
+    """The record of a container that is to be in `networks`, before it has endpoints."""
+    return ContainerEndpoints(
+        container=cid,
+        name=request.name,
+        dns=list(request.dns),
+        resolver=any(not network.predefined for network in networks),
+        checked=request.checked,
+    )
+
+
+def choose_gateways(
+    record: ContainerEndpoints,
+    wanted: Sequence[tuple[NetworkConfig, EndpointSettings]],
+    interfaces: Sequence[dict[str, object]],
+) -> None:
+    """The default gateway: of the network with the highest GwPriority, then by name; never of an internal one."""
+    by_name = {interface["name"]: interface for interface in interfaces}
+    for key, text in (("gateway", "gateway"), ("gateway6", "gateway6")):
+        candidates = [
+            (-settings.gw_priority, network.name, endpoint)
+            for endpoint, (network, settings) in zip(record.endpoints, wanted, strict=True)
+            if getattr(endpoint, text) and not network.internal and endpoint.ifname in by_name
+        ]
+        if candidates:
+            best = min(candidates, key=lambda item: item[:2])[2]
+            by_name[best.ifname][key] = getattr(best, text)
+
+
+def default_gateways(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> dict[str, tuple[str, str]]:
+    """What a running container's default routes lead to: "gateway" and "gateway6" -> interface and address, of the
+    first network by name that leads outside."""
+    found: dict[str, tuple[str, str]] = {}
+    outward = [(network.name, endpoint) for endpoint, network in places if not network.internal]
+    for _name, endpoint in sorted(outward, key=lambda place: place[0]):
+        for key in ("gateway", "gateway6"):
+            if getattr(endpoint, key):
+                found.setdefault(key, (endpoint.ifname, getattr(endpoint, key)))
+    return found

@@ -13,13 +13,21 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from corten.engine.events import Events
-from corten.engine.networks.endpoint_settings import check_endpoint, check_mac, endpoint_settings
+from corten.engine.networks.endpoint_settings import (
+    check_endpoint,
+    check_mac,
+    choose_gateways,
+    default_gateways,
+    endpoint_settings,
+    new_record,
+)
 from corten.engine.networks.publishing import Publisher
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import Attached, AttachRequest, Records
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import codec
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, bridge_options
+from corten.network.dns.directory import NameDirectory
 from corten.network.driver import NetworkDriver
 from corten.network.drivers.bridge import BridgeDriver, link_exists, veth_name
 from corten.network.ipam import mac_of
@@ -41,6 +49,7 @@ class Endpoints:
         publisher: Publisher,
         records: Records,
         events: Events,
+        names: NameDirectory,
     ) -> None:
         self._registry = registry
         self._drivers = drivers
@@ -48,6 +57,7 @@ class Endpoints:
         self._publisher = publisher
         self._records = records
         self._events = events
+        self._names = names
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
         self._prewarmed: dict[str, str] = {}  # container id -> veth
@@ -77,7 +87,7 @@ class Endpoints:
             self._leave_prewarmed(cid)
             return Attached()
         wanted = self._wanted(request)
-        record = ContainerEndpoints(container=cid, name=request.name)
+        record = new_record(cid, request, [network for network, _settings in wanted])
         interfaces: list[dict[str, object]] = []
         with ExitStack() as undo:
             for network, settings in wanted:
@@ -87,11 +97,12 @@ class Endpoints:
                 if interface is not None:
                     interfaces.append(interface)
             renew = not interfaces and self._leave_prewarmed(cid)
-            self._route(record, wanted, interfaces)
+            choose_gateways(record, wanted, interfaces)
             self._publish(record, request, wanted, undo)
             self._records.put(cid, codec.encode(record))
             undo.pop_all()
         self._attached[cid] = record
+        self._name(record)
         for endpoint in record.endpoints:
             self._members.setdefault(endpoint.network, {})[cid] = endpoint
             self._announce("connect", cid, endpoint.network)
@@ -143,6 +154,7 @@ class Endpoints:
         if not network.predefined:
             names = [request.name, *(settings.aliases or []), cid[:12], request.hostname]
             endpoint.aliases = list(settings.aliases or [])
+            endpoint.links = list(settings.links or [])
             endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
         undo.callback(_detach, driver, endpoint)
         return endpoint, driver.attach(network, endpoint, pid=pid)
@@ -182,24 +194,6 @@ class Endpoints:
                 raise
             self.collect()
             return self._registry.allocate(network, version, wanted)
-
-    def _route(
-        self,
-        record: ContainerEndpoints,
-        wanted: list[tuple[NetworkConfig, EndpointSettings]],
-        interfaces: list[dict[str, object]],
-    ) -> None:
-        """The default gateway: of the network with the highest GwPriority, then by name; never of an internal one."""
-        by_name = {interface["name"]: interface for interface in interfaces}
-        for key, text in (("gateway", "gateway"), ("gateway6", "gateway6")):
-            candidates = [
-                (-settings.gw_priority, network.name, endpoint)
-                for endpoint, (network, settings) in zip(record.endpoints, wanted, strict=True)
-                if getattr(endpoint, text) and not network.internal and endpoint.ifname in by_name
-            ]
-            if candidates:
-                best = min(candidates, key=lambda item: item[:2])[2]
-                by_name[best.ifname][key] = getattr(best, text)
 
     def _publish(
         self,
@@ -242,6 +236,7 @@ class Endpoints:
             ports=self._publisher.map_of(record) if bridged else {},
             addresses=texts,
             ipv6=any(e.ipv6 for e in bridged),
+            resolver=record.resolver,
             renew=renew,
         )
 
@@ -253,6 +248,7 @@ class Endpoints:
         record = self._attached.pop(cid, None)
         if record is None:
             return
+        self._names.drop(cid)
         self._publisher.withdraw(cid)
         self._records.delete(cid)
         for endpoint in record.endpoints:
@@ -264,7 +260,7 @@ class Endpoints:
         self, cid: str, network: NetworkConfig, settings: EndpointSettings, request: AttachRequest, pid: int
     ) -> dict[str, object]:
         """One more network for a running container; returns the interface, which is not configured yet."""
-        record = self._attached.get(cid) or ContainerEndpoints(container=cid, name=request.name)
+        record = self._attached.get(cid) or new_record(cid, request, [])
         used = {endpoint.ifname for endpoint in record.endpoints}
         prefix = bridge_options(network).container_prefix
         number = next(n for n in range(256) if f"{prefix}{n}" not in used)
@@ -274,11 +270,14 @@ class Endpoints:
                 raise FailedPrecondition(f"network {network.name} has no interfaces")
             updated = codec.decode(ContainerEndpoints, codec.encode(record))
             updated.endpoints.append(endpoint)
-            if not network.internal and not any(e.gateway for e in record.endpoints):
-                interface["gateway"] = endpoint.gateway or None
+            updated.resolver = updated.resolver or not network.predefined
+            taken = self.gateways(cid)
+            for key in ("gateway", "gateway6"):
+                interface[key] = None if network.internal or key in taken else getattr(endpoint, key) or None
             self._records.put(cid, codec.encode(updated))
             undo.pop_all()
         self._attached[cid] = updated
+        self._name(updated)
         self._members.setdefault(network.id, {})[cid] = endpoint
         self._announce("connect", cid, network.id)
         return interface
@@ -288,6 +287,7 @@ class Endpoints:
         record = self._attached[cid]
         endpoint = self._members[network.id].pop(cid)
         record.endpoints = [e for e in record.endpoints if e.id != endpoint.id]
+        self._name(record)
         self._publisher.withdraw_endpoint(cid, endpoint)
         record.ports = self._publisher.records_of(cid)
         self._records.put(cid, codec.encode(record))
@@ -296,6 +296,10 @@ class Endpoints:
             if cidr:
                 self._registry.free(network.id, cidr)
         self._announce("disconnect", cid, network.id)
+
+    def gateways(self, cid: str) -> dict[str, tuple[str, str]]:
+        """The default gateways of a running container, see `default_gateways`."""
+        return default_gateways(self._places(self._attached[cid])) if cid in self._attached else {}
 
     def settings_of(self, cid: str, network: NetworkConfig, asked: EndpointSettings) -> EndpointSettings:
         """What inspect shows of a running container's place in a network."""
@@ -310,15 +314,35 @@ class Endpoints:
                 self._records.delete(cid)
                 continue
             self._attached[cid] = record
-            for endpoint in record.endpoints:
-                network = self._registry.get(endpoint.network)
-                if network is None:
-                    continue
+            for endpoint, network in self._places(record):
                 self._members.setdefault(network.id, {})[cid] = endpoint
                 for cidr in (endpoint.ipv4, endpoint.ipv6):
                     if cidr:
                         self._registry.retake(network, cidr)
+            self._name(record)
             self._publisher.adopt(record)
+
+    def _places(self, record: ContainerEndpoints) -> list[tuple[Endpoint, NetworkConfig]]:
+        return [(e, network) for e in record.endpoints if (network := self._registry.get(e.network)) is not None]
+
+    def _name(self, record: ContainerEndpoints) -> None:
+        """Tell the name server of a container's networks as they are now."""
+        self._names.put(record, self._places(record))
+
+    def rename(self, cid: str, name: str) -> None:
+        """It is called otherwise now; its aliases, id and host name stay."""
+        record = self._attached.get(cid)
+        if record is None:
+            return
+        for endpoint in record.endpoints:
+            endpoint.dns_names = [name if known == record.name else known for known in endpoint.dns_names]
+        record.name = name
+        self._records.put(cid, codec.encode(record))
+        self._name(record)
+
+    def with_resolver(self) -> list[str]:
+        """Who is served by the embedded name server."""
+        return [cid for cid, record in self._attached.items() if record.resolver]
 
     def veths(self) -> set[str]:
         """The host's ends of all endpoints."""

@@ -12,13 +12,18 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from corten.engine.events import Events
 from corten.engine.networks import default_bridge
+from corten.engine.networks.connections import Connections
 from corten.engine.networks.endpoints import Endpoints
+from corten.engine.networks.following import follow_containers
+from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.listing import matches, prunable, resource
 from corten.engine.networks.publishing import Publisher, default_addresses, relaying
 from corten.engine.networks.registry import Registry, new_id
+from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import (
     Attached,
     AttachRequest,
@@ -28,10 +33,11 @@ from corten.engine.networks.settings import (
     NetworkSettings,
     Records,
 )
-from corten.errors import Conflict, CortenError, FailedPrecondition, Forbidden, InvalidArgument, NotFound, Unavailable
+from corten.errors import Conflict, CortenError, Forbidden, InvalidArgument, NotFound, Unavailable
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network.config import NetworkConfig, bridge_options
+from corten.network.dns.directory import NameDirectory
 from corten.network.driver import NetworkDriver
 from corten.network.drivers import BridgeDriver, HostDriver, NullDriver
 from corten.network.firewall import Firewall
@@ -55,13 +61,11 @@ class NetworkService:
         networks: Records,
         endpoints: Records,
         events: Events,
-        containers: ContainerDirectory | None = None,
-        netns: NetnsSockets | None = None,
+        host_resolv: HostResolvConf,
     ) -> None:
         self._settings = settings
         self._events = events
-        self.containers = containers
-        self.netns = netns
+        self.containers: ContainerDirectory | None = None
         self._netlink = NetlinkSocket()
         self._bridge = BridgeDriver(self._netlink, owner=settings.table)
         self._drivers: dict[str, NetworkDriver] = {d.name: d for d in (self._bridge, HostDriver(), NullDriver())}
@@ -76,6 +80,7 @@ class NetworkService:
             policy=policy,
             relay=settings.userland_proxy,
         )
+        names = NameDirectory()
         self._endpoints = Endpoints(
             registry=self._registry,
             drivers=self._drivers,
@@ -83,8 +88,17 @@ class NetworkService:
             publisher=self._publisher,
             records=endpoints,
             events=events,
+            names=names,
         )
+        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
+        self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
+        events.listen(partial(follow_containers, names, self._endpoints))
         self._collecting: asyncio.TimerHandle | None = None
+
+    def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
+        """Give what running containers need: their directory, and sockets of their network namespaces."""
+        self.containers = self._connections.containers = containers
+        self._resolvers.netns = self._connections.netns = netns
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -110,6 +124,7 @@ class NetworkService:
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
+        await self._resolvers.recover(self._endpoints.with_resolver())
 
     def _forward(self, *, ipv6: bool) -> None:
         """Switch the kernel's forwarding on, where it may be (not with /proc/sys read-only)."""
@@ -124,6 +139,7 @@ class NetworkService:
         """The daemon ends; networks and rules stay for the containers that go on."""
         if self._collecting is not None:
             self._collecting.cancel()
+        self._resolvers.close_all()
         with contextlib.suppress(OSError):
             self._endpoints.collect()
         self._publisher.close()
@@ -148,13 +164,17 @@ class NetworkService:
 
     async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
+        self._resolvers.close(cid)  # of an earlier run whose end nobody saw
         attached = self._endpoints.attach(cid, request, pid)
         if attached.renew:
             self._collect_later()
+        if attached.resolver:
+            await self._resolvers.open(cid)
         return attached
 
     async def release(self, cid: str) -> None:
         """The container ended or its sandbox is given up; idempotent. The links' end is awaited off this path."""
+        self._resolvers.close(cid)
         self._endpoints.release(cid)
         self._collect_later()
 
@@ -246,44 +266,7 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        network, view = self._registry.find(reference), self._view(container)
-        asked = settings or EndpointSettings()
-        self._check_connect(network, view)
-        self._endpoints.check(AttachRequest(name=view.name, mode="none", endpoints={network.name: asked}))
-        if view.pid:
-            await self._connect_running(network, view, asked)
-        assert self.containers is not None
-        await self.containers.set_endpoint(
-            view.id, network.name, self._endpoints.settings_of(view.id, network, asked) if view.pid else asked
-        )
-
-    async def _connect_running(self, network: NetworkConfig, view: ContainerView, asked: EndpointSettings) -> None:
-        if self.netns is None:
-            raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
-        request = AttachRequest(name=view.name, mode="none", hostname=view.hostname)
-        interface = self._endpoints.add(view.id, network, asked, request, view.pid)
-        try:
-            opened = await self.netns.open(view.pid)
-            with NetlinkSocket(fileno=opened.detach()) as inside:
-                rtnetlink.configure_remote_interface(inside, interface)
-        except BaseException:
-            self._endpoints.drop(view.id, network)
-            raise
-
-    def _check_connect(self, network: NetworkConfig, view: ContainerView) -> None:
-        if network.driver == "host":
-            raise Forbidden("cannot connect container to host network - container must be created in host network mode")
-        if view.mode == "host" or view.mode.startswith("container:"):
-            raise Forbidden(
-                "container sharing network namespace with another container or host "
-                "cannot be connected to any other network"
-            )
-        if network.driver == "null" or view.mode == "none":
-            raise Forbidden(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-            )
-        if network.name in view.networks or view.id in self._endpoints.members(network.id):
-            raise Forbidden(f"endpoint with name {view.name} already exists in network {network.name}")
+        await self._connections.connect(self._registry.find(reference), self._view(container), settings)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
@@ -291,26 +274,10 @@ class NetworkService:
         try:
             view = self._view(container)
         except NotFound:
-            if not force or not self._forced(network, container):
+            if not force or not self._connections.force(network, container):
                 raise
             return
-        if network.driver == "host":
-            raise Forbidden("container cannot be disconnected from host network or connected to host network")
-        member = view.id in self._endpoints.members(network.id)
-        if not member and network.name not in view.networks:
-            raise Forbidden(f"container {view.id} is not connected to network {network.name}")
-        if member:
-            self._endpoints.drop(view.id, network)
-        assert self.containers is not None
-        await self.containers.set_endpoint(view.id, network.name, None)
-
-    def _forced(self, network: NetworkConfig, container: str) -> bool:
-        """Drop the endpoint of a container that is not known any more."""
-        for cid, (name, _endpoint) in self._endpoints.members(network.id).items():
-            if container in (cid, name):
-                self._endpoints.drop(cid, network)
-                return True
-        return False
+        await self._connections.disconnect(network, view)
 
     def _view(self, container: str) -> ContainerView:
         if self.containers is None:

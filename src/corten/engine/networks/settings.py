@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,19 +61,23 @@ class AttachRequest:
     exposed: tuple[str, ...] = ()
     publish_all: bool = False
     mac: str = ""
+    dns: tuple[str, ...] = ()  # name servers given to it; none: the host's
+    checked: bool = False  # it has a health check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
     """What it got: `interfaces` for init, `settings` by network name and `ports` for inspect, and for the files:
-    `addresses` for its own line in hosts, `ipv6` whether it can reach IPv6 name servers. `renew`: the sandbox's network
-    namespace has an interface that this container does not want; init leaves it for a new one."""
+    `addresses` for its own line in hosts, `ipv6` whether it can reach IPv6 name servers, `resolver` whether the
+    embedded one serves it. `renew`: the sandbox's network namespace has an interface that this container does not want;
+    init leaves it for a new one."""
 
     interfaces: list[dict[str, object]] = field(default_factory=list)
     settings: dict[str, EndpointSettings] = field(default_factory=dict)
     ports: PortMap = field(default_factory=dict)
     addresses: list[str] = field(default_factory=list)
     ipv6: bool = False
+    resolver: bool = False
     renew: bool = False
 
 
@@ -100,6 +104,8 @@ class ContainerView:
     pid: int = 0
     hostname: str = ""
     networks: dict[str, EndpointSettings] = field(default_factory=dict)
+    dns: tuple[str, ...] = ()
+    checked: bool = False
 
 
 class ContainerDirectory(Protocol):
@@ -108,8 +114,11 @@ class ContainerDirectory(Protocol):
     def view(self, reference: str) -> ContainerView:
         """By name, id or prefix. Raises NotFound `No such container: x`."""
 
-    async def set_endpoint(self, cid: str, network: str, settings: EndpointSettings | None) -> None:
-        """Record that a container is in a network (None: no longer)."""
+    async def set_endpoint(
+        self, cid: str, network: str, settings: EndpointSettings | None, *, resolver: bool = False
+    ) -> None:
+        """Record that a container is in a network (None: no longer), and tell a running one in its files. With
+        `resolver` the embedded name server serves it from now on."""
 
     def using(self, network_id: str, name: str) -> list[str]:
         """Names of containers, running or not, that are configured for a network."""
@@ -118,5 +127,13 @@ class ContainerDirectory(Protocol):
 class NetnsSockets(Protocol):
     """Sockets of other network namespaces. The daemon never calls setns: the zygote side provides this."""
 
-    async def open(self, pid: int) -> socket.socket:
-        """A NETLINK_ROUTE socket in the network namespace of `pid`."""
+    async def open_sockets(
+        self,
+        cid: str,
+        wanted: Sequence[tuple[int, int, int, str]],
+        *,
+        sysctls: Mapping[str, Mapping[str, str]] = ...,
+    ) -> list[socket.socket]:
+        """Sockets (family, type, protocol, address to bind to or "") in a running container's network namespace, TCP
+        ones with an address listening; they do not block and are the caller's. Before that `sysctls` (interface -> key
+        -> value) are written there. Raises Unavailable, OSError."""

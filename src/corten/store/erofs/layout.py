@@ -125,17 +125,6 @@ def xattr_count(body: bytes) -> int:
     return (len(body) - 12) // 4 + 1 if body else 0
 
 
-def directory_size(names: Sequence[bytes]) -> int:
-    """i_size of a directory of these names, sorted, `.` and `..` included."""
-    blocks = used = 0
-    for name in names:
-        need = _DIRENT.size + len(name)
-        if used + need > BLOCK:
-            blocks, used = blocks + 1, 0
-        used += need
-    return blocks * BLOCK + used
-
-
 def directory(entries: Sequence[tuple[bytes, int, int]]) -> bytes:
     """The data of a directory of (name, nid, type), sorted by name, `.` and `..` included; not padded at its end."""
     blocks: list[bytes] = []

@@ -15,7 +15,6 @@ from corten.store.erofs.layout import BLOCK, BLOCK_BITS, HOLE
 
 _LARGEST_CHUNK = BLOCK_BITS + 31
 _COPIED_CHUNKS = 1024  # the indexes of a copied file take at most twice this many
-_INDEX = 8
 _FREE_INDEXES = 2048
 _BYTES_AN_INDEX = 128  # more indexes of a file may take 1/16 of its data
 _MAX_INDEXES = 1 << 17

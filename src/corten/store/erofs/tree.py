@@ -4,7 +4,8 @@ It decides as the unpacking of the same tar does (store/extract.py, the same rul
 replaces an earlier one, parents that are links of the layer are resolved inside it, whiteouts speak of lower layers.
 
 An inode is 64 bytes in one table, already as they stand in the image; a directory is a mapping from name to child. So
-a file costs some 300 bytes, and what names, targets and attributes take is bounded.
+a file costs some 300 bytes. How many there are, and what names, targets and attributes take, is bounded: a tar of empty
+files of one letter is compressed to nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 
 from corten.lib.tar import Entry, InvalidTar
 from corten.store.entries import (
     IMPLICIT,
     OPAQUE,
     WHITEOUT,
+    Inherited,
     check_entry,
     hidden_by,
     kept_xattrs,
@@ -31,14 +32,12 @@ from corten.store.entries import (
 from corten.store.erofs import layout, xattrs
 from corten.store.erofs.sparse import Copy, copied, in_place
 
-Attributes = tuple[int, int, int]  # mode, uid, gid
-Inherited = Callable[[tuple[bytes, ...]], Attributes | None]
-
 _ROOT = 0
 _LINKS_MAX = 40  # as Linux follows: MAXSYMLINKS
 _TARGET_MAX = 4095
 _SIZE_MAX = 16 << 40  # as ext4 has it
 _KEPT_MAX = 128 << 20  # bytes of names, targets, attributes and maps
+_INODES_MAX = 1 << 22  # those that were replaced included
 _NS = 1_000_000_000
 _MODES = {
     "file": stat.S_IFREG, "symlink": stat.S_IFLNK, "directory": stat.S_IFDIR, "char": stat.S_IFCHR,
@@ -72,12 +71,12 @@ class LayerTree:
         self.targets: dict[int, bytes] = {}
         self.chunks: dict[int, bytes] = {}
         self.copies: dict[int, Copy] = {}
-        self.size = 0
+        self.size = 0  # as linux.tree.usage counts
         self._new_directory(_ROOT, 0o755, 0, 0, now_ns)
 
     def place(self, entry: Entry, offset: int) -> None:
         """Take one entry; a file's data stand in the image from byte `offset` on. Raises InvalidTar, OSError."""
-        path = split_name(entry.name)
+        path = split_name(entry.name, whiteouts=True)
         check_entry(entry)
         if not path:
             if entry.kind == "directory":
@@ -131,8 +130,9 @@ class LayerTree:
             if number in self.directories:
                 gone += self.directories.pop(number).values()
                 del self.parents[number]
-            elif number in self.copies and not self.links(number):
-                del self.copies[number]
+            elif not self.links(number):
+                self.size -= int.from_bytes(self.inodes[number * 64 + 8 : number * 64 + 16], "little")
+                self.copies.pop(number, None)
 
     def _add_links(self, number: int, count: int) -> None:
         at = number * 64 + 44
@@ -251,6 +251,9 @@ class LayerTree:
 
     def _new(self, mode: int, uid: int, gid: int, size: int, where: int, mtime_ns: int, form: int = _PLAIN) -> int:
         number = len(self.inodes) >> 6
+        if number >= _INODES_MAX:
+            raise InvalidTar(f"the layer has more than {_INODES_MAX} files")
+        self.size += size
         seconds, ns = divmod(mtime_ns, _NS)
         self.inodes += layout.INODE.pack(form, 0, mode, 0, size, where, number + 1, uid, gid, seconds, ns, 1)
         return number
@@ -261,7 +264,6 @@ class LayerTree:
         mode = _MODES[kind] | entry.mode
         if kind == "file":
             size = entry.size
-            self.size += size
             where = offset >> layout.BLOCK_BITS
             if entry.pieces is not None:
                 form, where = _CHUNKS, 0
@@ -322,7 +324,7 @@ class LayerTree:
             return
         start = self._directory(source[:-1])
         found = self.directories[start].get(source[-1])
-        if found is None:
+        if found is None or self._is_whiteout(found):
             raise leads_nowhere(entry)
         if found & 7 == layout.DIRECTORY:
             raise leads_to_directory(entry)

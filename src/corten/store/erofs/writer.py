@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 
 from corten.lib.tar import Readable, TarReader
+from corten.store.entries import Inherited
 from corten.store.erofs import layout
 from corten.store.erofs.sparse import Copy
-from corten.store.erofs.tree import Inherited, LayerTree
+from corten.store.erofs.tree import LayerTree
 
 _COPY = 1 << 20
 _ROOT_AT = 2 * layout.SLOT  # not at 0: readdir(3) takes inode number 0 for no entry

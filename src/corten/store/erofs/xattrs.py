@@ -13,7 +13,7 @@ from corten.lib.tar import InvalidTar
 from corten.store.erofs.layout import XATTR_ACL, XATTRS_MAX, xattr_body, xattr_index
 
 _NAME_MAX = 255
-_VALUE_MAX = 1 << 16  # XATTR_SIZE_MAX
+_VALUE_MAX = (1 << 16) - 1  # what e_value_size holds; XATTR_SIZE_MAX is one more
 _ACL_ACCESS, _ACL_DEFAULT = XATTR_ACL
 _CAPABILITY = b"security.capability"
 _CAPABILITY_SIZES = {2: 20, 3: 24}  # by the revision in the upper byte of the first word

@@ -69,7 +69,7 @@ class SnapshotDriver(Protocol):
     def check_snapshot(self, key: str) -> list[str]:
         """What is wrong with a snapshot's files, in words. Raises NotFound."""
 
-    def strangers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Paths below the driver's root that nothing names, and nothing is about to name."""
 
     def disk_usage(self) -> Mapping[str, int]:

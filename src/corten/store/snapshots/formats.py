@@ -78,10 +78,11 @@ class Directories:
             os.fchmod(fd, 0o755)
             extractor = LayerExtractor(fd, inherited_from(below))
             extractor.extract(TarReader(stream))
+            size = extractor.size()
             syncfs(fd)
         finally:
             os.close(fd)
-        return Written(extractor.size)
+        return Written(size)
 
     def mount(self, home: Path) -> None:
         """Nothing to mount."""

@@ -31,9 +31,9 @@ from corten.store.snapshots.differences import changes_of
 from corten.store.snapshots.driver import Change
 from corten.store.snapshots.formats import LayerFormat
 from corten.store.snapshots.init_layer import make_init_layer
+from corten.store.snapshots.inventory import disk_usage, orphans
 from corten.store.snapshots.mounts import LayerMounts
 from corten.store.snapshots.rows import Layer, Table
-from corten.store.snapshots.tidiness import disk_usage, strangers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AS_DATA = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
@@ -80,7 +80,7 @@ class LayeredSnapshots:
 
     def _sweep(self) -> None:
         """Give up directories that no row names: what a crash left."""
-        for path in self.strangers():
+        for path in self.orphans():
             self._discard(Path(path))
         for entry in list(os.scandir(self._root / "tmp")):
             self._discard(self._root / "tmp" / entry.name)
@@ -246,9 +246,9 @@ class LayeredSnapshots:
         """Allocated bytes by what they are for."""
         return disk_usage(self._root)
 
-    def strangers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Directories that no row names: a start removes them, so that there are none."""
-        return strangers(self._root, [layer.number for layer in self._layers.values()], self._snapshots)
+        return orphans(self._root, [layer.number for layer in self._layers.values()], self._snapshots)
 
     def _stack(self, chain_id: str) -> list[Layer]:
         """A layer and those below it, topmost first."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from corten.store.entries import Attributes, Inherited
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = "trusted.overlay.opaque"
-Attributes = tuple[int, int, int]
 
 
 def is_whiteout(status: os.stat_result) -> bool:
@@ -91,7 +92,7 @@ def _open_directory(root: Path, path: tuple[bytes, ...]) -> int:
     return fd
 
 
-def inherited_from(directories: Sequence[Path]) -> Callable[[tuple[bytes, ...]], Attributes | None]:
+def inherited_from(directories: Sequence[Path]) -> Inherited:
     """A function that tells mode, owner and group of a directory in the layers below."""
 
     def attributes(path: tuple[bytes, ...]) -> Attributes | None:

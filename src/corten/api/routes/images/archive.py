@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from corten.api.platforms import platforms_of
 from corten.api.progress import progress_response
-from corten.api.routes.images.inspect import platforms_of
 from corten.api.routing import Request, Response, route, stream_response
 from corten.api.services import Services
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from corten.api.platforms import platform_of
 from corten.api.progress import progress_response
 from corten.api.registry_auth import registry_auth
-from corten.api.routes.images.inspect import platform_of
 from corten.api.routing import Request, Response, route
 from corten.api.services import Services
 

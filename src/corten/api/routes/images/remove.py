@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corten.api.routes.images.inspect import platforms_of
+from corten.api.platforms import platforms_of
 from corten.api.routing import Request, Response, json_response, route
 from corten.api.services import Services
 from corten.engine.images.filters import PRUNE_FILTERS

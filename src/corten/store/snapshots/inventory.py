@@ -22,7 +22,7 @@ def disk_usage(root: Path) -> Mapping[str, int]:
     return found
 
 
-def strangers(root: Path, layers: Collection[int], snapshots: Collection[str]) -> list[str]:
+def orphans(root: Path, layers: Collection[int], snapshots: Collection[str]) -> list[str]:
     """Paths that belong to none of the `layers`, by number, and to none of the `snapshots`, by key."""
     known = {str(number) for number in layers} | _OWN
     found = [entry.path for entry in list(os.scandir(root)) if entry.name not in known]

@@ -31,7 +31,7 @@ Images = Literal["none", "dangling", "unused"]
 
 
 @dataclass(frozen=True, slots=True)
-class ReliefSettings:
+class GcSettings:
     """`gc` of daemon.json: the marks, and which images may go above the high one."""
 
     marks: Marks
@@ -58,13 +58,13 @@ def fill(path: Path) -> tuple[int, int]:
     return used, used + status.f_bavail * status.f_frsize
 
 
-class Relief:
+class GcPolicy:
     """One a daemon. `measure` gives (used, usable) bytes."""
 
     def __init__(
         self,
         *,
-        settings: ReliefSettings,
+        settings: GcSettings,
         library: ImageLibrary,
         images: ImageService,
         pending: PendingContent,

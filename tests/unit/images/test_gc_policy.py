@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from corten.engine.images.relief import KEEP_S, Relief, ReliefSettings
+from corten.engine.images.gc_policy import KEEP_S, GcPolicy, GcSettings
 from corten.store.watermarks import Marks
 
 
@@ -27,12 +27,12 @@ class Disk:
 def make(engine):
     def build(images="none", other=0, high=90, low=80):
         disk = Disk(engine.root, other)
-        settings = ReliefSettings(Marks(high=high, low=low), images)
-        relief = Relief(
+        settings = GcSettings(Marks(high=high, low=low), images)
+        policy = GcPolicy(
             settings=settings, library=engine.library, images=engine.images, pending=engine.blobs,
             events=engine.events, measure=disk.measure,
         )  # fmt: skip
-        return SimpleNamespace(relief=relief, disk=disk)
+        return SimpleNamespace(policy=policy, disk=disk)
 
     return build
 
@@ -64,7 +64,7 @@ async def test_what_broken_pulls_left_goes_by_age(engine, make):
     os.utime(engine.blobs.path(old), (time.time() - KEEP_S - 60,) * 2)
     broken(engine, 10, age_s=KEEP_S + 60)
     broken(engine, 20)
-    await make().relief.check()
+    await make().policy.check()
     assert old not in engine.digests()
     assert len(engine.digests()) == len(engine.ingests()) == 1
     assert "gc" not in engine.actions()
@@ -77,7 +77,7 @@ async def test_above_the_high_mark_the_oldest_leftovers_go_first(engine, make, r
     leftover = put(engine, b"left")
     made = make(other=80_000 - 5_000)
     assert made.disk.measure()[0] > 90_000
-    assert await made.relief.check() >= 9_000
+    assert await made.policy.check() >= 9_000
     assert leftover in engine.digests()
     assert engine.ingests() == []
     assert set(entry.blobs) <= engine.digests()
@@ -93,7 +93,7 @@ async def test_images_go_only_as_configured_and_never_what_is_used(engine, make,
     used = await pull(engine, registry, "used")
     await pull(engine, registry, "named")
     engine.containers.by_image[used.id] = [("c" * 64, False, "used")]
-    await make(images, other=99_000).relief.check()
+    await make(images, other=99_000).policy.check()
     assert len(engine.library.catalog) == left
     assert engine.library.catalog.get(used.id) is not None
 
@@ -103,15 +103,15 @@ async def test_what_is_being_brought_or_read_is_left_alone(engine, make):
     ingest = engine.blobs.ingest("writing")
     ingest.write(bytes(100))
     async with engine.library.lease([digest]):
-        await make(other=99_000).relief.check()
+        await make(other=99_000).policy.check()
         assert digest in engine.digests()
     assert len(engine.ingests()) == 1
     ingest.abort()
-    await make(other=99_000).relief.check()
+    await make(other=99_000).policy.check()
     assert digest not in engine.digests()
 
 
 async def test_marks_may_be_turned_off(engine, make):
     digest = put(engine, b"left")
-    assert await make(other=99_900, high=0, low=0).relief.check() == 0
+    assert await make(other=99_900, high=0, low=0).policy.check() == 0
     assert digest in engine.digests()

@@ -13,12 +13,12 @@ from corten.api.services import Services
 from corten.errors import CortenError
 from corten.lib import codec
 from corten.lib.disk_full import words
-from corten.spec.fsck import FsckMessage
+from corten.spec.corten.fsck import FsckMessage
 
 
 @route("POST", "/corten/fsck")
 async def corten_fsck(request: Request, services: Services) -> Response:
-    """A stream of JSON lines (spec/fsck.py), the summary last."""
+    """A stream of JSON lines (spec/corten/fsck.py), the summary last."""
     messages = services.fsck.run(repair=request.query.flag("repair"), credentials=registry_config(request))
     first = await anext(messages)
     return stream_response(_lines(first, messages))
@@ -30,7 +30,6 @@ async def _lines(first: FsckMessage, rest: AsyncGenerator[FsckMessage, None]) ->
         async for message in rest:
             yield codec.encode(message) + b"\r\n"
     except (CortenError, OSError) as error:
-        text = error.message if isinstance(error, CortenError) else words(error)
-        yield codec.encode(FsckMessage(error=text)) + b"\r\n"
+        yield codec.encode(FsckMessage(error=words(error))) + b"\r\n"
     finally:
         await rest.aclose()

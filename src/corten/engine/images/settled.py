@@ -1,0 +1,42 @@
+"""Work that is ended properly although its client went away. Daemon's loop.
+
+A cancelled task leaves threads at work behind it, which hold locks, files and rows: what comes next must find them
+free, and what they have written to disk must be known in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def never_half_done(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Awaitable[T]]:
+    """Let each call go on to its end when whoever awaits it is cancelled, who waits for it, and is cancelled then."""
+
+    @wraps(work)
+    async def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.ensure_future(work(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await settled([task])
+            raise
+
+    return whole
+
+
+async def settled(works: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait until all have ended, however often this task is cancelled meanwhile; what they raised is not looked at."""
+    works = list(works)
+    while pending := [work for work in works if not work.done()]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(pending)
+    for work in works:
+        if not work.cancelled():
+            work.exception()

@@ -1,0 +1,124 @@
+"""`network connect` and `disconnect`: containers join and leave networks, while they run too. Daemon, on the loop.
+
+A running container's new interface is configured over a netlink socket of its network namespace; its first user-defined
+network brings it the embedded DNS server.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from corten.engine.networks.endpoints import Endpoints
+from corten.engine.networks.resolvers import Resolvers
+from corten.engine.networks.settings import AttachRequest, ContainerDirectory, ContainerView, NetnsSockets
+from corten.errors import FailedPrecondition, Forbidden
+from corten.linux import remote_interfaces
+from corten.linux.netlink import NETLINK_ROUTE, NetlinkSocket
+from corten.network.config import NetworkConfig
+from corten.spec.docker.network import EndpointSettings
+
+_ROUTE_SOCKET = (socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE, "")
+
+
+class Connections:
+    """The two verbs."""
+
+    def __init__(self, *, endpoints: Endpoints, resolvers: Resolvers) -> None:
+        self._endpoints = endpoints
+        self._resolvers = resolvers
+        self.containers: ContainerDirectory | None = None
+        self.netns: NetnsSockets | None = None
+
+    async def connect(self, network: NetworkConfig, view: ContainerView, settings: EndpointSettings | None) -> None:
+        """Put a container into a network. Raises Forbidden, and what the driver and the addresses raise."""
+        assert self.containers is not None
+        asked = settings or EndpointSettings()
+        self._check(network, view)
+        request = AttachRequest(
+            name=view.name,
+            mode="none",
+            hostname=view.hostname,
+            endpoints={network.name: asked},
+            dns=view.dns,
+            checked=view.checked,
+        )
+        self._endpoints.check(request)
+        if not view.pid:
+            await self.containers.set_endpoint(view.id, network.name, asked)
+            return
+        await self._connect_running(network, view, asked, request)
+        attached = self._endpoints.settings_of(view.id, network, asked)
+        try:
+            await self.containers.set_endpoint(view.id, network.name, attached, resolver=not network.predefined)
+        except BaseException:
+            self._undo(view.id, network)
+            raise
+
+    async def _connect_running(
+        self, network: NetworkConfig, view: ContainerView, asked: EndpointSettings, request: AttachRequest
+    ) -> None:
+        if self.netns is None:
+            raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
+        interface = self._endpoints.add(view.id, network, asked, request, view.pid)
+        try:
+            (opened,) = await self.netns.open_sockets(
+                view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)
+            )
+            with NetlinkSocket(fileno=opened.detach()) as inside:
+                remote_interfaces.configure_remote_interface(inside, interface)
+            if not network.predefined:
+                await self._resolvers.open(view.id)
+        except BaseException:
+            self._undo(view.id, network)
+            raise
+
+    def _undo(self, cid: str, network: NetworkConfig) -> None:
+        if cid in self._endpoints.members(network.id):  # else it ended meanwhile
+            self._endpoints.drop(cid, network)
+
+    def _check(self, network: NetworkConfig, view: ContainerView) -> None:
+        if network.driver == "host":
+            raise Forbidden("cannot connect container to host network - container must be created in host network mode")
+        if view.mode == "host" or view.mode.startswith("container:"):
+            raise Forbidden(
+                "container sharing network namespace with another container or host "
+                "cannot be connected to any other network"
+            )
+        if network.driver == "null" or view.mode == "none":
+            raise Forbidden(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+        if network.name in view.networks or view.id in self._endpoints.members(network.id):
+            raise Forbidden(f"endpoint with name {view.name} already exists in network {network.name}")
+
+    async def disconnect(self, network: NetworkConfig, view: ContainerView) -> None:
+        """Take a container out of a network. Raises Forbidden."""
+        assert self.containers is not None
+        if network.driver == "host":
+            raise Forbidden("container cannot be disconnected from host network or connected to host network")
+        member = view.id in self._endpoints.members(network.id)
+        if not member and network.name not in view.networks:
+            raise Forbidden(f"container {view.id} is not connected to network {network.name}")
+        if member:
+            before = self._endpoints.gateways(view.id)
+            self._endpoints.drop(view.id, network)
+            await self._reroute(view, before)
+        await self.containers.set_endpoint(view.id, network.name, None)
+
+    async def _reroute(self, view: ContainerView, before: dict[str, tuple[str, str]]) -> None:
+        """The network that led outside is gone: another one does, if there is one."""
+        after = self._endpoints.gateways(view.id)
+        changed = [after[key] for key in after if before.get(key) != after[key]]
+        if not changed or self.netns is None:
+            return
+        (opened,) = await self.netns.open_sockets(view.id, [_ROUTE_SOCKET])
+        with NetlinkSocket(fileno=opened.detach()) as inside:
+            remote_interfaces.set_default_routes(inside, changed)
+
+    def force(self, network: NetworkConfig, container: str) -> bool:
+        """Drop the endpoint of a container that is not known any more; False when it has none."""
+        for cid, (name, _endpoint) in self._endpoints.members(network.id).items():
+            if container in (cid, name):
+                self._endpoints.drop(cid, network)
+                return True
+        return False

@@ -1,0 +1,123 @@
+"""The embedded DNS servers of all containers in user-defined networks: opened at start, closed at the end. Daemon only.
+
+The sockets are made in the container's network namespace by the zygote, with a netlink socket by which the packet
+filter in there is told to lead 127.0.0.11:53 to them. All of it ends with the container, or with the daemon: while no
+daemon runs names do not resolve, and the next one opens the servers of living containers anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from corten.engine.networks.forwarding import Forwarder
+from corten.engine.networks.host_resolv import HostResolvConf
+from corten.engine.networks.resolver import Resolver
+from corten.engine.networks.settings import NetnsSockets
+from corten.errors import CortenError, Unavailable
+from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
+from corten.network import nft_requests
+from corten.network.config import ContainerEndpoints
+from corten.network.dns.directory import NameDirectory
+from corten.network.dns.redirect import redirect_table
+from corten.network.dns.upstream import Upstream, upstreams
+from corten.network.hosts_files import EMBEDDED_SERVER
+from corten.network.nft_socket import NftSocket
+
+_LOG = logging.getLogger("corten.dns")
+_AT_ONCE = 8
+_WANTED = (
+    (socket.AF_INET, socket.SOCK_DGRAM, 0, EMBEDDED_SERVER),
+    (socket.AF_INET, socket.SOCK_STREAM, 0, EMBEDDED_SERVER),
+    (socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER, ""),
+)
+
+
+class Resolvers:
+    """One `Resolver` a container, by id."""
+
+    def __init__(
+        self, *, names: NameDirectory, host: HostResolvConf, records: Callable[[str], ContainerEndpoints | None]
+    ) -> None:
+        self.netns: NetnsSockets | None = None
+        self._names = names
+        self._host = host
+        self._records = records
+        self._open: dict[str, Resolver] = {}
+        self._opening: set[str] = set()
+
+    async def open(self, cid: str) -> None:
+        """Serve a container that is about to start, or that runs. Raises Unavailable, OSError."""
+        if cid in self._open or cid in self._opening or self.netns is None:
+            return
+        self._opening.add(cid)
+        try:
+            udp, tcp, netfilter = await self.netns.open_sockets(cid, _WANTED)
+            forwarder = Forwarder(partial(self._servers, cid), partial(self.netns.open_sockets, cid))
+            resolver = Resolver(cid, self._names, forwarder, udp=udp, tcp=tcp)
+            try:
+                _redirect(netfilter, udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
+                if cid not in self._opening:
+                    raise Unavailable(f"container {cid} has ended")
+                resolver.open()
+            except BaseException:
+                resolver.close()
+                raise
+            self._open[cid] = resolver
+        finally:
+            self._opening.discard(cid)
+
+    def _servers(self, cid: str) -> Sequence[Upstream]:
+        record = self._records(cid)
+        if record is None:
+            return ()
+        ipv6 = any(endpoint.ipv6 for endpoint in record.endpoints)
+        return upstreams(record.dns, self._host.current().servers, ipv6=ipv6)
+
+    async def recover(self, cids: Iterable[str]) -> None:
+        """After a restart of the daemon: serve living containers again. What fails is logged."""
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def again(cid: str) -> None:
+            async with slots:
+                try:
+                    await self.open(cid)
+                except (CortenError, OSError):
+                    _LOG.exception("container %s has no name server", cid)
+
+        await asyncio.gather(*map(again, cids))
+
+    def close(self, cid: str) -> None:
+        """The container ended; idempotent."""
+        self._opening.discard(cid)
+        resolver = self._open.pop(cid, None)
+        if resolver is not None:
+            resolver.close()
+
+    def close_all(self) -> None:
+        """The daemon ends."""
+        for cid in list(self._open):
+            self.close(cid)
+
+
+def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None:
+    """Tell the packet filter of the container's namespace where the server's ports are."""
+    table = redirect_table(udp_port=udp_port, tcp_port=tcp_port)
+    what = "redirect the name server's port"
+    filters = NftSocket(NetlinkSocket(NETLINK_NETFILTER, fileno=netfilter.detach()))
+    try:
+        try:
+            filters.commit(nft_requests.create_table(table), what)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # an earlier daemon's; whoever deletes waits some 10 ms when the socket is closed
+            filters.commit(nft_requests.replace_table(table), what)
+    except OSError as error:
+        raise Unavailable(f"the container's name server cannot be reached: {error}") from error
+    finally:
+        filters.close()

@@ -1,0 +1,1 @@
+"""The embedded DNS server without its sockets: messages, names, answers. Pure; daemon only."""
