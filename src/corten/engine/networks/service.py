@@ -31,9 +31,9 @@ from corten.engine.networks.settings import (
 from corten.errors import Conflict, CortenError, FailedPrecondition, Forbidden, InvalidArgument, NotFound, Unavailable
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
-from corten.network.config import NetworkConfig, bridge_options
+from corten.network.config import NetworkConfig
 from corten.network.driver import NetworkDriver
-from corten.network.drivers import BridgeDriver, HostDriver, NullDriver
+from corten.network.drivers import DRIVERS, BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.ipam import parse_address
 from corten.network.ports import PortHolder
@@ -63,8 +63,12 @@ class NetworkService:
         self.containers = containers
         self.netns = netns
         self._netlink = NetlinkSocket()
-        self._bridge = BridgeDriver(self._netlink, owner=settings.table)
-        self._drivers: dict[str, NetworkDriver] = {d.name: d for d in (self._bridge, HostDriver(), NullDriver())}
+        self._drivers: dict[str, NetworkDriver] = {
+            kind.name: kind(self._netlink, owner=settings.table) for kind in DRIVERS
+        }
+        bridge = self._drivers["bridge"]
+        assert isinstance(bridge, BridgeDriver)
+        self._bridge = bridge
         self._firewall = Firewall(settings.table)
         self._registry = Registry(settings, networks)
         default = parse_address(settings.default_ip) if settings.default_ip else None
@@ -198,8 +202,7 @@ class NetworkService:
         """A new network; returns its id. Raises InvalidArgument, Conflict, Forbidden, NotFound (driver)."""
         network = self._plan(request)
         driver = self._drivers[network.driver]
-        driver.check(network)
-        self._check_bridge_name(network)
+        driver.check(network, self._registry.all())
         driver.ensure(network)
         try:
             if network.enable_ipv6:
@@ -362,12 +365,6 @@ class NetworkService:
             options=dict(request.options or {}),
             labels=dict(request.labels or {}),
         )
-
-    def _check_bridge_name(self, network: NetworkConfig) -> None:
-        name = bridge_options(network).bridge
-        for other in self._registry.all():
-            if other.driver == "bridge" and bridge_options(other).bridge == name:
-                raise Forbidden(f"conflicts with network {other.id} ({other.name}): networks have same bridge name")
 
     def _rules(self) -> list[default_bridge.BridgeRules]:
         rules = [self._drivers[network.driver].rules(network) for network in self._registry.all()]
