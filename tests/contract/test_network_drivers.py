@@ -31,11 +31,13 @@ class Case:
     options: dict[str, str] = field(default_factory=dict)
     members: bool = True  # containers reach one another
     lan: bool = False  # they reach the neighbour on the parent
+    routed: bool = False  # which has a route to them by way of the host
     most: int = 2
 
     def network(self, **more):
-        subnet = "203.0.113.0/24" if self.lan else "10.99.0.0/24"
-        gateway = LAN if self.lan else "10.99.0.1"
+        on_lan = self.lan and not self.routed
+        subnet = "203.0.113.0/24" if on_lan else "10.99.0.0/24"
+        gateway = LAN if on_lan else "10.99.0.1"
         return NetworkConfig(
             id=secrets.token_hex(32),
             name="net",
@@ -47,10 +49,10 @@ class Case:
         )
 
 
-def _on_lan(driver, mode, *, members=True, most=2, parent="lan0", lan=True, **options):
+def _on_lan(driver, mode, *, members=True, most=2, parent="lan0", lan=True, routed=False, **options):
     key = {"macvlan": "macvlan_mode", "ipvlan": "ipvlan_mode"}[driver]
     chosen = {"parent": parent, key: mode, **options}
-    return Case(driver, chosen, members=members, lan=lan, most=most)
+    return Case(driver, chosen, members=members, lan=lan, routed=routed, most=most)
 
 
 CASES = {
@@ -66,8 +68,8 @@ CASES = {
     "macvlan-dummy": Case("macvlan"),
     "ipvlan": _on_lan("ipvlan", "l2"),
     "ipvlan-private": _on_lan("ipvlan", "l2", members=False, ipvlan_flag="private"),
-    "ipvlan-l3": _on_lan("ipvlan", "l3"),
-    "ipvlan-l3s": _on_lan("ipvlan", "l3s"),
+    "ipvlan-l3": _on_lan("ipvlan", "l3", routed=True),
+    "ipvlan-l3s": _on_lan("ipvlan", "l3s", routed=True),
     "ipvlan-vlan": _on_lan("ipvlan", "l2", parent="lan0.50", lan=False),
     "ipvlan-dummy": Case("ipvlan"),
 }
@@ -85,6 +87,7 @@ class Host:
         self.case = case
         self.world = world
         self.lan = world.neighbour()
+        self.lan.do(_route, "10.99.0.0/24", "203.0.113.1")
         self.sockets = []
         self.driver = self.again()
 
@@ -122,6 +125,7 @@ class Host:
             found.append((box, endpoint))
             interface = self.driver.attach(network, endpoint, pid=box.pid)
             assert interface is not None
+            interface["gateway"] = self.driver.gateway(network, 4) if self.case.routed else None
             box.do(configure_interfaces, [interface])
         return found
 
@@ -296,6 +300,10 @@ def test_a_link_of_someone_else_under_the_same_name_stays(case):
             host.driver.remove(network)
 
     shown(case, scenario)
+
+
+def _route(destination, gateway):
+    _batch(rtnetlink.add_route_request(socket.if_nametoindex("eth0"), destination, gateway))
 
 
 def _batch(request):
