@@ -125,7 +125,7 @@ class Host:
             found.append((box, endpoint))
             interface = self.driver.attach(network, endpoint, pid=box.pid)
             assert interface is not None
-            interface["gateway"] = self.driver.gateway(network, 4) if self.case.routed else None
+            interface["gateway"] = self.driver.gateway(network, endpoint.address(4)) if self.case.routed else None
             box.do(configure_interfaces, [interface])
         return found
 

@@ -24,6 +24,7 @@ OPTION_MTU = "com.docker.network.driver.mtu"
 OPTION_CONTAINER_PREFIX = "com.docker.network.container_iface_prefix"
 OPTION_PARENT = "parent"
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]{1,15}\Z")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}\Z")
 _MIN_MTU, _MIN_MTU_IPV6, _MAX_MTU = 68, 1280, 65535
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
@@ -53,6 +54,7 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str
     driver: str
     created: str
+    scope: str = "local"
     enable_ipv4: bool = True
     enable_ipv6: bool = False
     internal: bool = False
@@ -69,6 +71,10 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     def subnet(self, version: int) -> SubnetConfig | None:
         """The first subnet of a family."""
         return next((s for s in self.subnets if s.network().version == version), None)
+
+    def gateway_of(self, address: IPAddress) -> str:
+        """The gateway of the subnet that an address is of; "" for none."""
+        return next((s.gateway for s in self.subnets if address in s.network()), "")
 
 
 class PortRecord(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,11 +133,14 @@ def _flag(options: Mapping[str, str], name: str, *, default: bool) -> bool:
     value = options.get(name)
     if value is None:
         return default
-    if value in _TRUE or value == "":
+    if value in _TRUE:
         return True
     if value in _FALSE:
         return False
-    raise InvalidArgument(f'failed to parse {name} value: "{value[:64]}"')
+    shown = value[:64]
+    raise InvalidArgument(
+        f'failed to parse {name} value: {shown} (strconv.ParseBool: parsing "{shown}": invalid syntax)'
+    )
 
 
 def check_interface_name(name: str) -> str:
@@ -142,12 +151,17 @@ def check_interface_name(name: str) -> str:
 
 
 def mtu_of(network: NetworkConfig) -> int:
-    """The MTU of a network's interfaces; 0 leaves it to the kernel. Raises InvalidArgument."""
+    """The MTU of a network's interfaces; 0 leaves it to the kernel. Raises InvalidArgument with Docker's texts."""
     text = network.options.get(OPTION_MTU, "") or "0"
     low = _MIN_MTU_IPV6 if network.enable_ipv6 else _MIN_MTU
-    if not text.isascii() or not text.isdigit() or not (int(text[:9]) == 0 or low <= int(text[:9]) <= _MAX_MTU):
-        raise InvalidArgument(f"invalid MTU value: {text[:64]}")
-    return int(text[:9])
+    if not _NUMBER.match(text):
+        raise InvalidArgument(
+            f'failed to parse {OPTION_MTU} value: {text[:64]} (strconv.Atoi: parsing "{text[:64]}": invalid syntax)'
+        )
+    value = int(text)
+    if value != 0 and not low <= value <= _MAX_MTU:
+        raise InvalidArgument(f"invalid MTU number: {value}")
+    return value
 
 
 def container_prefix(network: NetworkConfig) -> str:
@@ -158,16 +172,18 @@ def container_prefix(network: NetworkConfig) -> str:
 def host_link(network: NetworkConfig) -> str:
     """The link on the host that the network stands on, "" for none: the bridge, or the parent of macvlan and ipvlan.
 
-    A macvlan or ipvlan network without a parent gets a dummy that leads nowhere, named as Docker names it.
+    A macvlan or ipvlan network without a parent gets a dummy that leads nowhere.
     """
-    if network.config_only:
-        return ""
     if network.driver == "bridge":
         return check_interface_name(network.options.get(OPTION_NAME) or f"br-{network.id[:12]}")
     if network.driver in ("macvlan", "ipvlan"):
-        name = {"macvlan": "dm", "ipvlan": "di"}[network.driver]
-        return check_interface_name(network.options.get(OPTION_PARENT) or f"{name}-{network.id[:12]}")
+        return check_interface_name(network.options.get(OPTION_PARENT) or dummy_name(network.driver, network.id))
     return ""
+
+
+def dummy_name(driver: str, network_id: str) -> str:
+    """The parent of a macvlan or ipvlan network that has no other, named as Docker names it."""
+    return f"d{driver[0]}-{network_id[:12]}"
 
 
 def bridge_options(network: NetworkConfig) -> BridgeOptions:

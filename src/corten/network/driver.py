@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from corten.network.config import Endpoint, NetworkConfig
+from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
 
 
@@ -23,8 +24,8 @@ class NetworkDriver(Protocol):
     def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
         """Whether this configuration can work beside those of the others. Raises InvalidArgument, Forbidden."""
 
-    def gateway(self, network: NetworkConfig, version: int) -> str:
-        """Where containers' default route of a family goes: an address, "" for nowhere.
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
+        """Where the default route of a container with this address goes: an address, "" for nowhere.
 
         The unspecified address stands for the link itself.
         """

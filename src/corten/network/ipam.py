@@ -1,7 +1,8 @@
 """Address management: which subnet a new network gets, which address a container gets. Pure, no I/O; daemon only.
 
-Facts of Docker's: default pools of RFC 1918 space (Docker's end after 31 networks, ours go on), the first address is the
-gateway's, containers take the lowest free address. IPv6 networks without a subnet get a /64 of a unique local prefix (RFC 4193) of this daemon.
+Facts of Docker's: default pools of RFC 1918 space (Docker's end after 31 networks, ours go on), the first address is
+the gateway's, containers take the lowest free address. IPv6 networks without a subnet get a /64 of a unique local
+prefix (RFC 4193) of this daemon.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ def parse_address(text: str) -> IPAddress:
         return ipaddress.ip_address(text)
     except ValueError:
         raise InvalidArgument(f"invalid address: {text[:64]}") from None
+
+
+def parse_interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    """An address with its prefix length, of our own records."""
+    return ipaddress.ip_interface(text)
 
 
 def overlaps(first: IPNetwork, second: IPNetwork) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from corten.errors import InvalidArgument
+from corten.errors import Forbidden, InvalidArgument
 from corten.network.config import Endpoint, NetworkConfig, check_interface_name, container_prefix
 from corten.spec.docker.network import EndpointSettings
 
@@ -31,6 +31,8 @@ def check_mac(mac: str) -> str:
 
 def check_endpoint(network: NetworkConfig, settings: EndpointSettings) -> None:
     """What an endpoint on the default bridge may not ask for. Raises InvalidArgument with Docker's texts."""
+    if network.config_only:
+        raise Forbidden("cannot create endpoint on configuration-only network")
     asked = settings.ipam_config
     static = asked is not None and (asked.ipv4_address or asked.ipv6_address)
     if network.predefined and static:
@@ -63,6 +65,7 @@ def endpoint_sysctls(settings: EndpointSettings) -> dict[str, str]:
     found = {}
     for item in filter(None, (settings.driver_opts or {}).get(OPTION_SYSCTLS, "").split(",")):
         key, equals, value = item.partition("=")
+        key = key.replace(".ifname.", ".IFNAME.")  # docker's command line made it lower-case up to 27
         if not equals or not _SYSCTL.match(key):
             raise InvalidArgument(
                 f"invalid endpoint sysctl {item[:64]!r}: want net.(ipv4|ipv6|mpls).<x>.IFNAME.<y>=value"

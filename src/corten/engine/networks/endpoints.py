@@ -28,7 +28,7 @@ from corten.lib import codec
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
 from corten.network.driver import NetworkDriver
 from corten.network.drivers.bridge import BridgeDriver, link_exists, veth_name
-from corten.network.ipam import mac_of
+from corten.network.ipam import mac_of, parse_interface
 from corten.network.ports import parse_bindings
 from corten.spec.docker.network import EndpointSettings
 
@@ -169,7 +169,7 @@ class Endpoints:
             if not cidr:
                 continue
             undo.callback(self._registry.free, network.id, cidr)
-            gateway = self._drivers[network.driver].gateway(network, version)
+            gateway = self._drivers[network.driver].gateway(network, parse_interface(cidr).ip)
             if version == 4:
                 endpoint.ipv4, endpoint.gateway = cidr, gateway
             else:

@@ -23,7 +23,7 @@ from corten.network.config import (
     host_link,
 )
 from corten.network.drivers.interface import IPV6_OFF, IPV6_ON, interface
-from corten.network.ipam import mac_of
+from corten.network.ipam import IPAddress, mac_of
 from corten.network.ruleset import BridgeRules
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT})
@@ -48,14 +48,19 @@ class BridgeDriver:
         """Whether the options can work; two networks cannot share a bridge."""
         name = bridge_options(network).bridge
         container_prefix(network)
+        versions = [subnet.network().version for subnet in network.subnets]
+        if len(set(versions)) < len(versions):
+            raise Forbidden("bridge driver doesn't support multiple subnets")
         for other in others:
             if other.driver == self.name and host_link(other) == name:
-                raise Forbidden(f"conflicts with network {other.id} ({other.name}): networks have same bridge name")
+                raise Forbidden(
+                    f"cannot create network {network.id} ({name}): conflicts with network {other.id} ({name}): "
+                    "networks have same bridge name"
+                )
 
-    def gateway(self, network: NetworkConfig, version: int) -> str:
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
         """The bridge's address."""
-        subnet = network.subnet(version)
-        return subnet.gateway if subnet else ""
+        return network.gateway_of(address)
 
     def ensure(self, network: NetworkConfig) -> None:
         """Make the bridge with its addresses, or give one that is there the addresses it lacks."""

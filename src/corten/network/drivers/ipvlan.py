@@ -11,6 +11,7 @@ from corten.linux import rtnetlink_upper
 from corten.linux.rtnetlink import Link
 from corten.network.config import OPTION_PARENT, Endpoint, NetworkConfig, mtu_of
 from corten.network.drivers.parent import ParentDriver
+from corten.network.ipam import IPAddress
 
 OPTION_MODE = "ipvlan_mode"
 OPTION_FLAG = "ipvlan_flag"
@@ -32,12 +33,11 @@ class IpvlanDriver(ParentDriver):
             raise InvalidArgument(text)
         return mode, flag
 
-    def gateway(self, network: NetworkConfig, version: int) -> str:
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
         """In the l3 modes the link itself."""
-        if self._modes(network)[0] == "l2":
-            return super().gateway(network, version)
-        has_one = network.subnet(version) is not None and network.options.get(OPTION_PARENT)
-        return {4: "0.0.0.0", 6: "::"}[version] if has_one else ""
+        if self._modes(network)[0] == "l2" or not network.options.get(OPTION_PARENT):
+            return super().gateway(network, address)
+        return "0.0.0.0" if address.version == 4 else "::"
 
     def _request(self, network: NetworkConfig, endpoint: Endpoint, parent: Link, pid: int) -> bytes:
         mode, flag = self._modes(network)

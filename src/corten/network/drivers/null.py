@@ -7,6 +7,7 @@ from typing import Any
 
 from corten.linux.netlink import NetlinkSocket
 from corten.network.config import Endpoint, NetworkConfig
+from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
 
 
@@ -22,7 +23,7 @@ class NullDriver:
     def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
         """Any configuration works."""
 
-    def gateway(self, network: NetworkConfig, version: int) -> str:  # noqa: ARG002 - the driver's Protocol
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:  # noqa: ARG002 - the driver's Protocol
         """No routes."""
         return ""
 

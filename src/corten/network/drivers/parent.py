@@ -16,8 +16,17 @@ from corten.errors import Forbidden, InvalidArgument
 from corten.linux import rtnetlink, rtnetlink_upper
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.linux.rtnetlink import Link
-from corten.network.config import OPTION_PARENT, Endpoint, NetworkConfig, container_prefix, host_link, mtu_of
+from corten.network.config import (
+    OPTION_PARENT,
+    Endpoint,
+    NetworkConfig,
+    container_prefix,
+    dummy_name,
+    host_link,
+    mtu_of,
+)
 from corten.network.drivers.interface import interface
+from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.EINVAL})  # EINVAL: the namespace has no such id any more
@@ -49,6 +58,10 @@ class ParentDriver(ABC):
     def _link(self, name: str) -> Link | None:
         return next((link for link in rtnetlink.list_links(self._netlink) if link.name == name), None)
 
+    def _is_ours(self, link: Link) -> bool:
+        """Whether we made it as a parent; the bridge of another network may be one, too, and bears the same mark."""
+        return link.alias == self._owner and link.kind in ("vlan", "dummy")
+
     @abstractmethod
     def _modes(self, network: NetworkConfig) -> tuple[str, ...]:
         """The options that tell how the links behave. Raises InvalidArgument."""
@@ -67,23 +80,24 @@ class ParentDriver(ABC):
             raise InvalidArgument(f"loopback interface is not a valid {self.name} parent link")
         for other in others:
             if other.driver in ("macvlan", "ipvlan") and host_link(other) == parent:
-                raise Forbidden(f"network {other.name} is already using parent interface {parent}")
+                name = dummy_name(other.driver, other.id)  # which is what Docker says here, too
+                raise Forbidden(f"network {name} is already using parent interface {parent}")
         if network.options.get(OPTION_PARENT) and self._link(parent) is None:
-            lower, _vlan = parse_vlan(parent)
-            if self._link(lower) is None:
+            lower = parent.rpartition(".")[0]
+            if lower and self._link(lower) is None:
                 raise InvalidArgument(f"-o parent interface was not found on the host: {lower}")
+            parse_vlan(parent)
 
-    def gateway(self, network: NetworkConfig, version: int) -> str:
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
         """The router's address in the parent's network; a dummy has none."""
-        subnet = network.subnet(version)
-        return subnet.gateway if subnet and network.options.get(OPTION_PARENT) else ""
+        return network.gateway_of(address) if network.options.get(OPTION_PARENT) else ""
 
     def ensure(self, network: NetworkConfig) -> None:
         """Make the parent when it is to be ours, mark it, set it up."""
         name = host_link(network)
         link = self._link(name)
         if link is not None:
-            if link.alias == self._owner:
+            if self._is_ours(link):
                 self._mark(link.index, name)  # up again, whoever set it down
             return
         if network.options.get(OPTION_PARENT):
@@ -109,7 +123,7 @@ class ParentDriver(ABC):
     def remove(self, network: NetworkConfig) -> None:
         """Delete the parent, if it is ours."""
         link = self._link(host_link(network))
-        if link is not None and link.alias == self._owner:
+        if link is not None and self._is_ours(link):
             request = rtnetlink.delete_link_request(index=link.index)
             self._netlink.batch([request], f"delete {link.name}", ignore=[_GONE])
 
