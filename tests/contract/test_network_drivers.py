@@ -248,6 +248,26 @@ def test_an_endpoint_goes_with_its_container(case):
     shown(case, scenario)
 
 
+def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
+    """As in a restart: the kernel still tears down the namespace of the one before."""
+
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            for _round in range(4 if case.most else 0):
+                box, endpoint = host.world.box(), host.endpoint(network, 1)
+                interface = host.driver.attach(network, endpoint, pid=box.pid)
+                box.do(configure_interfaces, [interface])
+                assert box.do(addresses) == [endpoint.ipv4]
+                box.end()
+            host.driver.detach(endpoint) if case.most else None
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
 def test_a_dead_process_is_refused_and_leaves_nothing(case):
     def scenario(host):
         network = case.network()

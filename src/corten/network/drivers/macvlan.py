@@ -6,13 +6,18 @@ back), `passthru` (one container has the link, with its MAC). The kernel lets no
 
 from __future__ import annotations
 
+import errno
+import time
+
 from corten.errors import InvalidArgument
 from corten.linux import rtnetlink_upper
+from corten.linux.netlink import NetlinkError
 from corten.linux.rtnetlink import Link
 from corten.network.config import Endpoint, NetworkConfig, mtu_of
 from corten.network.drivers.parent import ParentDriver
 
 OPTION_MODE = "macvlan_mode"
+_BUSY_S = 0.5
 
 
 class MacvlanDriver(ParentDriver):
@@ -39,3 +44,19 @@ class MacvlanDriver(ParentDriver):
             mac="" if mode == "passthru" else endpoint.mac,
             netns_pid=pid,
         )
+
+    def _create(self, network: NetworkConfig, request: bytes, what: str) -> None:
+        """In passthru mode the parent is busy (EINVAL) until the namespace of the container before is torn down.
+
+        That takes some 20 ms and cannot be waited for in another way; only a second container, which must fail, takes
+        all the time there is.
+        """
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                super()._create(network, request, what)
+                return
+            except NetlinkError as error:
+                if error.errno != errno.EINVAL or self._modes(network) != ("passthru",) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.005)

@@ -136,10 +136,13 @@ class ParentDriver(ABC):
         if parent is None:
             raise NetlinkError(errno.ENODEV, f"find {host_link(network)}, the parent of network {network.name}")
         netns = rtnetlink_upper.namespace_id(self._netlink, pid)
-        what = f"create the interface {endpoint.ifname} on {parent.name}"
-        self._netlink.batch([self._request(network, endpoint, parent, pid)], what)
+        request = self._request(network, endpoint, parent, pid)
+        self._create(network, request, f"create the interface {endpoint.ifname} on {parent.name}")
         endpoint.netns = netns
         return interface(endpoint, mtu=mtu_of(network))
+
+    def _create(self, network: NetworkConfig, request: bytes, what: str) -> None:  # noqa: ARG002 - for macvlan
+        self._netlink.batch([request], what)
 
     def detach(self, endpoint: Endpoint) -> None:
         """Delete the link from the container's namespace.
