@@ -261,7 +261,7 @@ def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
                 box.do(configure_interfaces, [interface])
                 assert box.do(addresses) == [endpoint.ipv4]
                 box.end()
-            host.driver.detach(endpoint) if case.most else None
+                host.driver.detach(endpoint)
         finally:
             host.driver.remove(network)
 

@@ -55,8 +55,9 @@ class MacvlanDriver(ParentDriver):
         while True:
             try:
                 super()._create(network, request, what)
-                return
             except NetlinkError as error:
                 if error.errno != errno.EINVAL or self._modes(network) != ("passthru",) or time.monotonic() > deadline:
                     raise
+            else:
+                return
             time.sleep(0.005)
