@@ -164,7 +164,9 @@ def test_names_sysctls_and_addresses_of_an_interface_are_those_asked_for(daemon:
 def test_a_macvlan_network_with_the_docker_client(daemon: Daemon, parent: str) -> None:
     flags = ["-d", "macvlan", "-o", f"parent={parent}", "--subnet", "10.213.0.0/24"]
     daemon.docker("network", "create", *flags, "mv")
-    refused = daemon.docker("network", "create", *flags[:4], "mv2", check=False).stderr
+    refused = daemon.docker("network", "create", *flags[:4], "-o", "macvlan_mode=passthru", "mv2", check=False).stderr
+    assert "cannot use mode passthru, macvlan network" in refused
+    refused = daemon.docker("network", "create", "-d", "ipvlan", *flags[2:4], "mv2", check=False).stderr
     assert f"is already using parent interface {parent}" in refused
     script = "echo hello > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
     web = daemon.out("run", "-d", "--network", "mv", "--ip", "10.213.0.9", "busybox", "sh", "-c", script)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
+from corten.errors import Forbidden
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.linux.rtnetlink import configure_interfaces
@@ -300,6 +301,25 @@ def test_a_link_of_ours_that_someone_deleted_is_made_again(case):
             assert host.links() == made
         finally:
             host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_what_another_network_stands_on_stays(case):
+    def scenario(host):
+        first, second = case.network(), case.network()
+        try:
+            host.driver.check(second, [first])
+        except Forbidden:  # they cannot have one parent
+            return
+        host.driver.ensure(second)
+        try:
+            alone = host.links()
+            host.driver.ensure(first)
+            host.driver.remove(first)
+            assert host.links() == alone
+        finally:
+            host.driver.remove(second)
 
     shown(case, scenario)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 
-from corten.errors import InvalidArgument
+from corten.errors import Forbidden, InvalidArgument
 from corten.linux import rtnetlink_upper
 from corten.linux.netlink import NetlinkError
 from corten.linux.rtnetlink import Link
@@ -31,6 +31,17 @@ class MacvlanDriver(ParentDriver):
             text = f"requested macvlan mode '{mode[:64]}' is not valid, 'bridge' mode is the macvlan driver default"
             raise InvalidArgument(text)
         return (mode,)
+
+    def _check_sharing(self, network: NetworkConfig, other: NetworkConfig, parent: str) -> None:
+        """Several macvlan networks may have one parent, unless one of them takes it whole."""
+        if other.driver != self.name:
+            super()._check_sharing(network, other, parent)
+        if self._modes(network) == ("passthru",):
+            raise Forbidden(
+                f"cannot use mode passthru, macvlan network {other.id} is already using parent interface {parent}"
+            )
+        if self._modes(other) == ("passthru",):
+            raise Forbidden(f"macvlan network {other.id} is already using parent interface {parent} in mode passthru")
 
     def _request(self, network: NetworkConfig, endpoint: Endpoint, parent: Link, pid: int) -> bytes:
         (mode,) = self._modes(network)

@@ -54,6 +54,7 @@ class ParentDriver(ABC):
     def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
         self._netlink = netlink
         self._owner = owner
+        self._users: dict[str, set[str]] = {}  # parent -> ids of its networks
 
     def _link(self, name: str) -> Link | None:
         return next((link for link in rtnetlink.list_links(self._netlink) if link.name == name), None)
@@ -71,7 +72,7 @@ class ParentDriver(ABC):
         """Make the endpoint's link in the network namespace of `pid`; sets `endpoint.mac` to what it will have."""
 
     def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
-        """Whether options and parent can work; the kernel lets a link be the parent for one kind and mode only."""
+        """Whether options and parent can work. The kernel lets a link be the parent of one kind of interfaces only."""
         self._modes(network)
         mtu_of(network)
         container_prefix(network)
@@ -80,13 +81,17 @@ class ParentDriver(ABC):
             raise InvalidArgument(f"loopback interface is not a valid {self.name} parent link")
         for other in others:
             if other.driver in ("macvlan", "ipvlan") and host_link(other) == parent:
-                name = dummy_name(other.driver, other.id)  # which is what Docker says here, too
-                raise Forbidden(f"network {name} is already using parent interface {parent}")
+                self._check_sharing(network, other, parent)
         if network.options.get(OPTION_PARENT) and self._link(parent) is None:
             lower = parent.rpartition(".")[0]
             if lower and self._link(lower) is None:
                 raise InvalidArgument(f"-o parent interface was not found on the host: {lower}")
             parse_vlan(parent)
+
+    def _check_sharing(self, network: NetworkConfig, other: NetworkConfig, parent: str) -> None:  # noqa: ARG002
+        """Whether the two can have one parent. Raises Forbidden."""
+        name = dummy_name(other.driver, other.id)  # which is what Docker says here, too
+        raise Forbidden(f"network {name} is already using parent interface {parent}")
 
     def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
         """The router's address in the parent's network; a dummy has none."""
@@ -95,6 +100,10 @@ class ParentDriver(ABC):
     def ensure(self, network: NetworkConfig) -> None:
         """Make the parent when it is to be ours, mark it, set it up."""
         name = host_link(network)
+        self._ensure_parent(network, name)
+        self._users.setdefault(name, set()).add(network.id)
+
+    def _ensure_parent(self, network: NetworkConfig, name: str) -> None:
         link = self._link(name)
         if link is not None:
             if self._is_ours(link):
@@ -121,9 +130,12 @@ class ParentDriver(ABC):
         self._netlink.batch(requests, f"configure {name}", ignore=[frozenset(), frozenset({errno.EAFNOSUPPORT})])
 
     def remove(self, network: NetworkConfig) -> None:
-        """Delete the parent, if it is ours."""
-        link = self._link(host_link(network))
-        if link is not None and self._is_ours(link):
+        """Delete the parent, if it is ours and of no other network."""
+        name = host_link(network)
+        users = self._users.get(name, set())
+        users.discard(network.id)
+        link = self._link(name)
+        if not users and link is not None and self._is_ours(link):
             request = rtnetlink.delete_link_request(index=link.index)
             self._netlink.batch([request], f"delete {link.name}", ignore=[_GONE])
 
