@@ -110,11 +110,11 @@ class ParentDriver(ABC):
                 self._mark(link.index, name)  # up again, whoever set it down
             return
         if network.options.get(OPTION_PARENT):
-            lower, vlan = parse_vlan(name)
-            parent = self._link(lower)
+            lower = name.rpartition(".")[0]
+            parent = self._link(lower) if lower else None
             if parent is None:
-                raise NetlinkError(errno.ENODEV, f"find {lower}, the parent of {name}")
-            request = rtnetlink_upper.create_vlan_request(name, parent=parent.index, vlan=vlan)
+                raise NetlinkError(errno.ENODEV, f"find {lower or name}, the parent of network {network.name}")
+            request = rtnetlink_upper.create_vlan_request(name, parent=parent.index, vlan=parse_vlan(name)[1])
         else:
             request = rtnetlink_upper.create_dummy_request(name, mtu=mtu_of(network))
         self._netlink.batch([request], f"create {name}, the parent of network {network.name}")
