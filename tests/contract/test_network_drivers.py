@@ -324,6 +324,26 @@ def test_what_another_network_stands_on_stays(case):
     shown(case, scenario)
 
 
+def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
+    """Whose interface has the same name, and may have its address, MAC and the number of its namespace."""
+
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            for box, endpoint in host.containers(network):
+                last = host.endpoint(network, 1)
+                last.mac, last.netns = endpoint.mac, endpoint.netns
+                host.driver.detach(last)
+                assert box.do(interfaces) == ["eth0"]
+                host.driver.detach(endpoint)
+                assert box.do(interfaces) == []
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
 def test_a_link_of_someone_else_under_the_same_name_stays(case):
     def scenario(host):
         network = case.network()

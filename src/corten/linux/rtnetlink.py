@@ -51,6 +51,7 @@ IFLA_LINKINFO = 18
 IFLA_NET_NS_PID = 19
 IFLA_IFALIAS = 20
 IFLA_AF_SPEC = 26
+IFLA_GROUP = 27
 IFLA_NET_NS_FD = 28
 IFLA_NUM_TX_QUEUES = 31
 IFLA_NUM_RX_QUEUES = 32
@@ -86,7 +87,7 @@ _RTMSG = struct.Struct("=BBBBBBBBI")
 class Link:
     """What a dump says of one link."""
 
-    __slots__ = ("address", "alias", "flags", "index", "kind", "master", "mtu", "name")
+    __slots__ = ("address", "alias", "flags", "group", "index", "kind", "master", "mtu", "name")
 
     def __init__(self, index: int, flags: int, found: Mapping[int, bytes]) -> None:
         info = attributes(found.get(IFLA_LINKINFO, b""))
@@ -97,6 +98,7 @@ class Link:
         self.kind = _text(info.get(IFLA_INFO_KIND, b""))
         self.master = _number(found.get(IFLA_MASTER))
         self.mtu = _number(found.get(IFLA_MTU))
+        self.group = _number(found.get(IFLA_GROUP))
         self.address = found.get(IFLA_ADDRESS, b"").hex(":")
 
 

@@ -26,6 +26,7 @@ from corten.linux.netlink import (
 from corten.linux.rtnetlink import (
     IFF_UP,
     IFLA_ADDRESS,
+    IFLA_GROUP,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -59,7 +60,9 @@ _IFINFO = struct.Struct("=BxHiII")
 _RTGEN = b"\0\0\0\0"  # struct rtgenmsg, padded
 
 
-def _new(name: str, kind: str, *data: bytes, parent: int = 0, mtu: int = 0, mac: str = "", pid: int = 0) -> bytes:
+def _new(
+    name: str, kind: str, *data: bytes, parent: int = 0, mtu: int = 0, mac: str = "", pid: int = 0, group: int = 0
+) -> bytes:
     """A link; it is up, unless it goes to another namespace."""
     attrs = [attr_text(IFLA_IFNAME, name)]
     if parent:
@@ -70,6 +73,8 @@ def _new(name: str, kind: str, *data: bytes, parent: int = 0, mtu: int = 0, mac:
         attrs.append(attr(IFLA_ADDRESS, mac_bytes(mac)))
     if pid:
         attrs.append(attr_u32(IFLA_NET_NS_PID, pid))
+    if group:
+        attrs.append(attr_u32(IFLA_GROUP, group))
     info = [attr_text(IFLA_INFO_KIND, kind), *([nested(IFLA_INFO_DATA, *data)] if data else [])]
     attrs.append(nested(IFLA_LINKINFO, *info))
     state = 0 if pid else IFF_UP
@@ -86,16 +91,20 @@ def create_vlan_request(name: str, *, parent: int, vlan: int) -> bytes:
     return _new(name, "vlan", attr_u16(IFLA_VLAN_ID, vlan), parent=parent)
 
 
-def create_macvlan_request(name: str, *, parent: int, mode: str, mtu: int, mac: str, netns_pid: int) -> bytes:
+def create_macvlan_request(
+    name: str, *, parent: int, mode: str, mtu: int, mac: str, netns_pid: int, group: int
+) -> bytes:
     """A macvlan on link `parent`, down, in the network namespace of a process. `mode` is of MACVLAN_MODES."""
     data = attr_u32(IFLA_MACVLAN_MODE, MACVLAN_MODES[mode])
-    return _new(name, "macvlan", data, parent=parent, mtu=mtu, mac=mac, pid=netns_pid)
+    return _new(name, "macvlan", data, parent=parent, mtu=mtu, mac=mac, pid=netns_pid, group=group)
 
 
-def create_ipvlan_request(name: str, *, parent: int, mode: str, flag: str, mtu: int, netns_pid: int) -> bytes:
+def create_ipvlan_request(
+    name: str, *, parent: int, mode: str, flag: str, mtu: int, netns_pid: int, group: int
+) -> bytes:
     """An ipvlan on link `parent`, down, in the network namespace of a process."""
     data = attr_u16(IFLA_IPVLAN_MODE, IPVLAN_MODES[mode]) + attr_u16(IFLA_IPVLAN_FLAGS, IPVLAN_FLAGS[flag])
-    return _new(name, "ipvlan", data, parent=parent, mtu=mtu, pid=netns_pid)
+    return _new(name, "ipvlan", data, parent=parent, mtu=mtu, pid=netns_pid, group=group)
 
 
 def namespace_id(netlink: NetlinkSocket, pid: int) -> int:

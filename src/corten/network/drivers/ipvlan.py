@@ -10,7 +10,7 @@ from corten.errors import InvalidArgument
 from corten.linux import rtnetlink_upper
 from corten.linux.rtnetlink import Link
 from corten.network.config import OPTION_PARENT, Endpoint, NetworkConfig, mtu_of
-from corten.network.drivers.parent import ParentDriver
+from corten.network.drivers.parent import ParentDriver, link_mark
 from corten.network.ipam import IPAddress
 
 OPTION_MODE = "ipvlan_mode"
@@ -43,5 +43,11 @@ class IpvlanDriver(ParentDriver):
         mode, flag = self._modes(network)
         endpoint.mac = ""  # it has that of the parent, which cannot be changed
         return rtnetlink_upper.create_ipvlan_request(
-            endpoint.ifname, parent=parent.index, mode=mode, flag=flag, mtu=mtu_of(network), netns_pid=pid
+            endpoint.ifname,
+            parent=parent.index,
+            mode=mode,
+            flag=flag,
+            mtu=mtu_of(network),
+            netns_pid=pid,
+            group=link_mark(endpoint),
         )

@@ -14,7 +14,7 @@ from corten.linux import rtnetlink_upper
 from corten.linux.netlink import NetlinkError
 from corten.linux.rtnetlink import Link
 from corten.network.config import Endpoint, NetworkConfig, mtu_of
-from corten.network.drivers.parent import ParentDriver
+from corten.network.drivers.parent import ParentDriver, link_mark
 
 OPTION_MODE = "macvlan_mode"
 _BUSY_S = 0.5
@@ -54,6 +54,7 @@ class MacvlanDriver(ParentDriver):
             mtu=mtu_of(network),
             mac="" if mode == "passthru" else endpoint.mac,
             netns_pid=pid,
+            group=link_mark(endpoint),
         )
 
     def _create(self, network: NetworkConfig, request: bytes, what: str) -> None:

@@ -45,6 +45,11 @@ def parse_vlan(name: str) -> tuple[str, int]:
     return parent, int(number)
 
 
+def link_mark(endpoint: Endpoint) -> int:
+    """What tells an endpoint's link from all others, as the link's group number: that is set when a link is made."""
+    return int(endpoint.id[:8], 16) | 1
+
+
 class ParentDriver(ABC):
     """All interfaces of one kind of an instance. `owner` marks the parents that are ours."""
 
@@ -159,12 +164,13 @@ class ParentDriver(ABC):
     def detach(self, endpoint: Endpoint) -> None:
         """Delete the link from the container's namespace.
 
-        An id may have passed to another namespace meanwhile: only a link of our kind goes.
+        The namespace may be gone and its id may have passed to another, with a link of the same name, kind and MAC:
+        only one that bears the endpoint's mark goes.
         """
         if endpoint.netns < 0:
             return
         link = rtnetlink_upper.find_link_in(self._netlink, endpoint.netns, endpoint.ifname)
-        if link is None or link.kind != self.name or (endpoint.mac and link.address != endpoint.mac):
+        if link is None or link.kind != self.name or link.group != link_mark(endpoint):
             return
         request = rtnetlink_upper.delete_link_in_request(endpoint.netns, link.index)
         self._netlink.batch([request], f"delete the interface {endpoint.ifname}", ignore=[_GONE])
