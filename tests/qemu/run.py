@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tests.qemu.guest import Guest, build_guest, make_project_disk, small_lab_files
 
-# What runs in the guest when nothing is chosen: what depends on cgroup v2, from single limits to the docker client, and
-# on a kernel that cannot mount layer images, which knows no `lowerdir+` either.
+# What runs in the guest when nothing is chosen: what depends on cgroup v2, from single limits to the docker client, on
+# a kernel that cannot mount layer images, which knows no `lowerdir+` either, and on one that has all kinds of links.
 PATHS = [
     "tests/kernel/cgroup",
     "tests/kernel/shim",
@@ -28,6 +28,7 @@ PATHS = [
     "tests/kernel/store/test_choice_of_the_driver.py",
     "tests/kernel/store/test_layers_are_mounted_once.py",
     "tests/contract/test_snapshots.py::test_many_layers[overlay2-120]",
+    "tests/contract/test_network_drivers.py",
     "tests/conformance/test_docker_lifecycle.py",
     "tests/conformance/test_limits.py",
 ]

@@ -19,6 +19,7 @@ from corten import __version__
 from corten.engine import host
 from corten.engine.events import Events
 from corten.lib.timestamps import rfc3339_nano
+from corten.network.drivers import DRIVERS
 from corten.spec.docker import system as wire
 
 
@@ -148,7 +149,7 @@ class SystemService:
             driver=settings.storage_driver,
             driver_status=[("Backing Filesystem", filesystem_of(settings.data_root)), *settings.storage_status],
             plugins=wire.Plugins(
-                volume=["local"], network=["bridge", "host", "null"], log=["json-file", "local", "none"]
+                volume=["local"], network=[kind.name for kind in DRIVERS], log=["json-file", "local", "none"]
             ),
             memory_limit=limits.memory,
             swap_limit=limits.swap,

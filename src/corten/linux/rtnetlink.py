@@ -1,6 +1,6 @@
-"""Links, addresses, routes and neighbours over rtnetlink(7). Stdlib only, blocking.
+"""Links, addresses and routes over rtnetlink(7). Stdlib only, blocking.
 
-`bring_up_loopback` and `configure_interface` run in the container's own network namespace, in init, on the path of
+`bring_up_loopback` and `configure_interfaces` run in the container's own network namespace, in init, on the path of
 every start: one socket, one batch. All else runs in the daemon against the host's namespace, on a socket that is kept.
 Functions that begin with a verb and end in `_request` only build bytes, so that callers batch them.
 """
@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from corten.linux.netlink import (
     NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REPLACE,
+    NetlinkError,
     NetlinkSocket,
     attr,
     attr_text,
@@ -33,13 +35,11 @@ from corten.linux.netlink import (
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
 RTM_GETLINK = 18
-RTM_SETLINK = 19
 RTM_NEWADDR = 20
 RTM_DELADDR = 21
 RTM_GETADDR = 22
 RTM_NEWROUTE = 24
 RTM_GETROUTE = 26
-RTM_DELNEIGH = 29
 
 IFF_UP = 0x1
 
@@ -47,7 +47,6 @@ IFLA_ADDRESS = 1
 IFLA_IFNAME = 3
 IFLA_MTU = 4
 IFLA_MASTER = 10
-IFLA_PROTINFO = 12
 IFLA_LINKINFO = 18
 IFLA_NET_NS_PID = 19
 IFLA_IFALIAS = 20
@@ -57,8 +56,9 @@ IFLA_NUM_TX_QUEUES = 31
 IFLA_NUM_RX_QUEUES = 32
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
-IFLA_BRPORT_MODE = 4
-IFLA_BRPORT_ISOLATED = 33
+IFLA_AF_SPEC = 26
+IFLA_INET6_ADDR_GEN_MODE = 8
+IN6_ADDR_GEN_MODE_NONE = 1
 VETH_INFO_PEER = 1
 
 IFA_ADDRESS = 1
@@ -77,13 +77,11 @@ RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RTN_UNICAST = 1
 
-NDA_DST = 1
-
+_BUSY_S = 2.0
 _LOOPBACK_INDEX = 1  # the loopback device is the first of every network namespace (net/core: loopback_net_init)
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_NDMSG = struct.Struct("=BxxxiHBB")
 
 
 class Link:
@@ -112,11 +110,11 @@ def _number(data: bytes | None) -> int:
     return int.from_bytes(data, "little") if data else 0
 
 
-def _link(kind: int, flags: int, index: int, state: int, change: int, *attrs: bytes, family: int = 0) -> bytes:
-    return message(kind, flags, _IFINFO.pack(family, 0, index, state, change) + b"".join(attrs))
+def _link(kind: int, flags: int, index: int, state: int, change: int, *attrs: bytes) -> bytes:
+    return message(kind, flags, _IFINFO.pack(0, 0, index, state, change) + b"".join(attrs))
 
 
-def create_bridge_request(name: str, *, mtu: int, mac: str, group: int = 0) -> bytes:
+def create_bridge_request(name: str, *, mtu: int, mac: str) -> bytes:
     """A bridge that is up. Its MAC is set so that it does not change with its ports."""
     attrs = [
         attr_text(IFLA_IFNAME, name),
@@ -125,8 +123,6 @@ def create_bridge_request(name: str, *, mtu: int, mac: str, group: int = 0) -> b
     ]
     if mtu:
         attrs.append(attr_u32(IFLA_MTU, mtu))
-    if group:
-        attrs.append(attr_u32(IFLA_GROUP, group))
     return _link(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, IFF_UP, IFF_UP, *attrs)
 
 
@@ -170,6 +166,7 @@ def set_link_request(
     mtu: int = 0,
     mac: str = "",
     master: int | None = None,
+    no_ipv6_address: bool = False,
 ) -> bytes:
     """Change a link found by `index`, or by `name` when index is 0."""
     attrs = []
@@ -181,6 +178,9 @@ def set_link_request(
         attrs.append(attr_u32(IFLA_MTU, mtu))
     if master is not None:
         attrs.append(attr_u32(IFLA_MASTER, master))
+    if no_ipv6_address:
+        mode = attr_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
+        attrs.append(nested(IFLA_AF_SPEC, nested(socket.AF_INET6, mode)))
     change = 0 if up is None else IFF_UP
     return _link(RTM_NEWLINK, 0, index, IFF_UP if up else 0, change, *attrs)
 
@@ -188,16 +188,6 @@ def set_link_request(
 def set_link_alias_request(index: int, alias: str) -> bytes:
     """A free text on a link, shown by ip(8)."""
     return _link(RTM_NEWLINK, 0, index, 0, 0, attr(IFLA_IFALIAS, alias.encode()))
-
-
-def set_bridge_port_request(index: int, *, hairpin: bool | None = None, isolated: bool | None = None) -> bytes:
-    """Set flags of a bridge port."""
-    attrs = []
-    if hairpin is not None:
-        attrs.append(attr_u8(IFLA_BRPORT_MODE, int(hairpin)))
-    if isolated is not None:
-        attrs.append(attr_u8(IFLA_BRPORT_ISOLATED, int(isolated)))
-    return _link(RTM_SETLINK, 0, index, 0, 0, nested(IFLA_PROTINFO, *attrs), family=socket.AF_BRIDGE)
 
 
 def list_links(netlink: NetlinkSocket) -> list[Link]:
@@ -210,12 +200,16 @@ def list_links(netlink: NetlinkSocket) -> list[Link]:
     return found
 
 
+def _prefix(cidr: str) -> tuple[bytes, int]:
+    text, _slash, length = cidr.partition("/")
+    raw = ip_bytes(text)
+    return raw, int(length) if length else len(raw) * 8
+
+
 def add_address_request(index: int, cidr: str) -> bytes:
     """Give link `index` an address (`172.17.0.2/16`); IPv6 without duplicate detection, so that it works at once."""
-    text, _slash, prefix = cidr.partition("/")
-    raw = ip_bytes(text)
+    raw, length = _prefix(cidr)
     bits = len(raw) * 8
-    length = int(prefix) if prefix else bits
     attrs = [attr(IFA_LOCAL, raw), attr(IFA_ADDRESS, raw)]
     if bits == 32 and length < 31:
         host_bits = (1 << (32 - length)) - 1
@@ -228,38 +222,33 @@ def add_address_request(index: int, cidr: str) -> bytes:
 
 def delete_address_request(index: int, cidr: str) -> bytes:
     """Take an address from link `index`."""
-    text, _slash, prefix = cidr.partition("/")
-    raw = ip_bytes(text)
-    payload = _IFADDR.pack(family_of(raw), int(prefix or len(raw) * 8), 0, 0, index) + attr(IFA_LOCAL, raw)
+    raw, length = _prefix(cidr)
+    payload = _IFADDR.pack(family_of(raw), length, 0, 0, index) + attr(IFA_LOCAL, raw)
     return message(RTM_DELADDR, 0, payload)
 
 
 def add_route_request(index: int, destination: str, gateway: str = "", *, metric: int = 0) -> bytes:
-    """A route over link `index`; `destination` is a prefix or "default" (of the gateway's family)."""
+    """A route over link `index`; `destination` is a prefix or "default" (of the gateway's family).
+
+    An unspecified `gateway` is the link itself.
+    """
     if destination == "default":
         raw, length = b"", 0
         family = family_of(ip_bytes(gateway)) if gateway else socket.AF_INET
     else:
-        text, _slash, prefix = destination.partition("/")
-        raw = ip_bytes(text)
-        length = int(prefix) if prefix else len(raw) * 8
+        raw, length = _prefix(destination)
         family = family_of(raw)
     attrs = [attr_u32(RTA_OIF, index)]
     if raw:
         attrs.append(attr(RTA_DST, raw))
-    if gateway:
-        attrs.append(attr(RTA_GATEWAY, ip_bytes(gateway)))
+    via = "" if gateway in ("0.0.0.0", "::") else gateway
+    if via:
+        attrs.append(attr(RTA_GATEWAY, ip_bytes(via)))
     if metric:
         attrs.append(attr_u32(RTA_PRIORITY, metric))
-    scope = RT_SCOPE_UNIVERSE if gateway or family == socket.AF_INET6 else RT_SCOPE_LINK
+    scope = RT_SCOPE_UNIVERSE if via or family == socket.AF_INET6 else RT_SCOPE_LINK
     head = _RTMSG.pack(family, length, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
     return message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, head + b"".join(attrs))
-
-
-def delete_neighbour_request(index: int, address: str) -> bytes:
-    """Forget what MAC `address` has behind link `index`."""
-    raw = ip_bytes(address)
-    return message(RTM_DELNEIGH, 0, _NDMSG.pack(family_of(raw), index, 0, 0, 0) + attr(NDA_DST, raw))
 
 
 def list_addresses(netlink: NetlinkSocket) -> list[tuple[int, str]]:
@@ -313,11 +302,6 @@ def prepare_namespace() -> NetlinkSocket:
     return netlink
 
 
-def configure_interface(iface: Mapping[str, Any], netlink: NetlinkSocket | None = None) -> None:
-    """`configure_interfaces` with one interface."""
-    configure_interfaces([iface], netlink=netlink)
-
-
 def configure_interfaces(
     interfaces: Sequence[Mapping[str, Any]], *, netlink: NetlinkSocket | None = None, prepared: bool = False
 ) -> None:
@@ -336,10 +320,23 @@ def configure_interfaces(
         requests += interface_requests(socket.if_nametoindex(current), current, iface)
     own = netlink or NetlinkSocket()
     try:
-        own.batch(requests, "configure the network interfaces")
+        _configure(own, requests)
     finally:
         if netlink is None:
             own.close()
+
+
+def _configure(netlink: NetlinkSocket, requests: Sequence[bytes]) -> None:
+    """One batch, again while it meets EADDRINUSE: the MAC of a macvlan or the address of an ipvlan is busy until the
+    namespace of the container that had it before is torn down."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            return netlink.batch(requests, "configure the network interfaces")
+        except NetlinkError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def interface_requests(index: int, current: str, iface: Mapping[str, Any]) -> list[bytes]:

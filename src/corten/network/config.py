@@ -24,7 +24,9 @@ OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"  # followed b
 OPTION_DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 OPTION_MTU = "com.docker.network.driver.mtu"
 OPTION_CONTAINER_PREFIX = "com.docker.network.container_iface_prefix"
+OPTION_PARENT = "parent"
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]{1,15}\Z")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}\Z")
 _MIN_MTU, _MIN_MTU_IPV6, _MAX_MTU = 68, 1280, 65535
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
@@ -67,6 +69,7 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str
     driver: str
     created: str
+    scope: str = "local"
     enable_ipv4: bool = True
     enable_ipv6: bool = False
     internal: bool = False
@@ -77,10 +80,16 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     predefined: bool = False
+    config_only: bool = False
+    config_from: str = ""
 
     def subnet(self, version: int) -> SubnetConfig | None:
         """The first subnet of a family."""
         return next((s for s in self.subnets if s.network().version == version), None)
+
+    def gateway_of(self, address: IPAddress) -> str:
+        """The gateway of the subnet that an address is of; "" for none."""
+        return next((s.gateway for s in self.subnets if address in s.network()), "")
 
 
 class PortRecord(msgspec.Struct, kw_only=True, frozen=True):
@@ -98,7 +107,8 @@ class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     id: str
     network: str
-    veth: str = ""
+    veth: str = ""  # the host's end, when there is one
+    netns: int = -1  # else the id (NSID) of the network namespace that the driver placed the link in
     ifname: str = ""
     mac: str = ""
     ipv4: str = ""  # with prefix length
@@ -141,7 +151,6 @@ class BridgeOptions:
     masquerade: bool = True
     icc: bool = True
     host_binding: str = ""
-    container_prefix: str = "eth"
     gateway_modes: Mapping[int, GatewayMode] = field(default_factory=dict)  # by IP version
 
     def gateway_mode(self, version: int) -> GatewayMode:
@@ -153,11 +162,14 @@ def _flag(options: Mapping[str, str], name: str, *, default: bool) -> bool:
     value = options.get(name)
     if value is None:
         return default
-    if value in _TRUE or value == "":
+    if value in _TRUE:
         return True
     if value in _FALSE:
         return False
-    raise InvalidArgument(f'failed to parse {name} value: "{value[:64]}"')
+    shown = value[:64]
+    raise InvalidArgument(
+        f'failed to parse {name} value: {shown} (strconv.ParseBool: parsing "{shown}": invalid syntax)'
+    )
 
 
 def check_interface_name(name: str) -> str:
@@ -167,16 +179,45 @@ def check_interface_name(name: str) -> str:
     return name
 
 
+def mtu_of(network: NetworkConfig) -> int:
+    """The MTU of a network's interfaces; 0 leaves it to the kernel. Raises InvalidArgument with Docker's texts."""
+    text = network.options.get(OPTION_MTU, "") or "0"
+    low = _MIN_MTU_IPV6 if network.enable_ipv6 else _MIN_MTU
+    if not _NUMBER.match(text):
+        raise InvalidArgument(
+            f'failed to parse {OPTION_MTU} value: {text[:64]} (strconv.Atoi: parsing "{text[:64]}": invalid syntax)'
+        )
+    value = int(text)
+    if value != 0 and not low <= value <= _MAX_MTU:
+        raise InvalidArgument(f"invalid MTU number: {value}")
+    return value
+
+
+def container_prefix(network: NetworkConfig) -> str:
+    """What the names of interfaces in containers begin with. Raises InvalidArgument."""
+    return check_interface_name((network.options.get(OPTION_CONTAINER_PREFIX) or "eth") + "0")[:-1]
+
+
+def host_link(network: NetworkConfig) -> str:
+    """The link on the host that the network stands on, "" for none: the bridge, or the parent of macvlan and ipvlan.
+
+    A macvlan or ipvlan network without a parent gets a dummy that leads nowhere.
+    """
+    if network.driver == "bridge":
+        return check_interface_name(network.options.get(OPTION_NAME) or f"br-{network.id[:12]}")
+    if network.driver in ("macvlan", "ipvlan"):
+        return check_interface_name(network.options.get(OPTION_PARENT) or dummy_name(network.driver, network.id))
+    return ""
+
+
+def dummy_name(driver: str, network_id: str) -> str:
+    """The parent of a macvlan or ipvlan network that has no other, named as Docker names it."""
+    return f"d{driver[0]}-{network_id[:12]}"
+
+
 def bridge_options(network: NetworkConfig) -> BridgeOptions:
     """The options of a bridge network. Raises InvalidArgument."""
     options = network.options
-    mtu_text = options.get(OPTION_MTU, "") or "0"
-    low = _MIN_MTU_IPV6 if network.enable_ipv6 else _MIN_MTU
-    if not mtu_text.isascii() or not mtu_text.isdigit() or not (int(mtu_text[:9]) == 0 or int(mtu_text[:9]) >= low):
-        raise InvalidArgument(f"invalid MTU value: {mtu_text[:64]}")
-    mtu = int(mtu_text[:9])
-    if mtu > _MAX_MTU:
-        raise InvalidArgument(f"invalid MTU value: {mtu}")
     binding = options.get(OPTION_HOST_BINDING, "")
     if binding:
         try:
@@ -184,12 +225,11 @@ def bridge_options(network: NetworkConfig) -> BridgeOptions:
         except ValueError:
             raise InvalidArgument(f"invalid {OPTION_HOST_BINDING} address {binding[:64]!r}") from None
     return BridgeOptions(
-        bridge=check_interface_name(options.get(OPTION_NAME) or f"br-{network.id[:12]}"),
-        mtu=mtu,
+        bridge=host_link(network),
+        mtu=mtu_of(network),
         masquerade=_flag(options, OPTION_MASQUERADE, default=True),
         icc=_flag(options, OPTION_ICC, default=True),
         host_binding=binding,
-        container_prefix=check_interface_name((options.get(OPTION_CONTAINER_PREFIX) or "eth") + "0")[:-1],
         gateway_modes={version: _gateway_mode(network, version) for version in (4, 6)},
     )
 

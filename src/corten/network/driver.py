@@ -6,9 +6,11 @@ driver is a file in drivers/ and a line in `drivers/__init__.py: DRIVERS`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from corten.network.config import Endpoint, NetworkConfig
+from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
 
 
@@ -16,9 +18,17 @@ class NetworkDriver(Protocol):
     """One kind of network."""
 
     name: str
+    addressed: bool
+    """Whether its endpoints have an interface with addresses."""
 
-    def check(self, network: NetworkConfig) -> None:
-        """Whether this configuration can work. Raises InvalidArgument."""
+    def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
+        """Whether this configuration can work beside those of the others. Raises InvalidArgument, Forbidden."""
+
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
+        """Where the default route of a container with this address goes: an address, "" for nowhere.
+
+        The unspecified address stands for the link itself.
+        """
 
     def ensure(self, network: NetworkConfig) -> None:
         """Make what the network needs on the host, or put right what is there. Raises OSError."""
@@ -28,6 +38,8 @@ class NetworkDriver(Protocol):
 
     def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any] | None:
         """Place an interface in the network namespace of `pid`; returns what init configures there, None for nothing.
+
+        May fill in what the driver alone knows of the endpoint: its `mac`, its `netns`. Raises OSError.
 
         The fields are those of docs/architecture.md, without the default gateway.
         """

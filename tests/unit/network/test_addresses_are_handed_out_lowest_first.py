@@ -42,6 +42,31 @@ def test_a_taken_huge_block_is_not_walked():
         choose_subnet([Pool(ipaddress.ip_network("fd00::/8"), 64)], [ipaddress.ip_network("fc00::/7")])
 
 
+def test_the_default_pools_do_not_run_out_where_dockers_do():
+    taken = []
+    for _ in range(40):
+        taken.append(choose_subnet(DEFAULT_POOLS, taken))
+    assert [str(subnet) for subnet in taken[13:17]] == [
+        "172.30.0.0/16", "172.31.0.0/16", "192.168.0.0/20", "192.168.16.0/20",
+    ]  # fmt: skip
+    assert [str(subnet) for subnet in taken[30:33]] == ["192.168.240.0/20", "10.128.0.0/24", "10.128.1.0/24"]
+
+
+@given(
+    st.integers(20, 30),
+    st.lists(st.tuples(st.integers(0, 2**12 - 1), st.integers(18, 32)), max_size=30),
+)
+def test_the_first_free_piece_of_a_block_is_chosen(size, rivals):
+    block = ipaddress.ip_network("10.0.0.0/20")
+    taken = [ipaddress.ip_network((int(block[0]) + offset, prefix), strict=False) for offset, prefix in rivals]
+    free = [piece for piece in block.subnets(new_prefix=size) if not any(overlaps(piece, t) for t in taken)]
+    if free:
+        assert choose_subnet([Pool(block, size)], taken) == free[0]
+    else:
+        with pytest.raises(ResourceExhausted):
+            choose_subnet([Pool(block, size)], taken)
+
+
 def test_each_daemon_has_its_own_unique_local_prefix():
     first, second = local_pool("one"), local_pool("two")
     assert first.base.prefixlen == 48

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from corten.engine.networks.settings import AttachRequest
-from corten.errors import InvalidArgument
-from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
+from corten.errors import Forbidden, InvalidArgument
+from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, check_interface_name, container_prefix
 from corten.spec.docker.network import EndpointSettings
 
+OPTION_IFNAME = "com.docker.network.endpoint.ifname"
+OPTION_SYSCTLS = "com.docker.network.endpoint.sysctls"
 _MAC_BYTES = 6
+# Init writes these as root where it still sees the host's /proc: no name may hold a path.
+_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z0-9_]+\.IFNAME\.[a-z0-9_]+\Z")
 
 
 def check_mac(mac: str) -> str:
@@ -27,12 +32,52 @@ def check_mac(mac: str) -> str:
 
 def check_endpoint(network: NetworkConfig, settings: EndpointSettings) -> None:
     """What an endpoint on the default bridge may not ask for. Raises InvalidArgument with Docker's texts."""
+    if network.config_only:
+        raise Forbidden("cannot create endpoint on configuration-only network")
     asked = settings.ipam_config
     static = asked is not None and (asked.ipv4_address or asked.ipv6_address)
     if network.predefined and static:
         raise InvalidArgument("user specified IP address is supported on user defined networks only")
     if network.predefined and settings.aliases:
         raise InvalidArgument("network-scoped aliases are only supported for user-defined networks")
+    if network.driver == "ipvlan" and settings.mac_address:
+        raise InvalidArgument("ipvlan interfaces do not support custom mac address assignment")
+    interface_name(network, settings, [])
+    endpoint_sysctls(settings)
+
+
+def interface_name(network: NetworkConfig, settings: EndpointSettings, others: Sequence[Endpoint]) -> str:
+    """The interface's name in the container: the one asked for, else the prefix and the lowest free number.
+
+    Raises InvalidArgument (not a name, or that of another endpoint).
+    """
+    used = {endpoint.ifname for endpoint in others}
+    asked = (settings.driver_opts or {}).get(OPTION_IFNAME, "")
+    if not asked:
+        prefix = container_prefix(network)
+        return next(f"{prefix}{n}" for n in range(len(used) + 1) if f"{prefix}{n}" not in used)
+    if asked in used or asked == "lo":
+        raise InvalidArgument(f"interface name {asked[:64]} is in use in this container")
+    return check_interface_name(asked)
+
+
+def endpoint_sysctls(settings: EndpointSettings) -> dict[str, str]:
+    """Sysctls of the interface: `net.ipv4.conf.IFNAME.log_martians=1,...`. Raises InvalidArgument."""
+    found = {}
+    for item in filter(None, (settings.driver_opts or {}).get(OPTION_SYSCTLS, "").split(",")):
+        key, equals, value = item.partition("=")
+        key = key.replace(".ifname.", ".IFNAME.")  # docker's command line made it lower-case up to 27
+        if not equals or not _SYSCTL.match(key):
+            raise InvalidArgument(
+                f"invalid endpoint sysctl {item[:64]!r}: want net.(ipv4|ipv6|mpls).<x>.IFNAME.<y>=value"
+            )
+        found[key] = value
+    return found
+
+
+def _shown(gateway: str) -> str:
+    """The link itself is no gateway."""
+    return "" if gateway in ("0.0.0.0", "::") else gateway
 
 
 def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSettings:
@@ -48,10 +93,10 @@ def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSe
         gw_priority=asked.gw_priority,
         network_id=endpoint.network,
         endpoint_id=endpoint.id,
-        gateway=endpoint.gateway,
+        gateway=_shown(endpoint.gateway),
         ip_address=ipv4,
         ip_prefix_len=int(prefix4 or 0),
-        ipv6_gateway=endpoint.gateway6,
+        ipv6_gateway=_shown(endpoint.gateway6),
         global_ipv6_address=ipv6,
         global_ipv6_prefix_len=int(prefix6 or 0),
         dns_names=endpoint.dns_names or None,

@@ -8,7 +8,6 @@ new pair while the bridge still knew the old one would lose packets.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 
@@ -19,22 +18,23 @@ from corten.engine.networks.endpoint_settings import (
     choose_gateways,
     default_gateways,
     endpoint_settings,
+    endpoint_sysctls,
+    interface_name,
     new_record,
 )
+from corten.engine.networks.lingering import Lingering, detach_logged
 from corten.engine.networks.publishing import Publisher
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import Attached, AttachRequest, Records
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import codec
-from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, bridge_options
+from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
 from corten.network.dns.directory import NameDirectory
 from corten.network.driver import NetworkDriver
 from corten.network.drivers.bridge import BridgeDriver, link_exists, veth_name
-from corten.network.ipam import mac_of
+from corten.network.ipam import mac_of, parse_interface
 from corten.network.ports import parse_bindings
 from corten.spec.docker.network import EndpointSettings
-
-_LOG = logging.getLogger("corten.network")
 
 
 class Endpoints:
@@ -61,7 +61,7 @@ class Endpoints:
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
         self._prewarmed: dict[str, str] = {}  # container id -> veth
-        self._lingering: dict[str, tuple[str, list[str]]] = {}  # veth -> network id, addresses
+        self._lingering = Lingering(registry=registry, drivers=drivers, bridge=bridge)
 
     def of(self, cid: str) -> ContainerEndpoints | None:
         """A container's endpoints."""
@@ -80,7 +80,7 @@ class Endpoints:
 
     def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Everything a start needs of networks, or nothing: a failure gives back what was taken."""
-        self._sweep()
+        self._lingering.sweep()
         if cid in self._attached:
             self.release(cid)
         if request.mode.startswith("container:"):
@@ -88,11 +88,12 @@ class Endpoints:
             return Attached()
         wanted = self._wanted(request)
         record = new_record(cid, request, [network for network, _settings in wanted])
+        self._clear_prewarmed(cid, wanted[0][0])
         interfaces: list[dict[str, object]] = []
         with ExitStack() as undo:
             for network, settings in wanted:
-                number = len(interfaces)
-                endpoint, interface = self._join(cid, network, settings, request, number, pid, undo)
+                ifname = interface_name(network, settings, record.endpoints)
+                endpoint, interface = self._join(cid, network, settings, request, ifname, pid, undo)
                 record.endpoints.append(endpoint)
                 if interface is not None:
                     interfaces.append(interface)
@@ -138,26 +139,30 @@ class Endpoints:
         network: NetworkConfig,
         settings: EndpointSettings,
         request: AttachRequest,
-        number: int,
+        ifname: str,
         pid: int,
         undo: ExitStack,
     ) -> tuple[Endpoint, dict[str, object] | None]:
         """One endpoint: addresses, then the link."""
         driver = self._drivers[network.driver]
         endpoint = Endpoint(id=new_id(), network=network.id)
-        if network.driver != "bridge":
+        if not driver.addressed:
             return endpoint, driver.attach(network, endpoint, pid=pid)
         check_endpoint(network, settings)
         self._addresses(network, endpoint, settings, undo)
-        endpoint.veth = self._prewarmed.pop(cid, "") or _fresh_veth(cid)
-        endpoint.ifname = f"{bridge_options(network).container_prefix}{number}"
+        endpoint.ifname = ifname
+        if driver is self._bridge:
+            endpoint.veth = self._prewarmed.pop(cid, "") or _fresh_veth(cid)
         if not network.predefined:
             names = [request.name, *(settings.aliases or []), cid[:12], request.hostname]
             endpoint.aliases = list(settings.aliases or [])
             endpoint.links = list(settings.links or [])
             endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
-        undo.callback(_detach, driver, endpoint)
-        return endpoint, driver.attach(network, endpoint, pid=pid)
+        undo.callback(detach_logged, driver, endpoint)
+        interface = driver.attach(network, endpoint, pid=pid)
+        if interface is not None:
+            interface["sysctls"].update(endpoint_sysctls(settings))
+        return endpoint, interface
 
     def _addresses(
         self, network: NetworkConfig, endpoint: Endpoint, settings: EndpointSettings, undo: ExitStack
@@ -172,7 +177,7 @@ class Endpoints:
             if not cidr:
                 continue
             undo.callback(self._registry.free, network.id, cidr)
-            gateway = next((s.gateway for s in network.subnets if s.network().version == version), "")
+            gateway = self._drivers[network.driver].gateway(network, parse_interface(cidr).ip)
             if version == 4:
                 endpoint.ipv4, endpoint.gateway = cidr, gateway
             else:
@@ -182,7 +187,7 @@ class Endpoints:
             raise ResourceExhausted(f"network {network.name} has no subnet to take an address from")
         natural = mac_of(address)
         endpoint.mac = check_mac(settings.mac_address) or natural
-        if endpoint.mac != natural:
+        if endpoint.mac != natural and network.driver == self._bridge.name:
             self._bridge.forget_neighbour(network, str(address))
 
     def _allocate(self, network: NetworkConfig, version: int, wanted: str) -> str:
@@ -190,9 +195,9 @@ class Endpoints:
         try:
             return self._registry.allocate(network, version, wanted)
         except CortenError:
-            if not any(where == network.id for where, _addresses in self._lingering.values()):
+            if not self._lingering.holds(network.id):
                 raise
-            self.collect()
+            self._lingering.collect()
             return self._registry.allocate(network, version, wanted)
 
     def _publish(
@@ -228,14 +233,13 @@ class Endpoints:
             network = self._registry.get(endpoint.network)
             if network is not None:
                 settings[network.name] = endpoint_settings(endpoint, asked[network.id])
-        bridged = [e for e in record.endpoints if e.veth]
-        texts = [str(a) for e in bridged for version in (4, 6) if (a := e.address(version)) is not None]
+        texts = [str(a) for e in record.endpoints for version in (4, 6) if (a := e.address(version)) is not None]
         return Attached(
             interfaces=interfaces,
             settings=settings,
-            ports=self._publisher.map_of(record) if bridged else {},
+            ports=self._publisher.map_of(record) if any(e.veth for e in record.endpoints) else {},
             addresses=texts,
-            ipv6=any(e.ipv6 for e in bridged),
+            ipv6=any(e.ipv6 for e in record.endpoints),
             resolver=record.resolver,
             renew=renew,
         )
@@ -253,7 +257,7 @@ class Endpoints:
         self._records.delete(cid)
         for endpoint in record.endpoints:
             self._members.get(endpoint.network, {}).pop(cid, None)
-            self._linger(endpoint)
+            self._lingering.add(endpoint)
             self._announce("disconnect", cid, endpoint.network)
 
     def add(
@@ -261,11 +265,9 @@ class Endpoints:
     ) -> dict[str, object]:
         """One more network for a running container; returns the interface, which is not configured yet."""
         record = self._attached.get(cid) or new_record(cid, request, [])
-        used = {endpoint.ifname for endpoint in record.endpoints}
-        prefix = bridge_options(network).container_prefix
-        number = next(n for n in range(256) if f"{prefix}{n}" not in used)
+        ifname = interface_name(network, settings, record.endpoints)
         with ExitStack() as undo:
-            endpoint, interface = self._join(cid, network, settings, request, number, pid, undo)
+            endpoint, interface = self._join(cid, network, settings, request, ifname, pid, undo)
             if interface is None:
                 raise FailedPrecondition(f"network {network.name} has no interfaces")
             updated = codec.decode(ContainerEndpoints, codec.encode(record))
@@ -348,26 +350,13 @@ class Endpoints:
         """The host's ends of all endpoints."""
         return {endpoint.veth for record in self._attached.values() for endpoint in record.endpoints if endpoint.veth}
 
-    def _linger(self, endpoint: Endpoint) -> None:
-        if endpoint.veth:
-            self._lingering[endpoint.veth] = (endpoint.network, [c for c in (endpoint.ipv4, endpoint.ipv6) if c])
-
-    def _sweep(self) -> None:
-        """Free the addresses whose veth pair is gone."""
-        for veth in [name for name in self._lingering if not link_exists(name)]:
-            network_id, addresses = self._lingering.pop(veth)
-            for cidr in addresses:
-                self._registry.free(network_id, cidr)
-
     def collect(self) -> None:
         """Delete what lingers and free its addresses. Slow: not on the path of a start."""
-        self._bridge.delete_links(list(self._lingering))
-        self._sweep()
+        self._lingering.collect()
 
     def lingering(self) -> int:
-        """How many veth pairs wait for their end."""
-        self._sweep()
-        return len(self._lingering)
+        """How many links wait for their end."""
+        return self._lingering.count()
 
     def _leave_prewarmed(self, cid: str) -> bool:
         """This container wants no interface. If one was prepared, it goes with the namespace that init leaves behind:
@@ -375,22 +364,22 @@ class Endpoints:
         veth = self._prewarmed.pop(cid, "")
         if veth:
             self._bridge.forget_prewarmed(veth)
-            self._lingering[veth] = ("", [])
+            self._lingering.add(Endpoint(id=veth, network="", veth=veth))
         return bool(veth)
+
+    def _clear_prewarmed(self, cid: str, first: NetworkConfig) -> None:
+        """Another driver's interface comes first and takes the name that the prepared one has."""
+        if first.driver != self._bridge.name and self._drivers[first.driver].addressed:
+            veth = self._prewarmed.pop(cid, "")
+            if veth:
+                self._bridge.forget_prewarmed(veth)
+                self._bridge.delete_links([veth])
 
     def _announce(self, action: str, cid: str, network_id: str) -> None:
         network = self._registry.get(network_id)
         if network is not None:
             attributes = {"container": cid, "name": network.name, "type": network.driver}
             self._events.publish("network", action, network_id, attributes)
-
-
-def _detach(driver: NetworkDriver, endpoint: Endpoint) -> None:
-    """Undo of an attachment that failed: the first error is the one to tell."""
-    try:
-        driver.detach(endpoint)
-    except OSError:
-        _LOG.exception("an interface could not be removed", extra={"interface": endpoint.veth})
 
 
 def _fresh_veth(cid: str) -> str:

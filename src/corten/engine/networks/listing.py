@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from corten.errors import InvalidArgument
-from corten.network.config import Endpoint, NetworkConfig
-from corten.spec.docker.network import IPAM, EndpointResource, IPAMConfig, NetworkResource
+from corten.network.config import Endpoint, NetworkConfig, SubnetConfig
+from corten.spec.docker.network import IPAM, ConfigReference, EndpointResource, IPAMConfig, NetworkResource
 
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS = frozenset({"label", "label!", "until"})
+_PATTERN_LIMIT = 256
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -20,22 +22,17 @@ def resource(network: NetworkConfig, members: Mapping[str, tuple[str, Endpoint]]
         name=network.name,
         id=network.id,
         created=network.created,
+        scope=network.scope,
         driver=network.driver,
         enable_ipv4=network.enable_ipv4,
         enable_ipv6=network.enable_ipv6,
         ipam=IPAM(
             driver=network.ipam_driver,
             options=network.ipam_options or (None if network.predefined else {}),
-            config=[
-                IPAMConfig(
-                    subnet=subnet.subnet,
-                    ip_range=subnet.ip_range,
-                    gateway=subnet.gateway,
-                    auxiliary_addresses=subnet.auxiliary or None,
-                )
-                for subnet in network.subnets
-            ],
+            config=[ipam_config(subnet) for subnet in network.subnets] or (None if network.predefined else []),
         ),
+        config_from=ConfigReference(network=network.config_from),
+        config_only=network.config_only,
         internal=network.internal,
         attachable=network.attachable,
         containers={
@@ -53,15 +50,36 @@ def resource(network: NetworkConfig, members: Mapping[str, tuple[str, Endpoint]]
     )
 
 
+def ipam_config(subnet: SubnetConfig) -> IPAMConfig:
+    """A subnet as the API spells it."""
+    return IPAMConfig(
+        subnet=subnet.subnet,
+        ip_range=subnet.ip_range,
+        gateway=subnet.gateway,
+        auxiliary_addresses=subnet.auxiliary or None,
+    )
+
+
 def label_matches(labels: Mapping[str, str], wanted: str) -> bool:
     """`key` or `key=value`."""
     key, equals, value = wanted.partition("=")
     return key in labels and (not equals or labels[key] == value)
 
 
+def _name_matches(name: str, wanted: str) -> bool:
+    """A regular expression, as Docker takes it; what is none is a part of the name.
+
+    Long ones are not tried: a pattern can be made to run for ages.
+    """
+    try:
+        return len(wanted) <= _PATTERN_LIMIT and re.search(wanted, name) is not None
+    except re.error:
+        return wanted in name
+
+
 def _flag(values: list[str], name: str) -> bool:
     if len(values) > 1 or values[0] not in ("1", "0", "true", "false", "True", "False"):
-        raise InvalidArgument(f"invalid filter '{name}={values}'")
+        raise InvalidArgument(f'invalid value for filter \'{name}\', must be "true" (or "1"), or "false" (or "0")')
     return values[0] in ("1", "true", "True")
 
 
@@ -82,11 +100,11 @@ def _passes(network: NetworkConfig, name: str, values: list[str], *, in_use: boo
     if name == "label":
         return all(label_matches(network.labels, value) for value in values)
     if name == "name":
-        return any(value in network.name for value in values)
+        return any(_name_matches(network.name, value) for value in values)
     if name == "id":
         return any(network.id.startswith(value) for value in values)
     kind = "builtin" if network.predefined else "custom"
-    return {"type": kind, "driver": network.driver, "scope": "local"}[name] in values
+    return {"type": kind, "driver": network.driver, "scope": network.scope}[name] in values
 
 
 def prunable(network: NetworkConfig, filters: Mapping[str, list[str]]) -> bool:
@@ -100,6 +118,7 @@ def prunable(network: NetworkConfig, filters: Mapping[str, list[str]]) -> bool:
     before = parse_until(until[0]) if until else None
     return (
         not network.predefined
+        and not network.config_only
         and (before is None or datetime.fromisoformat(network.created) <= before)
         and all(label_matches(network.labels, value) for value in filters.get("label", []))
         and not any(label_matches(network.labels, value) for value in filters.get("label!", []))
@@ -122,4 +141,4 @@ def parse_until(text: str) -> datetime:
         when = datetime.fromisoformat(text)
         return when if when.tzinfo else when.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise InvalidArgument(f"invalid until filter: {text[:64]!r}") from None
+        raise InvalidArgument(f'failed to parse value as time or duration: "{text[:64]}"') from None

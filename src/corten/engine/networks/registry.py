@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 from corten.engine.networks.settings import NetworkSettings, Records
-from corten.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from corten.errors import Conflict, Forbidden, InvalidArgument, NotFound, ResourceExhausted
 from corten.lib import codec
 from corten.network.config import NetworkConfig, SubnetConfig
 from corten.network.ipam import (
@@ -59,6 +59,10 @@ class Registry:
         """By exact name."""
         return self._networks.get(self._names.get(name, ""))
 
+    def users_of(self, network: NetworkConfig) -> list[NetworkConfig]:
+        """The networks that took their configuration from this one."""
+        return [other for other in self._networks.values() if network.config_only and other.config_from == network.name]
+
     def find(self, reference: str) -> NetworkConfig:
         """By full id, name or unique id prefix, in this order. Raises NetworkNotFound, InvalidArgument (ambiguous)."""
         found = self._networks.get(reference) or self.by_name(reference)
@@ -90,7 +94,7 @@ class Registry:
     def _remember(self, network: NetworkConfig) -> None:
         self._networks[network.id] = network
         self._names[network.name] = network.id
-        self._spaces[network.id] = [_space(subnet) for subnet in network.subnets]
+        self._spaces[network.id] = [] if network.config_only else [_space(subnet) for subnet in network.subnets]
 
     def subnets(
         self,
@@ -105,12 +109,11 @@ class Registry:
 
         Raises InvalidArgument, Forbidden (overlap with another network), ResourceExhausted.
         """
-        own = [subnet.network() for network in self._networks.values() for subnet in network.subnets]
+        others = [network for network in self._networks.values() if not network.config_only]
+        own = [subnet.network() for network in others for subnet in network.subnets]
         found: list[SubnetConfig] = []
         for config in configs:
             if not config.subnet:
-                if config.ip_range or config.gateway or config.auxiliary_addresses:
-                    raise InvalidArgument("invalid network config: every IPAM config needs a subnet")
                 continue
             asked = parse_subnet(config.subnet)
             if any(overlaps(asked, other) for other in own):
@@ -139,9 +142,13 @@ class Registry:
                 raise InvalidArgument(f"no configured subnet or ip-range contains the IP address {wanted}")
             space.reserve(address)
             return f"{address}/{space.subnet.prefixlen}"
-        if not spaces:
-            return ""
-        return f"{spaces[0].allocate()}/{spaces[0].subnet.prefixlen}"
+        for number, space in enumerate(spaces, start=1):
+            try:
+                return f"{space.allocate()}/{space.subnet.prefixlen}"
+            except ResourceExhausted:
+                if number == len(spaces):
+                    raise
+        return ""
 
     def retake(self, network: NetworkConfig, cidr: str) -> None:
         """After a restart: an address is in use by a living container."""
@@ -160,9 +167,13 @@ class Registry:
 
 def _space(subnet: SubnetConfig) -> AddressSpace:
     space = AddressSpace(subnet.network(), parse_subnet(subnet.ip_range) if subnet.ip_range else None)
-    for text in (subnet.gateway, *subnet.auxiliary.values()):
-        if text:
+    if subnet.gateway:
+        space.reserve(parse_address(subnet.gateway))
+    for name, text in subnet.auxiliary.items():
+        try:
             space.reserve(parse_address(text))
+        except Conflict as error:
+            raise Conflict(f"failed to allocate secondary ip address ({name}:{text}): {error.message}") from error
     return space
 
 
@@ -182,11 +193,18 @@ def _subnet_config(subnet: IPNetwork, config: IPAMConfig, *, gateway_wanted: boo
         gateway = ""
     ip_range = str(parse_subnet(config.ip_range)) if config.ip_range else ""
     record = SubnetConfig(subnet=str(subnet), gateway=gateway, ip_range=ip_range, auxiliary=auxiliary)
-    try:
-        _space(record)
-    except Conflict as error:
-        raise InvalidArgument(f"invalid network config: {error.message}") from error
+    _space(record)
     return record
+
+
+def as_asked(config: IPAMConfig) -> SubnetConfig:
+    """The record of a subnet that is kept for other networks to use."""
+    return SubnetConfig(
+        subnet=config.subnet,
+        gateway=config.gateway,
+        ip_range=config.ip_range,
+        auxiliary=dict(config.auxiliary_addresses or {}),
+    )
 
 
 def new_id() -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 
 from corten.engine.events import Events
@@ -21,8 +19,9 @@ from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.listing import matches, prunable, resource
+from corten.engine.networks.planning import plan
 from corten.engine.networks.publishing import Publisher, default_addresses, relaying
-from corten.engine.networks.registry import Registry, new_id
+from corten.engine.networks.registry import Registry
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import (
     Attached,
@@ -33,21 +32,18 @@ from corten.engine.networks.settings import (
     NetworkSettings,
     Records,
 )
-from corten.errors import Conflict, CortenError, Forbidden, InvalidArgument, NotFound, Unavailable
+from corten.errors import CortenError, Forbidden, NotFound, Unavailable
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
-from corten.network.config import NetworkConfig, bridge_options
 from corten.network.dns.directory import NameDirectory
 from corten.network.driver import NetworkDriver
-from corten.network.drivers import BridgeDriver, HostDriver, NullDriver
+from corten.network.drivers import DRIVERS, BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.ports import PortHolder
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
-_PREDEFINED = ("bridge", "host", "none", "default")
 _COLLECT_AFTER_S = 2.0
 
 
@@ -67,8 +63,12 @@ class NetworkService:
         self._events = events
         self.containers: ContainerDirectory | None = None
         self._netlink = NetlinkSocket()
-        self._bridge = BridgeDriver(self._netlink, owner=settings.table)
-        self._drivers: dict[str, NetworkDriver] = {d.name: d for d in (self._bridge, HostDriver(), NullDriver())}
+        self._drivers: dict[str, NetworkDriver] = {
+            kind.name: kind(self._netlink, owner=settings.table) for kind in DRIVERS
+        }
+        bridge = self._drivers["bridge"]
+        assert isinstance(bridge, BridgeDriver)
+        self._bridge = bridge
         policy = settings.publish_policy
         self._firewall = Firewall(settings.table, relaying=relaying(policy, userland_proxy=settings.userland_proxy))
         self._firewall_watch = FirewallWatch(self._firewall)
@@ -220,10 +220,14 @@ class NetworkService:
 
     async def create(self, request: NetworkCreateRequest) -> str:
         """A new network; returns its id. Raises InvalidArgument, Conflict, Forbidden, NotFound (driver)."""
-        network = self._plan(request)
+        network = plan(
+            request,
+            self._registry,
+            drivers=self._drivers,
+            host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
+        )
         driver = self._drivers[network.driver]
-        driver.check(network)
-        self._check_bridge_name(network)
+        driver.check(network, self._registry.all())
         driver.ensure(network)
         try:
             if network.enable_ipv6:
@@ -241,6 +245,8 @@ class NetworkService:
         network = self._registry.find(reference)
         if network.predefined:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if self._registry.users_of(network):
+            raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
         members = self._endpoints.members(network.id)
         if members:
             shown = ", ".join(f'name:"{name}" id:"{endpoint.id[:12]}"' for name, endpoint in members.values())
@@ -283,62 +289,6 @@ class NetworkService:
         if self.containers is None:
             raise NotFound(f"No such container: {container}")
         return self.containers.view(container)
-
-    # -- planning ----------------------------------------------------------------------------------------------------
-
-    def _plan(self, request: NetworkCreateRequest) -> NetworkConfig:
-        """The record of a network that is asked for."""
-        if request.name in _PREDEFINED:
-            raise Forbidden(f"operation is not permitted on predefined {request.name} network")
-        if not _NAME.match(request.name):
-            raise InvalidArgument(
-                f"invalid network name: {request.name[:64]!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-            )
-        if self._registry.by_name(request.name) is not None:
-            raise Conflict(f"network with name {request.name} already exists")
-        driver = request.driver or "bridge"
-        if driver in ("host", "null"):
-            raise Forbidden(f'only one instance of "{driver}" network is allowed')
-        if driver not in self._drivers:
-            raise NotFound(
-                f'could not find plugin {driver[:64]} in v1 plugin registry: plugin "{driver[:64]}" not found'
-            )
-        if request.config_only or request.config_from or request.ingress or request.scope not in (None, "", "local"):
-            raise Forbidden("this node is not a swarm manager: only networks of scope local can be created")
-        ipam = request.ipam
-        if ipam is not None and ipam.driver not in ("", "default"):
-            raise NotFound(f'could not find plugin {ipam.driver[:64]}: plugin "{ipam.driver[:64]}" not found')
-        ipv4 = request.enable_ipv4 is not False
-        ipv6 = bool(request.enable_ipv6)
-        if not ipv4 and not ipv6:
-            raise InvalidArgument("IPv4 or IPv6 must be enabled")
-        subnets = self._registry.subnets(
-            (ipam.config if ipam else None) or [],
-            ipv4=ipv4,
-            ipv6=ipv6,
-            taken=default_bridge.host_prefixes(self._netlink),
-        )
-        subnets = [s for s in subnets if (ipv4 if s.network().version == 4 else ipv6)]
-        return NetworkConfig(
-            id=new_id(),
-            name=request.name,
-            driver=driver,
-            created=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            enable_ipv4=ipv4,
-            enable_ipv6=ipv6,
-            internal=request.internal,
-            attachable=request.attachable,
-            subnets=subnets,
-            ipam_options=dict((ipam.options if ipam else None) or {}),
-            options=dict(request.options or {}),
-            labels=dict(request.labels or {}),
-        )
-
-    def _check_bridge_name(self, network: NetworkConfig) -> None:
-        name = bridge_options(network).bridge
-        for other in self._registry.all():
-            if other.driver == "bridge" and bridge_options(other).bridge == name:
-                raise Forbidden(f"conflicts with network {other.id} ({other.name}): networks have same bridge name")
 
     def _rules(self) -> list[default_bridge.BridgeRules]:
         rules = [self._drivers[network.driver].rules(network) for network in self._registry.all()]

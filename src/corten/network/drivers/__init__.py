@@ -1,11 +1,27 @@
-"""The drivers by name. `bridge` needs the host's links and is made by the service."""
+"""The drivers: a new one is a line here. Each is made with the daemon's netlink socket and the mark for its links."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from corten.linux.netlink import NetlinkSocket
+from corten.network.driver import NetworkDriver
 from corten.network.drivers.bridge import BridgeDriver
 from corten.network.drivers.host import HostDriver
+from corten.network.drivers.ipvlan import IpvlanDriver
+from corten.network.drivers.macvlan import MacvlanDriver
 from corten.network.drivers.null import NullDriver
 
-DRIVERS = (BridgeDriver, HostDriver, NullDriver)
 
-__all__ = ["DRIVERS", "BridgeDriver", "HostDriver", "NullDriver"]
+class DriverKind(Protocol):
+    """A class of drivers."""
+
+    name: str
+
+    def __call__(self, netlink: NetlinkSocket, *, owner: str) -> NetworkDriver:
+        """The driver of one daemon."""
+
+
+DRIVERS: tuple[DriverKind, ...] = (BridgeDriver, HostDriver, IpvlanDriver, MacvlanDriver, NullDriver)
+
+__all__ = ["DRIVERS", "BridgeDriver", "DriverKind"]

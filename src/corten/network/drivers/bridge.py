@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterable
 from typing import Any
 
-from corten.linux import rtnetlink
+from corten.errors import Forbidden
+from corten.linux import rtnetlink, rtnetlink_bridge
 from corten.linux.netlink import NetlinkError, NetlinkSocket
-from corten.network.config import BridgeOptions, Endpoint, GatewayMode, NetworkConfig, bridge_options
-from corten.network.ipam import mac_of
+from corten.network.config import (
+    BridgeOptions,
+    Endpoint,
+    GatewayMode,
+    NetworkConfig,
+    bridge_options,
+    container_prefix,
+    host_link,
+)
+from corten.network.drivers.interface import IPV6_OFF, IPV6_ON, interface
+from corten.network.ipam import IPAddress, mac_of
 from corten.network.ruleset import BridgeRules
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT})
 _ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
-_IPV6_OFF = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
-_IPV6_ON = {"net.ipv6.conf.IFNAME.disable_ipv6": "0", "net.ipv6.conf.IFNAME.accept_ra": "0"}
 
 
 class BridgeDriver:
     """All bridges and veth pairs of an instance. `owner` marks links as this instance's."""
 
     name = "bridge"
+    addressed = True
 
     def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
         self._netlink = netlink
@@ -35,9 +45,23 @@ class BridgeDriver:
         self._warm: dict[str, tuple[str, str]] = {}  # host end -> (network id, name of the peer)
         self._local_routes: set[str] = set()
 
-    def check(self, network: NetworkConfig) -> None:
-        """Whether the options can work."""
-        bridge_options(network)
+    def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
+        """Whether the options can work; two networks cannot share a bridge."""
+        name = bridge_options(network).bridge
+        container_prefix(network)
+        versions = [subnet.network().version for subnet in network.subnets]
+        if len(set(versions)) < len(versions):
+            raise Forbidden("bridge driver doesn't support multiple subnets")
+        for other in others:
+            if other.driver == self.name and host_link(other) == name:
+                raise Forbidden(
+                    f"cannot create network {network.id} ({name}): conflicts with network {other.id} ({name}): "
+                    "networks have same bridge name"
+                )
+
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:
+        """The bridge's address."""
+        return network.gateway_of(address)
 
     def ensure(self, network: NetworkConfig) -> None:
         """Make the bridge with its addresses, or give one that is there the addresses it lacks."""
@@ -73,7 +97,7 @@ class BridgeDriver:
         present = set() if created else {c for i, c in rtnetlink.list_addresses(self._netlink) if i == index}
         own = created or any(k.index == index and k.alias == self._owner for k in rtnetlink.list_links(self._netlink))
         if own:
-            rtnetlink.write_sysctls(bridge, _IPV6_ON if ipv6 else _IPV6_OFF)
+            rtnetlink.write_sysctls(bridge, IPV6_ON if ipv6 else IPV6_OFF)
             stale = [c for c in present - wanted if not c.startswith("fe80:")]
             requests += [rtnetlink.delete_address_request(index, c) for c in stale]
         requests += [rtnetlink.add_address_request(index, c) for c in sorted(wanted - present)]
@@ -90,7 +114,7 @@ class BridgeDriver:
 
     def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
         """Make a pair for a namespace whose container is not known yet."""
-        peer = bridge_options(network).container_prefix + "0"
+        peer = container_prefix(network) + "0"
         self._pair(network, veth, peer, pid)
         self._warm[veth] = (network.id, peer)
 
@@ -108,17 +132,7 @@ class BridgeDriver:
             present = warm[1]
             if warm[0] != network.id:
                 self._move(network, endpoint.veth)
-        return {
-            "name": endpoint.ifname,
-            "ifname_in_netns": present,
-            "mac": endpoint.mac,
-            "addresses": [cidr for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr],
-            "gateway": None,
-            "gateway6": None,
-            "mtu": self._options[network.id].mtu,
-            "routes": [],
-            "sysctls": dict(_IPV6_ON if endpoint.ipv6 else _IPV6_OFF),
-        }
+        return interface(endpoint, present=present, mtu=self._options[network.id].mtu)
 
     def _pair(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
         """Create the pair; a bridge that someone deleted, or that failed to come up before, is made (again) first."""
@@ -153,7 +167,9 @@ class BridgeDriver:
             self._port(veth, isolated=True)
 
     def _port(self, veth: str, *, hairpin: bool | None = None, isolated: bool | None = None) -> None:
-        request = rtnetlink.set_bridge_port_request(socket.if_nametoindex(veth), hairpin=hairpin, isolated=isolated)
+        request = rtnetlink_bridge.set_bridge_port_request(
+            socket.if_nametoindex(veth), hairpin=hairpin, isolated=isolated
+        )
         self._netlink.batch([request], f"set the bridge port {veth}")
 
     def publish(self, network: NetworkConfig, endpoint: Endpoint) -> None:
@@ -176,7 +192,7 @@ class BridgeDriver:
 
     def forget_neighbour(self, network: NetworkConfig, address: str) -> None:
         """Drop what the host remembers of an address whose MAC changes."""
-        request = rtnetlink.delete_neighbour_request(self._index[network.id], address)
+        request = rtnetlink_bridge.delete_neighbour_request(self._index[network.id], address)
         self._netlink.batch([request], f"forget the neighbour {address}", ignore=[_GONE | _ABSENT_ADDRESS])
 
     def rules(self, network: NetworkConfig) -> BridgeRules:
@@ -192,12 +208,12 @@ class BridgeDriver:
         )
 
     def strays(self, networks: list[NetworkConfig], veths: set[str]) -> list[str]:
-        """Links of ours that no record accounts for: bridges by their mark, veth pairs by their bridge."""
-        bridges = {bridge_options(network).bridge for network in networks if network.driver == self.name}
+        """Links of ours that no record accounts for: by their mark, veth pairs by their bridge."""
+        wanted = {host_link(network) for network in networks}
         links = rtnetlink.list_links(self._netlink)
-        own = {link.index for link in links if link.kind == "bridge" and link.name in bridges}
-        marked = {link.index for link in links if link.kind == "bridge" and link.alias == self._owner}
-        found = [link.name for link in links if link.index in marked - own]
+        own = {link.index for link in links if link.kind == "bridge" and link.name in wanted}
+        marked = {link.index for link in links if link.alias == self._owner}
+        found = [link.name for link in links if link.index in marked and link.name not in wanted]
         found += [
             link.name
             for link in links

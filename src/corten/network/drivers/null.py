@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from corten.linux.netlink import NetlinkSocket
 from corten.network.config import Endpoint, NetworkConfig
+from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
 
 
@@ -12,9 +15,17 @@ class NullDriver:
     """Nothing to do: init brings lo up."""
 
     name = "null"
+    addressed = False
 
-    def check(self, network: NetworkConfig) -> None:
+    def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
+        """Made as the others are; needs neither."""
+
+    def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
         """Any configuration works."""
+
+    def gateway(self, network: NetworkConfig, address: IPAddress) -> str:  # noqa: ARG002 - the driver's Protocol
+        """No routes."""
+        return ""
 
     def ensure(self, network: NetworkConfig) -> None:
         """Nothing on the host."""
@@ -24,7 +35,7 @@ class NullDriver:
 
     def attach(
         self,
-        network: NetworkConfig,  # noqa: ARG002 - the driver's Protocol
+        network: NetworkConfig,  # noqa: ARG002
         endpoint: Endpoint,  # noqa: ARG002
         *,
         pid: int,  # noqa: ARG002

@@ -1,0 +1,371 @@
+"""What every network driver promises (network/driver.py), shown on each driver and mode that there is."""
+
+import errno
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+
+import pytest
+from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
+
+from corten.errors import Forbidden
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkError, NetlinkSocket
+from corten.linux.rtnetlink import configure_interfaces
+from corten.network.config import Endpoint, NetworkConfig, SubnetConfig, host_link
+from corten.network.drivers import DRIVERS
+from corten.network.drivers.bridge import veth_name
+from corten.network.ipam import mac_of
+
+pytestmark = pytest.mark.root
+
+OWNER = "corten-00test"
+LAN = "203.0.113.2"  # the neighbour on lan0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A driver in one of its modes."""
+
+    driver: str
+    options: dict[str, str] = field(default_factory=dict)
+    members: bool = True  # containers reach one another
+    lan: bool = False  # they reach the neighbour on the parent
+    routed: bool = False  # which has a route to them by way of the host
+    most: int = 2
+
+    def network(self, **more):
+        on_lan = self.lan and not self.routed
+        subnet = "203.0.113.0/24" if on_lan else "10.99.0.0/24"
+        gateway = LAN if on_lan else "10.99.0.1"
+        return NetworkConfig(
+            id=secrets.token_hex(32),
+            name="net",
+            driver=self.driver,
+            created="2024-01-01T00:00:00Z",
+            subnets=[SubnetConfig(subnet=subnet, gateway=gateway)],
+            options=dict(self.options),
+            **more,
+        )
+
+
+def _on_lan(driver, mode, *, members=True, most=2, parent="lan0", lan=True, routed=False, **options):
+    key = {"macvlan": "macvlan_mode", "ipvlan": "ipvlan_mode"}[driver]
+    chosen = {"parent": parent, key: mode, **options}
+    return Case(driver, chosen, members=members, lan=lan, routed=routed, most=most)
+
+
+CASES = {
+    "bridge": Case("bridge"),
+    "bridge-no-icc": Case("bridge", {"com.docker.network.bridge.enable_icc": "false"}, members=False),
+    "host": Case("host", most=0),
+    "null": Case("null", most=0),
+    "macvlan": _on_lan("macvlan", "bridge"),
+    "macvlan-private": _on_lan("macvlan", "private", members=False),
+    "macvlan-vepa": _on_lan("macvlan", "vepa", members=False),
+    "macvlan-passthru": _on_lan("macvlan", "passthru", most=1),
+    "macvlan-vlan": _on_lan("macvlan", "bridge", parent="lan0.50", lan=False),
+    "macvlan-dummy": Case("macvlan"),
+    "ipvlan": _on_lan("ipvlan", "l2"),
+    "ipvlan-private": _on_lan("ipvlan", "l2", members=False, ipvlan_flag="private"),
+    "ipvlan-l3": _on_lan("ipvlan", "l3", routed=True),
+    "ipvlan-l3s": _on_lan("ipvlan", "l3s", routed=True),
+    "ipvlan-vlan": _on_lan("ipvlan", "l2", parent="lan0.50", lan=False),
+    "ipvlan-dummy": Case("ipvlan"),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def case(request):
+    return request.param
+
+
+class Host:
+    """The host's side: a driver of a daemon, as if just started, and what is there."""
+
+    def __init__(self, case, world):
+        self.case = case
+        self.world = world
+        self.lan = world.neighbour()
+        self.lan.do(_route, "10.99.0.0/24", "203.0.113.1")
+        self.sockets = []
+        self.driver = self.again()
+
+    def again(self):
+        """The driver of a new daemon: the last one was killed and knew nothing that this one could ask it."""
+        self.sockets.append(NetlinkSocket())
+        kind = next(kind for kind in DRIVERS if kind.name == self.case.driver)
+        return kind(self.sockets[-1], owner=OWNER)
+
+    def links(self):
+        """All links with their state, and all addresses."""
+        found = rtnetlink.list_links(self.sockets[0])
+        names = {link.index: link.name for link in found}
+        addresses = {(names[i], text) for i, text in rtnetlink.list_addresses(self.sockets[0]) if "fe80" not in text}
+        return {(link.name, link.kind, link.flags & 1, link.alias) for link in found}, addresses
+
+    def endpoint(self, network, number, *, ifname="eth0"):
+        """The endpoint of the container with this number: what the service decides."""
+        address = network.subnets[0].network()[63 + number]
+        return Endpoint(
+            id=secrets.token_hex(32),
+            network=network.id,
+            ifname=ifname,
+            veth=veth_name(secrets.token_hex(32), 0) if self.case.driver == "bridge" else "",
+            mac=mac_of(address),
+            ipv4=f"{address}/24",
+        )
+
+    def containers(self, network):
+        """As many as the network takes, each configured as init does: [(box, endpoint)]."""
+        found = []
+        for number in range(1, self.case.most + 1):
+            box = self.world.box()
+            endpoint = self.endpoint(network, number)
+            found.append((box, endpoint))
+            interface = self.driver.attach(network, endpoint, pid=box.pid)
+            assert interface is not None
+            interface["gateway"] = self.driver.gateway(network, endpoint.address(4)) if self.case.routed else None
+            box.do(configure_interfaces, [interface])
+        return found
+
+
+def shown(case, scenario):
+    """Run `scenario(host)`. A kernel without this kind of links refuses it; nothing is left then, either."""
+
+    async def run(world):
+        host = Host(case, world)
+        before = host.links()
+        try:
+            scenario(host)
+        except NetlinkError as error:
+            if error.errno != errno.EOPNOTSUPP or os.environ.get("CORTEN_GUEST"):
+                raise
+        assert host.links() == before
+
+    in_own_world(run)
+
+
+def interfaces():
+    """The names of the interfaces here, but for those that modules make in every namespace."""
+    return [name for _index, name in socket.if_nameindex() if name.startswith(("eth", "mine"))]
+
+
+def addresses():
+    with NetlinkSocket() as netlink:
+        return [text for _index, text in rtnetlink.list_addresses(netlink) if ":" not in text and "127." not in text]
+
+
+def test_a_network_is_made_once_and_leaves_no_trace(case):
+    def scenario(host):
+        network = case.network()
+        host.driver.check(network, [])
+        host.driver.ensure(network)
+        made = host.links()
+        host.driver.ensure(network)
+        host.again().ensure(network)
+        assert host.links() == made
+        host.again().remove(network)
+        host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_a_container_gets_one_interface_with_its_address_and_leaves_no_trace(case):
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            before = host.links()
+            for box, endpoint in host.containers(network):
+                assert box.do(interfaces) == ["eth0"]
+                assert box.do(addresses) == [endpoint.ipv4]
+                host.driver.detach(endpoint)
+                host.driver.detach(endpoint)
+                assert box.do(interfaces) == []
+            assert host.links() == before
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_containers_reach_whom_the_mode_lets_them(case):
+    def scenario(host):
+        network = case.network()
+        host.lan.serve_tcp(7000)
+        host.driver.ensure(network)
+        try:
+            found = host.containers(network)
+            for box, endpoint in found:
+                own = str(endpoint.address(4))
+                box.serve_tcp(7001)
+                if case.lan:
+                    assert box.do(ask_tcp, LAN, 7000) == own
+                for other, theirs in found:
+                    if other is not box and case.members:
+                        other.serve_tcp(7002)
+                        assert box.do(ask_tcp, str(theirs.address(4)), 7002) == own
+                    elif other is not box:
+                        other.serve_tcp(7002)
+                        assert box.do(refused_tcp, str(theirs.address(4)), 7002)
+            for _box, endpoint in found:
+                host.driver.detach(endpoint)
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_a_new_daemon_takes_away_what_a_killed_one_made(case):
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        last = host.again()
+        try:
+            found = host.containers(network)
+            last.ensure(network)
+            for box, endpoint in found:
+                last.detach(endpoint)
+                assert box.do(interfaces) == []
+        finally:
+            last.remove(network)
+
+    shown(case, scenario)
+
+
+def test_an_endpoint_goes_with_its_container(case):
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            for box, endpoint in host.containers(network):
+                box.end()
+                host.driver.detach(endpoint)
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
+    """As in a restart: the kernel still tears down the namespace of the one before."""
+
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            for _round in range(4 if case.most else 0):
+                box, endpoint = host.world.box(), host.endpoint(network, 1)
+                interface = host.driver.attach(network, endpoint, pid=box.pid)
+                box.do(configure_interfaces, [interface])
+                assert box.do(addresses) == [endpoint.ipv4]
+                box.end()
+                host.driver.detach(endpoint)
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_a_dead_process_is_refused_and_leaves_nothing(case):
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            before = host.links()
+            box = host.world.box()
+            box.end()
+            for number in range(1, case.most + 1):
+                with pytest.raises(OSError, match="No such process"):
+                    host.driver.attach(network, host.endpoint(network, number), pid=box.pid)
+            assert host.links() == before
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_a_link_of_ours_that_someone_deleted_is_made_again(case):
+    def scenario(host):
+        network = case.network()
+        before = host.links()
+        host.driver.ensure(network)
+        try:
+            made = host.links()
+            if made != before:
+                host.sockets[0].batch([rtnetlink.delete_link_request(name=host_link(network))], "delete")
+            for _box, endpoint in host.containers(network):
+                host.driver.detach(endpoint)
+            assert host.links() == made
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_what_another_network_stands_on_stays(case):
+    def scenario(host):
+        first, second = case.network(), case.network()
+        try:
+            host.driver.check(second, [first])
+        except Forbidden:  # they cannot have one parent
+            return
+        host.driver.ensure(second)
+        try:
+            alone = host.links()
+            host.driver.ensure(first)
+            host.driver.remove(first)
+            assert host.links() == alone
+        finally:
+            host.driver.remove(second)
+
+    shown(case, scenario)
+
+
+def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
+    """Whose interface has the same name, and may have its address, MAC and the number of its namespace."""
+
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            for box, endpoint in host.containers(network):
+                last = host.endpoint(network, 1)
+                last.mac, last.netns = endpoint.mac, endpoint.netns
+                host.driver.detach(last)
+                assert box.do(interfaces) == ["eth0"]
+                host.driver.detach(endpoint)
+                assert box.do(interfaces) == []
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_a_link_of_someone_else_under_the_same_name_stays(case):
+    def scenario(host):
+        network = case.network()
+        host.driver.ensure(network)
+        try:
+            for box, endpoint in host.containers(network):
+                host.driver.detach(endpoint)
+                request = rtnetlink.create_veth_request("theirs", "mine0", mtu=1500, master=0)
+                box.do(_batch, request)
+                endpoint.ifname = "mine0"
+                host.driver.detach(endpoint)
+                assert box.do(interfaces) == ["mine0"]
+        finally:
+            host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def _route(destination, gateway):
+    _batch(rtnetlink.add_route_request(socket.if_nametoindex("eth0"), destination, gateway))
+
+
+def _batch(request):
+    with NetlinkSocket() as netlink:
+        netlink.batch([request], "make")
