@@ -1,6 +1,7 @@
 """The default bridge: addresses, NAT, published ports, files of the resolver; nothing reachable that is not published."""
 
 import socket
+import struct
 import subprocess
 import time
 import urllib.request
@@ -134,4 +135,69 @@ def test_udp_and_ranges_are_published(daemon: Daemon) -> None:
             sock.sendto(b"ping", (host, 41001))
             assert sock.recv(100) == b"ping"
     assert daemon.out("port", container, "5002/udp").splitlines()[0] == "0.0.0.0:41002"
+    daemon.docker("rm", "-f", container)
+
+
+def test_a_thousand_ports_of_one_container_are_held_and_given_back(daemon: Daemon) -> None:
+    container = daemon.out("run", "-d", "-p", "20000-20999:20000-20999", "busybox", "httpd", "-f", "-p", "20500")
+    assert len(daemon.inspect(container)["NetworkSettings"]["Ports"]) == 1000
+    with socket.create_connection(("127.0.0.1", 20500), timeout=20):
+        pass
+    assert daemon.out("exec", container, "sh", "-c", "ulimit -n") == daemon.out(
+        "run", "--rm", "busybox", "sh", "-c", "ulimit -n"
+    )
+    daemon.docker("rm", "-f", container)
+    for port in (20000, 20500, 20999):
+        socket.create_server(("0.0.0.0", port)).close()
+
+
+def test_a_source_list_goes_through_the_api_and_stays_when_the_container_starts_again(daemon: Daemon) -> None:
+    published = ("-p", "127.0.0.1:0:80/tcp,from=192.0.2.0/24", "-p", "0:81")
+    container = daemon.corten("run", "-d", *published, "busybox", "sleep", "1000").stdout.strip()
+    daemon.docker("restart", "-t", "0", container)
+    bindings = daemon.inspect(container)["HostConfig"]["PortBindings"]
+    assert bindings["80/tcp"][0]["From"] == ["192.0.2.0/24"]
+    assert "From" not in bindings["81/tcp"][0]
+    refused = daemon.corten("run", "-p", "0:80,from=10.0.0.1/8", "busybox", "true", check=False)
+    assert refused.returncode == 125
+    assert "invalid source '10.0.0.1/8' of a published port" in refused.stderr
+    daemon.docker("rm", "-f", container)
+
+
+def test_gateway_modes_are_options_of_a_network(daemon: Daemon) -> None:
+    mode = "com.docker.network.bridge.gateway_mode_ipv4"
+    wrong = daemon.docker("network", "create", "-o", f"{mode}=isolated", "open", check=False)
+    assert "can only be used for an internal network" in wrong.stderr
+    daemon.docker("network", "create", "-o", f"{mode}=routed", "routed")
+    container = daemon.out("run", "-d", "--network", "routed", "-p", "8080:80", "busybox", "sleep", "1000")
+    assert daemon.inspect(container)["NetworkSettings"]["Ports"] == {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}
+    daemon.docker("rm", "-f", container)
+    daemon.docker("network", "rm", "routed")
+
+
+def test_a_stream_through_a_published_port_outlives_a_killed_daemon(daemon: Daemon) -> None:
+    container = daemon.out("run", "-d", "-p", "127.0.0.1::80", "busybox", "nc", "-ll", "-p", "80", "-e", "cat")
+    port = int(daemon.out("port", container, "80/tcp").rsplit(":", 1)[1])
+    address = daemon.inspect(container)["NetworkSettings"]["IPAddress"]
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection((address, 80), timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+
+        def echoes(text: bytes) -> bool:
+            stream.sendall(text)
+            return stream.recv(len(text), socket.MSG_WAITALL) == text
+
+        assert echoes(b"before")
+        daemon.kill()
+        assert echoes(b"without a daemon")
+        daemon.start()
+        assert echoes(b"after")
+        sent_again = struct.unpack_from("=I", stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+        assert sent_again == 0  # tcpi_total_retrans
     daemon.docker("rm", "-f", container)

@@ -288,10 +288,13 @@ def _from_file(option: Option, value: Any, path: Path) -> Any:
 def validate(config: Config) -> None:
     """Refuse values that can never work, and those whose absence would leave a door open. Raises ConfigError."""
     from corten.lib.log import LEVELS
+    from corten.network.ports import PublishPolicy
     from corten.store.snapshots.choose import DRIVERS, EROFS, OVERLAY
 
     storage = config.text("storage-driver")
+    policy = config.text("publish.policy")
     refused = (
+        (policy not in set(PublishPolicy), f"invalid publish.policy {policy}: use one of {', '.join(PublishPolicy)}"),
         (config.text("log-level") not in LEVELS, f"invalid logging level: {config.text('log-level')}"),
         (config.text("log-format") not in {"text", "json"}, f"invalid log format: {config.text('log-format')}"),
         (

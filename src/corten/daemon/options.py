@@ -77,6 +77,7 @@ _DATA: tuple[Option, ...] = (
     Option("default-gateway-v6", "default-gateway-v6", "text", "", "Default gateway IPv6 address for the default bridge"),
     Option("default-address-pool", "default-address-pools", "json", [], "Default address pools for node specific local networks"),
     Option("ip", "ip", "text", "", "Host IP for port publishing from the default bridge network"),
+    Option("publish-policy", "publish.policy", "text", "docker", 'Who may reach published ports ("docker"|"host-firewall"|"loopback")'),
     Option("ip-forward", "ip-forward", "bool", True, "Enable IP forwarding in system configuration"),
     Option("ip-forward-no-drop", "ip-forward-no-drop", "bool", False, "Do not set the filter-FORWARD policy to DROP"),
     Option("ip-masq", "ip-masq", "bool", True, "Enable IP masquerading for the default bridge network"),

@@ -13,6 +13,7 @@ from corten.engine.containers.settings import ContainerSettings
 from corten.engine.networks.settings import NetworkSettings
 from corten.engine.system import SystemSettings
 from corten.network.ipam import DEFAULT_POOLS, parse_pool
+from corten.network.ports import PublishPolicy
 from corten.registry.endpoints import RegistryConfig
 from corten.registry.timings import Timings
 from corten.spec.docker.hostconfig import LogConfig, Ulimit
@@ -99,6 +100,7 @@ def network_settings(config: Config, identity: str) -> NetworkSettings:
         ip_forward_no_drop=config.flag("ip-forward-no-drop"),
         default_ip=config.text("ip"),
         userland_proxy=config.flag("userland-proxy"),
+        publish_policy=PublishPolicy(config.text("publish.policy")),
         address_pools=tuple(pools) or DEFAULT_POOLS,
     )
 

@@ -43,6 +43,7 @@ NLA_TYPE_MASK = 0x3FFF
 NLMSGERR_ATTR_MSG = 1
 
 _SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
 _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
@@ -67,15 +68,16 @@ class NetlinkError(OSError):
 
 
 class Message:
-    """One reply: its type, flags, sequence number and payload behind the header."""
+    """One reply or event: type, flags, sequence number, port id of who asked, and the payload behind the header."""
 
-    __slots__ = ("flags", "payload", "seq", "type")
+    __slots__ = ("flags", "payload", "port", "seq", "type")
 
-    def __init__(self, kind: int, flags: int, seq: int, payload: bytes) -> None:
+    def __init__(self, kind: int, flags: int, seq: int, payload: bytes, *, port: int = 0) -> None:
         self.type = kind
         self.flags = flags
         self.seq = seq
         self.payload = payload
+        self.port = port
 
 
 def attr(kind: int, value: bytes) -> bytes:
@@ -143,10 +145,10 @@ def messages(data: bytes) -> Iterator[Message]:
     offset = 0
     end = len(data)
     while offset + _HEADER.size <= end:
-        length, kind, flags, seq, _pid = _HEADER.unpack_from(data, offset)
+        length, kind, flags, seq, port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size or offset + length > end:
             raise ValueError(f"netlink message of {length} bytes at {offset} in a datagram of {end}")
-        yield Message(kind, flags, seq, data[offset + _HEADER.size : offset + length])
+        yield Message(kind, flags, seq, data[offset + _HEADER.size : offset + length], port=port)
         offset += (length + 3) & ~3
 
 
@@ -204,6 +206,17 @@ class NetlinkSocket:
         """Let one send hold `size` bytes and as many replies wait, beyond the system's limits (needs CAP_NET_ADMIN)."""
         self._socket.setsockopt(socket.SOL_SOCKET, 32, size)  # SO_SNDBUFFORCE
         self._socket.setsockopt(socket.SOL_SOCKET, 33, size)  # SO_RCVBUFFORCE
+
+    @property
+    def port(self) -> int:
+        """The socket's port id: what the kernel's events of our own requests carry; 0 before the first request."""
+        name = self._socket.getsockname()
+        return int(name[0])
+
+    def subscribe(self, group: int) -> None:
+        """Get the events of a multicast group, by `receive`. Bound first: the kernel skips a socket without a port."""
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def number(self, requests: Sequence[bytes]) -> tuple[bytearray, int]:
         """The requests as one buffer with consecutive sequence numbers, and the first of these."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 import msgspec
 
@@ -19,6 +20,7 @@ OPTION_NAME = "com.docker.network.bridge.name"
 OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 OPTION_ICC = "com.docker.network.bridge.enable_icc"
 OPTION_HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv"  # followed by 4 or 6
 OPTION_DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 OPTION_MTU = "com.docker.network.driver.mtu"
 OPTION_CONTAINER_PREFIX = "com.docker.network.container_iface_prefix"
@@ -28,6 +30,19 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,9}\Z")
 _MIN_MTU, _MIN_MTU_IPV6, _MAX_MTU = 68, 1280, 65535
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+
+
+class GatewayMode(StrEnum):
+    """How containers of a bridge network and the world outside reach each other, in one IP family.
+
+    NAT: by published ports and with the host's address. NAT_UNPROTECTED: so, and directly to every port. ROUTED: with
+    their own addresses, inward to published ports alone. ISOLATED: not at all, the host itself has no address there.
+    """
+
+    NAT = "nat"
+    NAT_UNPROTECTED = "nat-unprotected"
+    ROUTED = "routed"
+    ISOLATED = "isolated"
 
 
 class SubnetConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -84,6 +99,7 @@ class PortRecord(msgspec.Struct, kw_only=True, frozen=True):
     container_port: int
     host_ip: str
     host_port: int
+    sources: list[str] = []
 
 
 class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -135,6 +151,11 @@ class BridgeOptions:
     masquerade: bool = True
     icc: bool = True
     host_binding: str = ""
+    gateway_modes: Mapping[int, GatewayMode] = field(default_factory=dict)  # by IP version
+
+    def gateway_mode(self, version: int) -> GatewayMode:
+        """How the network's containers and the world outside reach each other."""
+        return self.gateway_modes.get(version, GatewayMode.NAT)
 
 
 def _flag(options: Mapping[str, str], name: str, *, default: bool) -> bool:
@@ -209,4 +230,20 @@ def bridge_options(network: NetworkConfig) -> BridgeOptions:
         masquerade=_flag(options, OPTION_MASQUERADE, default=True),
         icc=_flag(options, OPTION_ICC, default=True),
         host_binding=binding,
+        gateway_modes={version: _gateway_mode(network, version) for version in (4, 6)},
     )
+
+
+def _gateway_mode(network: NetworkConfig, version: int) -> GatewayMode:
+    name = f"{OPTION_GATEWAY_MODE}{version}"
+    text = network.options.get(name) or GatewayMode.NAT
+    try:
+        mode = GatewayMode(text)
+    except ValueError:
+        allowed = ", ".join(GatewayMode)
+        raise InvalidArgument(f"invalid value for {name}: {text[:64]!r}: use one of {allowed}") from None
+    if mode is GatewayMode.ISOLATED and not network.internal:
+        raise InvalidArgument(f"gateway mode 'isolated' can only be used for an internal network ({name})")
+    if mode not in (GatewayMode.NAT, GatewayMode.ISOLATED) and network.internal:
+        raise InvalidArgument(f"gateway mode '{mode}' cannot be used for an internal network ({name})")
+    return mode

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
-from corten.network import nft, ruleset
+from corten.network import nft_requests, ruleset
 from corten.network.nft_socket import NftSocket
-from corten.network.ruleset import BridgeRules, PortRule
+from corten.network.ruleset import NOTHING_RELAYED, BridgeRules, PortRule, Relaying
 
 _LOG = logging.getLogger("corten.network")
 _INSTANCE_TABLE = re.compile(r"corten-([0-9a-f]{6})")  # the name that the daemon derives from its exec root
@@ -27,12 +27,24 @@ _IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
 class Firewall:
     """What stands in the table, and the way to change it."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, *, relaying: Relaying = NOTHING_RELAYED) -> None:
         self._table = table
+        self._relaying = relaying
         self._socket: NftSocket | None = None
         self._bridges: tuple[BridgeRules, ...] = ()
         self._ports: dict[PortRule, None] = {}
         self._guard = False
+        self._installed = False
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self._table
+
+    @property
+    def port(self) -> int:
+        """The netlink port id that our own changes are made by."""
+        return self._open().port
 
     def enable_forwarding(self, *, ipv6: bool, guard: bool = True) -> None:
         """Let the kernel route between bridges and outside; remember when it was us, for the guard chain.
@@ -56,35 +68,53 @@ class Firewall:
     def replace(self, bridges: Sequence[BridgeRules], ports: Sequence[PortRule] | None = None) -> None:
         """Make the whole table anew for these networks (and ports, else those known). Raises Unavailable."""
         wanted = dict.fromkeys(ports) if ports is not None else self._ports
-        table = ruleset.build(self._table, bridges, list(wanted), guard=self._guard)
-        self._commit(nft.replace_table(table), "replace the packet filter rules")
-        self._bridges, self._ports = tuple(bridges), wanted
+        table = ruleset.build(self._table, bridges, list(wanted), guard=self._guard, relaying=self._relaying)
+        self._commit(nft_requests.replace_table(table), "replace the packet filter rules")
+        self._bridges, self._ports, self._installed = tuple(bridges), wanted, True
+
+    def restore(self) -> bool:
+        """Make the table what it was when we last changed it, whatever others did to it since; False when there is to
+        be none. Raises Unavailable."""
+        if self._installed:
+            self.replace(self._bridges)
+        return self._installed
 
     def publish(self, ports: Sequence[PortRule]) -> None:
         """Add published ports. Raises Unavailable."""
         if not ports:
             return
+        wanted = dict.fromkeys([*self._ports, *ports])
+        if any(port.sources is not None for port in ports):  # a list is a chain of its own
+            self.replace(self._bridges, list(wanted))
+            return
         requests: list[bytes] = []
         for name, elements in ruleset.port_elements(ports).items():
-            requests += nft.add_elements(self._table, name, elements)
-        self._change(requests, "publish ports", dict.fromkeys([*self._ports, *ports]))
+            requests += nft_requests.add_elements(self._table, name, elements)
+        self._change(requests, "publish ports", wanted)
 
     def withdraw(self, ports: Sequence[PortRule]) -> None:
         """Remove published ports. A container port stays exposed while another host port leads to it."""
         if not ports:
             return
-        left = {port: None for port in self._ports if port not in ports}
+        gone_ports = frozenset(ports)
+        left = {port: None for port in self._ports if port not in gone_ports}
+        if any(port.sources is not None for port in ports):
+            self.replace(self._bridges, list(left))
+            return
         stay = {element for elements in ruleset.port_elements(list(left)).values() for element in elements}
         requests: list[bytes] = []
         for name, elements in ruleset.port_elements(ports).items():
             gone = [element for element in elements if element not in stay]
-            requests += nft.delete_elements(self._table, name, gone)
+            requests += nft_requests.delete_elements(self._table, name, gone)
         self._change(requests, "withdraw ports", left)
 
     def uninstall(self) -> None:
         """Remove the table, with all rules."""
-        self._ports, self._bridges = {}, ()
-        self._commit([nft.add_table(self._table), nft.delete_table(self._table)], "remove the packet filter rules")
+        self._ports, self._bridges, self._installed = {}, (), False
+        self._commit(
+            [nft_requests.add_table(self._table), nft_requests.delete_table(self._table)],
+            "remove the packet filter rules",
+        )
 
     def remove_orphans(self, links: Collection[str]) -> None:
         """Delete the tables of other instances whose bridge is gone: killed daemons whose roots were deleted.
@@ -96,7 +126,9 @@ class Firewall:
             match = _INSTANCE_TABLE.fullmatch(table)
             if match is not None and table != self._table and f"ct{match[1]}" not in links:
                 _LOG.warning("removing the packet filter rules that a vanished instance has left: %s", table)
-                socket.commit([nft.add_table(table), nft.delete_table(table)], f"remove table {table}")
+                socket.commit(
+                    [nft_requests.add_table(table), nft_requests.delete_table(table)], f"remove table {table}"
+                )
 
     def close(self) -> None:
         """Close the socket; the rules stay."""

@@ -1,36 +1,21 @@
-"""nftables over netlink: expressions, rules, sets and transactions, each also as the text `nft list` would show.
+"""nftables as data: expressions, rules, sets and tables, each also as the text `nft list` shows. Pure; daemon only.
 
-Daemon only, blocking. The wire format is that of include/uapi/linux/netfilter/nf_tables.h (nfnetlink, subsystem 10);
-numbers are in network order. Knows nothing of networks: `network.ruleset` says which rules there are.
+The wire format is that of include/uapi/linux/netfilter/nf_tables.h; numbers are in network order. Knows nothing of
+networks: `network.ruleset` says which rules there are, `network.nft_requests` makes requests of them.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from corten.linux.netlink import (
-    NLM_F_APPEND,
-    NLM_F_CREATE,
-    NLM_F_DUMP,
-    attr,
-    attr_be32,
-    attr_text,
-    message,
-    nested,
-)
+from corten.linux.netlink import attr, attr_be32, attr_text, nested
 
 NFPROTO_INET = 1
 NFPROTO_IPV4 = 2
 NFPROTO_IPV6 = 10
 
-_SUBSYSTEM = 10
-_BATCH_BEGIN = 0x10
-_BATCH_END = 0x11
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 1, 2, 3, 4
-_NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 6, 9, 12, 14
 
 _REG_VERDICT = 0
 _REG_1 = 1
@@ -43,24 +28,11 @@ _PAYLOAD_NETWORK, _PAYLOAD_TRANSPORT = 1, 2
 _CT_STATE, _CT_STATUS = 0, 2
 _CT_ESTABLISHED_RELATED = 2 | 4
 _IPS_DST_NAT = 1 << 5
-_FIB_ADDRTYPE = 3
-_FIB_DADDR = 2
+_FIB_OIF, _FIB_ADDRTYPE = 1, 3
+_FIB_SADDR, _FIB_DADDR, _FIB_IIF = 1, 2, 8
 _RTN_LOCAL = 2
 
 _VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "return": -5}
-_HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
-_SET_MAP = 0x8
-_DATA_VERDICT = 0xFFFFFF00
-# nft's own numbers of data types, so that `nft list` shows the sets readably
-_TYPES = {
-    "ipv4_addr": (7, 4),
-    "ipv6_addr": (8, 16),
-    "inet_proto": (12, 1),
-    "inet_service": (13, 2),
-    "ifname": (41, 16),
-}
-_HOST_ORDER = struct.pack("=BBI", 0, 4, 1)  # user data for nft: the key's byte order, or it shows names wrongly
-_ELEMENTS_A_MESSAGE = 256
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
@@ -139,7 +111,8 @@ def _expression(name: str, *attrs: bytes) -> bytes:
     return nested(1, attr_text(1, name), nested(2, *attrs))
 
 
-def _value(kind: int, value: bytes) -> bytes:
+def data_value(kind: int, value: bytes) -> bytes:
+    """Bytes as the kernel's NFTA_DATA_VALUE, in an attribute `kind`."""
     return nested(kind, attr(1, value))
 
 
@@ -158,12 +131,13 @@ def _payload(base: int, offset: int, length: int, register: int = _REG_1) -> byt
 
 
 def _cmp(value: bytes, *, negate: bool = False) -> bytes:
-    return _expression("cmp", attr_be32(1, _REG_1), attr_be32(2, int(negate)), _value(3, value))
+    return _expression("cmp", attr_be32(1, _REG_1), attr_be32(2, int(negate)), data_value(3, value))
 
 
 def _mask(mask: bytes) -> bytes:
     zero = bytes(len(mask))
-    attrs = (attr_be32(1, _REG_1), attr_be32(2, _REG_1), attr_be32(3, len(mask)), _value(4, mask), _value(5, zero))
+    attrs = [attr_be32(1, _REG_1), attr_be32(2, _REG_1), attr_be32(3, len(mask))]
+    attrs += [data_value(4, mask), data_value(5, zero)]
     return _expression("bitwise", *attrs)
 
 
@@ -221,6 +195,30 @@ def local_destination() -> Expression:
     return Expression("fib daddr type local", (fib, _cmp(struct.pack("=I", _RTN_LOCAL))))
 
 
+def unroutable_source(version: int) -> Expression:
+    """`fib saddr . iif oif missing`: the host has no route back to the source by the interface the packet came from."""
+    family = NFPROTO_IPV4 if version == 4 else NFPROTO_IPV6
+    flags = attr_be32(3, _FIB_SADDR | _FIB_IIF)
+    fib = _expression("fib", attr_be32(1, _REG_1), attr_be32(2, _FIB_OIF), flags)
+    code = (_meta(_META_NFPROTO), _cmp(bytes([family])), fib, _cmp(bytes(4)))
+    return Expression(f"meta nfproto ipv{version} fib saddr . iif oif missing", code)
+
+
+def protocol_version(version: int) -> Expression:
+    """`meta nfproto ipv4` or `ipv6`."""
+    family = NFPROTO_IPV4 if version == 4 else NFPROTO_IPV6
+    return Expression(f"meta nfproto ipv{version}", (_meta(_META_NFPROTO), _cmp(bytes([family]))))
+
+
+def ping(version: int) -> Expression:
+    """`meta nfproto ipv4 meta l4proto icmp`, or ICMPv6."""
+    name, number = ("icmp", 1) if version == 4 else ("ipv6-icmp", 58)
+    of_family = protocol_version(version)
+    return Expression(
+        f"{of_family.text} meta l4proto {name}", (*of_family.code, _meta(_META_L4PROTO), _cmp(bytes([number])))
+    )
+
+
 def verdict(word: str, chain: str = "") -> Expression:
     """`accept`, `drop`, `return` or `jump chain`."""
     code = _expression("immediate", attr_be32(1, _REG_VERDICT), _verdict(2, word, chain))
@@ -261,6 +259,15 @@ def port_in(version: int, name: str) -> Expression:
     return Expression(f"{text} @{name}", (*code, lookup))
 
 
+def port_verdict(version: int, name: str, *, with_address: bool) -> Expression:
+    """`ip daddr . meta l4proto . th dport vmap @name`; a miss goes on behind the rule."""
+    text, code = _port_key(version, with_address=with_address)
+    if not with_address:
+        text = f"meta nfproto ipv{version} {text}"
+    lookup = _expression("lookup", attr_text(1, name), attr_be32(2, _REG32), attr_be32(3, _REG_VERDICT))
+    return Expression(f"{text} vmap @{name}", (*code, lookup))
+
+
 def dnat_by(version: int, name: str, *, with_address: bool) -> Expression:
     """`dnat ip to ip daddr . meta l4proto . th dport map @name`; a miss leaves the rule."""
     text, code = _port_key(version, with_address=with_address)
@@ -289,112 +296,14 @@ def port_key(protocol: str, port: int, at: Address | None = None) -> tuple[str, 
 
 def port_target(key: tuple[str, bytes], target: Address, port: int) -> Element:
     """A map element from a port key to address and port."""
-    return Element(f"{key[0]} : {target} . {port}", key[1], _value(2, target.packed + struct.pack("!Hxx", port)))
+    return Element(f"{key[0]} : {target} . {port}", key[1], data_value(2, target.packed + struct.pack("!Hxx", port)))
+
+
+def port_jump(key: tuple[str, bytes], chain: str) -> Element:
+    """A verdict map element from a port key to a chain."""
+    return Element(f"{key[0]} : jump {chain}", key[1], _verdict(2, "jump", chain))
 
 
 def interface_jump(name: str, chain: str) -> Element:
     """A verdict map element from an interface to a chain."""
     return Element(f'"{name}" : jump {chain}', _ifname(name), _verdict(2, "jump", chain))
-
-
-# -- requests ----------------------------------------------------------------------------------------------------------
-
-
-def _request(command: int, flags: int, *attrs: bytes, family: int = NFPROTO_INET) -> bytes:
-    return message((_SUBSYSTEM << 8) | command, flags, struct.pack("!BBH", family, 0, 0) + b"".join(attrs))
-
-
-def batch_begin() -> bytes:
-    """The mark before a transaction's requests."""
-    return message(_BATCH_BEGIN, 0, struct.pack("!BBH", 0, 0, _SUBSYSTEM))
-
-
-def batch_end() -> bytes:
-    """The mark behind them: the kernel commits all or nothing."""
-    return message(_BATCH_END, 0, struct.pack("!BBH", 0, 0, _SUBSYSTEM))
-
-
-def get_chain(table: str, chain: str) -> bytes:
-    """Ask for one chain; the kernel answers ENOENT when table or chain is missing."""
-    return _request(_GETCHAIN, 0, attr_text(1, table), attr_text(3, chain))
-
-
-def get_tables() -> bytes:
-    """Ask for all tables of the family."""
-    return _request(_GETTABLE, NLM_F_DUMP)
-
-
-def add_table(table: str) -> bytes:
-    """Make the table unless it is there."""
-    return _request(_NEWTABLE, NLM_F_CREATE, attr_text(1, table))
-
-
-def delete_table(table: str) -> bytes:
-    """Delete the table with all in it."""
-    return _request(_DELTABLE, 0, attr_text(1, table))
-
-
-def _type_of(names: Sequence[str]) -> tuple[int, int]:
-    if names == ("verdict",):
-        return _DATA_VERDICT, 0
-    number, length = 0, 0
-    for name in names:
-        kind, size = _TYPES[name]
-        number = number << 6 | kind
-        length += (size + 3) & ~3 if len(names) > 1 else size
-    return number, length
-
-
-def _add_set(table: str, item: Set, number: int) -> bytes:
-    kind, length = _type_of(item.key)
-    attrs = [attr_text(1, table), attr_text(2, item.name), attr_be32(10, number)]
-    attrs += [attr_be32(3, _SET_MAP if item.data else 0), attr_be32(4, kind), attr_be32(5, length)]
-    if item.data:
-        kind, length = _type_of(item.data)
-        attrs += [attr_be32(6, kind), attr_be32(7, length)]
-    if item.key == ("ifname",):
-        attrs.append(attr(13, _HOST_ORDER))
-    return _request(_NEWSET, NLM_F_CREATE, *attrs)
-
-
-def _elements(command: int, flags: int, table: str, name: str, elements: Sequence[Element]) -> Iterable[bytes]:
-    for start in range(0, len(elements), _ELEMENTS_A_MESSAGE):
-        part = [nested(1, _value(1, e.key), e.data) for e in elements[start : start + _ELEMENTS_A_MESSAGE]]
-        yield _request(command, flags, attr_text(1, table), attr_text(2, name), nested(3, *part))
-
-
-def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[bytes]:
-    """Add elements to a set."""
-    return list(_elements(_NEWSETELEM, NLM_F_CREATE, table, name, elements))
-
-
-def delete_elements(table: str, name: str, elements: Sequence[Element]) -> list[bytes]:
-    """Delete elements of a set; one that is missing fails the transaction."""
-    return list(_elements(_DELSETELEM, 0, table, name, elements))
-
-
-def _add_chain(table: str, chain: Chain) -> bytes:
-    attrs = [attr_text(1, table), attr_text(3, chain.name)]
-    if chain.hook:
-        hook = nested(4, attr_be32(1, _HOOKS[chain.hook]), attr(2, struct.pack("!i", chain.priority)))
-        attrs += [hook, attr_be32(5, 1), attr_text(7, chain.kind)]
-    return _request(_NEWCHAIN, NLM_F_CREATE, *attrs)
-
-
-def replace_table(table: Table) -> list[bytes]:
-    """Requests that put `table` in the place of what stands under its name, whatever that is."""
-    return [add_table(table.name), delete_table(table.name), *create_table(table)]
-
-
-def create_table(table: Table) -> list[bytes]:
-    """Requests that make a table which is not there yet; they fail as a whole where its maps have other elements."""
-    requests = [add_table(table.name), *(_add_chain(table.name, chain) for chain in table.chains)]
-    for number, item in enumerate(table.sets, 1):
-        requests.append(_add_set(table.name, item, number))
-        requests += add_elements(table.name, item.name, item.elements)
-    for chain in table.chains:
-        for rule in chain.rules:
-            code = nested(4, *[part for expression in rule for part in expression.code])
-            attrs = (attr_text(1, table.name), attr_text(2, chain.name), code)
-            requests.append(_request(_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, *attrs))
-    return requests

@@ -17,7 +17,7 @@ from corten.linux.netlink import (
     error_of,
     messages,
 )
-from corten.network import nft
+from corten.network import nft_requests
 
 _BUFFER_BYTES = 32 * 1024 * 1024
 _ATTEMPTS = 5
@@ -42,6 +42,11 @@ class NftSocket:
         """Close the socket."""
         self._netlink.close()
 
+    @property
+    def port(self) -> int:
+        """By which the kernel's events tell our changes from those of others."""
+        return self._netlink.port
+
     def commit(self, requests: Sequence[bytes], what: str) -> None:
         """Do all requests or none. Raises NetlinkError of the first that was refused."""
         if not requests:
@@ -58,9 +63,9 @@ class NftSocket:
 
     def _commit(self, requests: Sequence[bytes], what: str) -> None:
         """One try. The last request asks for the acknowledgement; refusal of the whole has the begin mark's number."""
-        buffer, first = self._netlink.number([nft.batch_begin(), *requests, nft.batch_end()])
+        buffer, first = self._netlink.number([nft_requests.batch_begin(), *requests, nft_requests.batch_end()])
         last = first + len(requests)
-        offset = len(buffer) - len(nft.batch_end()) - len(requests[-1]) + _FLAGS_OFFSET
+        offset = len(buffer) - len(nft_requests.batch_end()) - len(requests[-1]) + _FLAGS_OFFSET
         struct.pack_into("=H", buffer, offset, struct.unpack_from("=H", buffer, offset)[0] | NLM_F_ACK)
         self._netlink.send(buffer)
         deadline = time.monotonic() + _TIMEOUT_S
@@ -81,14 +86,16 @@ class NftSocket:
 
     def tables(self) -> list[str]:
         """The names of all tables of the family inet."""
-        replies = self._netlink.dump(nft.get_tables(), "list tables")
+        replies = self._netlink.dump(nft_requests.get_tables(), "list tables")
         names = (attributes(reply.payload, _NFGENMSG).get(_NFTA_TABLE_NAME, b"") for reply in replies)
         return [name.rstrip(b"\0").decode("utf-8", "replace") for name in names]
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether the kernel has this chain."""
         try:
-            return bool(self._netlink.dump(nft.get_chain(table, chain), f"look for chain {chain} of table {table}"))
+            return bool(
+                self._netlink.dump(nft_requests.get_chain(table, chain), f"look for chain {chain} of table {table}")
+            )
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 return False

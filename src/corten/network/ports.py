@@ -10,13 +10,16 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
+
+from msgspec import UNSET
 
 from corten.errors import InvalidArgument, ResourceExhausted
 from corten.linux.errors import reason
-from corten.network.ipam import IPAddress
+from corten.network.ipam import IPAddress, IPNetwork
 from corten.spec.docker.network import PortBinding, PortMap
 
 ANY4 = ipaddress.IPv4Address(0)
@@ -26,26 +29,49 @@ _BACKLOG = 4096
 _SMALL_BUFFER = 64 * 1024
 
 
+LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+
+
+class PublishPolicy(StrEnum):
+    """Who may reach published ports (`publish.policy`).
+
+    DOCKER: everyone, before the host's own input rules are asked. HOST_FIREWALL: whom the host's input rules let in.
+    LOOPBACK: the host alone, unless a port names an address.
+    """
+
+    DOCKER = "docker"
+    HOST_FIREWALL = "host-firewall"
+    LOOPBACK = "loopback"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRequest:
-    """A container port and where it is wanted: no address for any, `first` 0 for any free port."""
+    """A container port and where it is wanted: no address for any, `first` 0 for any free port.
+
+    `sources` are the ranges that may connect, empty for all.
+    """
 
     protocol: str
     container_port: int
     address: IPAddress | None = None
     first: int = 0
     last: int = 0
+    sources: tuple[IPNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldPort:
-    """A host port that is ours. `socket` is None where this kernel has no such sockets (SCTP)."""
+    """A host port that is ours. `socket` is None where this kernel has no such sockets (SCTP).
+
+    `port` 0: no host port, the container's own address is reached by routes (gateway mode routed).
+    """
 
     protocol: str
     container_port: int
     address: IPAddress
     port: int
     socket: socket.socket | None
+    sources: tuple[IPNetwork, ...] = ()
 
 
 def parse_port(key: str) -> tuple[int, str]:
@@ -89,6 +115,7 @@ def parse_bindings(
                     address=_parse_host_ip(binding.host_ip),
                     first=first,
                     last=last,
+                    sources=_parse_sources(binding.sources),
                 )
             )
     if publish_all:
@@ -97,6 +124,22 @@ def parse_bindings(
             if (port, protocol) not in bound:
                 requests.append(PortRequest(protocol=protocol, container_port=port))
     return sorted(requests, key=lambda r: (r.container_port, r.protocol, r.first))
+
+
+def _parse_sources(texts: object) -> tuple[IPNetwork, ...]:
+    if texts is UNSET:
+        return ()
+    assert isinstance(texts, list)
+    found = []
+    for text in texts:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError:
+            hint = "give an address or a range in CIDR form, 10.0.0.0/8 say"
+            raise InvalidArgument(f"invalid source {text[:64]!r} of a published port", hint=hint) from None
+    if not found:
+        raise InvalidArgument("a published port with an empty list of sources could not be reached by anyone")
+    return tuple(sorted(set(found), key=str))
 
 
 def _parse_host_ip(text: str) -> IPAddress | None:
@@ -114,7 +157,8 @@ def port_map(held: Collection[HeldPort], exposed: Collection[str] = ()) -> PortM
     for item in held:
         bindings = found.setdefault(f"{item.container_port}/{item.protocol}", [])
         if bindings is not None:
-            bindings.append(PortBinding(host_ip=str(item.address), host_port=str(item.port)))
+            shown = str(item.port) if item.port else ""
+            bindings.append(PortBinding(host_ip=str(item.address), host_port=shown))
     for key in exposed:
         port, protocol = parse_port(key)
         found.setdefault(f"{port}/{protocol}", None)
@@ -124,17 +168,21 @@ def port_map(held: Collection[HeldPort], exposed: Collection[str] = ()) -> PortM
 class PortHolder:
     """All host ports that this daemon holds."""
 
-    def __init__(self, *, default_address: IPAddress | None = None) -> None:
-        self._default = default_address
+    def __init__(self, *, default_addresses: Sequence[IPAddress] = ()) -> None:
+        self._default = list(default_addresses)
         self._held: dict[tuple[str, int], list[IPAddress]] = {}
         self._cursor: dict[str, int] = {}
 
-    def hold(self, request: PortRequest, target: IPAddress | None) -> list[HeldPort]:
+    def hold(
+        self, request: PortRequest, target: IPAddress | None, *, families: Collection[int] = (4, 6)
+    ) -> list[HeldPort]:
         """Hold a host port for a request: on one address, or on any of both families with one number.
 
-        Raises ResourceExhausted with Docker's text.
+        Only addresses of `families` are held. Raises ResourceExhausted with Docker's text.
         """
-        addresses = self._addresses(request.address)
+        addresses = [address for address in self._addresses(request.address) if address.version in families]
+        if not addresses:
+            return []
         failure: ResourceExhausted | None = None
         for port in self._candidates(request):
             try:
@@ -149,14 +197,16 @@ class PortHolder:
             )
         raise ResourceExhausted("all ports are allocated")
 
-    def adopt(self, protocol: str, container_port: int, address: IPAddress, port: int) -> HeldPort:
+    def adopt(self, item: HeldPort) -> HeldPort:
         """Hold again what a living container has, after a restart; the port stays ours without a socket, too."""
+        if not item.port:
+            return item
         try:
-            held = _bind(protocol, address, port)
+            held = _bind(item.protocol, item.address, item.port)
         except OSError:
             held = None
-        self._held.setdefault((protocol, port), []).append(address)
-        return HeldPort(protocol=protocol, container_port=container_port, address=address, port=port, socket=held)
+        self._held.setdefault((item.protocol, item.port), []).append(item.address)
+        return replace(item, socket=held)
 
     def release(self, item: HeldPort) -> None:
         """Let a port go."""
@@ -171,9 +221,10 @@ class PortHolder:
     def _addresses(self, wanted: IPAddress | None) -> list[IPAddress]:
         if wanted is not None:
             return [wanted]
-        if self._default is not None:
-            return [self._default]
-        return [ANY4, ANY6] if Path("/proc/net/if_inet6").exists() else [ANY4]
+        ipv6 = Path("/proc/net/if_inet6").exists()
+        if self._default:
+            return [address for address in self._default if address.version == 4 or ipv6 or len(self._default) == 1]
+        return [ANY4, ANY6] if ipv6 else [ANY4]
 
     def _candidates(self, request: PortRequest) -> Iterator[int]:
         if request.first:
@@ -200,7 +251,7 @@ class PortHolder:
                 try:
                     bound = _bind(request.protocol, address, port)
                 except OSError as error:
-                    if len(addresses) > 1 and address == ANY6 and error.errno in _NO_IPV6:
+                    if len(addresses) > 1 and address.version == 6 and error.errno in _NO_IPV6:
                         continue
                     text = f"{_shown(address)}:{port}:{target}:{request.container_port}/{request.protocol}"
                     why = reason(error.errno or 0)
@@ -213,6 +264,7 @@ class PortHolder:
                         address=address,
                         port=port,
                         socket=bound,
+                        sources=request.sources,
                     )
                 )
         except ResourceExhausted:

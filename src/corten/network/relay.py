@@ -1,7 +1,9 @@
 """Relay of what reaches a held port's own socket to the container. Async, on the daemon's loop.
 
 The kernel translates nearly all traffic (`network.ruleset`). What it cannot: connections to ::1, and to [::] for a
-container without an IPv6 address. They end when the daemon ends. Bounded: connections a port, datagram clients a port.
+container without an IPv6 address; and all from outside that must pass the host's input rules first (publish.policy
+host-firewall), which only a local socket's packets do. They end when the daemon ends. Bounded: connections a port,
+datagram clients a port.
 """
 
 from __future__ import annotations
@@ -9,16 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections import OrderedDict
 from typing import Any
 
 from corten.network.ipam import IPAddress
 
-_MAX_CONNECTIONS = 512
+_MAX_CONNECTIONS = 4096
 _MAX_CLIENTS = 256
 _CHUNK = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 _DATAGRAM = 65535
+_IP_PKTINFO, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 8, 49, 50  # ip(7), ipv6(7)
+_ANCILLARY_BYTES = 128
+
+
+_Asked = tuple[tuple[int, int, bytes], ...]  # control messages, as sendmsg takes them
+_Client = tuple[Any, _Asked]
 
 
 class Relay:
@@ -30,8 +39,13 @@ class Relay:
         self._family = socket.AF_INET if target.version == 4 else socket.AF_INET6
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._clients: OrderedDict[Any, socket.socket] = OrderedDict()
+        self._clients: OrderedDict[_Client, socket.socket] = OrderedDict()
         self._stream = held.type == socket.SOCK_STREAM
+        if not self._stream:  # an answer leaves from the address that was asked, of all that the host has
+            if held.family == socket.AF_INET:
+                held.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            else:
+                held.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
         self._loop.add_reader(held.fileno(), self._accept if self._stream else self._datagram)
 
     def close(self) -> None:
@@ -77,17 +91,18 @@ class Relay:
 
     def _datagram(self) -> None:
         try:
-            data, address = self._held.recvfrom(_DATAGRAM)
-            client = self._clients.get(address)
+            data, ancillary, _flags, address = self._held.recvmsg(_DATAGRAM, _ANCILLARY_BYTES)
+            key = (address, _asked_address(ancillary))
+            client = self._clients.get(key)
             if client is None:
-                client = self._connect(address)
+                client = self._connect(key)
             else:
-                self._clients.move_to_end(address)
+                self._clients.move_to_end(key)
             client.send(data)
         except OSError:  # datagrams may be lost: nobody listens there, or the buffer is full
             return
 
-    def _connect(self, address: Any) -> socket.socket:
+    def _connect(self, key: _Client) -> socket.socket:
         if len(self._clients) >= _MAX_CLIENTS:
             self._forget(next(iter(self._clients)))
         client = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -96,19 +111,31 @@ class Relay:
         except OSError:
             client.close()
             raise
-        self._clients[address] = client
-        self._loop.add_reader(client.fileno(), self._answer, client, address)
+        self._clients[key] = client
+        self._loop.add_reader(client.fileno(), self._answer, client, key)
         return client
 
-    def _answer(self, client: socket.socket, address: Any) -> None:
+    def _answer(self, client: socket.socket, key: _Client) -> None:
+        address, asked = key
         try:
-            self._held.sendto(client.recv(_DATAGRAM), address)
+            self._held.sendmsg([client.recv(_DATAGRAM)], asked, 0, address)
         except BlockingIOError:
             return
         except OSError:
-            self._forget(address)
+            self._forget(key)
 
-    def _forget(self, address: Any) -> None:
-        client = self._clients.pop(address)
+    def _forget(self, key: _Client) -> None:
+        client = self._clients.pop(key)
         self._loop.remove_reader(client.fileno())
         client.close()
+
+
+def _asked_address(ancillary: list[tuple[int, int, bytes]]) -> _Asked:
+    """From what a datagram came with, what its answer is sent with: the local address as its source."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):  # struct in_pktinfo
+            _index, _local, asked = struct.unpack("=I4s4s", data[:12])
+            return ((level, kind, struct.pack("=I4s4s", 0, asked, bytes(4))),)
+        if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):  # struct in6_pktinfo
+            return ((level, kind, data[:20]),)
+    return ()

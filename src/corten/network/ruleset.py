@@ -7,7 +7,10 @@ rendered whole and replaced atomically. The rules, by hook:
 raw       packets from outside that carry 127.0.0.0/8 are dropped (CVE-2020-8558, moby#41872: ports published on the
           loopback address were reachable from neighbours), so is direct access to container addresses behind NAT
           (moby#45610).
-dstnat    a published host port becomes container address and port, for the host's own processes too.
+spoofed   what a container sends from an address that is not reached by its own bridge is dropped, unless it answers:
+          one that is in two networks answers by its default gateway, from either address.
+dstnat    a published host port becomes container address and port, for the host's own processes too; before that,
+          ports with a source list drop what comes from elsewhere.
 forward   into a bridge: replies, its own containers (unless ICC is off) and published ports, else drop.
 srcnat    containers leave with the host's address; hairpin and loopback access get the bridge's address, so that
           replies come back through the host.
@@ -17,17 +20,21 @@ guard     there when the daemon itself switched forwarding on: the host does not
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from corten.network import nft
+from corten.network.config import GatewayMode
 from corten.network.ipam import IPAddress, IPNetwork
 
 GUARD_CHAIN = "forward-guard"
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 _LOOPBACK6 = ipaddress.IPv6Network("::1/128")
-_RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
+_RAW, _MANGLE, _DSTNAT, _FILTER, _SRCNAT = -300, -150, -100, 0, 100
+_MASQUERADED = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
+_DIRECT = (GatewayMode.NAT_UNPROTECTED, GatewayMode.ROUTED)  # others may send to the containers' own addresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,50 +46,87 @@ class BridgeRules:
     masquerade: bool = True
     icc: bool = True
     internal: bool = False
+    gateway_modes: Mapping[int, GatewayMode] = field(default_factory=dict)
+
+    def mode(self, version: int) -> GatewayMode:
+        """The gateway mode of a family."""
+        return self.gateway_modes.get(version, GatewayMode.NAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRule:
-    """One published port that is translated by the kernel."""
+    """One published port.
+
+    `host_port` 0: not translated, the container's own address is reached (routed). No `target`: not translated by the
+    kernel, only the source list is kept for the relay. `sources` None: from anywhere.
+    """
 
     protocol: str
     host_address: IPAddress  # the unspecified address for any
     host_port: int
-    target: IPAddress
+    target: IPAddress | None
     target_port: int
+    sources: tuple[IPNetwork, ...] | None = None
 
 
 def port_elements(ports: Sequence[PortRule]) -> dict[str, list[nft.Element]]:
-    """Set name -> elements of these ports."""
-    found: dict[str, list[nft.Element]] = {}
+    """Set name -> elements of these ports, each once."""
+    found: dict[str, dict[nft.Element, None]] = {}
     for port in ports:
-        version = port.target.version
-        if port.host_address.is_unspecified:
-            name, key = f"any{version}", nft.port_key(port.protocol, port.host_port)
-        else:
-            name, key = f"host{version}", nft.port_key(port.protocol, port.host_port, port.host_address)
-        found.setdefault(name, []).append(nft.port_target(key, port.target, port.target_port))
-        text, raw = nft.port_key(port.protocol, port.target_port, port.target)
-        element = nft.Element(text, raw)
-        exposed = found.setdefault(f"exposed{version}", [])
-        if element not in exposed:
-            exposed.append(element)
-    return found
+        version = port.host_address.version
+        any_address = port.host_address.is_unspecified
+        key = nft.port_key(port.protocol, port.host_port, None if any_address else port.host_address)
+        if port.sources is not None:
+            name = f"sources-any{version}" if any_address else f"sources{version}"
+            found.setdefault(name, {})[nft.port_jump(key, _source_chain(port.sources))] = None
+        if port.target is None:
+            continue
+        if port.host_port:
+            name = f"any{version}" if any_address else f"host{version}"
+            found.setdefault(name, {})[nft.port_target(key, port.target, port.target_port)] = None
+        exposed = nft.Element(*nft.port_key(port.protocol, port.target_port, port.target))
+        found.setdefault(f"exposed{version}", {})[exposed] = None
+    return {name: list(elements) for name, elements in found.items()}
 
 
-def build(name: str, bridges: Sequence[BridgeRules], ports: Sequence[PortRule], *, guard: bool) -> nft.Table:
-    """The whole table."""
-    elements = port_elements(ports)
+def _source_chain(sources: Sequence[IPNetwork]) -> str:
+    """A name that says what the chain lets through, and is no longer than the kernel takes (NFT_NAME_MAXLEN 256)."""
+    return "from-" + hashlib.sha256(" ".join(map(str, sources)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaying:
+    """What is left to the ports' own sockets, which relay it: `outside` all that does not come from the host itself,
+    `closed_bridges` what comes from networks without ICC."""
+
+    outside: bool = False
+    closed_bridges: bool = False
+
+
+NOTHING_RELAYED = Relaying()
+
+
+def build(
+    name: str,
+    bridges: Sequence[BridgeRules],
+    ports: Sequence[PortRule],
+    *,
+    guard: bool,
+    relaying: Relaying = NOTHING_RELAYED,
+) -> nft.Table:
+    """The whole table. `guard`: with the guard chain."""
     raw: list[nft.Rule] = [
         (nft.interface("iifname", "lo", negate=True), nft.address("daddr", _LOOPBACK), nft.verdict("drop")),
         (nft.interface("iifname", "lo", negate=True), nft.address("saddr", _LOOPBACK), nft.verdict("drop")),
     ]
+    spoofed: list[nft.Rule] = [(nft.established(), nft.verdict("accept"))]
     srcnat: list[nft.Rule] = []
     chains: list[nft.Chain] = []
     inward: list[nft.Element] = []
     outward: list[nft.Element] = []
     for bridge in bridges:
         raw += _direct_access(bridge)
+        spoofed += _spoofed(bridge)
         srcnat += _masquerade(bridge)
         chains.append(nft.Chain(f"to-{bridge.bridge}", tuple(_inward(bridge))))
         inward.append(nft.interface_jump(bridge.bridge, f"to-{bridge.bridge}"))
@@ -91,27 +135,46 @@ def build(name: str, bridges: Sequence[BridgeRules], ports: Sequence[PortRule], 
             chains.append(nft.Chain(f"from-{bridge.bridge}", (leave,)))
             outward.append(nft.interface_jump(bridge.bridge, f"from-{bridge.bridge}"))
     publish = (nft.local_destination(), nft.verdict("jump", "publish"))
+    translated = [] if relaying.outside else [publish]
+    if relaying.closed_bridges and translated:
+        # with br_netfilter a translated frame is bridged from port to port, which isolated ports never do
+        closed = [nft.interface("iifname", bridge.bridge) for bridge in bridges if not bridge.icc]
+        translated = [*((port, nft.verdict("return")) for port in closed), publish]
     # a packet from ::1 cannot leave by a bridge, IPv6 has no route_localnet: the port's own socket takes it
     here = (nft.address("daddr", _LOOPBACK6), nft.verdict("return"))
     chains += [
+        *_source_chains(ports),
         nft.Chain("publish", tuple(_publish())),
         nft.Chain("raw-prerouting", tuple(raw), "filter", "prerouting", _RAW),
-        nft.Chain("prerouting", (publish,), "nat", "prerouting", _DSTNAT),
+        nft.Chain("spoofed", tuple(spoofed), "filter", "prerouting", _MANGLE),
+        nft.Chain("prerouting", (*_sources(), *translated), "nat", "prerouting", _DSTNAT),
         nft.Chain("output", (here, publish), "nat", "output", _DSTNAT),
         nft.Chain("forward", _forward(), "filter", "forward", _FILTER),
         nft.Chain("postrouting", tuple(srcnat), "nat", "postrouting", _SRCNAT),
     ]
     if guard:
         chains.append(nft.Chain(GUARD_CHAIN, _guard(), "filter", "forward", _FILTER + 1))
+    return nft.Table(name, _sets(inward, outward, port_elements(ports)), tuple(chains))
+
+
+def _sets(
+    inward: Sequence[nft.Element], outward: Sequence[nft.Element], elements: Mapping[str, Sequence[nft.Element]]
+) -> tuple[nft.Set, ...]:
     sets = [nft.Set("inward", ("ifname",), ("verdict",), tuple(inward))]
     sets.append(nft.Set("outward", ("ifname",), ("verdict",), tuple(outward)))
     for version in (4, 6):
-        address, port = f"ipv{version}_addr", ("inet_proto", "inet_service")
-        target = (address, "inet_service")
-        sets.append(nft.Set(f"host{version}", (address, *port), target, tuple(elements.get(f"host{version}", ()))))
-        sets.append(nft.Set(f"any{version}", port, target, tuple(elements.get(f"any{version}", ()))))
-        sets.append(nft.Set(f"exposed{version}", (address, *port), (), tuple(elements.get(f"exposed{version}", ()))))
-    return nft.Table(name, tuple(sets), tuple(chains))
+        port = ("inet_proto", "inet_service")
+        address = (f"ipv{version}_addr", *port)
+        target = (f"ipv{version}_addr", "inet_service")
+        for name, key, data in (
+            (f"host{version}", address, target),
+            (f"any{version}", port, target),
+            (f"exposed{version}", address, ()),
+            (f"sources{version}", address, ("verdict",)),
+            (f"sources-any{version}", port, ("verdict",)),
+        ):
+            sets.append(nft.Set(name, key, data, tuple(elements.get(name, ()))))
+    return tuple(sets)
 
 
 def _direct_access(bridge: BridgeRules) -> list[nft.Rule]:
@@ -120,6 +183,8 @@ def _direct_access(bridge: BridgeRules) -> list[nft.Rule]:
         return []
     rules: list[nft.Rule] = []
     for subnet, gateway in bridge.subnets:
+        if bridge.mode(subnet.version) in _DIRECT:
+            continue
         parts = [nft.interface("iifname", bridge.bridge, negate=True), nft.address("daddr", subnet)]
         if gateway is not None:
             parts.append(nft.address("daddr", ipaddress.ip_network(gateway), negate=True))
@@ -127,12 +192,23 @@ def _direct_access(bridge: BridgeRules) -> list[nft.Rule]:
     return rules
 
 
+def _spoofed(bridge: BridgeRules) -> list[nft.Rule]:
+    """A container leaves its network with an address that the host would answer by the same bridge: its own, or that
+    of a network it routes for. Docker lets any address out. An isolated family has no routes, and no way out."""
+    families = sorted({subnet.version for subnet, _gateway in bridge.subnets})
+    return [
+        (nft.interface("iifname", bridge.bridge), nft.unroutable_source(version), nft.verdict("drop"))
+        for version in families
+        if bridge.mode(version) is not GatewayMode.ISOLATED
+    ]
+
+
 def _masquerade(bridge: BridgeRules) -> list[nft.Rule]:
     rules: list[nft.Rule] = []
     out = nft.interface("oifname", bridge.bridge)
     for subnet, _gateway in bridge.subnets:
         source = nft.address("saddr", subnet)
-        if bridge.masquerade and not bridge.internal:
+        if bridge.masquerade and not bridge.internal and bridge.mode(subnet.version) in _MASQUERADED:
             away = nft.interface("oifname", bridge.bridge, negate=True)
             rules.append((source, away, nft.masquerade()))
         rules.append((source, out, nft.translated(), nft.masquerade()))
@@ -149,9 +225,35 @@ def _inward(bridge: BridgeRules) -> list[nft.Rule]:
         rules.append((own, nft.verdict("accept")))
     else:
         rules += [(own, nft.translated(), nft.verdict("accept")), (own, nft.verdict("drop"))]
-    rules += [(nft.port_in(version, f"exposed{version}"), nft.verdict("accept")) for version in (4, 6)]
+    for version in (4, 6):
+        if bridge.mode(version) is GatewayMode.NAT_UNPROTECTED:
+            rules.append((nft.protocol_version(version), nft.verdict("accept")))
+            continue
+        if bridge.mode(version) is GatewayMode.ROUTED:
+            rules.append((nft.ping(version), nft.verdict("accept")))
+        rules.append((nft.port_in(version, f"exposed{version}"), nft.verdict("accept")))
     rules.append((nft.verdict("drop"),))
     return rules
+
+
+def _source_chains(ports: Sequence[PortRule]) -> list[nft.Chain]:
+    """One a list: what is on it goes on, the rest is dropped."""
+    chains = {}
+    for port in ports:
+        if port.sources is not None:
+            allowed = [(nft.address("saddr", source), nft.verdict("return")) for source in port.sources]
+            name = _source_chain(port.sources)
+            chains[name] = nft.Chain(name, (*allowed, (nft.verdict("drop"),)))
+    return list(chains.values())
+
+
+def _sources() -> list[nft.Rule]:
+    """Only new connections come here (a NAT hook): a list costs those that are established nothing."""
+    return [
+        (nft.local_destination(), nft.port_verdict(version, name, with_address=with_address))
+        for version in (4, 6)
+        for name, with_address in ((f"sources{version}", True), (f"sources-any{version}", False))
+    ]
 
 
 def _publish() -> list[nft.Rule]:

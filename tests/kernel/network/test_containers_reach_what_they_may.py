@@ -1,18 +1,10 @@
 """Real packets through a bridge network: what gets through, from where, with which source, and what does not."""
 
-import os
 import socket
 
 import pytest
-from tests.kernel.network.world import (
-    ask_tcp,
-    ask_udp,
-    in_own_world,
-    mac_of_link,
-    refused_tcp,
-    send_spoofed_udp,
-    sysctl,
-)
+from tests.kernel.network.packets import bridge_filter_is, sysctl
+from tests.kernel.network.world import ask_tcp, ask_udp, in_own_world, mac_of_link, refused_tcp, send_spoofed_udp
 
 from corten.errors import ResourceExhausted
 from corten.linux.rtnetlink import configure_interfaces
@@ -29,14 +21,6 @@ pytestmark = pytest.mark.root
 
 WEB = {"80/tcp": [PortBinding(host_port="8080")]}
 BRIDGE_CALLS_FILTER = pytest.mark.parametrize("bridge_filter", ["0", "1"])
-
-
-def bridge_filter_is(value):
-    """Whether bridged frames pass the IP hooks (br_netfilter), as they do beside Kubernetes or Docker."""
-    for name in ("iptables", "ip6tables"):
-        path = f"net/bridge/bridge-nf-call-{name}"
-        if os.path.exists(f"/proc/sys/{path}"):
-            sysctl(path, value)
 
 
 def test_a_container_leaves_with_the_hosts_address():

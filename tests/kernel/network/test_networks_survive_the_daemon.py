@@ -4,13 +4,14 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp, sysctl
+from tests.kernel.network.packets import sysctl
+from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
 from corten.engine.networks.settings import ContainerView
 from corten.errors import Conflict, Forbidden, NotFound, ResourceExhausted
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
-from corten.network import nft
+from corten.network import nft_requests
 from corten.network.nft_socket import NftSocket
 from corten.spec.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreateRequest, PortBinding
 
@@ -36,7 +37,7 @@ def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
             netlink.batch([rtnetlink.create_bridge_request("br-stray", mtu=1500, mac="02:42:00:00:00:09")], "stray")
             index = socket.if_nametoindex("br-stray")
             netlink.batch([rtnetlink.set_link_alias_request(index, "corten-00test")], "stray")
-        first._publisher.close()  # the ports of a killed process are free again
+        world.kill(first)
         before = links()
 
         second = await world.service({cid: web.pid})
@@ -62,7 +63,7 @@ def test_rules_that_someone_flushed_come_back_with_the_next_change():
         _cid, web, _attached = await world.container(service, port_bindings=WEB)
         web.serve_tcp(80)
         stranger = NftSocket()
-        stranger.commit([nft.delete_table("corten-00test")], "flush")
+        stranger.commit([nft_requests.delete_table("corten-00test")], "flush")
         _cid, _box, _attached = await world.container(service, port_bindings={"80/tcp": [PortBinding(host_port="0")]})
         assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
         stranger.close()

@@ -15,7 +15,8 @@ import socket
 import struct
 import tempfile
 import traceback
-from pathlib import Path
+
+from tests.kernel.network.packets import join_beyond, udp_collector
 
 from corten.engine.events import Events
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -117,12 +118,12 @@ class Box:
         os.close(ready)
         self.children = []
 
-    def _fork(self, work, *args, keep=-1):
+    def _fork(self, work, *args, keep=()):
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                _keep_only(writer, keep)
+                _keep_only(writer, *keep)
                 fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
                 _check(_LIBC.setns(fd, CLONE_NEWNET))
                 answer = {"value": work(writer, *args)}
@@ -136,7 +137,7 @@ class Box:
 
     def do(self, work, *args, keep=-1):
         """Run `work(*args)` inside and return its JSON-able result; descriptor `keep` is inherited."""
-        reader = self._fork(lambda _writer: work(*args), keep=keep)
+        reader = self._fork(lambda _writer: work(*args), keep=(keep,))
         return _answer(reader)
 
     async def ado(self, work, *args):
@@ -155,6 +156,17 @@ class Box:
         reader = self._fork(_udp_server, port)
         assert os.read(reader, 1) == b"r"
         os.close(reader)
+
+    def begin(self, work, *args, keep=()):
+        """Run `work(*args)` inside meanwhile, with descriptors `keep`; returns what waits for its result."""
+        reader = self._fork(lambda _writer: work(*args), keep=keep)
+        return lambda: _answer(reader)
+
+    def collect_udp(self, port):
+        """Begin to collect datagrams; returns what waits for the "end" and tells what came."""
+        reader = self._fork(udp_collector, port)
+        assert os.read(reader, 1) == b"r"
+        return lambda: _answer(reader)
 
     def end(self):
         for pid in [*self.children, self.pid]:
@@ -296,6 +308,12 @@ class World:
         self.boxes.append(box)
         return box
 
+    def kill(self, service):
+        """End a service as kill -9 does: its sockets close, nothing is withdrawn."""
+        service._firewall_watch.close()
+        service._publisher.close()
+        service._firewall.close()
+
     async def container(self, service, *, prewarm=False, cid=None, **request):
         """A container in its networks: (id, box, what attach answered)."""
         box = self.box()
@@ -326,21 +344,25 @@ class World:
                 ],
                 "lan",
             )
-        iface = {"name": "eth0", "addresses": ["203.0.113.2/24", "2001:db8::2/64"], "gateway": "203.0.113.1"}
-        box.do(configure_interfaces, [iface])
+        iface = {"name": "eth0", "addresses": ["203.0.113.2/24", "2001:db8::2/64"]}
+        box.do(configure_interfaces, [{**iface, "gateway": "203.0.113.1", "gateway6": "2001:db8::1"}])
+        return box
+
+    def beyond(self, lan):
+        """A host beyond the neighbour, which routes for it: 198.51.100.2."""
+        box = self.box()
+        lan.do(join_beyond, box.pid)
+        there = {"name": "eth0", "addresses": ["198.51.100.2/24", "2001:db8:1::2/64"]}
+        box.do(configure_interfaces, [{**there, "gateway": "198.51.100.1", "gateway6": "2001:db8:1::1"}])
+        with NetlinkSocket() as netlink:
+            index = socket.if_nametoindex("lan0")
+            routes = [("198.51.100.0/24", "203.0.113.2"), ("2001:db8:1::/64", "2001:db8::2")]
+            netlink.batch([rtnetlink.add_route_request(index, to, gateway) for to, gateway in routes], "routes")
         return box
 
     def end(self):
         for box in self.boxes:
             box.end()
-
-
-def sysctl(path, value=None):
-    """Read or write a sysctl of the calling process's network namespace."""
-    file = Path("/proc/sys") / path
-    if value is not None:
-        file.write_text(value)
-    return file.read_text().strip()
 
 
 def send_spoofed_udp(interface, mac, source, destination, port):

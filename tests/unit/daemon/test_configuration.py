@@ -16,6 +16,7 @@ from corten.daemon.settings import (
     ulimits,
     without_password,
 )
+from corten.network.ports import PublishPolicy
 
 
 def config_of(directory, content, *flags):
@@ -149,6 +150,7 @@ def test_a_file_named_by_a_flag_must_exist_and_the_default_one_need_not(tmp_path
         {"userns-remap": "default"},
         {"data-root": "relative"},
         {"mtu": -1},
+        {"publish.policy": "everyone"},
         {"max-concurrent-downloads": 0},
         {"labels": ["nolabel"]},
         {"bip": "nonsense"},
@@ -162,6 +164,15 @@ def test_a_file_named_by_a_flag_must_exist_and_the_default_one_need_not(tmp_path
 def test_values_that_can_never_work_are_refused(tmp_path, values):
     with pytest.raises(ConfigError):
         validate(merge({}, values, tmp_path / "daemon.json"))
+
+
+def test_who_may_reach_published_ports_is_a_flag_and_a_key(tmp_path):
+    for config in (
+        merge({}, {"publish.policy": "loopback"}, tmp_path / "daemon.json"),
+        merge(parse_flags(["--publish-policy", "loopback"])[0], {}, tmp_path / "daemon.json"),
+    ):
+        validate(config)
+        assert network_settings(config, "id").publish_policy is PublishPolicy.LOOPBACK
 
 
 def test_proxies_come_from_their_object_unless_a_flag_gives_them(tmp_path):

@@ -2,12 +2,14 @@
 
 import ipaddress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corten.engine.networks.publishing import default_addresses
 from corten.errors import InvalidArgument
-from corten.network.ports import HeldPort, parse_bindings, parse_port, port_map
+from corten.network.ports import HeldPort, PublishPolicy, parse_bindings, parse_port, port_map
 from corten.spec.docker.network import PortBinding
 
 
@@ -60,3 +62,38 @@ def test_the_map_shows_published_and_merely_exposed_ports():
         "80/tcp": [PortBinding(host_ip="0.0.0.0", host_port="8080"), PortBinding(host_ip="::", host_port="8080")],
         "443/tcp": None,
     }
+
+
+def test_a_source_list_is_parsed_and_without_one_anybody_may_connect():
+    listed = PortBinding(host_port="1", sources=["192.0.2.1", "10.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"])
+    found = parse_bindings({"80/tcp": [listed, PortBinding(host_port="2")]})
+    assert [str(source) for source in found[0].sources] == ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]
+    assert found[1].sources == ()
+
+
+@pytest.mark.parametrize("sources", [[], ["10.0.0.1/8"], ["localhost"], [""], ["10.0.0.0/8", "10.0.0.0/33"]])
+def test_a_source_list_that_lets_nobody_in_or_names_no_range_is_refused(sources):
+    with pytest.raises(InvalidArgument, match="published port"):
+        parse_bindings({"80/tcp": [PortBinding(host_port="1", sources=sources)]})
+
+
+def test_a_binding_without_sources_looks_as_dockers():
+    assert msgspec.json.encode(PortBinding(host_port="1")) == b'{"HostIp":"","HostPort":"1"}'
+    listed = PortBinding(host_port="1", sources=["10.0.0.0/8"])
+    assert msgspec.json.decode(msgspec.json.encode(listed), type=PortBinding) == listed
+
+
+@pytest.mark.parametrize(
+    ("policy", "default_ip", "expected"),
+    [
+        ("docker", "", []),
+        ("docker", "0.0.0.0", []),
+        ("docker", "192.0.2.1", ["192.0.2.1"]),
+        ("host-firewall", "", []),
+        ("loopback", "", ["127.0.0.1", "::1"]),
+        ("loopback", "192.0.2.1", ["192.0.2.1"]),
+    ],
+)
+def test_where_a_port_without_an_address_is_published(policy, default_ip, expected):
+    found = default_addresses(PublishPolicy(policy), default_ip)
+    assert [str(address) for address in found] == expected

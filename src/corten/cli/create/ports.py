@@ -1,4 +1,7 @@
-"""-p and --expose: `[[ip:]host port:]port[/protocol]` with ranges and IPv6, or `published=8080,target=80`."""
+"""-p and --expose: `[[ip:]host port:]port[/protocol]` with ranges and IPv6, or `published=8080,target=80`.
+
+Both forms take `,from=10.0.0.0/8`, several times too: the address ranges that may connect.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,26 @@ def _fail(text: str) -> CliError:
     return CliError(text, status=125, prefixed=True)
 
 
-def published_ports(texts: list[str]) -> tuple[dict[str, dict[str, str]], dict[str, list[dict[str, str]]]]:
+def published_ports(texts: list[str]) -> tuple[dict[str, dict[str, str]], dict[str, list[dict[str, object]]]]:
     """(ExposedPorts, PortBindings). Raises CliError."""
     exposed: dict[str, dict[str, str]] = {}
-    bindings: dict[str, list[dict[str, str]]] = {}
+    bindings: dict[str, list[dict[str, object]]] = {}
     for text in texts:
-        for port, binding in _spec(_short_form(text)):
+        spec, sources = _without_sources(text)
+        for port, binding in _spec(_short_form(spec)):
             exposed[port] = {}
-            bindings.setdefault(port, []).append(binding)
+            listed: dict[str, object] = {"From": sources} if sources else {}
+            bindings.setdefault(port, []).append({**binding, **listed})
     return exposed, bindings
+
+
+def _without_sources(text: str) -> tuple[str, list[str]]:
+    parts = text.split(",")
+    sources = [part.removeprefix("from=") for part in parts if part.startswith("from=")]
+    for source in sources:
+        if not is_ip(source.partition("/")[0]):
+            raise _fail(f"invalid source of a published port: {source}")
+    return ",".join(part for part in parts if not part.startswith("from=")), sources
 
 
 def _short_form(text: str) -> str:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from corten.errors import CortenError, ResourceExhausted
-from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, PortRecord, bridge_options
+from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
+from corten.network.config import (
+    BridgeOptions,
+    ContainerEndpoints,
+    Endpoint,
+    GatewayMode,
+    NetworkConfig,
+    PortRecord,
+    bridge_options,
+)
+from corten.network.conntrack import forget_udp_flows
 from corten.network.drivers.bridge import BridgeDriver
 from corten.network.firewall import Firewall
-from corten.network.ipam import IPAddress
-from corten.network.ports import HeldPort, PortHolder, PortRequest, port_map
+from corten.network.ipam import IPAddress, parse_address
+from corten.network.ports import ANY4, ANY6, LOOPBACK, HeldPort, PortHolder, PortRequest, PublishPolicy, port_map
 from corten.network.relay import Relay
-from corten.network.ruleset import PortRule
+from corten.network.ruleset import PortRule, Relaying
 from corten.spec.docker.network import PortMap
 
 _LOG = logging.getLogger("corten.network")
@@ -31,11 +40,14 @@ class _Published:
 class Publisher:
     """What is published, by container."""
 
-    def __init__(self, *, holder: PortHolder, firewall: Firewall, bridge: BridgeDriver, relay: bool) -> None:
+    def __init__(
+        self, *, holder: PortHolder, firewall: Firewall, bridge: BridgeDriver, policy: PublishPolicy, relay: bool
+    ) -> None:
         self._holder = holder
         self._firewall = firewall
         self._bridge = bridge
-        self._relay = relay
+        self._policy = policy
+        self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
 
     def publish(
@@ -43,25 +55,24 @@ class Publisher:
     ) -> list[PortRecord]:
         """Publish all ports of a container or none. Raises ResourceExhausted with Docker's text."""
         item = self._published[cid] = _Published(endpoint.id)
-        binding = bridge_options(network).host_binding
-        if binding == "0.0.0.0":  # Docker's way to say any address, of both families
-            binding = ""
+        options = bridge_options(network)
+        # 0.0.0.0 is Docker's way to say any address, of both families
+        binding = ipaddress.ip_address(options.host_binding or "0.0.0.0")
+        bound, routed = _families(options, endpoint)
         try:
             for request in requests:
+                self._check(network, request, routed)
                 wanted = request
-                if binding and request.address is None:
-                    wanted = PortRequest(
-                        protocol=request.protocol,
-                        container_port=request.container_port,
-                        address=ipaddress.ip_address(binding),
-                        first=request.first,
-                        last=request.last,
-                    )
-                item.held += self._holder.hold(wanted, endpoint.address(4) or endpoint.address(6))
+                if not binding.is_unspecified and request.address is None:
+                    wanted = replace(request, address=binding)
+                target = endpoint.address(4) or endpoint.address(6)
+                item.held += self._holder.hold(wanted, target, families=bound)
+                item.held += [_routed_port(request, version) for version in routed]
             rules = port_rules(item.held, endpoint)
             self._bridge.publish(network, endpoint)
             self._firewall.publish(rules)
             item.rules = rules
+            _forget_flows(item)
             self._serve(item, endpoint)
         except ResourceExhausted as error:
             self.withdraw(cid)
@@ -83,9 +94,17 @@ class Publisher:
             return
         item = self._published[record.container] = _Published(endpoint.id)
         for port in record.ports:
-            address = ipaddress.ip_address(port.host_ip)
-            held = self._holder.adopt(port.protocol, port.container_port, address, port.host_port)
-            if held.socket is None and port.protocol != "sctp":
+            held = self._holder.adopt(
+                HeldPort(
+                    protocol=port.protocol,
+                    container_port=port.container_port,
+                    address=ipaddress.ip_address(port.host_ip),
+                    port=port.host_port,
+                    socket=None,
+                    sources=tuple(map(ipaddress.ip_network, port.sources)),
+                )
+            )
+            if held.socket is None and held.port and port.protocol != "sctp":
                 _LOG.warning("a published port is used by another process", extra={"port": port.host_port})
             item.held.append(held)
         item.rules = port_rules(item.held, endpoint)
@@ -102,6 +121,7 @@ class Publisher:
             self._firewall.withdraw(item.rules)
         except (CortenError, OSError):
             _LOG.exception("published ports could not be withdrawn", extra={"container": cid})
+        _forget_flows(item)
         for held in item.held:
             self._holder.release(held)
 
@@ -124,6 +144,7 @@ class Publisher:
                 container_port=held.container_port,
                 host_ip=str(held.address),
                 host_port=held.port,
+                sources=[str(source) for source in held.sources],
             )
             for held in (item.held if item else ())
         ]
@@ -142,6 +163,18 @@ class Publisher:
                 self._holder.release(held)
         self._published.clear()
 
+    def _check(self, network: NetworkConfig, request: PortRequest, routed: Sequence[int]) -> None:
+        """What can not be published as it is asked. Raises FailedPrecondition."""
+        port = f"{request.container_port}/{request.protocol}"
+        if request.sources and routed:
+            raise FailedPrecondition(
+                f"port {port} cannot have a source list: network {network.name} is routed, nothing is translated there"
+            )
+        if request.protocol == "sctp" and self._policy is PublishPolicy.HOST_FIREWALL:
+            raise FailedPrecondition(
+                f"port {port} cannot be published: SCTP is not relayed, as publish.policy host-firewall wants it"
+            )
+
     def _serve(self, item: _Published, endpoint: Endpoint) -> None:
         """Relays for what the kernel does not translate: another family, and ::1, which has no route_localnet."""
         if not self._relay:
@@ -152,12 +185,23 @@ class Publisher:
                 item.relays.append(Relay(held.socket, target, held.container_port))
 
 
+def _forget_flows(item: _Published) -> None:
+    """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent."""
+    try:
+        forget_udp_flows({held.port for held in item.held if held.protocol == "udp" and held.port})
+    except OSError:
+        _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
+
+
 def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:
-    """The ports that the kernel translates: those whose family the endpoint has. ::1 is left to the relay."""
+    """The ports that the kernel translates, or whose sources it checks: ::1 and families that the endpoint has not
+    are left to the relay."""
     rules = []
     for item in held:
         target: IPAddress | None = endpoint.address(item.address.version)
-        if target is None or (item.address.version == 6 and item.address.is_loopback):
+        if item.address.version == 6 and item.address.is_loopback:
+            continue
+        if target is None and not item.sources:
             continue
         rules.append(
             PortRule(
@@ -166,6 +210,41 @@ def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:
                 host_port=item.port,
                 target=target,
                 target_port=item.container_port,
+                sources=tuple(s for s in item.sources if s.version == item.address.version) if item.sources else None,
             )
         )
     return rules
+
+
+def default_addresses(policy: PublishPolicy, default_ip: str) -> tuple[IPAddress, ...]:
+    """Where a port is published that names no address; empty for all addresses. `default_ip` is --ip."""
+    address = parse_address(default_ip) if default_ip else None
+    if address is not None and not address.is_unspecified:
+        return (address,)
+    return LOOPBACK if policy is PublishPolicy.LOOPBACK else ()
+
+
+def relaying(policy: PublishPolicy, *, userland_proxy: bool) -> Relaying:
+    """What the kernel does not translate, because it is relayed."""
+    return Relaying(outside=policy is PublishPolicy.HOST_FIREWALL, closed_bridges=userland_proxy)
+
+
+def _families(options: BridgeOptions, endpoint: Endpoint) -> tuple[list[int], list[int]]:
+    """The IP versions of host addresses whose ports are held, and those in which the container is routed to.
+
+    A family that the endpoint has not is relayed to the other one, unless that is not to be reached by host ports.
+    """
+    present = [version for version in (4, 6) if endpoint.address(version) is not None]
+    routed = [version for version in present if options.gateway_mode(version) is GatewayMode.ROUTED]
+    relayed = len(routed) < len(present)
+    return [version for version in (4, 6) if version not in routed and (version in present or relayed)], routed
+
+
+def _routed_port(request: PortRequest, version: int) -> HeldPort:
+    return HeldPort(
+        protocol=request.protocol,
+        container_port=request.container_port,
+        address=ANY4 if version == 4 else ANY6,
+        port=0,
+        socket=None,
+    )

@@ -20,7 +20,7 @@ from corten.engine.networks.resolver import Resolver
 from corten.engine.networks.settings import NetnsSockets
 from corten.errors import CortenError, Unavailable
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
-from corten.network import nft
+from corten.network import nft_requests
 from corten.network.config import ContainerEndpoints
 from corten.network.dns.directory import NameDirectory
 from corten.network.dns.redirect import redirect_table
@@ -111,12 +111,12 @@ def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None
     filters = NftSocket(NetlinkSocket(NETLINK_NETFILTER, fileno=netfilter.detach()))
     try:
         try:
-            filters.commit(nft.create_table(table), what)
+            filters.commit(nft_requests.create_table(table), what)
         except NetlinkError as error:
             if error.errno != errno.EEXIST:
                 raise
             # an earlier daemon's; whoever deletes waits some 10 ms when the socket is closed
-            filters.commit(nft.replace_table(table), what)
+            filters.commit(nft_requests.replace_table(table), what)
     except OSError as error:
         raise Unavailable(f"the container's name server cannot be reached: {error}") from error
     finally:

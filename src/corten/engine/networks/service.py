@@ -20,7 +20,7 @@ from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.listing import matches, prunable, resource
 from corten.engine.networks.planning import plan
-from corten.engine.networks.publishing import Publisher
+from corten.engine.networks.publishing import Publisher, default_addresses, relaying
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import (
@@ -39,7 +39,7 @@ from corten.network.dns.directory import NameDirectory
 from corten.network.driver import NetworkDriver
 from corten.network.drivers import DRIVERS, BridgeDriver
 from corten.network.firewall import Firewall
-from corten.network.ipam import parse_address
+from corten.network.firewall_watch import FirewallWatch
 from corten.network.ports import PortHolder
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
@@ -69,13 +69,15 @@ class NetworkService:
         bridge = self._drivers["bridge"]
         assert isinstance(bridge, BridgeDriver)
         self._bridge = bridge
-        self._firewall = Firewall(settings.table)
+        policy = settings.publish_policy
+        self._firewall = Firewall(settings.table, relaying=relaying(policy, userland_proxy=settings.userland_proxy))
+        self._firewall_watch = FirewallWatch(self._firewall)
         self._registry = Registry(settings, networks)
-        default = parse_address(settings.default_ip) if settings.default_ip else None
         self._publisher = Publisher(
-            holder=PortHolder(default_address=None if default is None or default.is_unspecified else default),
+            holder=PortHolder(default_addresses=default_addresses(policy, settings.default_ip)),
             firewall=self._firewall,
             bridge=self._bridge,
+            policy=policy,
             relay=settings.userland_proxy,
         )
         names = NameDirectory()
@@ -119,6 +121,7 @@ class NetworkService:
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._firewall.replace(self._rules(), self._publisher.rules())
+            self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
         await self._resolvers.recover(self._endpoints.with_resolver())
@@ -140,6 +143,7 @@ class NetworkService:
         with contextlib.suppress(OSError):
             self._endpoints.collect()
         self._publisher.close()
+        self._firewall_watch.close()
         self._firewall.close()
         self._netlink.close()
 

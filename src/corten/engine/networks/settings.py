@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from corten.network.ipam import DEFAULT_POOLS, Pool
+from corten.network.ports import PublishPolicy
 from corten.spec.docker.network import EndpointSettings, PortMap
 
 
@@ -32,6 +33,7 @@ class NetworkSettings:
     ip_forward_no_drop: bool = False
     default_ip: str = ""  # --ip
     userland_proxy: bool = True
+    publish_policy: PublishPolicy = PublishPolicy.DOCKER
     address_pools: tuple[Pool, ...] = DEFAULT_POOLS
 
     @property

@@ -17,6 +17,7 @@ from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
     BridgeOptions,
     Endpoint,
+    GatewayMode,
     NetworkConfig,
     bridge_options,
     container_prefix,
@@ -65,7 +66,9 @@ class BridgeDriver:
     def ensure(self, network: NetworkConfig) -> None:
         """Make the bridge with its addresses, or give one that is there the addresses it lacks."""
         options = bridge_options(network)
-        wanted = {f"{s.gateway}/{s.network().prefixlen}" for s in network.subnets if s.gateway}
+        isolated = {v for v in (4, 6) if options.gateway_mode(v) is GatewayMode.ISOLATED}
+        open_subnets = [s for s in network.subnets if s.network().version not in isolated]
+        wanted = {f"{s.gateway}/{s.network().prefixlen}" for s in open_subnets if s.gateway}
         created = False
         try:
             index = socket.if_nametoindex(options.bridge)
@@ -77,7 +80,8 @@ class BridgeDriver:
             index = socket.if_nametoindex(options.bridge)
             created = True
         try:
-            self._address(index, options.bridge, wanted, created=created, ipv6=network.enable_ipv6)
+            ipv6 = network.enable_ipv6 and 6 not in isolated
+            self._address(index, options.bridge, wanted, created=created, ipv6=ipv6)
         except OSError:
             if created:
                 self._netlink.batch([rtnetlink.delete_link_request(index=index)], "remove the bridge again")
@@ -200,6 +204,7 @@ class BridgeDriver:
             masquerade=options.masquerade,
             icc=options.icc,
             internal=network.internal,
+            gateway_modes=options.gateway_modes,
         )
 
     def strays(self, networks: list[NetworkConfig], veths: set[str]) -> list[str]:

@@ -12,10 +12,14 @@ from msgspec import UNSET, UnsetType
 
 
 class PortBinding(msgspec.Struct, kw_only=True, frozen=True):
-    """One host address and port. HostPort is a number, a range, or empty for any free one."""
+    """One host address and port. HostPort is a number, a range, or empty for any free one.
+
+    From is Corten's own: the address ranges that may connect, all when absent. Docker's clients leave it unread.
+    """
 
     host_ip: str = msgspec.field(name="HostIp", default="")
     host_port: str = msgspec.field(name="HostPort", default="")
+    sources: list[str] | UnsetType = msgspec.field(name="From", default=UNSET)
 
 
 # "80/tcp" -> bindings; None for a port that is exposed and not published
