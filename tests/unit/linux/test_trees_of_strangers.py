@@ -78,7 +78,7 @@ def test_deep_trees_are_walked_measured_and_removed_with_few_descriptors(root: i
         tracemalloc.stop()
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert os.listdir(root) == []
-    assert open_files() == before
+    assert open_files() <= before  # what others have left open may be closed meanwhile
     assert peak < 50 << 20
 
 
@@ -103,7 +103,7 @@ def test_a_directory_moved_meanwhile_ends_the_walk_and_leads_nowhere(tmp_path: P
             go()
     else:
         go()
-    assert open_files() == before
+    assert open_files() <= before  # what others have left open may be closed meanwhile
     assert not any(b"secret" in path for path in seen)
     os.close(inside)
 
