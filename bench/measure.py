@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 
 def timed(argv: Sequence[str]) -> float:
@@ -18,7 +18,7 @@ def timed(argv: Sequence[str]) -> float:
     return seconds
 
 
-def interleaved(cases: dict[str, Callable[[], float]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+def interleaved(cases: Mapping[str, Callable[[], float]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
     """Run each case once a round, so that a change of the machine's speed meets all alike."""
     samples: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(warmup + rounds):
