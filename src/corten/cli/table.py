@@ -106,6 +106,7 @@ COMMANDS: dict[str, Row] = {
     "network connect": ("network_connect", "COMMAND", "Connect a container to a network"),
     "network create": ("network_create", "COMMAND", "Create a network"),
     "network disconnect": ("network_disconnect", "COMMAND", "Disconnect a container from a network"),
+    "network graph": ("network_graph", "COMMAND", "Draw networks and containers: who talks to whom"),
     "network inspect": ("inspect", "NETWORK", "Show all details of networks"),
     "network ls": ("network_ls", "COMMAND", "List networks"),
     "network prune": ("prune", "NETWORKS", "Remove unused networks"),
