@@ -88,7 +88,7 @@ class Endpoints:
             return Attached()
         wanted = self._wanted(request)
         record = new_record(cid, request, [network for network, _settings in wanted])
-        self._clear_prewarmed(cid, wanted[0][0])
+        self._clear_prewarmed(cid, wanted)
         interfaces: list[dict[str, object]] = []
         with ExitStack() as undo:
             for network, settings in wanted:
@@ -367,13 +367,19 @@ class Endpoints:
             self._lingering.add(Endpoint(id=veth, network="", veth=veth))
         return bool(veth)
 
-    def _clear_prewarmed(self, cid: str, first: NetworkConfig) -> None:
-        """Another driver's interface comes first and takes the name that the prepared one has."""
-        if first.driver != self._bridge.name and self._drivers[first.driver].addressed:
-            veth = self._prewarmed.pop(cid, "")
-            if veth:
-                self._bridge.forget_prewarmed(veth)
-                self._bridge.delete_links([veth])
+    def _clear_prewarmed(self, cid: str, wanted: list[tuple[NetworkConfig, EndpointSettings]]) -> None:
+        """Give up a prepared interface whose present name another one may take: that of another driver, which comes
+        first, or a further one, while the first is to be called otherwise."""
+        veth = self._prewarmed.get(cid, "")
+        first, settings = wanted[0]
+        if first.driver == self._bridge.name:
+            taken = len(wanted) > 1 and interface_name(first, settings, []) != self._bridge.prewarmed_name(veth)
+        else:
+            taken = self._drivers[first.driver].addressed
+        if veth and taken:
+            del self._prewarmed[cid]
+            self._bridge.forget_prewarmed(veth)
+            self._bridge.delete_links([veth])
 
     def _announce(self, action: str, cid: str, network_id: str) -> None:
         network = self._registry.get(network_id)

@@ -118,6 +118,10 @@ class BridgeDriver:
         self._pair(network, veth, peer, pid)
         self._warm[veth] = (network.id, peer)
 
+    def prewarmed_name(self, veth: str) -> str:
+        """What the container's end of a prepared pair is called until init renames it; "" without a pair."""
+        return self._warm[veth][1] if veth in self._warm else ""
+
     def forget_prewarmed(self, veth: str) -> bool:
         """The prepared namespace is given up; returns whether there was a pair."""
         return self._warm.pop(veth, None) is not None
