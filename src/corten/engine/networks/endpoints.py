@@ -23,7 +23,7 @@ from corten.engine.networks.endpoint_settings import (
     new_record,
 )
 from corten.engine.networks.lingering import Lingering, detach_logged
-from corten.engine.networks.publishing import Publisher
+from corten.engine.networks.publishing import Publisher, published_place
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import Attached, AttachRequest, Records
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
@@ -207,14 +207,13 @@ class Endpoints:
         wanted: list[tuple[NetworkConfig, EndpointSettings]],
         undo: ExitStack,
     ) -> None:
-        """Published ports lead to the first endpoint on a bridge that is not internal."""
+        """Publish what is asked for, if there is a place for it."""
         record.exposed = sorted({*request.exposed, *request.port_bindings})
         ports = parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
         if not ports:
             return
-        pairs = zip(record.endpoints, wanted, strict=True)
-        place = next(((e, n) for e, (n, _s) in pairs if n.driver == "bridge" and not n.internal), None)
-        if place is None:  # host, none, internal: Docker discards the ports
+        place = published_place((e, n) for e, (n, _s) in zip(record.endpoints, wanted, strict=True))
+        if place is None:
             return
         endpoint, network = place
         record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
@@ -322,7 +321,9 @@ class Endpoints:
                     if cidr:
                         self._registry.retake(network, cidr)
             self._name(record)
-            self._publisher.adopt(record)
+            place = published_place(self._places(record)) if record.ports else None
+            if place is not None:
+                self._publisher.adopt(record, place[0])
 
     def _places(self, record: ContainerEndpoints) -> list[tuple[Endpoint, NetworkConfig]]:
         return [(e, network) for e in record.endpoints if (network := self._registry.get(e.network)) is not None]
