@@ -362,6 +362,21 @@ def test_a_link_of_someone_else_under_the_same_name_stays(case):
     shown(case, scenario)
 
 
+def test_a_bridge_of_someone_else_serves_a_network_and_stays():
+    case = Case("bridge", {"com.docker.network.bridge.name": "theirs0"})
+
+    def scenario(host):
+        _batch(rtnetlink.create_bridge_request("theirs0", mtu=0, mac="02:00:00:00:00:09"))
+        network = case.network()
+        host.driver.ensure(network)
+        host.driver.remove(network)
+        host.again().remove(network)
+        assert socket.if_nametoindex("theirs0")
+        _batch(rtnetlink.delete_link_request(name="theirs0"))
+
+    shown(case, scenario)
+
+
 def _route(destination, gateway):
     _batch(rtnetlink.add_route_request(socket.if_nametoindex("eth0"), destination, gateway))
 

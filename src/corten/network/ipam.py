@@ -61,7 +61,7 @@ def local_pool(identity: str) -> Pool:
 def parse_subnet(text: str) -> IPNetwork:
     """`10.0.0.0/8`; host bits are refused. Raises InvalidArgument."""
     try:
-        if "/" not in text:
+        if "/" not in text or "%" in text:
             raise ValueError
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -69,8 +69,10 @@ def parse_subnet(text: str) -> IPNetwork:
 
 
 def parse_address(text: str) -> IPAddress:
-    """An address. Raises InvalidArgument."""
+    """An address, without a scope (RFC 4007): that names a link of the host's. Raises InvalidArgument."""
     try:
+        if "%" in text:
+            raise ValueError
         return ipaddress.ip_address(text)
     except ValueError:
         raise InvalidArgument(f"invalid address: {text[:64]}") from None

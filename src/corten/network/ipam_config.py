@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 
 from corten.errors import InvalidArgument
-from corten.network.ipam import IPNetwork
+from corten.network.ipam import IPNetwork, parse_address, parse_subnet
 from corten.spec.docker.network import IPAMConfig
 
 
@@ -42,8 +42,8 @@ def _faults(config: IPAMConfig, enabled: Mapping[int, bool]) -> Iterator[str]:
 
 def _prefix(text: str) -> IPNetwork | None:
     try:
-        return ipaddress.ip_network(text, strict=False) if "/" in text else None
-    except ValueError:
+        return parse_subnet(text)
+    except InvalidArgument:
         return None
 
 
@@ -63,8 +63,8 @@ def _range_faults(text: str, subnet: IPNetwork) -> Iterator[str]:
 
 def _address_faults(what: str, text: str, subnet: IPNetwork) -> Iterator[str]:
     try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+        address = parse_address(text)
+    except InvalidArgument:
         yield f"invalid {what}: invalid address"
         return
     if address.version != subnet.version:

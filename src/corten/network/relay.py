@@ -83,6 +83,7 @@ class Relay:
         try:
             while data := await self._loop.sock_recv(source, _CHUNK):
                 await self._loop.sock_sendall(sink, data)
+                await asyncio.sleep(0)  # neither call yields while both ends keep up: others have their turn
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             for end in (source, sink):

@@ -166,8 +166,11 @@ class Shims:
             raise Unavailable(f"container {cid} is not running") from error
         try:
             # What was opened is the container's, and not that of a later process with this pid, when init is not reaped
-            # yet: the shim, which alone can reap it, says so after the opening.
-            made, _ = await asyncio.gather(self._sockets(wanted, sysctls, netns), shim.sync())
+            # yet: the shim, which alone can reap it, says so after the opening, and before anything is written there.
+            await shim.sync()
+            if shim.ended or shim.closed.done():
+                raise Unavailable(f"container {cid} is not running")
+            made = await self._sockets(wanted, sysctls, netns)
         finally:
             os.close(netns)
         if shim.ended or shim.closed.done():

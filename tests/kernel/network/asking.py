@@ -93,7 +93,7 @@ def ask_many(names):
 
 def serve(writer, address, answers, first_reply="right"):
     """A server that knows `answers` (name -> IPv4) and tells `writer` each question; `first_reply` "wrong" sends
-    answers with a wrong id and a wrong question before the right one, "none" never answers."""
+    answers with a wrong id and a wrong question before the right one, "flood" many of them, "none" never answers."""
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     udp.bind((address, 53))
@@ -111,7 +111,7 @@ def serve(writer, address, answers, first_reply="right"):
     while True:
         data, peer = udp.recvfrom(4096)
         os.write(writer, f"{_name(data, 12)[0]} {peer[1]} {data[0] << 8 | data[1]}\n".encode())
-        if first_reply == "wrong":
+        for _ in range({"wrong": 1, "flood": 50}.get(first_reply, 0)):
             lie = _reply(data, dict.fromkeys(answers, "192.0.2.66"))
             udp.sendto(bytes([lie[0] ^ 1]) + lie[1:], peer)
             udp.sendto(lie.replace(b"example", b"exbmple"), peer)

@@ -259,3 +259,25 @@ def test_a_static_address_and_mac_are_honoured_on_a_user_network():
         assert ask_tcp("10.99.0.77", 80) == "10.99.0.1"
 
     in_own_world(scenario)
+
+
+@pytest.mark.parametrize("prewarm", [False, True])
+def test_names_of_interfaces_are_kept_whatever_the_prepared_one_is_called(prewarm):
+    async def scenario(world):
+        service = await world.service()
+        prefix = {"com.docker.network.container_iface_prefix": "lan"}
+        await service.create(NetworkCreateRequest(name="a", options=prefix))
+        await service.create(NetworkCreateRequest(name="b"))
+        named = EndpointSettings(driver_opts={"com.docker.network.endpoint.ifname": "up1"})
+        for mode, first, name in (("a", EndpointSettings(), "lan0"), ("bridge", named, "up1")):
+            _cid, box, attached = await world.container(
+                service, prewarm=prewarm, mode=mode, endpoints={mode: first, "b": EndpointSettings()}
+            )
+            assert [interface["name"] for interface in attached.interfaces] == [name, "eth0"]
+            assert box.do(names_of_links) == sorted(["eth0", "lo", name])
+
+    in_own_world(scenario)
+
+
+def names_of_links():
+    return sorted(name for _index, name in socket.if_nameindex())

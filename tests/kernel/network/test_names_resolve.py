@@ -145,6 +145,22 @@ def test_answers_with_a_wrong_id_or_question_are_not_believed():
     in_own_world(scenario)
 
 
+def test_a_flood_of_wrong_answers_ends_the_question_and_not_the_daemons_other_work():
+    async def scenario(world):
+        service = await world.service()
+        lan = world.neighbour()
+        lan.do(add_address, "203.0.113.3/24")
+        upstream(lan, first_reply="flood")
+        upstream(lan, "203.0.113.3")
+        await service.create(NetworkCreateRequest(name="net"))
+        _cid, box, _attached = await world.container(service, mode="net", dns=(LAN,))
+        assert (await box.ado(ask, "example.test"))[0] == SERVFAIL
+        _cid, box, _attached = await world.container(service, mode="net", dns=(LAN, "203.0.113.3"))
+        assert (await box.ado(ask, "example.test"))[3] == ["192.0.2.1"]
+
+    in_own_world(scenario)
+
+
 def test_a_server_that_is_not_there_is_followed_by_the_next_and_given_ones_replace_the_hosts():
     async def scenario(world):
         service = await world.service()

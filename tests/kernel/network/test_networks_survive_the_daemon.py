@@ -56,6 +56,23 @@ def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
     in_own_world(scenario)
 
 
+def test_ports_of_a_container_in_several_networks_lead_where_they_led():
+    async def scenario(world):
+        first = await world.service()
+        lan = world.neighbour()
+        await first.create(NetworkCreateRequest(name="inside", internal=True))
+        await first.create(NetworkCreateRequest(name="outside"))
+        both = {"inside": EndpointSettings(), "outside": EndpointSettings()}
+        cid, web, _attached = await world.container(first, mode="inside", endpoints=both, port_bindings=WEB)
+        web.serve_tcp(80)
+        assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
+        world.kill(first)
+        await world.service({cid: web.pid})
+        assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
+
+    in_own_world(scenario)
+
+
 def test_rules_that_someone_flushed_come_back_with_the_next_change():
     async def scenario(world):
         service = await world.service()

@@ -23,7 +23,15 @@ NOERROR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 2, 3, 4, 5
 
 
 def place(network, address, *names, links=()):
-    return Endpoint(id="e", network=network.id, ipv4=f"{address}/16", dns_names=list(names), links=list(links)), network
+    endpoint = Endpoint(
+        id="e",
+        network=network.id,
+        ipv4=f"{address}/16",
+        gateway="10.9.9.9",
+        dns_names=list(names),
+        links=list(links),
+    )
+    return endpoint, network
 
 
 def directory(**containers):
@@ -48,6 +56,20 @@ def test_a_container_in_two_networks_is_named_once_and_each_sees_its_own():
     assert ask(names, "a", "b") is None
     assert ask(names, "b", "a") == (SERVFAIL, [])
     assert ask(names, "nobody", "a") == (SERVFAIL, [])
+
+
+def test_a_network_without_a_gateway_leads_nowhere_and_nothing_of_it_is_forwarded():
+    dummy = NetworkConfig(id="n3", name="dummy", driver="macvlan", created="")
+    here = Endpoint(id="e", network="n3", ipv4="10.3.0.2/16", dns_names=["x"])
+    there = Endpoint(id="f", network="n3", ipv4="10.3.0.3/16", dns_names=["y"])
+    names = directory(x=[(here, dummy)], y=[(there, dummy), place(NET, "10.1.0.2", "y")])
+    assert ask(names, "x", "x") == (NOERROR, ["10.3.0.2"])
+    assert ask(names, "x", "example.test") == (SERVFAIL, [])
+    assert ask(names, "x", "1.0.0.10.in-addr.arpa", message.PTR) == (SERVFAIL, [])
+    assert ask(names, "y", "example.test") is None
+    here.gateway6 = "::"
+    names.put(ContainerEndpoints(container="x", name="x"), [(here, dummy)])
+    assert ask(names, "x", "example.test") is None
 
 
 def test_the_default_bridge_has_no_names_and_leads_outside():

@@ -27,6 +27,15 @@ def read(data):
         return error
 
 
+def test_a_query_with_more_records_than_any_has_is_not_walked_through():
+    record = b"\0" + struct.pack("!HHIH", 250, 255, 0, 0)
+    assert read(bytes_of([b"a"], counts=(1, 0, 0, 16), rest=record * 16)).name == "a"
+    for counts in ((1, 0, 0, 17), (1, 9, 8, 0), (1, 0, 0, 5000)):
+        found = read(bytes_of([b"a"], counts=counts, rest=record * sum(counts[1:])))
+        assert isinstance(found, Malformed)
+        assert found.identity == 0x1234
+
+
 @given(st.binary(max_size=600))
 @example(bytes_of([b"a"])[:12] + b"\xc0\x0c\0\1\0\1")
 def test_any_bytes_are_a_query_or_malformed(data):

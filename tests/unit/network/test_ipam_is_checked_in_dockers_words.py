@@ -56,6 +56,12 @@ def test_what_is_right_passes(config):
             "invalid ip-range 10.0.0.0/16: CIDR block is bigger than its parent subnet 10.0.0.0/24",
         ),
         (IPAMConfig(subnet="10.0.0.0/24", gateway="x"), "invalid gateway x: invalid address"),
+        (IPAMConfig(subnet="fd00::/64", gateway="fd00::1%lo"), "invalid gateway fd00::1%lo: invalid address"),
+        (IPAMConfig(subnet="fd00::%lo/64"), "invalid subnet fd00::%lo/64: invalid CIDR block notation"),
+        (
+            IPAMConfig(subnet="fd00::/64", auxiliary_addresses={"a": "fd00::2%lo"}),
+            "invalid auxiliary address a: invalid address",
+        ),
         (
             IPAMConfig(subnet="10.0.0.0/24", gateway="fd00::1"),
             "invalid gateway fd00::1: parent subnet is an IPv4 block",

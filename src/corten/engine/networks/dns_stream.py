@@ -1,6 +1,7 @@
 """One TCP connection to the embedded DNS server: RFC 7766. Daemon only, on the loop, without a task of its own.
 
-Queries of a connection are answered in order, those that are forwarded too: meanwhile nothing more is read from it.
+Queries of a connection are answered in order, those that are forwarded too: meanwhile nothing more is read from it. Of
+many that come at once a few are answered in each turn of the loop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import socket
 from collections.abc import Callable
 
 _READ_BYTES = 16384
+_QUERIES_A_TURN = 4
 
 Answer = Callable[[bytes], "bytes | asyncio.Future[bytes] | None"]
 
@@ -53,9 +55,11 @@ class DnsStream:
         self._advance()
 
     def _advance(self) -> None:
-        """Answer every query that is complete."""
+        """Answer the queries that are complete, a turn's share of them."""
         received = self._received
-        while len(received) >= 2 and len(received) >= (end := 2 + int.from_bytes(received[:2], "big")):
+        for _ in range(_QUERIES_A_TURN):
+            if len(received) < 2 or len(received) < (end := 2 + int.from_bytes(received[:2], "big")):
+                return
             query = bytes(received[2:end])
             del received[:end]
             found = self._answer(query)
@@ -66,6 +70,14 @@ class DnsStream:
             if found is None or not self._send(found):
                 self.close()
                 return
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        """Go on with what was received, and read again."""
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+            self._advance()
 
     def _send(self, reply: bytes) -> bool:
         """Whether all of it could be sent: a client that asks and does not read is not waited for."""
@@ -82,5 +94,4 @@ class DnsStream:
             self.close()
             return
         self.last_used_s = self._loop.time()
-        self._loop.add_reader(self._sock.fileno(), self._readable)
-        self._advance()
+        self._resume()

@@ -23,7 +23,7 @@ from corten.engine.networks.endpoint_settings import (
     new_record,
 )
 from corten.engine.networks.lingering import Lingering, detach_logged
-from corten.engine.networks.publishing import Publisher
+from corten.engine.networks.publishing import Publisher, published_place
 from corten.engine.networks.registry import Registry, new_id
 from corten.engine.networks.settings import Attached, AttachRequest, Records
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
@@ -88,7 +88,7 @@ class Endpoints:
             return Attached()
         wanted = self._wanted(request)
         record = new_record(cid, request, [network for network, _settings in wanted])
-        self._clear_prewarmed(cid, wanted[0][0])
+        self._clear_prewarmed(cid, wanted)
         interfaces: list[dict[str, object]] = []
         with ExitStack() as undo:
             for network, settings in wanted:
@@ -207,14 +207,13 @@ class Endpoints:
         wanted: list[tuple[NetworkConfig, EndpointSettings]],
         undo: ExitStack,
     ) -> None:
-        """Published ports lead to the first endpoint on a bridge that is not internal."""
+        """Publish what is asked for, if there is a place for it."""
         record.exposed = sorted({*request.exposed, *request.port_bindings})
         ports = parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
         if not ports:
             return
-        pairs = zip(record.endpoints, wanted, strict=True)
-        place = next(((e, n) for e, (n, _s) in pairs if n.driver == "bridge" and not n.internal), None)
-        if place is None:  # host, none, internal: Docker discards the ports
+        place = published_place((e, n) for e, (n, _s) in zip(record.endpoints, wanted, strict=True))
+        if place is None:
             return
         endpoint, network = place
         record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
@@ -322,7 +321,9 @@ class Endpoints:
                     if cidr:
                         self._registry.retake(network, cidr)
             self._name(record)
-            self._publisher.adopt(record)
+            place = published_place(self._places(record)) if record.ports else None
+            if place is not None:
+                self._publisher.adopt(record, place[0])
 
     def _places(self, record: ContainerEndpoints) -> list[tuple[Endpoint, NetworkConfig]]:
         return [(e, network) for e in record.endpoints if (network := self._registry.get(e.network)) is not None]
@@ -367,13 +368,19 @@ class Endpoints:
             self._lingering.add(Endpoint(id=veth, network="", veth=veth))
         return bool(veth)
 
-    def _clear_prewarmed(self, cid: str, first: NetworkConfig) -> None:
-        """Another driver's interface comes first and takes the name that the prepared one has."""
-        if first.driver != self._bridge.name and self._drivers[first.driver].addressed:
-            veth = self._prewarmed.pop(cid, "")
-            if veth:
-                self._bridge.forget_prewarmed(veth)
-                self._bridge.delete_links([veth])
+    def _clear_prewarmed(self, cid: str, wanted: list[tuple[NetworkConfig, EndpointSettings]]) -> None:
+        """Give up a prepared interface whose present name another one may take: that of another driver, which comes
+        first, or a further one, while the first is to be called otherwise."""
+        veth = self._prewarmed.get(cid, "")
+        first, settings = wanted[0]
+        if first.driver == self._bridge.name:
+            taken = len(wanted) > 1 and interface_name(first, settings, []) != self._bridge.prewarmed_name(veth)
+        else:
+            taken = self._drivers[first.driver].addressed
+        if veth and taken:
+            del self._prewarmed[cid]
+            self._bridge.forget_prewarmed(veth)
+            self._bridge.delete_links([veth])
 
     def _announce(self, action: str, cid: str, network_id: str) -> None:
         network = self._registry.get(network_id)

@@ -24,6 +24,7 @@ _MAX_SERVERS = 3  # as resolv.conf(5)
 _BATCH = 16  # what one message of the zygote's carries
 _KEEP_S = 10.0
 _IN_FLIGHT = 100
+_WRONG_ANSWERS = 32
 
 OpenSockets = Callable[[Sequence[tuple[int, int, int, str]]], Awaitable[list[socket.socket]]]
 
@@ -112,10 +113,12 @@ async def _over_udp(sock: socket.socket, server: str, packet: bytes, identity: i
     loop = asyncio.get_running_loop()
     sock.connect((server, _PORT))  # from now on nobody else's datagrams are received
     sock.send(packet)
-    while True:
+    # bounded: a read does not yield while there is more, and whoever floods the socket would have the loop to himself
+    for _ in range(_WRONG_ANSWERS):
         data = await loop.sock_recv(sock, message.MAX_TCP_BYTES)
         if message.is_answer(data, identity, question):
             return data
+    raise EOFError
 
 
 async def _over_tcp(sock: socket.socket, server: str, packet: bytes, identity: int, question: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
@@ -85,13 +85,9 @@ class Publisher:
             raise
         return self.records_of(cid)
 
-    def adopt(self, record: ContainerEndpoints) -> None:
-        """After a restart: hold the ports of a living container again. Rules are set for all at once, by the caller."""
-        if not record.ports:
-            return
-        endpoint = next((e for e in record.endpoints if e.veth), None)
-        if endpoint is None:
-            return
+    def adopt(self, record: ContainerEndpoints, endpoint: Endpoint) -> None:
+        """After a restart: hold the ports of a living container again, which lead to this endpoint of its. Rules are
+        set for all at once, by the caller."""
         item = self._published[record.container] = _Published(endpoint.id)
         for port in record.ports:
             held = self._holder.adopt(
@@ -183,6 +179,12 @@ class Publisher:
             target = endpoint.address(held.address.version) or endpoint.address(4) or endpoint.address(6)
             if held.socket is not None and target is not None and held.protocol != "sctp":
                 item.relays.append(Relay(held.socket, target, held.container_port))
+
+
+def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[Endpoint, NetworkConfig] | None:
+    """Where a container's published ports lead: its first endpoint on a bridge that is not internal. None: its ports
+    are discarded, as Docker does with host, none and internal networks."""
+    return next(((e, n) for e, n in places if n.driver == "bridge" and not n.internal), None)
 
 
 def _forget_flows(item: _Published) -> None:

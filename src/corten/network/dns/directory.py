@@ -92,7 +92,7 @@ class NameDirectory:
         self._zones: dict[str, Zone] = {}
         self._people: dict[str, Person] = {}
         self._seen: dict[str, list[Zone]] = {}  # container id -> the zones that it sees
-        self._outside: dict[str, bool] = {}  # whether it is in a network that leads outside
+        self._outside: dict[str, bool] = {}  # whether it has a way out of one of its networks
 
     def put(self, record: ContainerEndpoints, networks: Iterable[tuple[Endpoint, NetworkConfig]]) -> None:
         """A container's places in networks are now these."""
@@ -104,7 +104,9 @@ class NameDirectory:
         person.name, person.ports = record.name, tuple(record.exposed)
         self._people[record.container] = person
         zones = self._seen[record.container] = []
-        self._outside[record.container] = any(not network.internal for _endpoint, network in pairs)
+        self._outside[record.container] = any(
+            not network.internal and (endpoint.gateway or endpoint.gateway6) for endpoint, network in pairs
+        )
         for endpoint, network in pairs:
             if network.predefined:
                 continue
@@ -135,7 +137,8 @@ class NameDirectory:
             person.health = status
 
     def leads_outside(self, cid: str) -> bool:
-        """Whether a container is in any network that is not internal: else none of its questions leaves the engine."""
+        """Whether any of a container's networks is neither internal nor without a gateway (macvlan on a dummy): else
+        none of its questions leaves the engine, not by the host's own name server either."""
         return self._outside.get(cid, False)
 
     def find(self, cid: str, name: str) -> list[Member] | None:

@@ -27,6 +27,7 @@ _QUESTION_TAIL = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _QR, _OPCODE, _TC, _RD, _RA = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080
 _MAX_NAME_BYTES = 255
+_MAX_QUERY_RECORDS = 16  # a query has an OPT record and perhaps a signature; to walk through more is a waste
 _POINTER = 0xC0
 _QUESTION_NAME = b"\xc0\x0c"  # a pointer to the question's name, behind the header
 _EXTENDED_RCODE = 24  # where an OPT record's TTL has the rcode's upper bits
@@ -113,6 +114,8 @@ def _skip_name(data: bytes, offset: int) -> int:
 def _edns(data: bytes, offset: int, before: int, additional: int) -> tuple[int, int] | None:
     """(UDP size, version) of the OPT record. Raises ValueError for a second one, IndexError and struct.error."""
     found = None
+    if before + additional > _MAX_QUERY_RECORDS:
+        raise ValueError(f"a query with {before + additional} records")
     for number in range(before + additional):
         offset = _skip_name(data, offset)
         kind, klass, ttl, length = _RECORD.unpack_from(data, offset)

@@ -104,19 +104,25 @@ class BridgeDriver:
         self._netlink.batch(requests, f"configure bridge {bridge}")
 
     def remove(self, network: NetworkConfig) -> None:
-        """Delete the bridge."""
+        """Delete the bridge, unless it was there before and is someone else's."""
         self._index.pop(network.id, None)
         self._options.pop(network.id, None)
         bridge = bridge_options(network).bridge
         self._local_routes.discard(bridge)
-        request = rtnetlink.delete_link_request(name=bridge)
-        self._netlink.batch([request], f"delete bridge {bridge}", ignore=[_GONE])
+        links = rtnetlink.list_links(self._netlink)
+        own = [link.index for link in links if link.name == bridge and link.alias == self._owner]
+        requests = [rtnetlink.delete_link_request(index=index) for index in own]
+        self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[_GONE] * len(requests))
 
     def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
         """Make a pair for a namespace whose container is not known yet."""
         peer = container_prefix(network) + "0"
         self._pair(network, veth, peer, pid)
         self._warm[veth] = (network.id, peer)
+
+    def prewarmed_name(self, veth: str) -> str:
+        """What the container's end of a prepared pair is called until init renames it; "" without a pair."""
+        return self._warm[veth][1] if veth in self._warm else ""
 
     def forget_prewarmed(self, veth: str) -> bool:
         """The prepared namespace is given up; returns whether there was a pair."""
