@@ -93,26 +93,41 @@ def disk_of(daemon: Daemon) -> SmallDisk:
 
 
 class Filler(threading.Thread):
-    """Fills the disk once, at the first stop of the daemon that is not in `done`; lets it go on at each."""
+    """Lets the daemon go on at each stop, whenever that is; `armed` it fills the disk once, at a stop not in `done`."""
 
-    def __init__(self, daemon: Daemon, disk: SmallDisk, done: set[str]) -> None:
+    def __init__(self, daemon: Daemon, disk: SmallDisk) -> None:
         super().__init__()
         self._engine = daemon
         self._disk = disk
-        self._done = done
+        self._lock = threading.Lock()
+        self._armed = False
+        self._over = threading.Event()
+        self.done = set[str]()
         self.filled_at = ""
-        self.over = threading.Event()
+
+    @contextlib.contextmanager
+    def armed(self) -> Iterator[None]:
+        self._armed, self.filled_at = True, ""
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._armed = False
 
     def run(self) -> None:
-        while not self.over.is_set():
+        while not self._over.wait(0.002):
             if self._waits():
                 point = last_point(self._engine)
-                if not self.filled_at and point not in self._done:
-                    self.filled_at = point
-                    self._done.add(point)
-                    self._disk.fill()
+                with self._lock:
+                    if self._armed and not self.filled_at and point not in self.done:
+                        self.filled_at = point
+                        self.done.add(point)
+                        self._disk.fill()
                 os.kill(self._engine.pid, signal.SIGCONT)
-            time.sleep(0.002)
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
 
     def _waits(self) -> bool:
         return Path(f"/proc/{self._engine.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
@@ -126,11 +141,9 @@ def last_point(daemon: Daemon) -> str:
     return [line.removeprefix("fault point ") for line in lines if line.startswith("fault point ")][-1]
 
 
-def run_full(steps: Steps, disk: SmallDisk, done: set[str]) -> tuple[str, str]:
+def run_full(steps: Steps, filler: Filler) -> tuple[str, str]:
     """Do all steps until one fails, or has met the full disk; what it said, and where the disk was filled."""
-    filler = Filler(steps.daemon, disk, done)
-    filler.start()
-    try:
+    with filler.armed():
         for step in (*steps.pulling(), *steps.loading()):
             try:
                 step()
@@ -138,9 +151,6 @@ def run_full(steps: Steps, disk: SmallDisk, done: set[str]) -> tuple[str, str]:
                 return str(error), filler.filled_at
             if filler.filled_at:
                 break
-    finally:
-        filler.over.set()
-        filler.join()
     return "", filler.filled_at
 
 
@@ -153,23 +163,28 @@ def test_full_at_every_step_nothing_is_torn(engine: Daemon, registry: FakeRegist
     engine.stop()
     engine.environment["CORTEN_FAULT"] = ",".join(f"{point}=STOP" for point in POINTS)
     engine.start()
-    failures, done = 0, set[str]()
-    while (outcome := run_full(steps, disk, done))[1]:
-        failure, point = outcome
-        said = failure.partition("daemon log:")[0]
-        assert not failure or _WORDS in said, f"{point}: {said}"
-        assert engine.out("info", "--format", "{{.ServerVersion}}")
-        engine.out("images")
-        engine.out("ps", "-a")
-        disk.empty()
-        failures += bool(failure)
-        assert settled(engine) == [], f"{point}\n{engine.log_text()}"
-    assert outcome == ("", "")
-    assert failures > 10
-    assert done == set(POINTS)
-    steps.clear()
-    assert settled(engine) == []
-    assert kept(engine) == {}
+    filler = Filler(engine, disk)  # to the end: what the daemon does on its own meets these places, too
+    filler.start()
+    try:
+        failures = 0
+        while (outcome := run_full(steps, filler))[1]:
+            failure, point = outcome
+            said = failure.partition("daemon log:")[0]
+            assert not failure or _WORDS in said, f"{point}: {said}"
+            assert engine.out("info", "--format", "{{.ServerVersion}}")
+            engine.out("images")
+            engine.out("ps", "-a")
+            disk.empty()
+            failures += bool(failure)
+            assert settled(engine) == [], f"{point}\n{engine.log_text()}"
+        assert outcome == ("", "")
+        assert failures > 10
+        assert filler.done == set(POINTS)
+        steps.clear()
+        assert settled(engine) == []
+        assert kept(engine) == {}
+    finally:
+        filler.end()
 
 
 def test_on_a_full_disk_all_can_be_seen_and_removed(engine: Daemon, registry: FakeRegistry, tmp_path: Path) -> None:
