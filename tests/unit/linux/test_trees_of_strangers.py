@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -14,7 +15,7 @@ import pytest
 
 from corten.linux.tree import remove_tree, usage, walk
 
-_DEPTH = 10_000
+_DEPTH = 20_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
@@ -25,9 +26,13 @@ def root(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def open_files() -> int:
-    gc.collect()  # what earlier tests have dropped is closed now, and not in between
-    return len(os.listdir("/proc/self/fd"))
+def open_files(tmp_path: Path) -> list[str]:
+    """What this process has open in the tree: descriptors of other tests come and go when they like."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return sorted(path for path in found if path.startswith(str(tmp_path)))
 
 
 def dig(root: int, name: str, depth: int) -> None:
@@ -59,11 +64,11 @@ def test_a_walk_stays_out_where_it_is_told(tmp_path: Path, root: int) -> None:
     assert found == [b"in", b"in/x", b"out"]
 
 
-def test_deep_trees_are_walked_measured_and_removed_with_few_descriptors(root: int) -> None:
+def test_deep_trees_are_walked_measured_and_removed_with_few_descriptors(tmp_path: Path, root: int) -> None:
     dig(root, "deep", _DEPTH)
     gc.collect()  # what earlier tests have left open must not be closed in between
     highest = max(map(int, os.listdir("/proc/self/fd")))
-    before, limits = open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    before, limits = open_files(tmp_path), resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, limits[1]))
     tracemalloc.start()
     try:
@@ -78,7 +83,7 @@ def test_deep_trees_are_walked_measured_and_removed_with_few_descriptors(root: i
         tracemalloc.stop()
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert os.listdir(root) == []
-    assert open_files() <= before  # what others have left open may be closed meanwhile
+    assert open_files(tmp_path) == before
     assert peak < 50 << 20
 
 
@@ -87,7 +92,7 @@ def test_a_directory_moved_meanwhile_ends_the_walk_and_leads_nowhere(tmp_path: P
     (tmp_path / "tree").mkdir()
     (tmp_path / "elsewhere/secret").mkdir(parents=True)
     inside = os.open("tree", _DIRECTORY, dir_fd=root)
-    before = open_files()
+    before = open_files(tmp_path)
     dig(inside, "a", depth)
     seen = list[bytes]()
 
@@ -103,7 +108,7 @@ def test_a_directory_moved_meanwhile_ends_the_walk_and_leads_nowhere(tmp_path: P
             go()
     else:
         go()
-    assert open_files() <= before  # what others have left open may be closed meanwhile
+    assert open_files(tmp_path) == before
     assert not any(b"secret" in path for path in seen)
     os.close(inside)
 
