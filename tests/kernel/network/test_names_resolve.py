@@ -287,6 +287,30 @@ def test_joining_and_leaving_changes_the_answers_and_a_first_network_brings_the_
     in_own_world(scenario)
 
 
+class Unreachable:
+    """A namespace that cannot be entered."""
+
+    async def open_sockets(self, _cid, _wanted, *, sysctls=None):
+        raise OSError("unreachable")
+
+
+def test_leaving_a_network_is_recorded_when_the_route_cannot_be_moved_too():
+    async def scenario(world):
+        service = await world.service()
+        for name in ("a", "b"):
+            await service.create(NetworkCreateRequest(name=name))
+        cid, box, _attached = await world.container(service, mode="a", name="one")
+        view = ContainerView(id=cid, name="one", mode="a", pid=box.pid, networks={"a": EndpointSettings()})
+        world.directory.views["one"] = view
+        await service.connect("b", "one", None)
+        service._connections.netns = Unreachable()
+        with pytest.raises(OSError, match="unreachable"):
+            await service.disconnect("a", "one")
+        assert set(view.networks) == {"b"}
+
+    in_own_world(scenario)
+
+
 def test_a_new_daemon_serves_living_containers_again():
     async def scenario(world):
         first = await world.service()

@@ -99,11 +99,14 @@ class Connections:
         member = view.id in self._endpoints.members(network.id)
         if not member and network.name not in view.networks:
             raise Forbidden(f"container {view.id} is not connected to network {network.name}")
-        if member:
-            before = self._endpoints.gateways(view.id)
-            self._endpoints.drop(view.id, network)
-            await self._reroute(view, before)
-        await self.containers.set_endpoint(view.id, network.name, None)
+        try:
+            if member:
+                before = self._endpoints.gateways(view.id)
+                self._endpoints.drop(view.id, network)
+                await self._reroute(view, before)
+        finally:  # what was left is left, also when no other network can lead outside in its place
+            if view.id not in self._endpoints.members(network.id):
+                await self.containers.set_endpoint(view.id, network.name, None)
 
     async def _reroute(self, view: ContainerView, before: dict[str, tuple[str, str]]) -> None:
         """The network that led outside is gone: another one does, if there is one."""
