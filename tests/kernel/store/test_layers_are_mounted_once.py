@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def store(tmp_path: Path) -> Iterator[LayeredSnapshots]:
     made = LayeredSnapshots(tmp_path / "s", form=form, layers=table("layers"), snapshots=table("snapshots"))
     yield made
     made.close()
+    assert none_left()
 
 
 def inside() -> list[list[str]]:
@@ -37,6 +39,17 @@ def inside() -> list[list[str]]:
             if os.readlink(task / "ns/mnt") != own:
                 tables.append((task / "mountinfo").read_text().splitlines())
     return tables
+
+
+def none_left(timeout_s: float = 10.0) -> bool:
+    """Whether no thread with a mount table of its own is left.
+
+    The kernel ends a thread a moment after Python has joined it.
+    """
+    deadline = time.monotonic() + timeout_s
+    while inside() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return inside() == []
 
 
 def names(root: int) -> set[str]:
@@ -65,7 +78,7 @@ def test_one_mount_serves_all(store: LayeredSnapshots) -> None:
     store.remove_layer("b")
     assert images() == each // 2
     store.close()
-    assert inside() == []
+    assert none_left()
 
 
 def test_the_namespace_has_the_snapshots_alone(store: LayeredSnapshots) -> None:
