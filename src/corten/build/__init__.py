@@ -1,0 +1,1 @@
+"""Builds: a Dockerfile becomes a graph of operations, which a solver runs and caches. Daemon."""

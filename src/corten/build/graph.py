@@ -1,0 +1,53 @@
+"""The build graph: vertices, each one operation on the file systems that its inputs give. Pure; daemon.
+
+A vertex gives one file system. Its digest follows from the operation's definition and the inputs' digests: two vertices
+with one digest are one piece of work. Nothing here knows Dockerfiles, and no operation knows the solver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from corten.build.operations import Operation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vertex:
+    """One operation. `name` and `lines` (first and last line of the Dockerfile, from 1) are for people: they are no
+    part of the digest, by which vertices are compared."""
+
+    operation: Operation
+    inputs: tuple[Vertex, ...] = ()
+    name: str = ""
+    lines: tuple[int, int] = (0, 0)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.operation.definition())
+        for vertex in self.inputs:
+            digest.update(vertex.digest.encode())
+        object.__setattr__(self, "digest", digest.hexdigest())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vertex) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+def in_order(targets: Iterable[Vertex]) -> Iterator[Vertex]:
+    """Every vertex that the targets need, once, inputs before what stands on them."""
+    done: set[Vertex] = set()
+    todo = [(target, False) for target in reversed(list(targets))]
+    while todo:
+        vertex, seen = todo.pop()
+        if vertex in done:
+            continue
+        if seen:
+            done.add(vertex)
+            yield vertex
+            continue
+        todo.append((vertex, True))
+        todo += [(below, False) for below in reversed(vertex.inputs) if below not in done]

@@ -1,0 +1,73 @@
+"""What a Dockerfile amounts to: stages, and their steps with the vertices behind them. Pure; daemon.
+
+The lowering (dockerfile/) makes a plan, the build service runs it: each step's file system from the solver, each
+step's configuration from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from corten.build.graph import Vertex
+from corten.spec.oci_image import Image, ImageConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The image that a stage begins with."""
+
+    image_id: str
+    image: Image
+
+
+class BaseImages(Protocol):
+    """Where a lowering gets the images that FROM and COPY --from name."""
+
+    async def resolve(self, reference: str, platform: str) -> Base:
+        """The image, pulled first where that is needed; `platform` may be empty.
+
+        Raises ImageNotFound, RegistryError, InvalidReference.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One instruction.
+
+    `text` is what progress shows ("RUN make", after variables); `vertex` is the file system after the step: that of the
+    step before when the instruction changes the configuration alone. `config` is the configuration after it, and
+    `created_by` what the history says; empty for FROM and ARG before FROM, which have no history.
+    """
+
+    text: str
+    lines: tuple[int, int]
+    vertex: Vertex
+    config: ImageConfig
+    created_by: str = ""
+    changes_files: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One FROM and what follows. `base` is an image, an earlier stage, or None for scratch."""
+
+    index: int
+    name: str
+    platform: str
+    base: Base | Stage | None
+    steps: tuple[Step, ...]
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A build: the stages that the target needs, in the order of the file, the target last."""
+
+    stages: tuple[Stage, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> Stage:
+        """The stage that becomes the image."""
+        return self.stages[-1]
