@@ -14,6 +14,7 @@ LEVELS = (
     ("lib", "spec", "linux"),
     ("runtime", "store", "registry", "security", "network", "logging_drivers", "volumes", "shim"),
     ("engine",),
+    ("build",),
     ("api",),
     ("daemon",),
 )

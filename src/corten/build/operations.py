@@ -114,7 +114,7 @@ class Run(Operation, frozen=True, kw_only=True):
     """A command (RUN). Inputs: the root file system, then those that mounts name.
 
     `args` is the whole command, the shell included; `env` is NAME=value; `secret_env` likewise (predefined proxies and
-    their like), without a part in the cache key. `stdin` is what the command reads (a heredoc that is no script).
+    their like), without a part in the cache key.
     """
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"secret_env"})

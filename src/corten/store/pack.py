@@ -31,9 +31,10 @@ _KINDS = {
 class Packer:
     """Adds files and trees to one tar."""
 
-    def __init__(self, writer: TarWriter, *, layer: bool = False) -> None:
+    def __init__(self, writer: TarWriter, *, layer: bool = False, newest_ns: int | None = None) -> None:
         self._writer = writer
         self._layer = layer
+        self._newest_ns = newest_ns
         self._links: dict[tuple[int, int], bytes] = {}
 
     def tree(
@@ -64,12 +65,13 @@ class Packer:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             return
+        mtime_ns = status.st_mtime_ns if self._newest_ns is None else min(status.st_mtime_ns, self._newest_ns)
         if self._layer and is_whiteout(status):
             head, slash, tail = path.rpartition(b"/")
             mark = head + slash + b".wh." + tail
-            self._writer.add(Entry(mark, "file", 0o600, 0, 0, 0, status.st_mtime_ns))
+            self._writer.add(Entry(mark, "file", 0o600, 0, 0, 0, mtime_ns))
             return
-        entry = Entry(path, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, 0, status.st_mtime_ns)
+        entry = Entry(path, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, 0, mtime_ns)
         if kind == "symlink":
             entry.link = os.readlink(name, dir_fd=directory)
         elif kind in ("char", "block"):
@@ -79,13 +81,13 @@ class Packer:
         if kind != "directory" and self._is_known_link(entry, status):
             self._writer.add(entry)
             return
-        entry.xattrs = _xattrs(directory, name)
+        entry.xattrs = xattrs_of(directory, name)
         if kind == "file":
             self._file(directory, name, entry)
             return
         self._writer.add(entry)
         if kind == "directory" and self._layer and self._opaque(directory, name):
-            self._writer.add(Entry(path + b"/.wh..wh..opq", "file", 0o600, 0, 0, 0, status.st_mtime_ns))
+            self._writer.add(Entry(path + b"/.wh..wh..opq", "file", 0o600, 0, 0, 0, mtime_ns))
 
     def _is_known_link(self, entry: Entry, status: os.stat_result) -> bool:
         if status.st_nlink < 2:
@@ -121,31 +123,23 @@ class Packer:
             os.close(fd)
 
 
-class PackedLayer:
-    """An upper directory as a layer's tar, to be read: a thread writes into a pipe as far as the reader goes.
+class PipedTar:
+    """A tar to be read that `fill` writes: a thread writes into a pipe as far as the reader goes."""
 
-    The root is a member, as in the layers of most images: the first bytes are ours then, and not a name that a
-    container chose, which may look like those of a compressed stream.
-    """
-
-    def __init__(self, upper_fd: int) -> None:
+    def __init__(self, fill: Callable[[TarWriter], None]) -> None:
         self._error: BaseException | None = None
         self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, args=(upper_fd, write_fd), name="corten-layer", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(fill, write_fd), name="corten-layer", daemon=True)
         self._thread.start()
 
-    def _run(self, upper_fd: int, write_fd: int) -> None:
+    def _run(self, fill: Callable[[TarWriter], None], write_fd: int) -> None:
         try:
             with os.fdopen(write_fd, "wb", buffering=1 << 18) as file:
                 writer = TarWriter(file.write)
-                packer = Packer(writer, layer=True)
-                packer.root(upper_fd)
-                packer.tree(upper_fd)
+                fill(writer)
                 writer.finish()
         except BaseException as error:  # raised by read, in the reader's thread
             self._error = error
-        finally:
-            os.close(upper_fd)
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes; raises at the end what the packing failed of."""
@@ -164,6 +158,25 @@ class PackedLayer:
             self._thread.join()
 
 
+class PackedLayer(PipedTar):
+    """An upper directory as a layer's tar, to be read; no time in it is later than `newest_ns`, if that is given.
+
+    The root is a member, as in the layers of most images: the first bytes are ours then, and not a name that a
+    container chose, which may look like those of a compressed stream.
+    """
+
+    def __init__(self, upper_fd: int, *, newest_ns: int | None = None) -> None:
+        def fill(writer: TarWriter) -> None:
+            try:
+                packer = Packer(writer, layer=True, newest_ns=newest_ns)
+                packer.root(upper_fd)
+                packer.tree(upper_fd)
+            finally:
+                os.close(upper_fd)
+
+        super().__init__(fill)
+
+
 def _exactly(fd: int, size: int) -> Iterator[bytes]:
     left = size
     while left:
@@ -172,7 +185,7 @@ def _exactly(fd: int, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _xattrs(directory: int, name: bytes) -> dict[bytes, bytes]:
+def xattrs_of(directory: int, name: bytes) -> dict[bytes, bytes]:
     """All but overlayfs' own; a file system without them has none."""
     path = b"/proc/self/fd/%d/%s" % (directory, name)
     found: dict[bytes, bytes] = {}

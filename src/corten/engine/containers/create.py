@@ -66,14 +66,25 @@ class Creator:
         self._events = events
         self._rng = random.SystemRandom()
 
-    async def create(self, name: str, request: CreateRequest, platform: str = "") -> CreateResponse:
-        """Raises InvalidArgument, NotFound (image, container, network), Conflict (name)."""
+    async def create(
+        self,
+        name: str,
+        request: CreateRequest,
+        platform: str = "",
+        *,
+        base: ResolvedImage | None = None,
+        owner: str = "",
+    ) -> CreateResponse:
+        """Raises InvalidArgument, NotFound (image, container, network), Conflict (name).
+
+        `base` is what it stands on when that has no name (a step of a build); `owner` as in ContainerRecord.
+        """
         config, host = request.config(), request.host_config or HostConfig()
         if not config.image and not config.cmd and not config.entrypoint:
             raise InvalidArgument(messages.EMPTY_CONFIG)
         wanted_name = check_name(name) if name else ""
         check_host(host, config, self._settings)
-        image = self._images.resolve(config.image)
+        image = base or self._images.resolve(config.image)
         check_platform(image, config.image, platform)
         merge_image(config, image.config.defaults)
         check_config(config)
@@ -118,6 +129,7 @@ class Creator:
                 mounts=mounts,
                 networks=networks,
                 log_path="" if host.log_config.type == "none" else os.fspath(directory / f"{cid}-json.log"),
+                owner=owner,
             )
             self._registry.add(Container(record))
             undo.keep()

@@ -37,7 +37,11 @@ class MountRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A container. `networks` is what was asked of each; `attached` and `ports` what it has while it runs."""
+    """A container. `networks` is what was asked of each; `attached` and `ports` what it has while it runs.
+
+    `owner` is the work of this daemon that it belongs to, such as a build; empty: a client's. What a daemon that ended
+    has left of such work is removed at the next start.
+    """
 
     id: str
     name: str
@@ -54,6 +58,7 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     ports: PortMap = {}
     log_path: str = ""
     status: ContainerStatus = ContainerStatus()
+    owner: str = ""
 
     @property
     def argv(self) -> list[str]:

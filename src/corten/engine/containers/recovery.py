@@ -49,6 +49,7 @@ class Do(StrEnum):
     RESUME_RESTART = "resume-restart"  # it waited for its next run
     START = "start"  # its policy wants it to run
     REMOVE = "remove"  # --rm, and it does not run
+    ABANDON = "abandon"  # work of a daemon that ended, such as a build's step, running or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def reconcile(records: Mapping[str, ContainerRecord], found: Iterable[Recovered]
             actions.append(Action(Do.RESUME_RESTART, cid))
         elif status is Status.EXITED and _wants_start(record):
             actions.append(Action(Do.START, cid))
+    actions += [Action(Do.ABANDON, cid) for cid, record in records.items() if record.owner]
     for cid, entry in shims.items():
         actions.append(Action(Do.DISCARD_SHIM if entry.shim is not None else Do.CLEAR, cid, entry))
     return actions
@@ -140,7 +142,7 @@ class Recovery:
         """Everything else; a failing step is logged and does not stop the others."""
         later: list[Action] = []
         for action in self._actions:
-            if action.do in (Do.START, Do.RESUME_RESTART):
+            if action.do in (Do.START, Do.RESUME_RESTART, Do.ABANDON):
                 later.append(action)
                 continue
             try:
@@ -151,7 +153,11 @@ class Recovery:
         await blocking.run(self._sweep, frozenset(container.id for container in self._registry))
         for action in later:
             container = self._registry.get(action.cid)
-            if container is not None:
+            if container is not None and action.do is Do.ABANDON:
+                self._tasks.spawn(
+                    self._remover.remove(container.id, force=True, volumes=True), f"removal of {action.cid}"
+                )
+            elif container is not None:
                 self._run_again(container, action.do)
         self._actions = []
 

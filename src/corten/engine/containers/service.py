@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from corten.engine.containers.create import Creator
 from corten.engine.containers.list import Lister
 from corten.engine.containers.live import Container, Ended
@@ -56,6 +58,11 @@ class ContainerService:
     def find(self, reference: str) -> Container:
         """By id, name or unique id prefix. Raises NotFound `No such container: x`."""
         return self.registry.find(reference)
+
+    def disown(self, reference: str) -> None:
+        """Let a container that belongs to the daemon's work be a client's from now on. Raises NotFound."""
+        container = self.registry.find(reference)
+        self.registry.save(container, msgspec.structs.replace(container.record, owner=""))
 
     def wait(self, reference: str, condition: str) -> asyncio.Future[Ended]:
         """The exit code, awaited from now on. Raises NotFound, InvalidArgument."""

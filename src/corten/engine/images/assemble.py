@@ -16,7 +16,6 @@ from corten.engine.images.views import rfc3339
 from corten.lib import blocking, codec
 from corten.spec.digest import chain_ids, digest_of
 from corten.spec.oci_image import (
-    DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
@@ -56,15 +55,25 @@ class Assembler:
         """An image of `parent`'s layers and the tar that `layer` opens (in a thread; compressed ones are unpacked)."""
         keep = parent.blobs + list(parent.chain) if parent else []
         async with self._library.lease(keep) as lease:
-            blob = await run_cancellable(progress, "disk", self._store_layer, layer, lease, progress)
-            diff_ids = [*(parent.config.diff_ids if parent else []), blob.digest]
-            chain = chain_ids(diff_ids)
-            lease.add(chain[-1])
-            below = chain[-2] if len(chain) > 1 else ""
-            await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(below), progress)
-            image = _image(parent, config, diff_ids, author, comment, created_by, container, platform)
+            below = parent.config.diff_ids if parent else []
+            blob = await self.add_layer(layer, below, lease, progress)
+            image = _image(parent, config, [*below, blob.digest], author, comment, created_by, container, platform)
             layers = [*(parent.layers if parent else ()), blob]
-            return await self._record(image, layers, references, parent, lease)
+            return await self.record(image, layers, references, lease, parent_id=parent.id if parent else "")
+
+    async def add_layer(
+        self, layer: Callable[[], Readable], below: Sequence[str], lease: Lease, progress: Progress
+    ) -> Descriptor:
+        """The tar that `layer` opens, as a blob and unpacked upon the layers with the diffIDs `below`; both are leased.
+
+        The blob is not compressed: its digest is the new layer's diffID.
+        """
+        blob = await run_cancellable(progress, "disk", self._store_layer, layer, lease, progress)
+        chain = chain_ids([*below, blob.digest])
+        lease.add(chain[-1])
+        parent = chain[-2] if len(chain) > 1 else ""
+        await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(parent), progress)
+        return blob
 
     def _store_layer(self, open_layer: Callable[[], Readable], lease: Lease, progress: Progress) -> Descriptor:
         stream = TarStream(open_layer())
@@ -80,28 +89,27 @@ class Assembler:
         if not self._library.has_layer(chain_id):
             self._library.unpack(digest, digest, chain_id, parent, lambda _: progress.cancel.check())
 
-    async def _record(
+    async def record(
         self,
         image: Image,
         layers: Sequence[Descriptor],
         references: Sequence[str],
-        parent: ImageEntry | None,
         lease: Lease,
+        *,
+        parent_id: str = "",
     ) -> ImageEntry:
+        """An image with this configuration of layers that are here and leased; a name goes to it from others."""
         raw = codec.encode(image)
         described = Descriptor(media_type=OCI_CONFIG, digest=digest_of(raw), size=len(raw))
         media_type = OCI_MANIFEST
-        if parent is not None and parent.manifest.media_type == DOCKER_MANIFEST:
-            layers = [_as_oci(layer) for layer in layers]
-        manifest = Manifest(schema_version=2, media_type=media_type, config=described, layers=list(layers))
+        own = [_as_oci(layer) for layer in layers]
+        manifest = Manifest(schema_version=2, media_type=media_type, config=described, layers=own)
         manifest_raw = codec.encode(manifest)
         lease.add(digest_of(raw), digest_of(manifest_raw))
         await blocking.run(self._library.put_blob, raw)
         await blocking.run(self._library.put_blob, manifest_raw)
         descriptor = Descriptor(media_type=media_type, digest=digest_of(manifest_raw), size=len(manifest_raw))
-        return await self._library.add(
-            descriptor, manifest, image, references, parent=parent.id if parent else "", made_here=True
-        )
+        return await self._library.add(descriptor, manifest, image, references, parent=parent_id, made_here=True)
 
 
 def _image(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -44,6 +44,7 @@ class ImageLibrary(ImageContent):
         self._lock = asyncio.Lock()
         self._stored: dict[str, ImageRecord] = {}
         self._below_containers: set[Node] = set()  # layers of deleted images that a container still stands on
+        self.kept: Callable[[], Collection[Node]] = tuple  # set by the wiring: what the build cache keeps
         self.unreadable: dict[str, str] = {}  # images whose content nobody knows, and why
         self.catalog = Catalog()
 
@@ -103,7 +104,8 @@ class ImageLibrary(ImageContent):
         return self._collector.collect(candidates, self._nodes())
 
     def _nodes(self) -> dict[str, list[Node]]:
-        return {entry.id: list(nodes_of(entry, self._stored[entry.id])) for entry in self.catalog}
+        nodes = {entry.id: list(nodes_of(entry, self._stored[entry.id])) for entry in self.catalog}
+        return {**nodes, "build cache": list(self.kept())}
 
     def _needed(self) -> set[Node]:
         return {node for nodes in self._nodes().values() for node in nodes}

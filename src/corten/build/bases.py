@@ -1,0 +1,96 @@
+"""The images that a Dockerfile names, from this engine or, where they are missing, from their registry. Daemon's loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Protocol
+
+from corten.build.filesystem import FileSystem, Layer
+from corten.build.plan import Base
+from corten.engine.images.catalog import ImageEntry, ImageNotFound
+from corten.engine.images.library import ImageLibrary
+from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.spec import platform as platforms
+from corten.spec import reference as references
+from corten.spec.docker.progress import ProgressMessage
+from corten.spec.reference import DEFAULT_DOMAIN, Reference
+from corten.store.leases import Lease
+
+_DOCKER_HUB = "https://index.docker.io/v1/"
+
+
+class Puller(Protocol):
+    """Pulls (TransferService)."""
+
+    def pull(
+        self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS
+    ) -> AsyncGenerator[ProgressMessage, None]:
+        """Pull `name`, telling of it."""
+
+
+class Bases:
+    """The base images of one build: leased from when they were found, by id."""
+
+    def __init__(
+        self,
+        *,
+        library: ImageLibrary,
+        puller: Puller,
+        lease: Lease,
+        credentials: Mapping[str, Credentials],
+        always_pull: bool,
+        say: Callable[[ProgressMessage], None],
+    ) -> None:
+        self._library = library
+        self._puller = puller
+        self._lease = lease
+        self._credentials = credentials
+        self._always_pull = always_pull
+        self._say = say
+        self._pulled: set[tuple[str, str]] = set()
+        self.filesystems: dict[str, FileSystem] = {}
+
+    async def resolve(self, reference: str, platform: str) -> Base:
+        """The image, pulled first where it is missing or the request says so; an id is looked for here alone.
+
+        Raises ImageNotFound, RegistryError, InvalidReference.
+        """
+        asked = (reference, platform)
+        entry = None if self._always_pull and asked not in self._pulled else self._here(reference, platform)
+        if entry is None:
+            name = references.parse(reference).with_default_tag()
+            await self._pull(name, platform)
+            self._pulled.add(asked)
+            entry = self._here(reference, platform)
+            if entry is None:
+                raise ImageNotFound(f"No such image: {name.familiar}")
+        self._lease.add(*entry.blobs, *entry.chain)
+        layers = zip(entry.layers, entry.config.diff_ids, entry.layer_sizes, strict=True)
+        self.filesystems[entry.id] = FileSystem(
+            layers=tuple(Layer(blob=blob, diff_id=diff_id, size=size) for blob, diff_id, size in layers)
+        )
+        return Base(image_id=entry.id, image=entry.config)
+
+    def _here(self, reference: str, platform: str) -> ImageEntry | None:
+        try:
+            entry, _ = self._library.catalog.lookup(reference)
+        except ImageNotFound:
+            return None
+        if platform and not platforms.matches(entry.config.platform, platforms.parse(platform)):
+            return None
+        return entry
+
+    async def _pull(self, name: Reference, platform: str) -> None:
+        credentials = next((self._credentials[key] for key in _hosts(name) if key in self._credentials), ANONYMOUS)
+        messages = self._puller.pull(name.familiar, platform=platform, credentials=credentials)
+        try:
+            async for message in messages:
+                self._say(message)
+        finally:
+            await messages.aclose()
+
+
+def _hosts(name: Reference) -> list[str]:
+    """How clients may call an image's registry when they send credentials for it."""
+    hub = [_DOCKER_HUB] if name.domain == DEFAULT_DOMAIN else []
+    return [name.domain, f"https://{name.domain}", *hub]

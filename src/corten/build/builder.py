@@ -1,0 +1,124 @@
+"""Runs a plan to its image: the solver over its graph, the classic stream beside it, the image at last. Daemon's loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from corten.build.cache import BuildCache
+from corten.build.classic_stream import ClassicStream
+from corten.build.executor import Executor
+from corten.build.export import image_id, image_of, steps_of, time_text, up_to
+from corten.build.filesystem import FileSystem
+from corten.build.graph import Vertex
+from corten.build.operations import BaseImage
+from corten.build.ops.copy import Copier
+from corten.build.ops.run import Containers, Runner, RunSettings
+from corten.build.ops.store import LayerStore, Snapshots
+from corten.build.ops.worker import Operations, keying_of
+from corten.build.plan import Plan, Stage, Step
+from corten.build.solver import Solver
+from corten.build.trees.tree import Tree
+from corten.engine.images.assemble import Assembler
+from corten.spec.docker.progress import ProgressMessage
+from corten.spec.oci_image import Image
+from corten.store.leases import Lease
+
+_NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildInputs:
+    """What a plan runs on. `epoch_s` is SOURCE_DATE_EPOCH; `names` are those of the image."""
+
+    context: Tree
+    bases: Mapping[str, FileSystem]
+    settings: RunSettings
+    lease: Lease
+    names: Sequence[str] = ()
+    use_cache: bool = True
+    epoch_s: int | None = None
+
+
+class Builder:
+    """Runs builds; one a daemon. `scratch` is a directory for files without names."""
+
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        snapshots: Snapshots,
+        assembler: Callable[[], Assembler],
+        cache: BuildCache,
+        scratch: Path,
+    ) -> None:
+        self._containers = containers
+        self._snapshots = snapshots
+        self._assembler = assembler
+        self._cache = cache
+        self._scratch = scratch
+        self._executor = Executor(cache)
+
+    async def run(self, plan: Plan, inputs: BuildInputs, say: Callable[[ProgressMessage], None]) -> str:
+        """Build and name the target's image; returns its id. Raises what a step raises; nothing is left of it then."""
+        epoch_ns = None if inputs.epoch_s is None else inputs.epoch_s * _NANO
+        store = LayerStore(
+            assembler=self._assembler(),
+            snapshots=self._snapshots,
+            lease=inputs.lease,
+            now_ns=time.time_ns,
+            epoch_ns=epoch_ns,
+        )
+        target = plan.target.steps[-1].vertex
+        solver = Solver([target], keying_of, use_cache=inputs.use_cache)
+        images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
+        stream = ClassicStream(plan, solver, say, images.id_after)
+        operations = Operations(
+            runner=Runner(containers=self._containers, store=store, settings=inputs.settings, watcher=stream),
+            copier=Copier(store=store, context=inputs.context, scratch=self._scratch),
+            bases=inputs.bases,
+        )
+        await self._executor.run(solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=stream.changed)
+        filesystem = solver.result(target)
+        assert isinstance(filesystem, FileSystem)
+        image = images.after(plan.target, plan.target.steps[-1], filesystem)
+        blobs = [layer.blob for layer in filesystem.layers]
+        entry = await self._assembler().record(image, blobs, inputs.names, inputs.lease)
+        return entry.id
+
+
+class _Images:
+    """The images that the steps of a build amount to, as far as their file systems are known."""
+
+    def __init__(self, solver: Solver, cache: BuildCache, bases: Mapping[str, FileSystem], *, created: str) -> None:
+        self._solver = solver
+        self._cache = cache
+        self._bases = bases
+        self._created = created
+
+    def after(self, stage: Stage, step: Step, filesystem: FileSystem) -> Image:
+        """The image after a step, whose file system stands below `filesystem` or is it."""
+        base, steps = steps_of(stage)
+        steps = steps[: steps.index(step) + 1]
+        below = up_to(filesystem, base, steps, self._solver.key)
+        return image_of(stage, steps, base, below, self._solver.key, created=self._created)
+
+    def id_after(self, stage: Stage, step: Step) -> str:
+        """The id of the image after a step; empty when nobody knows what it holds any more."""
+        later = stage.steps[stage.steps.index(step) :]
+        for vertex in dict.fromkeys(after.vertex for after in later):
+            filesystem = self._known(vertex)
+            if filesystem is not None:
+                return image_id(self.after(stage, step, filesystem))
+        return ""
+
+    def _known(self, vertex: Vertex) -> FileSystem | None:
+        result = self._solver.result(vertex)
+        if isinstance(result, FileSystem):
+            return result
+        if isinstance(vertex.operation, BaseImage):
+            return self._bases.get(vertex.operation.image_id)
+        return self._cache.peek(self._solver.key(vertex))

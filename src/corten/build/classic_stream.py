@@ -1,0 +1,120 @@
+"""A build as the classic builder tells of it: `Step 1/5 : ...`, in the order of the Dockerfile. Daemon's loop.
+
+Steps run in parallel; what one writes before it is its turn is kept, up to a limit, and told then. A step of which
+nothing more will come is told as cached when the cache had it or what stands on it. The ids are those of the images
+that the build would give if it ended there; no such image is stored. Source: Docker 26's output with DOCKER_BUILDKIT=0.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from corten.build.graph import Vertex
+from corten.build.plan import Plan, Stage, Step
+from corten.build.solver import Solver, State
+from corten.spec.docker.progress import ProgressMessage, stream_line
+
+_KEPT = 2 << 20
+_CLIPPED = b"[output clipped, the limit of 2MiB was reached before it was the step's turn]\n"
+_SHORT = 12
+
+
+@dataclass(slots=True)
+class _Told:
+    """What there is to tell of a vertex. `begun`: it is its step's turn, all is told at once from here on."""
+
+    waiting: list[str] = field(default_factory=list)
+    size: int = 0
+    begun: bool = False
+
+
+class ClassicStream:
+    """The watcher of one build; `say` sends a message. `id_after` gives the image id after a step, if it is known."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        solver: Solver,
+        say: Callable[[ProgressMessage], None],
+        id_after: Callable[[Stage, Step], str],
+    ) -> None:
+        self._solver = solver
+        self._say = say
+        self._id_after = id_after
+        self._steps = [(stage, step) for stage in plan.stages for step in stage.steps]
+        self._number = 0
+        self._is_headed = False
+        self._told: dict[Vertex, _Told] = defaultdict(_Told)
+
+    # -- what operations report
+
+    def running(self, vertex: Vertex, cid: str) -> None:
+        """A step's container was made."""
+        self._tell(vertex, f" ---> Running in {cid[:_SHORT]}\n")
+
+    def output(self, vertex: Vertex, data: bytes) -> None:
+        """A step has written something."""
+        told = self._told[vertex]
+        if not told.begun:
+            if told.size >= _KEPT:
+                return
+            told.size += len(data)
+            if told.size >= _KEPT:
+                data = _CLIPPED
+        self._tell(vertex, data.decode("utf-8", "replace"))
+
+    def removed(self, vertex: Vertex, cid: str) -> None:
+        """A step's container is gone."""
+        self._tell(vertex, f" ---> Removed intermediate container {cid[:_SHORT]}\n")
+
+    def _tell(self, vertex: Vertex, text: str) -> None:
+        told = self._told[vertex]
+        if told.begun:
+            self._say(stream_line(text))
+        else:
+            told.waiting.append(text)
+
+    # -- what the solver reports
+
+    def changed(self) -> None:
+        """Something has happened: tell what is to be told by now."""
+        settled = self._solver.settled()
+        while self._number < len(self._steps):
+            stage, step = self._steps[self._number]
+            self._head(step)
+            if step.vertex not in settled or self._solver.state(step.vertex) in (State.FAILED, State.CANCELLED):
+                return
+            if self._is_own(step) and self._solver.is_cached(step.vertex):
+                self._say(stream_line(" ---> Using cache\n"))
+            found = self._id_after(stage, step)
+            if found:
+                self._say(stream_line(f" ---> {found.removeprefix('sha256:')[:_SHORT]}\n"))
+            self._number += 1
+            self._is_headed = False
+
+    def _head(self, step: Step) -> None:
+        if self._is_headed:
+            return
+        self._is_headed = True
+        self._say(stream_line(f"Step {self._number + 1}/{len(self._steps)} : {step.text}"))
+        self._say(stream_line("\n"))
+        told = self._told[step.vertex]
+        told.begun = True
+        for text in told.waiting:
+            self._say(stream_line(text))
+        told.waiting.clear()
+
+    @staticmethod
+    def _is_own(step: Step) -> bool:
+        """Whether the step did something that could have been cached."""
+        return step.changes_files
+
+
+def ending(image_id: str, names: Sequence[str]) -> Iterator[ProgressMessage]:
+    """The last words of a build that succeeded."""
+    yield ProgressMessage(aux={"ID": image_id})
+    yield stream_line(f"Successfully built {image_id.removeprefix('sha256:')[:_SHORT]}\n")
+    for name in names:
+        yield stream_line(f"Successfully tagged {name}\n")

@@ -1,0 +1,1 @@
+"""What vertices do: one file a kind of operation, joined by `worker.py`. Daemon."""

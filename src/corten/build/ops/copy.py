@@ -1,0 +1,157 @@
+"""COPY, ADD and WORKDIR: a layer written from where the files are, without a process. Daemon's loop; disk threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from corten.build.copying.archive import is_archive, open_archive
+from corten.build.copying.layer import Attributes, LayerPlan
+from corten.build.copying.owner import mode_of, owner_of
+from corten.build.copying.select import Selection, Taken, check_supported, digest, everything, select
+from corten.build.filesystem import FileSystem
+from corten.build.graph import Vertex
+from corten.build.operations import Copy, InlineFiles, MakeDirectory
+from corten.build.ops.store import LayerStore
+from corten.build.trees.inline import InlineTree
+from corten.build.trees.mounted import MountedTree
+from corten.build.trees.tree import Tree, resolve
+from corten.engine.containers.users import Accounts, read_accounts
+from corten.errors import CortenError
+from corten.lib import blocking
+from corten.lib.disk_full import words
+from corten.lib.tar_writer import TarWriter
+
+T = TypeVar("T")
+
+
+class CopyFailed(CortenError):
+    """A COPY, ADD or WORKDIR cannot be done as it is written."""
+
+    code = "build-copy-failed"
+
+
+class Copier:
+    """Copies for one build. `context` is the request's; archives are unpacked by way of files in `scratch`."""
+
+    def __init__(self, *, store: LayerStore, context: Tree, scratch: Path) -> None:
+        self._store = store
+        self._context = context
+        self._scratch = scratch
+
+    async def digest(self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]) -> str:
+        """What a copy takes, as one digest. Raises CopyFailed."""
+
+        def work() -> str:
+            with self._selected(vertex, copy, inputs) as (_, selection):
+                return digest(selection.taken)
+
+        return await self._worded(vertex, work)
+
+    async def copy(self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]) -> FileSystem:
+        """The target with what is copied. Raises CopyFailed."""
+        below = _target(inputs)
+
+        def fill(writer: TarWriter) -> None:
+            with self._selected(vertex, copy, inputs) as (target, selection):
+                plan = LayerPlan(target, self._attributes(target, copy.owner, copy.mode))
+                plan.place(selection, copy.destination)
+                plan.write(writer)
+
+        try:
+            return await self._store.add(below, fill)
+        except (CortenError, OSError) as error:
+            raise _failed(vertex, error) from error
+
+    async def make_directory(self, vertex: Vertex, wanted: MakeDirectory, below: FileSystem) -> FileSystem:
+        """The target with a directory, where it is missing. Raises CopyFailed."""
+
+        def plan(target: Tree) -> LayerPlan:
+            made = LayerPlan(target, self._attributes(target, wanted.owner, ""))
+            made.make_directory(resolve(target, wanted.path))
+            return made
+
+        def is_there() -> bool:
+            with self._store.tree(below) as target:
+                return plan(target).is_empty
+
+        def fill(writer: TarWriter) -> None:
+            with self._store.tree(below) as target:
+                plan(target).write(writer)
+
+        if await self._worded(vertex, is_there):
+            return below
+        return await self._store.add(below, fill)
+
+    @staticmethod
+    async def _worded(vertex: Vertex, work: Callable[[], T]) -> T:
+        try:
+            return await blocking.run(work)
+        except (CortenError, OSError) as error:
+            raise _failed(vertex, error) from error
+
+    def _attributes(self, target: Tree, owner: str, mode: str) -> Attributes:
+        accounts = read_accounts(target.root_fd) if isinstance(target, MountedTree) and owner else Accounts()
+        return Attributes(
+            owner=owner_of(owner, accounts),
+            mode=mode_of(mode),
+            now_ns=self._store.now_ns(),
+            newest_ns=self._store.epoch_ns,
+        )
+
+    @contextmanager
+    def _selected(
+        self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]
+    ) -> Iterator[tuple[Tree, Selection]]:
+        """The target's tree and what is taken of the others, as long as the block. Blocking."""
+        check_supported(copy)
+        with ExitStack() as closing:
+            trees: list[Tree] = []
+            owned: list[bool] = []
+            for below, result in zip(vertex.inputs, inputs, strict=True):
+                if result is not None:
+                    trees.append(closing.enter_context(self._store.tree(result)))
+                elif isinstance(below.operation, InlineFiles):
+                    trees.append(InlineTree(below.operation.files, self._store.now_ns()))
+                else:
+                    trees.append(self._context)
+                owned.append(result is not None)
+            selection = select(copy, trees, keeps_owner=owned)
+            if any(source.unpack for source in copy.sources):
+                taken = tuple(self._unpacked(one, closing) for one in selection.taken)
+                selection = replace(selection, taken=taken)
+            yield trees[0], selection
+
+    def _unpacked(self, taken: Taken, closing: ExitStack) -> Taken:
+        """An archive as the directory that it holds; anything else as it is."""
+        item = taken.items[0]
+        if taken.directory or item.node.kind != "file" or not is_archive(item.tree, item.path):
+            return taken
+        tree = open_archive(item.tree, item.path, self._new_file)
+        closing.callback(tree.close)
+        root = tree.lstat("")
+        assert root is not None
+        return Taken(everything(tree, "", root), directory=True, name="", keeps_owner=True)
+
+    def _new_file(self) -> BinaryIO:
+        """A file that is gone with its descriptor."""
+        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        return os.fdopen(fd, "w+b")
+
+
+def _target(inputs: Sequence[FileSystem | None]) -> FileSystem:
+    target = inputs[0]
+    assert target is not None
+    return target
+
+
+def _failed(vertex: Vertex, error: Exception) -> CortenError:
+    if isinstance(error, CopyFailed):
+        return error
+    instruction = vertex.name.partition(" ")[0] or "COPY"
+    return CopyFailed(f"{instruction} failed: {words(error)}")

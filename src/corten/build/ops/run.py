@@ -1,0 +1,219 @@
+"""RUN: a container of the engine like any other, whose changes become a layer. Daemon's loop.
+
+It is created, started and removed by the same use cases as `docker run`, with the same snapshots, networks and limits.
+Its record says that it is a build's: a daemon that starts again removes what a killed one left. Whatever is still
+running in it when its first process ends is killed with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from corten.build.filesystem import FileSystem
+from corten.build.graph import Vertex
+from corten.build.operations import Mount, Run
+from corten.build.ops.store import LayerStore
+from corten.engine.containers.live import Container, Ended, PendingAttach
+from corten.engine.images.catalog import ResolvedImage
+from corten.engine.images.settled import never_half_done
+from corten.errors import CortenError, InvalidArgument
+from corten.lib.faultpoint import reach
+from corten.spec.docker.container import CreateRequest, CreateResponse
+from corten.spec.docker.hostconfig import HostConfig, LogConfig, TmpfsOptions
+from corten.spec.docker.hostconfig import Mount as HostMount
+from corten.spec.oci_image import Image, ImageConfig, RootFS
+from corten.spec.platform import host_platform
+
+OWNER = "build"  # in the records of a build's containers
+_FRAME = 8
+_NETWORKS = {"default": "", "none": "none", "host": "host"}
+
+
+class StepFailed(CortenError):
+    """A command has ended with another code than 0; `exit_code` is it."""
+
+    code = "build-step-failed"
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Containers(Protocol):
+    """The container use cases (engine.containers.service)."""
+
+    async def create(
+        self,
+        name: str,
+        request: CreateRequest,
+        platform: str = "",
+        *,
+        base: ResolvedImage | None = None,
+        owner: str = "",
+    ) -> CreateResponse:
+        """A container upon `base`."""
+
+    def find(self, reference: str) -> Container:
+        """By id."""
+
+    async def start(self, reference: str) -> None:
+        """Start it."""
+
+    def wait(self, reference: str, condition: str) -> asyncio.Future[Ended]:
+        """The exit code."""
+
+    def disown(self, reference: str) -> None:
+        """Let it stay: it is the user's from now on."""
+
+    async def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it, killed first if `force`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards."""
+
+    host: HostConfig
+    remove: bool = True
+    remove_failed: bool = False
+
+
+class Watcher(Protocol):
+    """Who is told of a step while it runs."""
+
+    def running(self, vertex: Vertex, cid: str) -> None:
+        """Its container was made."""
+
+    def output(self, vertex: Vertex, data: bytes) -> None:
+        """It has written this."""
+
+    def removed(self, vertex: Vertex, cid: str) -> None:
+        """Its container is gone."""
+
+
+class Runner:
+    """Runs commands for one build."""
+
+    def __init__(self, *, containers: Containers, store: LayerStore, settings: RunSettings, watcher: Watcher) -> None:
+        self._containers = containers
+        self._store = store
+        self._settings = settings
+        self._watcher = watcher
+
+    async def run(self, vertex: Vertex, run: Run, below: FileSystem) -> FileSystem:
+        """The file system after the command. Raises StepFailed, and what create and start raise."""
+        request = self._request(run, below)
+        created = await self._containers.create("", request, base=_base(below), owner=OWNER)
+        cid = created.id
+        succeeded = False
+        try:
+            reach("build.container.created")
+            self._watcher.running(vertex, cid)
+            code = await self._until_end(vertex, cid)
+            reach("build.container.ended")
+            if code:
+                command = " ".join(run.args)
+                raise StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+            result = await self._store.add_snapshot(below, cid)
+            succeeded = True
+            return result
+        finally:
+            await self._let_go(vertex, cid, succeeded=succeeded)
+
+    async def _until_end(self, vertex: Vertex, cid: str) -> int:
+        """Start it and pass its output on until it has ended."""
+        container = self._containers.find(cid)
+        ours, theirs = socket.socketpair()
+        container.pending.append(
+            PendingAttach(
+                fd=theirs.detach(),
+                stdin=False,
+                stdout=True,
+                stderr=True,
+                stream=True,
+                logs=False,
+                preface=b"",
+                detach_keys="",
+            )
+        )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            waiter = self._containers.wait(cid, "next-exit")
+            await self._containers.start(cid)
+            await _frames(reader, lambda data: self._watcher.output(vertex, data))
+            return (await waiter).code
+        finally:
+            writer.close()
+
+    @never_half_done
+    async def _let_go(self, vertex: Vertex, cid: str, *, succeeded: bool) -> None:
+        """Remove the container; or keep it for people to look at, as `rm=0` asks for."""
+        goes = self._settings.remove if succeeded else self._settings.remove_failed
+        if not goes:
+            self._containers.disown(cid)
+            return
+        await self._containers.remove(cid, force=True, volumes=True)
+        self._watcher.removed(vertex, cid)
+
+    def _request(self, run: Run, below: FileSystem) -> CreateRequest:
+        host = self._settings.host
+        network = _NETWORKS.get(run.network)
+        if network is None:
+            raise InvalidArgument(f"unsupported network mode {run.network!r}")
+        if network == "host" and host.network_mode != "host":
+            raise InvalidArgument("RUN --network=host needs a build with the network mode host")
+        if run.security != "sandbox":
+            raise InvalidArgument(f"RUN --security={run.security} is not supported yet")
+        mounts = [_host_mount(mount) for mount in run.mounts]
+        return CreateRequest(
+            image=below.chain_id or "scratch",
+            entrypoint=[],
+            cmd=list(run.args),
+            env=[*run.env, *run.secret_env],
+            user=run.user,
+            working_dir=run.working_dir,
+            host_config=_replaced(host, network, mounts),
+        )
+
+
+def _replaced(host: HostConfig, network: str, mounts: list[HostMount]) -> HostConfig:
+    fields = {name: getattr(host, name) for name in host.__struct_fields__}
+    fields["log_config"] = LogConfig(type="none")
+    fields["network_mode"] = network or host.network_mode
+    fields["mounts"] = mounts or None
+    return HostConfig(**fields)
+
+
+def _host_mount(mount: Mount) -> HostMount:
+    if mount.kind != "tmpfs":
+        raise InvalidArgument(f"RUN --mount=type={mount.kind} is not supported yet")
+    return HostMount(
+        type="tmpfs", target=mount.target, tmpfs_options=TmpfsOptions(size_bytes=mount.size, mode=mount.mode)
+    )
+
+
+def _base(below: FileSystem) -> ResolvedImage:
+    """A file system as an image without defaults: the step's own settings are complete."""
+    platform = host_platform()
+    image = Image(
+        architecture=platform.architecture,
+        os=platform.os,
+        variant=platform.variant or None,
+        config=ImageConfig(),
+        rootfs=RootFS(diff_ids=[layer.diff_id for layer in below.layers]),
+    )
+    return ResolvedImage(id=below.chain_id, reference="", config=image, chain_id=below.chain_id)
+
+
+async def _frames(reader: asyncio.StreamReader, on_data: Callable[[bytes], None]) -> None:
+    """Both output streams, as the shim frames them, to their end."""
+    while True:
+        try:
+            head = await reader.readexactly(_FRAME)
+            on_data(await reader.readexactly(int.from_bytes(head[4:], "big")))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return

@@ -1,0 +1,69 @@
+"""The table of operations: how each is keyed, and what does it. Daemon's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from corten.build.filesystem import FileSystem
+from corten.build.graph import Vertex
+from corten.build.operations import (
+    BaseImage,
+    Context,
+    Copy,
+    Download,
+    InlineFiles,
+    MakeDirectory,
+    Operation,
+    Run,
+    Scratch,
+)
+from corten.build.ops.copy import Copier
+from corten.build.ops.run import Runner
+from corten.build.solver import Keying
+from corten.errors import NotImplemented as NotOffered
+
+_KEYING: dict[type[Operation], Keying] = {
+    BaseImage: Keying.DEFINITION,
+    Scratch: Keying.DEFINITION,
+    Context: Keying.LOCAL,
+    InlineFiles: Keying.LOCAL,
+    Download: Keying.RESULT,
+    MakeDirectory: Keying.DEFINITION,
+    Copy: Keying.CONTENT,
+    Run: Keying.DEFINITION,
+}
+
+
+def keying_of(vertex: Vertex) -> Keying:
+    """How the key of a vertex' operation comes about."""
+    return _KEYING[type(vertex.operation)]
+
+
+class Operations:
+    """What the operations of one build can do; `bases` are the file systems of the images that it names, by id."""
+
+    def __init__(self, *, runner: Runner, copier: Copier, bases: Mapping[str, FileSystem]) -> None:
+        self._runner = runner
+        self._copier = copier
+        self._bases = bases
+
+    async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
+        """What a copy takes of its sources. Raises CopyFailed."""
+        assert isinstance(vertex.operation, Copy)
+        return await self._copier.digest(vertex, vertex.operation, inputs)
+
+    async def execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
+        """Do it. Raises CopyFailed, StepFailed, and what creating and starting containers raise."""
+        operation = vertex.operation
+        if isinstance(operation, Scratch):
+            return FileSystem()
+        if isinstance(operation, BaseImage):
+            return self._bases[operation.image_id]
+        if isinstance(operation, Copy):
+            return await self._copier.copy(vertex, operation, inputs)
+        below = inputs[0] if inputs else None
+        if isinstance(operation, MakeDirectory) and below is not None:
+            return await self._copier.make_directory(vertex, operation, below)
+        if isinstance(operation, Run) and below is not None:
+            return await self._runner.run(vertex, operation, below)
+        raise NotOffered(f"line {vertex.lines[0]}: {vertex.name or type(operation).__name__} is not supported yet")

@@ -1,0 +1,28 @@
+"""What a client asks of a build. Pure; daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from corten.registry.credentials import Credentials
+from corten.spec.docker.hostconfig import HostConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """The query of POST /build, decoded. `host` has the limits and the network of RUN steps."""
+
+    dockerfile: str = "Dockerfile"
+    names: tuple[str, ...] = ()
+    quiet: bool = False
+    use_cache: bool = True
+    pull: bool = False
+    remove: bool = True
+    remove_failed: bool = False
+    build_args: Mapping[str, str | None] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: str = ""
+    host: HostConfig = field(default_factory=HostConfig)
+    credentials: Mapping[str, Credentials] = field(default_factory=dict)

@@ -1,0 +1,295 @@
+"""The solver: decides what of a build graph is asked of the cache, digested and executed, and when. Pure; daemon.
+
+It does nothing itself. `begin` and each report of what was done return the actions to start next; `executor.py` carries
+them out. Work is done on demand, from the targets down: a vertex whose record the cache has needs no result of its
+inputs, so that a finished build looks up one record and touches no base image.
+
+A vertex' cache key is a digest of its operation's definition and its inputs' keys. How it is found out is the
+operation's `Keying`: for copies the second key is made of the first input's key and the *content* of the others, so
+that a changed file elsewhere, or another way to the same files, changes nothing. A record under the first key names the
+second one, which is the key that counts above.
+
+    INITIAL -> KEYED -> CACHE_FAST -> BLOCKED -> EXECUTING -> COMPLETE
+       |                   |            ^
+       +------ CACHE_FAST -+-> SOURCES -> DIGESTING -> KEYED -> CACHE_SLOW -> BLOCKED ...
+    and from each of them to FAILED (one vertex a build) or CANCELLED (all others that are not complete)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NamedTuple
+
+from corten.build.graph import Vertex, in_order
+
+
+class Keying(Enum):
+    """How an operation's cache key comes about."""
+
+    DEFINITION = auto()  # definition and input keys
+    CONTENT = auto()  # definition, the first input's key, and what is taken of the others
+    RESULT = auto()  # only the result tells: it is executed in each build
+    LOCAL = auto()  # part of the request: it is there, and has no key
+
+
+class State(Enum):
+    """Where a vertex is (see the module)."""
+
+    INITIAL = auto()
+    KEYED = auto()
+    CACHE_FAST = auto()
+    SOURCES = auto()
+    DIGESTING = auto()
+    CACHE_SLOW = auto()
+    BLOCKED = auto()
+    EXECUTING = auto()
+    COMPLETE = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+
+
+class Kind(Enum):
+    """What there is to do."""
+
+    LOOK_UP = auto()  # report with `looked_up`
+    DIGEST = auto()  # report with `digested`
+    EXECUTE = auto()  # report with `executed`
+
+
+class Action(NamedTuple):
+    """One thing to do for a vertex; `key` is what is looked up, or what a result is stored under."""
+
+    kind: Kind
+    vertex: Vertex
+    key: str = ""
+
+
+class Found(NamedTuple):
+    """A record of the cache: the key that counts for dependents, and the result."""
+
+    key: str
+    result: object
+
+
+@dataclass(slots=True, eq=False)
+class _Edge:
+    """What is known of a vertex."""
+
+    vertex: Vertex
+    keying: Keying
+    dependents: list[_Edge] = field(default_factory=list)
+    state: State = State.INITIAL
+    fast_key: str = ""
+    key: str = ""
+    key_wanted: bool = False
+    result_wanted: bool = False
+    result: object = None
+    cached: bool = False
+
+
+_OVER = (State.COMPLETE, State.FAILED, State.CANCELLED)
+
+
+class Solver:
+    """One build. `keying` tells how an operation is keyed; without `use_cache` nothing is looked up."""
+
+    def __init__(
+        self, targets: Iterable[Vertex], keying: Callable[[Vertex], Keying], *, use_cache: bool = True
+    ) -> None:
+        self._targets = list(targets)
+        self._use_cache = use_cache
+        self._edges = {vertex: _Edge(vertex, keying(vertex)) for vertex in in_order(self._targets)}
+        for edge in self._edges.values():
+            for below in set(edge.vertex.inputs):
+                self._edges[below].dependents.append(edge)
+        self._actions: list[Action] = []
+        self._todo: list[_Edge] = []
+        self._over = False
+
+    # -- what is asked
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do: all targets are complete, or the build is over."""
+        return self._over or all(self._edges[vertex].state is State.COMPLETE for vertex in self._targets)
+
+    def state(self, vertex: Vertex) -> State:
+        """Where a vertex is."""
+        return self._edges[vertex].state
+
+    def key(self, vertex: Vertex) -> str:
+        """Its cache key; empty while it is not known, or when it has none."""
+        return self._edges[vertex].key
+
+    def fast_key(self, vertex: Vertex) -> str:
+        """The key that follows from definitions alone; empty when there is none, or it is `key` itself."""
+        return self._edges[vertex].fast_key
+
+    def result(self, vertex: Vertex) -> object:
+        """The result of a complete vertex."""
+        return self._edges[vertex].result
+
+    def is_cached(self, vertex: Vertex) -> bool:
+        """Whether the cache had it, or had what stands on it."""
+        edge = self._edges[vertex]
+        return edge.cached or edge.state is not State.COMPLETE
+
+    def settled(self) -> set[Vertex]:
+        """To what nothing more will happen: it is complete, or nobody will want its result any more."""
+        found: set[Vertex] = set()
+        for vertex, edge in reversed(self._edges.items()):  # what stands on others first
+            if edge.state in _OVER:
+                found.add(vertex)
+            elif edge.result_wanted or edge.state in (State.CACHE_FAST, State.SOURCES, State.DIGESTING):
+                continue
+            elif all(above.vertex in found for above in edge.dependents):
+                found.add(vertex)
+        return found
+
+    # -- what happens
+
+    def begin(self) -> list[Action]:
+        """Start: the first actions."""
+        for vertex in self._targets:
+            self._want_result(self._edges[vertex])
+        return self._go_on()
+
+    def looked_up(self, vertex: Vertex, found: Found | None) -> list[Action]:
+        """What the cache has under the key that was asked for."""
+        edge = self._edges[vertex]
+        if self._over:
+            return []
+        assert edge.state in (State.CACHE_FAST, State.CACHE_SLOW)
+        if found is not None:
+            edge.cached = True
+            self._complete(edge, found.result, found.key)
+        elif edge.state is State.CACHE_FAST and edge.keying is Keying.CONTENT:
+            self._ask_sources(edge)
+        else:
+            self._block(edge)
+        return self._go_on()
+
+    def digested(self, vertex: Vertex, content: str) -> list[Action]:
+        """The digest of what a copy takes of its sources."""
+        edge = self._edges[vertex]
+        if self._over:
+            return []
+        assert edge.state is State.DIGESTING
+        edge.key = _key(b"content", vertex, [self._edges[vertex.inputs[0]].key, content])
+        edge.state = State.KEYED
+        self._todo += [edge, *edge.dependents]
+        return self._go_on()
+
+    def executed(self, vertex: Vertex, result: object, key: str = "") -> list[Action]:
+        """The operation has succeeded; `key` is the content's, where only the result tells it."""
+        edge = self._edges[vertex]
+        if self._over:
+            return []
+        assert edge.state is State.EXECUTING
+        self._complete(edge, result, key or edge.key)
+        return self._go_on()
+
+    def failed(self, vertex: Vertex) -> None:
+        """An action of this vertex has failed: the build is over. What still runs is to be ended."""
+        if not self._over:
+            self._edges[vertex].state = State.FAILED
+        self.cancel()
+
+    def cancel(self) -> None:
+        """The build is over."""
+        self._over = True
+        for edge in self._edges.values():
+            if edge.state not in _OVER:
+                edge.state = State.CANCELLED
+
+    # -- decisions
+
+    def _go_on(self) -> list[Action]:
+        while self._todo:
+            self._advance(self._todo.pop())
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _want_key(self, edge: _Edge) -> None:
+        if not edge.key_wanted:
+            edge.key_wanted = True
+            self._todo.append(edge)
+
+    def _want_result(self, edge: _Edge) -> None:
+        if not edge.result_wanted:
+            edge.key_wanted = edge.result_wanted = True
+            self._todo.append(edge)
+
+    def _inputs(self, edge: _Edge) -> list[_Edge]:
+        return [self._edges[vertex] for vertex in edge.vertex.inputs]
+
+    def _advance(self, edge: _Edge) -> None:
+        if edge.state in _OVER or not edge.key_wanted:
+            return
+        if edge.state is State.INITIAL:
+            self._find_key(edge)
+        if edge.state is State.KEYED and edge.result_wanted:
+            self._look_up(edge)
+        elif edge.state is State.SOURCES and all(e.state is State.COMPLETE for e in self._inputs(edge)[1:]):
+            edge.state = State.DIGESTING
+            self._actions.append(Action(Kind.DIGEST, edge.vertex))
+        if edge.state is State.BLOCKED and all(e.state is State.COMPLETE for e in self._inputs(edge)):
+            edge.state = State.EXECUTING
+            self._actions.append(Action(Kind.EXECUTE, edge.vertex, edge.key))
+
+    def _find_key(self, edge: _Edge) -> None:
+        if edge.keying is Keying.LOCAL:
+            self._complete(edge, None, "")
+            return
+        if edge.keying is Keying.RESULT:
+            self._block(edge)
+            return
+        inputs = self._inputs(edge)
+        for below in inputs:
+            self._want_key(below)
+        if not all(below.key or below.keying is Keying.LOCAL for below in inputs):
+            return
+        keyless = any(below.keying is Keying.LOCAL for below in inputs)
+        if edge.keying is Keying.DEFINITION:
+            edge.key = _key(b"definition", edge.vertex, [below.key for below in inputs])
+            edge.state = State.KEYED
+            self._todo += edge.dependents
+        elif keyless or not self._use_cache:
+            self._ask_sources(edge)
+        else:
+            edge.fast_key = _key(b"sources", edge.vertex, [below.key for below in inputs])
+            edge.state = State.CACHE_FAST
+            self._actions.append(Action(Kind.LOOK_UP, edge.vertex, edge.fast_key))
+
+    def _look_up(self, edge: _Edge) -> None:
+        if not self._use_cache:
+            self._block(edge)
+            return
+        edge.state = State.CACHE_SLOW if edge.keying is Keying.CONTENT else State.CACHE_FAST
+        self._actions.append(Action(Kind.LOOK_UP, edge.vertex, edge.key))
+
+    def _ask_sources(self, edge: _Edge) -> None:
+        edge.state = State.SOURCES
+        for below in self._inputs(edge)[1:]:
+            self._want_result(below)
+        self._todo.append(edge)
+
+    def _block(self, edge: _Edge) -> None:
+        edge.state = State.BLOCKED
+        for below in self._inputs(edge):
+            self._want_result(below)
+        self._todo.append(edge)
+
+    def _complete(self, edge: _Edge, result: object, key: str) -> None:
+        edge.state, edge.result, edge.key = State.COMPLETE, result, key
+        self._todo += edge.dependents
+
+
+def _key(kind: bytes, vertex: Vertex, parts: Iterable[str]) -> str:
+    digest = hashlib.sha256(kind + vertex.operation.definition())
+    for part in parts:
+        digest.update(b"\0" + part.encode())
+    return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""The solver on graphs, caches and orders of events that hypothesis draws: the promises of the scheduler."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corten.build.graph import Vertex, in_order
+from corten.build.operations import BaseImage, Context, Copy, Download, Run, Source
+from corten.build.ops.worker import keying_of
+from corten.build.solver import Action, Found, Keying, Kind, Solver, State
+
+
+@st.composite
+def graphs(draw):
+    """Vertices as a Dockerfile makes them: images and sources below, commands and copies above."""
+    made = [Vertex(BaseImage(image_id="sha256:a")), Vertex(Context()), Vertex(Download(url="http://x/y"))]
+    roots = [made[0]]
+    for number in range(draw(st.integers(1, 12))):
+        root = draw(st.sampled_from(roots))
+        if draw(st.booleans()):
+            vertex = Vertex(Run(args=(str(draw(st.integers(0, number))),)), (root,))
+        else:
+            below = draw(st.lists(st.sampled_from(made), min_size=1, max_size=2))
+            sources = tuple(Source(input=at, path="x") for at in range(1, len(below) + 1))
+            vertex = Vertex(Copy(sources=sources, destination=f"/{number}"), (root, *below))
+        made.append(vertex)
+        roots.append(vertex)
+    return draw(st.lists(st.sampled_from(roots), min_size=1, max_size=3))
+
+
+class World:
+    """Carries actions out as a build would, and watches what the solver asks for."""
+
+    def __init__(self, cache: dict[str, Found]) -> None:
+        self.cache = cache
+        self.executed: list[Vertex] = []
+        self.digested: list[Vertex] = []
+
+    def report(self, solver: Solver, action: Action) -> list[Action]:
+        vertex = action.vertex
+        if action.kind is Kind.LOOK_UP:
+            return solver.looked_up(vertex, self.cache.get(action.key))
+        if action.kind is Kind.DIGEST:
+            assert vertex not in self.digested
+            assert all(solver.state(below) is State.COMPLETE for below in vertex.inputs[1:])
+            self.digested.append(vertex)
+            return solver.digested(vertex, "content")
+        assert vertex not in self.executed
+        assert all(solver.state(below) is State.COMPLETE for below in vertex.inputs)
+        self.executed.append(vertex)
+        key = action.key or "by result"
+        if action.key and vertex.inputs:
+            self.cache[key] = Found(key, vertex.digest)
+            if solver.fast_key(vertex):
+                self.cache[solver.fast_key(vertex)] = Found(key, vertex.digest)
+        return solver.executed(vertex, vertex.digest, "" if action.key else key)
+
+
+def finish(solver: Solver, world: World, data: st.DataObject) -> None:
+    todo = solver.begin()
+    while todo:
+        action = todo.pop(data.draw(st.integers(0, len(todo) - 1)))
+        todo += world.report(solver, action)
+
+
+@given(graphs(), st.data())
+@settings(max_examples=150)
+def test_every_needed_vertex_is_done_once_and_after_its_inputs(targets, data):
+    world = World({})
+    solver = Solver(targets, keying_of)
+    finish(solver, world, data)
+    assert solver.done
+    needed = [vertex for vertex in in_order(targets) if keying_of(vertex) is not Keying.LOCAL]
+    assert set(world.executed) == set(needed)
+    assert all(solver.result(target) == target.digest for target in targets)
+    assert set(in_order(targets)) <= solver.settled()
+
+
+@given(graphs(), st.data())
+@settings(max_examples=150)
+def test_a_second_build_executes_nothing_but_sources(targets, data):
+    cache: dict[str, Found] = {}
+    finish(Solver(targets, keying_of), World(cache), data)
+    again, solver = World(cache), Solver(targets, keying_of)
+    finish(solver, again, data)
+    assert solver.done
+    assert [vertex for vertex in again.executed if vertex.inputs] == []
+
+
+@given(graphs(), st.data())
+@settings(max_examples=100)
+def test_without_the_cache_everything_is_done_again(targets, data):
+    cache: dict[str, Found] = {}
+    finish(Solver(targets, keying_of), World(cache), data)
+    again, solver = World(cache), Solver(targets, keying_of, use_cache=False)
+    finish(solver, again, data)
+    assert {v for v in in_order(targets) if keying_of(v) is not Keying.LOCAL} == set(again.executed)
+
+
+@given(graphs(), st.integers(0, 40), st.booleans(), st.data())
+@settings(max_examples=150)
+def test_after_a_failure_or_a_cancellation_nothing_more_is_asked_for(targets, steps, fails, data):
+    world, solver = World({}), Solver(targets, keying_of)
+    todo = solver.begin()
+    for _ in range(steps):
+        if not todo:
+            break
+        todo += world.report(solver, todo.pop(data.draw(st.integers(0, len(todo) - 1))))
+    if fails and todo:
+        solver.failed(todo.pop().vertex)
+    else:
+        solver.cancel()
+    assert solver.done
+    for action in todo:  # what was under way ends somehow
+        if action.kind is Kind.LOOK_UP:
+            assert solver.looked_up(action.vertex, None) == []
+        elif action.kind is Kind.DIGEST:
+            assert solver.digested(action.vertex, "late") == []
+        else:
+            assert solver.executed(action.vertex, "late") == []
+    over = (State.COMPLETE, State.FAILED, State.CANCELLED)
+    assert all(solver.state(vertex) in over for vertex in in_order(targets))
+
+
+def test_a_changed_source_with_the_same_content_changes_nothing_above():
+    base = Vertex(BaseImage(image_id="sha256:a"))
+    cache: dict[str, Found] = {}
+    for flag in ("-O1", "-O2"):
+        built = Vertex(Run(args=("make", flag)), (base,))
+        copied = Vertex(Copy(sources=(Source(path="bin"),), destination="/bin"), (base, built))
+        world, solver = World(cache), Solver([Vertex(Run(args=("test",)), (copied,))], keying_of)
+        todo = solver.begin()
+        while todo:
+            todo += world.report(solver, todo.pop(0))
+    assert world.executed == [base, built]
+
+
+def test_a_deep_graph_is_no_deep_recursion():
+    vertex = Vertex(BaseImage(image_id="sha256:a"))
+    for number in range(3000):
+        vertex = Vertex(Run(args=(str(number),)), (vertex,))
+    world, solver = World({}), Solver([vertex], keying_of)
+    todo = solver.begin()
+    while todo:
+        todo += world.report(solver, todo.pop(0))
+    assert solver.result(vertex) == vertex.digest
