@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from corten.build.service import BuildService
     from corten.engine.containers.archive import ArchiveService
     from corten.engine.containers.attach import AttachService
     from corten.engine.containers.changes import ChangesService
@@ -41,6 +42,7 @@ class Services:
     commits: CommitService
     logs: LogService
     stats: StatsService  # stats, top
+    builds: BuildService  # build, its cache
     images: ImageService  # list, inspect, history, tag, remove, prune
     transfer: TransferService  # pull, push, load, save, import, distribution
     insight: ImageInsight  # image trees and differences

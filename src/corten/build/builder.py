@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from corten.build.cache import BuildCache
 from corten.build.classic_stream import ClassicStream

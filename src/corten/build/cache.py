@@ -135,21 +135,3 @@ class BuildCache:
     def _write(self, key: str, record: CacheRecord) -> None:
         self._record_table.put(key, codec.encode(record))
         self._records[key] = record
-
-
-def oldest_above(records: dict[str, CacheRecord], limit: int) -> list[str]:
-    """The keys to forget, least recently used first, so that the others' own layers fit into `limit` bytes. Pure.
-
-    A layer counts once, however many records have it.
-    """
-    kept: set[str] = set()
-    total = 0
-    gone: list[str] = []
-    for key, record in sorted(records.items(), key=lambda item: item[1].used_ns, reverse=True):
-        new = [chain_id for chain_id in record.own_chain if chain_id not in kept]
-        if new and total + record.size > limit:
-            gone.append(key)
-        else:
-            kept.update(new)
-            total += record.size if new else 0
-    return gone[::-1]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.service import ContainerService
@@ -22,6 +22,9 @@ from corten.lib import blocking
 from corten.spec.docker.system import DiskUse
 from corten.store.content import ContentStore
 from corten.store.snapshots.driver import SnapshotDriver
+
+if TYPE_CHECKING:
+    from corten.build.service import BuildService
 
 _LOG = logging.getLogger("corten.daemon")
 _SWEEP_AFTER_S = 1.0
@@ -64,7 +67,9 @@ class Usage:
         library: ImageLibrary,
         content: ContentStore,
         snapshots: SnapshotDriver,
+        builds: BuildService,
     ) -> None:
+        self._builds = builds
         self._containers = containers
         self._images = images
         self._volumes = volumes
@@ -85,6 +90,10 @@ class Usage:
     async def volumes(self) -> list[Any]:
         """See UsageSource."""
         return list(await self._volumes.usage())
+
+    async def build_cache(self) -> list[Any]:
+        """See UsageSource."""
+        return list(self._builds.usage())
 
     async def all_bytes(self) -> list[DiskUse]:
         """See UsageSource."""

@@ -19,6 +19,7 @@ from corten.api.router import Router
 from corten.api.routes import collect
 from corten.api.server import Server
 from corten.api.services import Services
+from corten.build.cache import BuildCache
 from corten.daemon import settings
 from corten.daemon.adapters import Counts, Housekeeper, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
@@ -51,6 +52,7 @@ from corten.store.snapshots.choose import open_snapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
+    from corten.build.service import BuildService
     from corten.engine.fsck.service import FsckService
     from corten.engine.images.transfer import TransferService
     from corten.registry.client import RegistryClient
@@ -105,6 +107,10 @@ class Engine:
         self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
+        self._build_cache = BuildCache(
+            records=table("build-cache"), aliases=table("build-aliases"), is_here=self._library.has_node
+        )
+        self._library.kept = self._build_cache.nodes
         host_resolv = HostResolvConf()
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
@@ -202,8 +208,26 @@ class Engine:
             client=self._registry_client,
         )
 
+    def _builds(self) -> BuildService:
+        """Made at the first build, or when somebody asks for its cache."""
+        from corten.daemon.building import build_service
+
+        return build_service(
+            data_root=self._config.data_root,
+            spool_dir=settings.spool_dir(self._config),
+            containers=self._containers.service,
+            snapshots=self._snapshots,
+            library=self._library,
+            assembler=lambda: self.services.transfer.assembler,
+            puller=self.services.transfer,
+            cache=self._build_cache,
+            events=self.events,
+        )
+
     def _services(self, containers: Assembled, transfer: Any) -> Services:
+        builds = cast("BuildService", Late(self._builds))
         return Services(
+            builds=builds,
             containers=containers.service,
             attach=containers.attach,
             execs=containers.execs,
@@ -238,6 +262,7 @@ class Engine:
                     library=self._library,
                     content=self._content,
                     snapshots=self._snapshots,
+                    builds=builds,
                 ),
             ),
             fsck=cast("FsckService", Late(self._fsck)),

@@ -80,6 +80,9 @@ class UsageSource(Protocol):
     async def volumes(self) -> list[Any]:
         """All volumes."""
 
+    async def build_cache(self) -> list[Any]:
+        """The records of the build cache."""
+
     async def all_bytes(self) -> list[wire.DiskUse]:
         """Everything on disk, by what it is for."""
 
@@ -208,7 +211,7 @@ class SystemService:
         if "volume" in types:
             usage.volumes = await self._usage.volumes()
         if "build-cache" in types:
-            usage.build_cache = []
+            usage.build_cache = await self._usage.build_cache()
         if "all-bytes" in types:
             usage.corten = await self._usage.all_bytes()
         return usage

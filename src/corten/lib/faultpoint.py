@@ -33,6 +33,10 @@ POINTS: dict[str, str] = {
     "layer.applied": "a layer is there for good",
     "layer.removing": "the collector deletes a layer",
     "upload.received": "an archive that a client sends is here",
+    "build.container.created": "a build's step has its container",
+    "build.container.ended": "the command of a build's step has ended",
+    "build.step.done": "a build's step has its layer, and no record in the cache",
+    "build.step.recorded": "the cache has the record",
     **{f"row.{kind}.{step}": f"a row of {kind}" for kind in _ROWS for step in _ROW_STEPS},
 }
 

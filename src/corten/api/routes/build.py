@@ -1,32 +1,126 @@
-"""/build and what belongs to it. Images cannot be built by this engine; its build cache is empty.
+"""/build and what belongs to it: the classic builder's API. Docker Engine API: ImageBuild, BuildPrune, Session.
 
-Docker Engine API, operations ImageBuild, BuildPrune, Session.
+BuildKit's session and gRPC endpoints are not offered: `_ping` says so (`Builder-Version: 1`), and clients that ask all
+the same are told what to do.
 """
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from corten.api.progress import progress_response
+from corten.api.query import Query
+from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
+from corten.build.cache_pruning import FILTERS, Wish
+from corten.build.options import BuildOptions
+from corten.engine.images.filters import until_s
+from corten.errors import InvalidArgument
 from corten.errors import NotImplemented as NotOffered
+from corten.lib import codec
+from corten.spec.docker.hostconfig import HostConfig, Ulimit
+
+_T = TypeVar("_T")
+_BUILDKIT = "2"
+_NANO = 1_000_000_000
+
+
+@route("POST", "/build")
+async def image_build(request: Request, services: Services) -> Response:
+    """Build the body, a tar. What fails in a step is the stream's last message."""
+    options = build_options(request)
+    return await progress_response(services.builds.build(options, request.connection.body()))
 
 
 @route("POST", "/build/prune", since="1.31")
-async def build_prune(request: Request, services: Services) -> Response:  # noqa: ARG001 - the form of a handler
-    """Nothing to delete (`docker system prune` asks)."""
-    return json_response({"CachesDeleted": [], "SpaceReclaimed": 0})
+async def build_prune(request: Request, services: Services) -> Response:
+    """Delete from the build cache."""
+    query = request.query
+    filters = query.filters(FILTERS)
+    ages = {"until": [*filters.pop("until", []), *filters.pop("unused-for", [])]}
+    before_s = until_s(ages)
+    keep = max(query.number(name, 0) or 0 for name in ("keep-storage", "reserved-space", "max-used-space"))
+    wish = Wish(
+        everything=query.flag("all"),
+        keep_bytes=keep,
+        before_ns=None if before_s is None else int(before_s * _NANO),
+        filters=filters,
+    )
+    return json_response(await services.builds.prune(wish))
 
 
 @route("POST", "/build/cancel", since="1.31")
 async def build_cancel(request: Request, services: Services) -> Response:  # noqa: ARG001 - the form of a handler
-    """No build runs."""
+    """No BuildKit build runs; one of the classic API ends when its client goes away."""
     return empty(204)
 
 
-@route("POST", "/build")
 @route("POST", "/session", since="1.31")
 @route("POST", "/grpc", since="1.31")
-async def image_build(request: Request, services: Services) -> Response:  # noqa: ARG001 - the form of a handler
+async def session(request: Request, services: Services) -> Response:  # noqa: ARG001 - the form of a handler
     """Not offered."""
-    raise NotOffered(
-        "building images is not supported by this engine", hint="build elsewhere and pull or load the image"
+    raise _no_buildkit()
+
+
+def _no_buildkit() -> NotOffered:
+    return NotOffered("BuildKit builds are not supported by this engine yet", hint="set DOCKER_BUILDKIT=0")
+
+
+def build_options(request: Request) -> BuildOptions:
+    """The query, decoded. Raises InvalidArgument; NotImplemented for what the engine does not do."""
+    query = request.query
+    if query.text("version") == _BUILDKIT:
+        raise _no_buildkit()
+    for name, what in (("remote", "building from a remote context"), ("outputs", "other outputs than an image")):
+        if query.text(name) and query.text(name) != "client-session":
+            raise NotOffered(f"{what} is not supported by this engine yet")
+    if query.flag("squash"):
+        raise NotOffered("squashing an image's layers is not supported by this engine yet")
+    return BuildOptions(
+        dockerfile=query.text("dockerfile"),
+        names=tuple(name for name in query.values("t") if name),
+        quiet=query.flag("q"),
+        use_cache=not query.flag("nocache"),
+        pull=query.flag("pull"),
+        remove=query.flag("rm", default=True) or query.flag("forcerm"),
+        remove_failed=query.flag("forcerm"),
+        build_args=_json(query, "buildargs", dict[str, str | None]) or {},
+        labels=_json(query, "labels", dict[str, str]) or {},
+        target=query.text("target"),
+        platform=query.text("platform"),
+        host=_host(query),
+        credentials=registry_config(request),
     )
+
+
+def _host(query: Query) -> HostConfig:
+    """The limits and the network of RUN steps."""
+    hosts = query.text("extrahosts")
+    listed = _json(query, "extrahosts", list[str]) if hosts.startswith("[") else None
+    ulimits = _json(query, "ulimits", list[Ulimit])
+    return HostConfig(
+        memory=query.number("memory", 0) or 0,
+        memory_swap=query.number("memswap", 0) or 0,
+        cpu_shares=query.number("cpushares", 0) or 0,
+        cpu_period=query.number("cpuperiod", 0) or 0,
+        cpu_quota=query.number("cpuquota", 0) or 0,
+        cpuset_cpus=query.text("cpusetcpus"),
+        cpuset_mems=query.text("cpusetmems"),
+        cgroup_parent=query.text("cgroupparent"),
+        shm_size=query.number("shmsize", 0) or 0,
+        ulimits=ulimits or None,
+        extra_hosts=(query.values("extrahosts") if listed is None else listed) or None,
+        security_opt=query.values("securityopt") or None,
+        network_mode=query.text("networkmode"),
+    )
+
+
+def _json(query: Query, name: str, kind: type[_T]) -> _T | None:
+    text = query.text(name)
+    if not text or text == "null":
+        return None
+    try:
+        return codec.decode(kind, text.encode("utf-8", "surrogatepass"))
+    except (InvalidArgument, UnicodeError) as error:
+        raise InvalidArgument(f"error reading {name}: {error}") from error

@@ -16,6 +16,7 @@ from corten.lib.disk_full import saying
 from corten.lib.faultpoint import reach
 from corten.spec.digest import Digest, digest_of
 from corten.spec.oci_image import MANIFEST_LIMIT, Descriptor
+from corten.store.gc import Node
 
 _CHUNK = 1 << 20
 
@@ -90,6 +91,10 @@ class ImageContent:
     def has_layer(self, chain_id: str) -> bool:
         """Whether the layer is unpacked here."""
         return self._layers.has(chain_id)
+
+    def has_node(self, node: Node) -> bool:
+        """Whether a blob or layer is here."""
+        return self.has_layer(node.key) if node.kind == "layer" else self.has_blob(node.key)
 
     def unpack(self, digest: str, diff_id: str, chain_id: str, parent: str, step: Callable[[int], None]) -> None:
         """Unpack a blob upon `parent`, its diffID checked; `step` hears how much was read, and may raise."""

@@ -10,7 +10,7 @@ from corten.spec.docker.hostconfig import HostConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
+class BuildOptions:
     """The query of POST /build, decoded. `host` has the limits and the network of RUN steps."""
 
     dockerfile: str = "Dockerfile"

@@ -1,0 +1,219 @@
+"""POST /build: a tar and a query become an image; and what is done with the build cache. Daemon's loop.
+
+What is wrong with the request or the Dockerfile fails before the first message, as a status; everything later is the
+stream's last message, as clients of the classic builder expect. Closing the stream cancels the build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import BinaryIO
+
+from corten.build.bases import Bases, Puller
+from corten.build.builder import Builder, BuildInputs
+from corten.build.cache import BuildCache
+from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
+from corten.build.classic_stream import ending
+from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
+from corten.build.dockerfile.lower import lower
+from corten.build.dockerfile.stages import BuildRequest, Dockerfile, parse_dockerfile
+from corten.build.ops.run import RunSettings, StepFailed
+from corten.build.options import BuildOptions
+from corten.build.trees.tar import TarTree
+from corten.build.trees.tree import resolve
+from corten.engine.events import Events
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.progress import Progress, run_cancellable, stream
+from corten.engine.images.spool import Spool
+from corten.errors import CortenError, InvalidArgument
+from corten.lib.disk_full import words
+from corten.spec import reference as references
+from corten.spec.docker import build as wire
+from corten.spec.docker.progress import ErrorDetail, ProgressMessage, stream_line
+from corten.spec.reference import InvalidReference, Reference
+from corten.store.gc import Node
+
+_DOCKERFILE_LIMIT = 4 << 20
+_EPOCH = "SOURCE_DATE_EPOCH"
+_EPOCH_LIMIT = 1 << 40
+
+
+class BuildService:
+    """Builds, and the build cache; `limit_bytes` is what the cache may hold after a build."""
+
+    def __init__(
+        self,
+        *,
+        builder: Builder,
+        cache: BuildCache,
+        library: ImageLibrary,
+        puller: Puller,
+        spool: Spool,
+        events: Events,
+        limit_bytes: Callable[[], int],
+    ) -> None:
+        self._builder = builder
+        self._cache = cache
+        self._library = library
+        self._puller = puller
+        self._spool = spool
+        self._events = events
+        self._limit_bytes = limit_bytes
+
+    def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
+        """Build what the tar `body` holds. Raises InvalidArgument at once for wrong names or arguments."""
+        names = [_image_name(name) for name in options.names]
+        epoch_s = _epoch(options.build_args.get(_EPOCH))
+        return stream(lambda progress: self._build(options, names, epoch_s, body, progress))
+
+    async def _build(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        epoch_s: int | None,
+        body: AsyncIterator[bytes],
+        progress: Progress,
+    ) -> None:
+        file = await self._spool.receive(body, progress)
+        try:
+            context, dockerfile = await run_cancellable(progress, "disk", _read, file, options.dockerfile, progress)
+            try:
+                await self._solve(options, names, epoch_s, context, dockerfile, progress)
+            except (CortenError, OSError) as error:
+                progress.say(_failure(error))
+        finally:
+            file.close()
+            await self._trim()
+
+    async def _solve(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        epoch_s: int | None,
+        context: TarTree,
+        dockerfile: Dockerfile,
+        progress: Progress,
+    ) -> None:
+        say = _nothing if options.quiet else progress.say
+        async with self._library.lease([]) as lease:
+            bases = Bases(
+                library=self._library,
+                puller=self._puller,
+                lease=lease,
+                credentials=options.credentials,
+                always_pull=options.pull,
+                say=say,
+            )
+            plan = await lower(dockerfile, _request(options), bases)
+            inputs = BuildInputs(
+                context=context,
+                bases=bases.filesystems,
+                settings=RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed),
+                lease=lease,
+                names=[str(name) for name in names],
+                use_cache=options.use_cache,
+                epoch_s=epoch_s,
+            )
+            built = await self._builder.run(plan, inputs, say)
+        for name in names:
+            self._events.publish("image", "tag", built, {"name": name.familiar})
+        if options.quiet:
+            progress.say(stream_line(f"{built}\n"))
+            return
+        for message in ending(built, [name.familiar for name in names]):
+            progress.say(message)
+
+    # -- the cache
+
+    def usage(self) -> list[wire.BuildCache]:
+        """The records, for `system df`."""
+        return rows(self._cache.records(), self._shared())
+
+    async def prune(self, wish: Wish) -> wire.BuildPruneReport:
+        """Forget records, and delete what nothing else needs then. Raises InvalidArgument for a bad filter."""
+        keys = to_prune(self._cache.records(), wish, self._shared())
+        reclaimed = await self._forget(keys)
+        self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
+        return wire.BuildPruneReport(caches_deleted=keys, space_reclaimed=reclaimed)
+
+    async def _trim(self) -> None:
+        await self._forget(oldest_above(self._cache.records(), self._limit_bytes()))
+
+    async def _forget(self, keys: Sequence[str]) -> int:
+        """Forget records; how many bytes of layers were deleted with them."""
+        records = self._cache.records()
+        sizes = {chain: record.size for key in keys for record in [records[key]] for chain in record.own_chain}
+        nodes: list[Node] = self._cache.forget(keys)
+        gone = await self._library.discard(nodes) if nodes else []
+        return sum(sizes.get(node.key, 0) for node in gone)
+
+    def _shared(self) -> set[str]:
+        return {chain_id for entry in self._library.catalog for chain_id in entry.chain}
+
+
+def _nothing(_message: ProgressMessage) -> None:
+    """A quiet build says nothing but its end."""
+
+
+def _read(file: BinaryIO, dockerfile: str, progress: Progress) -> tuple[TarTree, Dockerfile]:
+    """The context without what .dockerignore names, and the Dockerfile. Blocking. Raises InvalidArgument."""
+    tree = TarTree(file, check=progress.cancel.check)
+    name = dockerfile or "Dockerfile"
+    text = _text(tree, name)
+    if text is None and name == "Dockerfile":
+        text = _text(tree, "dockerfile")
+    if text is None:
+        raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
+    parsed = parse_dockerfile(text)
+    ignored = _text(tree, f"{name}.dockerignore")
+    if ignored is None:
+        ignored = _text(tree, ".dockerignore")
+    if ignored is not None:
+        tree.without(Matcher(parse_ignore(ignored)).ignores)
+    return tree, parsed
+
+
+def _text(tree: TarTree, path: str) -> bytes | None:
+    try:
+        real = resolve(tree, path)
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {error.strerror}") from error
+    node = tree.lstat(real)
+    if node is None or node.kind != "file":
+        return None
+    if node.size > _DOCKERFILE_LIMIT:
+        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {_DOCKERFILE_LIMIT}")
+    return b"".join(tree.chunks(real))
+
+
+def _request(options: BuildOptions) -> BuildRequest:
+    return BuildRequest(
+        build_args=dict(options.build_args),
+        target=options.target,
+        platform=options.platform,
+        labels=dict(options.labels),
+    )
+
+
+def _image_name(text: str) -> Reference:
+    """A name for the image. Raises InvalidReference."""
+    name = references.parse(text).with_default_tag()
+    if name.digest is not None:
+        raise InvalidReference("refusing to create a tag with a digest reference")
+    return name
+
+
+def _epoch(text: str | None) -> int | None:
+    """SOURCE_DATE_EPOCH in seconds. Raises InvalidArgument."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) < _EPOCH_LIMIT):
+        raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH: {text[:32]}")
+    return int(text)
+
+
+def _failure(error: Exception) -> ProgressMessage:
+    """The last message of a build that failed."""
+    text = words(error)
+    code = error.exit_code if isinstance(error, StepFailed) else 0
+    return ProgressMessage(error_detail=ErrorDetail(code=code, message=text), error=text)

@@ -1,0 +1,55 @@
+"""Puts the build service together; imported at the first build. Daemon only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corten.build.bases import Puller
+from corten.build.builder import Builder
+from corten.build.cache import BuildCache
+from corten.build.service import BuildService
+from corten.engine.events import Events
+from corten.engine.images.library import ImageLibrary
+from corten.engine.images.spool import Spool
+
+if TYPE_CHECKING:
+    from corten.build.ops.run import Containers
+    from corten.build.ops.store import Snapshots
+    from corten.engine.images.assemble import Assembler
+
+_CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
+_CACHE_LEAST = 2_000_000_000
+
+
+def build_service(
+    *,
+    data_root: Path,
+    spool_dir: Path,
+    containers: Containers,
+    snapshots: Snapshots,
+    library: ImageLibrary,
+    assembler: Callable[[], Assembler],
+    puller: Puller,
+    cache: BuildCache,
+    events: Events,
+) -> BuildService:
+    """The service of POST /build."""
+    builder = Builder(containers=containers, snapshots=snapshots, assembler=assembler, cache=cache, scratch=spool_dir)
+    return BuildService(
+        builder=builder,
+        cache=cache,
+        library=library,
+        puller=puller,
+        spool=Spool(spool_dir),
+        events=events,
+        limit_bytes=lambda: cache_limit(data_root),
+    )
+
+
+def cache_limit(data_root: Path) -> int:
+    """How many bytes the build cache may have: a tenth of the disk, but not less than 2 GB."""
+    disk = os.statvfs(data_root)
+    return max(disk.f_blocks * disk.f_frsize // _CACHE_SHARE, _CACHE_LEAST)
