@@ -123,8 +123,14 @@ class ClassicStream:
         return step.changes_files
 
 
-def ending(image_id: str, names: Sequence[str]) -> Iterator[ProgressMessage]:
-    """The last words of a build that succeeded."""
+def ending(image_id: str, names: Sequence[str], warnings: Sequence[str], *, quiet: bool) -> Iterator[ProgressMessage]:
+    """The last words of a build that succeeded; a quiet one says its image's id alone."""
+    if quiet:
+        yield ProgressMessage(aux={"ID": image_id})
+        yield stream_line(f"{image_id}\n")
+        return
+    for warning in warnings:
+        yield stream_line(f"[Warning] {warning}\n")
     yield ProgressMessage(aux={"ID": image_id})
     yield stream_line(f"Successfully built {image_id.removeprefix('sha256:')[:_SHORT]}\n")
     for name in names:

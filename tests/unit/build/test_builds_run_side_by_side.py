@@ -64,7 +64,7 @@ class Build:
 
     async def go(self) -> None:
         with Leases().hold([]) as lease:
-            await self.executor.run(self.solver, self.worker, lease, changed=lambda: self.changed())
+            await self.executor.run(self.solver, self.worker, lease, changed=self.changed)
 
 
 def executor() -> Executor:
