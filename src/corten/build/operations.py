@@ -42,13 +42,17 @@ class Scratch(Operation, frozen=True, kw_only=True):
 
 
 class Context(Operation, frozen=True, kw_only=True):
-    """The build context, of which only what is copied counts. No inputs."""
+    """A tree that the client sends, of which only what is copied counts. No inputs. `name` is that of a named context,
+    empty for the build context."""
+
+    name: str = ""
 
 
 class InlineFiles(Operation, frozen=True, kw_only=True):
     """Files that the Dockerfile itself holds (heredocs of COPY and ADD), at the top of a file system. No inputs."""
 
     files: tuple[tuple[str, bytes], ...]
+    mode: int = 0o644
 
 
 class Download(Operation, frozen=True, kw_only=True):
@@ -56,6 +60,15 @@ class Download(Operation, frozen=True, kw_only=True):
 
     url: str
     checksum: str = ""
+
+
+class GitCheckout(Operation, frozen=True, kw_only=True):
+    """A git repository's files (ADD). No inputs. `url` is as written, `#ref:directory` and query included; `checksum`
+    is the commit that it must be, or the beginning of one."""
+
+    url: str
+    checksum: str = ""
+    keep_git_dir: bool = False
 
 
 class MakeDirectory(Operation, frozen=True, kw_only=True):
@@ -110,6 +123,13 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     env: str = ""
 
 
+class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`RUN --device`: a CDI device's name (`vendor.com/class=name`), and whether RUN fails without it."""
+
+    name: str
+    required: bool = False
+
+
 class Run(Operation, frozen=True, kw_only=True):
     """A command (RUN). Inputs: the root file system, then those that mounts name.
 
@@ -126,3 +146,4 @@ class Run(Operation, frozen=True, kw_only=True):
     network: str = "default"
     security: str = "sandbox"
     mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()

@@ -1,0 +1,75 @@
+"""A stage between two instructions: the configuration so far, and what variables stand for. Pure; daemon.
+
+`environment` is what variables expand to and what RUN sees: ENV and ARG both write it, the later one wins. Only ENV's
+values are in the configuration. `arguments` are the ARGs declared so far, for the history of RUN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from corten.build.dockerfile.expansion import Expansion
+from corten.spec.oci_image import ImageConfig
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_SHELL = ("/bin/sh", "-c")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageState:
+    """One stage's state. `cmd_is_set` tells a CMD of this very stage, which a later ENTRYPOINT leaves alone.
+
+    `given` are the values of ARGs that have no default: build arguments, global ARGs, platforms; `overriding` those
+    that win over a default.
+    """
+
+    config: ImageConfig = field(default_factory=ImageConfig)
+    author: str = ""
+    cmd_is_set: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[tuple[str, str], ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
+    overriding: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shell(self) -> tuple[str, ...]:
+        """What runs the shell form of RUN, CMD and ENTRYPOINT."""
+        return tuple(self.config.shell or DEFAULT_SHELL)
+
+    @property
+    def working_dir(self) -> str:
+        """Where relative paths begin; absolute."""
+        return self.config.working_dir or "/"
+
+    def expansion(self, escape: str) -> Expansion:
+        """What the next instruction's words expand with."""
+        return Expansion(self.environment, escape)
+
+    def with_config(self, **changes: Any) -> StageState:
+        """With these fields of the configuration changed."""
+        return replace(self, config=msgspec.structs.replace(self.config, **changes))
+
+    def with_env(self, pairs: Mapping[str, str]) -> StageState:
+        """With environment variables set, in their old places where they had one."""
+        env = {**dict(entry.partition("=")[::2] for entry in self.config.env or []), **pairs}
+        changed = replace(self, environment={**self.environment, **pairs})
+        return changed.with_config(env=[f"{name}={value}" for name, value in env.items()])
+
+    def with_argument(self, name: str, value: str | None) -> StageState:
+        """With an ARG declared; one without a value changes no variable."""
+        environment = self.environment if value is None else {**self.environment, name: value}
+        arguments = dict(self.arguments) | {name: environment.get(name, "")}
+        return replace(self, environment=environment, arguments=tuple(arguments.items()))
+
+
+def first_state(config: ImageConfig | None, *, author: str = "") -> StageState:
+    """The state behind FROM: of an image's configuration, or of scratch."""
+    if config is None:
+        config = ImageConfig(env=[f"PATH={DEFAULT_PATH}"], working_dir="/")
+    environment = dict(entry.partition("=")[::2] for entry in config.env or [])
+    environment.setdefault("PATH", DEFAULT_PATH)
+    return StageState(config=msgspec.structs.replace(config, on_build=None), author=author, environment=environment)
