@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.lab import images
 from tests.lab.daemon import Daemon
 
 from corten.testing.made_images import tar_of
@@ -20,6 +21,7 @@ from corten.testing.registry import FakeRegistry
 Step = Callable[[], object]
 FILES = [{"bin/tool": b"#!/bin/true\n" * 9000, "etc/one": b"1\n"}, {"etc/two": b"2\n" * 500}]
 _INGESTS = 4
+_DOCKERFILE = "FROM busybox\nCOPY one /\nRUN echo made > /made\nRUN true\n"
 _SLACK = 128 << 10  # SQLite's log may grow between two looks
 
 
@@ -33,6 +35,10 @@ class Steps:
         self.archive = folder / "saved.tar"
         self.tree = folder / "tree.tar"
         self.tree.write_bytes(tar_of({"imported": b"x" * 5000}))
+        self.context = folder / "context"
+        self.context.mkdir()
+        (self.context / "one").write_bytes(b"1" * 5000)
+        (self.context / "Dockerfile").write_text(_DOCKERFILE)
         self.copied = folder / "copied"
         self.copied.write_bytes(b"c" * 5000)
 
@@ -50,6 +56,7 @@ class Steps:
         for image in self._run("images", "-q", "--no-trunc").split():
             self.daemon.docker("rmi", "-f", image, check=False)
         self._run("image", "prune", "-a", "-f")
+        self._run("builder", "prune", "-a", "-f")
         assert self._run("images", "-aq") == ""
 
     def pull(self) -> None:
@@ -65,6 +72,13 @@ class Steps:
     def build_up(self) -> None:
         """A second image under the name of the first leaves that one dangling."""
         self._run("import", str(self.tree), "made:1")
+
+    def build(self) -> None:
+        """Layers of a copy and of a command, and a step that has none; with a fixed time the same ones when it is done
+        again, so that nothing of the first attempt is left over."""
+        self.daemon.docker("load", "-i", str(images.busybox()))
+        self.daemon.corten("build", "--build-arg", "SOURCE_DATE_EPOCH=1", "-t", "built:1", str(self.context))
+        assert self._run("run", "--rm", "--network", "none", "built:1", "cat", "/made") == "made"
 
     def prune(self) -> None:
         self._run("rm", "one")
@@ -82,11 +96,12 @@ class Steps:
 
     def pulling(self) -> Iterator[Step]:
         """An image comes, is used, changed, replaced and removed."""
-        yield from (self.clear, self.pull, self.create, self.commit, self.build_up, self.prune, self.remove)
+        yield from (self.clear, self.pull, self.create, self.commit, self.build_up, self.build, self.prune)
+        yield self.remove
 
     def loading(self) -> Iterator[Step]:
         """An archive is read."""
-        yield from (self.clear, self.load, self.create, self.commit, self.clear)
+        yield from (self.clear, self.load, self.create, self.commit, self.build, self.clear)
 
 
 def problems(daemon: Daemon) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corten.build.cache import BuildCache
+from corten.build.cache_mounts import CacheMounts
 from corten.build.classic_stream import ClassicStream
 from corten.build.executor import Executor
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
@@ -15,6 +16,8 @@ from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import BaseImage
 from corten.build.ops.copy import Copier
+from corten.build.ops.inputs import Inputs
+from corten.build.ops.mounts import StepMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
@@ -43,7 +46,7 @@ class BuildInputs:
 
 
 class Builder:
-    """Runs builds; one a daemon. `scratch` is a directory for files without names."""
+    """Runs builds; one a daemon. `scratch` is a directory for files without names, `mounts` one for steps' mounts."""
 
     def __init__(
         self,
@@ -52,8 +55,12 @@ class Builder:
         snapshots: Snapshots,
         assembler: Callable[[], Assembler],
         cache: BuildCache,
+        caches: CacheMounts,
         scratch: Path,
+        mounts: Path,
     ) -> None:
+        self._caches = caches
+        self._mounts = mounts
         self._containers = containers
         self._snapshots = snapshots
         self._assembler = assembler
@@ -75,9 +82,13 @@ class Builder:
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
         stream = ClassicStream(plan, solver, say, images.id_after)
+        trees = Inputs(store=store, context=inputs.context)
+        mounts = StepMounts(store=store, inputs=trees, caches=self._caches, directory=self._mounts)
         operations = Operations(
-            runner=Runner(containers=self._containers, store=store, settings=inputs.settings, watcher=stream),
-            copier=Copier(store=store, context=inputs.context, scratch=self._scratch),
+            runner=Runner(
+                containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=stream
+            ),
+            copier=Copier(store=store, inputs=trees, scratch=self._scratch),
             bases=inputs.bases,
         )
         await self._executor.run(solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=stream.changed)

@@ -23,6 +23,11 @@ class Wish:
     before_ns: int | None = None
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is to stay: cache mounts go with the rest then."""
+        return not self.keep_bytes and self.before_ns is None and not self.filters
+
 
 def to_prune(records: Mapping[str, CacheRecord], wish: Wish, shared: Collection[str]) -> list[str]:
     """The keys to forget; `shared` are the chainIDs of images' layers. Raises InvalidArgument for a bad filter."""

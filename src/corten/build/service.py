@@ -12,6 +12,7 @@ from typing import BinaryIO
 from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
+from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
 from corten.build.classic_stream import ending
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
@@ -46,6 +47,7 @@ class BuildService:
         *,
         builder: Builder,
         cache: BuildCache,
+        caches: CacheMounts,
         library: ImageLibrary,
         puller: Puller,
         spool: Spool,
@@ -54,6 +56,7 @@ class BuildService:
     ) -> None:
         self._builder = builder
         self._cache = cache
+        self._caches = caches
         self._library = library
         self._puller = puller
         self._spool = spool
@@ -130,6 +133,8 @@ class BuildService:
         """Forget records, and delete what nothing else needs then. Raises InvalidArgument for a bad filter."""
         keys = to_prune(self._cache.records(), wish, self._shared())
         reclaimed = await self._forget(keys)
+        if wish.is_whole:
+            reclaimed += await self._caches.prune()
         self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.BuildPruneReport(caches_deleted=keys, space_reclaimed=reclaimed)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.cache import BuildCache
+from corten.build.cache_mounts import CacheMounts
 from corten.build.service import BuildService
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
@@ -28,6 +29,7 @@ def build_service(
     *,
     data_root: Path,
     spool_dir: Path,
+    mounts: Path,
     containers: Containers,
     snapshots: Snapshots,
     library: ImageLibrary,
@@ -37,10 +39,20 @@ def build_service(
     events: Events,
 ) -> BuildService:
     """The service of POST /build."""
-    builder = Builder(containers=containers, snapshots=snapshots, assembler=assembler, cache=cache, scratch=spool_dir)
+    caches = CacheMounts(data_root / "build-mounts")
+    builder = Builder(
+        containers=containers,
+        snapshots=snapshots,
+        assembler=assembler,
+        cache=cache,
+        caches=caches,
+        scratch=spool_dir,
+        mounts=mounts,
+    )
     return BuildService(
         builder=builder,
         cache=cache,
+        caches=caches,
         library=library,
         puller=puller,
         spool=Spool(spool_dir),

@@ -20,6 +20,7 @@ from corten.api.routes import collect
 from corten.api.server import Server
 from corten.api.services import Services
 from corten.build.cache import BuildCache
+from corten.build.ops.mount_homes import sweep as sweep_build_mounts
 from corten.daemon import settings
 from corten.daemon.adapters import Counts, Housekeeper, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
@@ -215,6 +216,7 @@ class Engine:
         return build_service(
             data_root=self._config.data_root,
             spool_dir=settings.spool_dir(self._config),
+            mounts=self._config.exec_root / "build",
             containers=self._containers.service,
             snapshots=self._snapshots,
             library=self._library,
@@ -276,6 +278,7 @@ class Engine:
         living = await self._containers.recovery.observe()
         await self._networks.recover(living)
         await self._containers.recovery.finish()
+        await blocking.run(sweep_build_mounts, self._config.exec_root / "build")
         await self._gc_policy.sweep()
         for container in self._containers.registry:
             if container.record.status.status.has_process:

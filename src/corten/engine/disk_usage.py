@@ -49,7 +49,8 @@ def explain(root: Path, *, blobs: BlobUsage, unneeded: Iterable[str], layers: La
     broken = {digest: size for digest, size in sizes.items() if digest in waiting}
     ingests = _entries(root / "content" / "ingest")
     usage = layers.disk_usage()
-    containers, volumes, uploads = (_entries(root / name) for name in ("containers", "volumes", "tmp"))
+    names = ("containers", "volumes", "tmp", "build-mounts")
+    containers, volumes, uploads, mounts = (_entries(root / name) for name in names)
     database = {name: allocated(os.fspath(root / name)) for name in _DATABASE}
     rows = [
         _row("Image blobs", kept),
@@ -57,7 +58,7 @@ def explain(root: Path, *, blobs: BlobUsage, unneeded: Iterable[str], layers: La
         DiskUse(type="Container layers", count=len(layers.snapshots()), size=usage["snapshots"], reclaimable=0),
         _row("Container logs and files", containers),
         _row("Volumes", volumes),
-        DiskUse(type="Build cache", count=0, size=0, reclaimable=0),
+        _row("Build cache mounts", mounts, reclaimable=True),
         _row("Broken pulls, kept to go on", {**ingests, **broken}, reclaimable=True),
         DiskUse(type="Deleted, not yet freed", count=0, size=usage["trash"], reclaimable=usage["trash"]),
         _row("Archives being read", uploads),
@@ -83,10 +84,10 @@ def _entries(directory: Path) -> dict[str, int]:
 def _rest(root: Path) -> dict[str, int]:
     """What no other row counts: the directories that hold the rest, and files at the top."""
     content = root / "content"
-    plain = [root, *(root / name for name in ("containers", "volumes", "tmp", "snapshots", "content"))]
+    plain = [root, *(root / name for name in ("containers", "volumes", "tmp", "build-mounts", "snapshots", "content"))]
     plain += [content / "ingest", content / "blobs", content / "blobs" / "sha256"]
     found = {os.fspath(path): os.lstat(path).st_blocks * 512 for path in plain if path.exists()}
-    known = {"content", "snapshots", "containers", "volumes", "tmp", *_DATABASE}
+    known = {"content", "snapshots", "containers", "volumes", "tmp", "build-mounts", *_DATABASE}
     for name in set(os.listdir(root)) - known:
         found[name] = allocated(os.fspath(root / name))
     return found

@@ -61,7 +61,7 @@ def select(copy: Copy, trees: Sequence[Tree], *, keeps_owner: Sequence[bool]) ->
         found = match(tree, source.path)
         if not found:
             raise _missing(source)
-        taken += [_take(tree, path, keeps_owner=keeps_owner[source.input]) for path in found]
+        taken += [take(tree, path, keeps_owner=keeps_owner[source.input]) for path in found]
     return Selection(tuple(taken), several=len(taken) > 1)
 
 
@@ -73,11 +73,12 @@ def _missing(source: Source) -> SourceNotFound:
     )
 
 
-def _take(tree: Tree, path: str, *, keeps_owner: bool) -> Taken:
+def take(tree: Tree, path: str, *, keeps_owner: bool) -> Taken:
+    """What is at one path, links followed. Raises SourceNotFound, OSError."""
     real = resolve(tree, path)
     node = tree.lstat(real)
     if node is None:
-        raise SourceNotFound(f"{path}: the link leads to nothing")
+        raise SourceNotFound(f"{path}: not found")
     if node.kind != "directory":
         return Taken(
             (Item(tree, real, "", node),), directory=False, name=posixpath.basename(path), keeps_owner=keeps_owner

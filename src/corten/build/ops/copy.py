@@ -15,14 +15,13 @@ from corten.build.copying.owner import mode_of, owner_of
 from corten.build.copying.select import Selection, Taken, check_supported, digest, everything, select
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
-from corten.build.operations import Context, Copy, InlineFiles, MakeDirectory, Operation
+from corten.build.operations import Copy, MakeDirectory
+from corten.build.ops.inputs import Inputs
 from corten.build.ops.store import LayerStore
-from corten.build.trees.inline import InlineTree
 from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import Tree, resolve
 from corten.engine.containers.users import Accounts, read_accounts
 from corten.errors import CortenError
-from corten.errors import NotImplemented as NotOffered
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.lib.tar_writer import TarWriter
@@ -37,11 +36,11 @@ class CopyFailed(CortenError):
 
 
 class Copier:
-    """Copies for one build. `context` is the request's; archives are unpacked by way of files in `scratch`."""
+    """Copies for one build. Archives are unpacked by way of files in `scratch`."""
 
-    def __init__(self, *, store: LayerStore, context: Tree, scratch: Path) -> None:
+    def __init__(self, *, store: LayerStore, inputs: Inputs, scratch: Path) -> None:
         self._store = store
-        self._context = context
+        self._inputs = inputs
         self._scratch = scratch
 
     async def digest(self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]) -> str:
@@ -111,27 +110,12 @@ class Copier:
         """The target's tree and what is taken of the others, as long as the block. Blocking."""
         check_supported(copy)
         with ExitStack() as closing:
-            trees: list[Tree] = []
-            owned: list[bool] = []
-            for below, result in zip(vertex.inputs, inputs, strict=True):
-                if result is not None:
-                    trees.append(closing.enter_context(self._store.tree(result)))
-                else:
-                    trees.append(self._local(below.operation))
-                owned.append(result is not None)
-            selection = select(copy, trees, keeps_owner=owned)
+            trees = closing.enter_context(self._inputs.open(vertex, inputs))
+            selection = select(copy, trees, keeps_owner=[result is not None for result in inputs])
             if any(source.unpack for source in copy.sources):
                 taken = tuple(self._unpacked(one, closing) for one in selection.taken)
                 selection = replace(selection, taken=taken)
             yield trees[0], selection
-
-    def _local(self, operation: Operation) -> Tree:
-        """What came with the request. Raises NotImplemented."""
-        if isinstance(operation, InlineFiles):
-            return InlineTree(operation.files, operation.mode, self._store.now_ns())
-        if isinstance(operation, Context) and operation.name:
-            raise NotOffered(f"the named context {operation.name} is not supported yet")
-        return self._context
 
     def _unpacked(self, taken: Taken, closing: ExitStack) -> Taken:
         """An archive as the directory that it holds; anything else as it is."""

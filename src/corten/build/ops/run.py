@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
-from corten.build.operations import Mount, Run
+from corten.build.operations import Run
+from corten.build.ops.mounts import StepMounts
 from corten.build.ops.store import LayerStore
+from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, InvalidArgument
+from corten.errors import NotImplemented as NotOffered
+from corten.lib import blocking
 from corten.lib.faultpoint import reach
 from corten.spec.docker.container import CreateRequest, CreateResponse
-from corten.spec.docker.hostconfig import HostConfig, LogConfig, TmpfsOptions
+from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
 from corten.spec.oci_image import Image, ImageConfig, RootFS
 from corten.spec.platform import host_platform
@@ -98,15 +102,45 @@ class Watcher(Protocol):
 class Runner:
     """Runs commands for one build."""
 
-    def __init__(self, *, containers: Containers, store: LayerStore, settings: RunSettings, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        store: LayerStore,
+        mounts: StepMounts,
+        settings: RunSettings,
+        watcher: Watcher,
+    ) -> None:
         self._containers = containers
         self._store = store
+        self._mounts = mounts
         self._settings = settings
         self._watcher = watcher
 
-    async def run(self, vertex: Vertex, run: Run, below: FileSystem) -> FileSystem:
+    async def digest(self, vertex: Vertex, run: Run, inputs: Sequence[FileSystem | None]) -> str:
+        """What the command's mounts show it. Raises NotFound, OSError."""
+        return await blocking.run(self._mounts.digest, vertex, run, inputs)
+
+    async def run(self, vertex: Vertex, run: Run, inputs: Sequence[FileSystem | None]) -> FileSystem:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
-        request = self._request(run, below)
+        below = inputs[0]
+        assert below is not None
+        async with self._mounts.hold(vertex, run, inputs) as mounts:
+            stubs = await blocking.run(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
+            return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+
+    def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
+        """Where the engine will make directories for mounts, deepest first. Blocking."""
+        missing: set[str] = set()
+        with self._store.tree(below) as tree:
+            for target in targets:
+                path = resolve(tree, target)
+                while path and tree.lstat(path) is None:
+                    missing.add(path)
+                    path = path.rpartition("/")[0]
+        return sorted(missing, key=lambda path: path.count("/"), reverse=True)
+
+    async def _run(self, vertex: Vertex, request: CreateRequest, below: FileSystem, stubs: Sequence[str]) -> FileSystem:
         created = await self._containers.create("", request, base=_base(below), owner=OWNER)
         cid = created.id
         goes = True  # one that was given up goes in any case
@@ -117,9 +151,9 @@ class Runner:
             reach("build.container.ended")
             goes = self._settings.remove_failed if code else self._settings.remove
             if code:
-                command = " ".join(run.args)
+                command = " ".join(str_slice(request.cmd) or [])
                 raise StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
-            return await self._store.add_snapshot(below, cid)
+            return await self._store.add_snapshot(below, cid, stubs)
         finally:
             await self._let_go(vertex, cid, goes=goes)
 
@@ -157,7 +191,7 @@ class Runner:
         await self._containers.remove(cid, force=True, volumes=True)
         self._watcher.removed(vertex, cid)
 
-    def _request(self, run: Run, below: FileSystem) -> CreateRequest:
+    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
         host = self._settings.host
         network = _NETWORKS.get(run.network)
         if network is None:
@@ -166,7 +200,8 @@ class Runner:
             raise InvalidArgument("RUN --network=host needs a build with the network mode host")
         if run.security != "sandbox":
             raise InvalidArgument(f"RUN --security={run.security} is not supported yet")
-        mounts = [_host_mount(mount) for mount in run.mounts]
+        if run.devices:
+            raise NotOffered("RUN --device is not supported yet")
         return CreateRequest(
             image=below.chain_id or "scratch",
             entrypoint=[],
@@ -184,14 +219,6 @@ def _replaced(host: HostConfig, network: str, mounts: list[HostMount]) -> HostCo
     fields["network_mode"] = network or host.network_mode
     fields["mounts"] = mounts or None
     return HostConfig(**fields)
-
-
-def _host_mount(mount: Mount) -> HostMount:
-    if mount.kind != "tmpfs":
-        raise InvalidArgument(f"RUN --mount=type={mount.kind} is not supported yet")
-    return HostMount(
-        type="tmpfs", target=mount.target, tmpfs_options=TmpfsOptions(size_bytes=mount.size, mode=mount.mode)
-    )
 
 
 def _base(below: FileSystem) -> ResolvedImage:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -15,9 +17,13 @@ from corten.engine.images.assemble import Assembler
 from corten.engine.images.progress import Progress
 from corten.lib import blocking
 from corten.lib.tar_writer import TarWriter
+from corten.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 from corten.store.leases import Lease
 from corten.store.pack import PackedLayer, PipedTar
 from corten.store.snapshots.driver import Change
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 
 
 class Snapshots(Protocol):
@@ -34,6 +40,15 @@ class Snapshots(Protocol):
 
     def size(self, chain_id: str) -> int:
         """Bytes of a layer's own files."""
+
+    def prepare(self, key: str, parent: str) -> object:
+        """A new snapshot upon a layer."""
+
+    def root_fd(self, key: str) -> int:
+        """The whole root of a snapshot as a detached mount; the caller closes it."""
+
+    def remove(self, key: str) -> None:
+        """Give a snapshot up; a missing one is no error."""
 
 
 class LayerStore:
@@ -71,15 +86,40 @@ class LayerStore:
         finally:
             tree.close()
 
+    def mount_fd(self, filesystem: FileSystem, key: str) -> int:
+        """A detached mount of a file system, to be closed by the caller: read-only, or as the snapshot `key` when
+        it may be written. Blocking."""
+        if not key:
+            return self._snapshots.image_fd(filesystem.chain_id)
+        self._snapshots.prepare(key, filesystem.chain_id)
+        return self._snapshots.root_fd(key)
+
+    def remove_snapshot(self, key: str) -> None:
+        """Give up what `mount_fd` has made."""
+        self._snapshots.remove(key)
+
     async def add(self, below: FileSystem, fill: Callable[[TarWriter], None]) -> FileSystem:
         """A layer of what `fill` (called in a thread) writes upon a file system."""
         return await self._add(below, lambda: PipedTar(fill))
 
-    async def add_snapshot(self, below: FileSystem, key: str) -> FileSystem:
-        """What the snapshot `key` has written, as a layer, if that is anything."""
+    async def add_snapshot(self, below: FileSystem, key: str, stubs: Sequence[str] = ()) -> FileSystem:
+        """What the snapshot `key` has written, as a layer, if that is anything.
+
+        `stubs` are paths that were made for mounts alone, those within others first: they go where they are empty.
+        """
+        if stubs:
+            await blocking.run(self._remove_stubs, key, stubs)
         if await blocking.run(self._is_unchanged, key):
             return below
         return await self._add(below, lambda: PackedLayer(self._snapshots.upper_fd(key), newest_ns=self.epoch_ns))
+
+    def _remove_stubs(self, key: str, stubs: Sequence[str]) -> None:
+        root = self._snapshots.upper_fd(key)
+        try:
+            for path in stubs:
+                _remove_stub(root, path)
+        finally:
+            os.close(root)
 
     def _is_unchanged(self, key: str) -> bool:
         fd = self._snapshots.upper_fd(key)
@@ -105,3 +145,18 @@ class LayerStore:
         created = time_text(self.now_ns())
         layer = Layer(blob=blob, diff_id=blob.digest, created=created, size=self._snapshots.size(made.chain_id))
         return FileSystem(layers=(*below.layers, layer))
+
+
+def _remove_stub(root: int, path: str) -> None:
+    """Remove an empty directory or file; anything else stays."""
+    head, _, name = path.rpartition("/")
+    with contextlib.suppress(OSError):
+        parent = openat2(root, os.fsencode(head) or b".", _DIRECTORY, resolve=_RESOLVE)
+        try:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                os.rmdir(name, dir_fd=parent)
+            elif stat.S_ISREG(status.st_mode) and not status.st_size:
+                os.unlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)

@@ -37,7 +37,9 @@ _KEYING: dict[type[Operation], Keying] = {
 
 
 def keying_of(vertex: Vertex) -> Keying:
-    """How the key of a vertex' operation comes about."""
+    """How the key of a vertex' operation comes about; that of a command also of what its mounts show it."""
+    if isinstance(vertex.operation, Run) and len(vertex.inputs) > 1:
+        return Keying.CONTENT
     return _KEYING[type(vertex.operation)]
 
 
@@ -50,7 +52,9 @@ class Operations:
         self._bases = bases
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
-        """What a copy takes of its sources. Raises CopyFailed."""
+        """What a copy takes of its sources, or a command's mounts show of them. Raises CopyFailed, NotFound."""
+        if isinstance(vertex.operation, Run):
+            return await self._runner.digest(vertex, vertex.operation, inputs)
         assert isinstance(vertex.operation, Copy)
         return await self._copier.digest(vertex, vertex.operation, inputs)
 
@@ -67,5 +71,5 @@ class Operations:
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
-            return await self._runner.run(vertex, operation, below)
+            return await self._runner.run(vertex, operation, inputs)
         raise NotOffered(f"line {vertex.lines[0]}: {vertex.name or type(operation).__name__} is not supported yet")

@@ -1,0 +1,38 @@
+"""The inputs of a vertex as trees to be read: file systems mounted for the while, or what came with the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from corten.build.filesystem import FileSystem
+from corten.build.graph import Vertex
+from corten.build.operations import Context, InlineFiles, Operation
+from corten.build.ops.store import LayerStore
+from corten.build.trees.inline import InlineTree
+from corten.build.trees.tree import Tree
+from corten.errors import NotImplemented as NotOffered
+
+
+class Inputs:
+    """Opens inputs for one build; `context` is the request's."""
+
+    def __init__(self, *, store: LayerStore, context: Tree) -> None:
+        self._store = store
+        self._context = context
+
+    @contextmanager
+    def open(self, vertex: Vertex, results: Sequence[FileSystem | None]) -> Iterator[list[Tree]]:
+        """The trees, in order, as long as the block. Blocking. Raises NotImplemented, OSError."""
+        with ExitStack() as closing:
+            yield [
+                self._local(below.operation) if result is None else closing.enter_context(self._store.tree(result))
+                for below, result in zip(vertex.inputs, results, strict=True)
+            ]
+
+    def _local(self, operation: Operation) -> Tree:
+        if isinstance(operation, InlineFiles):
+            return InlineTree(operation.files, operation.mode, self._store.now_ns())
+        if isinstance(operation, Context) and operation.name:
+            raise NotOffered(f"the named context {operation.name} is not supported yet")
+        return self._context
