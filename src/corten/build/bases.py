@@ -1,4 +1,4 @@
-"""The images that a Dockerfile names, from this engine or, where they are missing, from their registry. Daemon's loop."""
+"""The images that a Dockerfile names, found here or, where they are missing, pulled. Daemon's loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a plan to its image: the solver over its graph, the classic stream beside it, the image at last. Daemon's loop."""
+"""Runs a plan: the solver over its graph, the classic stream beside it, the image at last. Daemon's loop."""
 
 from __future__ import annotations
 

@@ -84,8 +84,13 @@ class ClassicStream:
         while self._number < len(self._steps):
             stage, step = self._steps[self._number]
             self._head(step)
-            if step.vertex not in settled or self._solver.state(step.vertex) in (State.FAILED, State.CANCELLED):
+            state = self._solver.state(step.vertex)
+            if step.vertex not in settled or state is State.FAILED:
                 return
+            if state is State.CANCELLED:  # with another step that failed: what that has said is not lost
+                self._number = next((n for n in self._left() if self._has_failed(n)), len(self._steps))
+                self._is_headed = False
+                continue
             if self._is_own(step) and self._solver.is_cached(step.vertex):
                 self._say(stream_line(" ---> Using cache\n"))
             found = self._id_after(stage, step)
@@ -93,6 +98,12 @@ class ClassicStream:
                 self._say(stream_line(f" ---> {found.removeprefix('sha256:')[:_SHORT]}\n"))
             self._number += 1
             self._is_headed = False
+
+    def _left(self) -> range:
+        return range(self._number, len(self._steps))
+
+    def _has_failed(self, number: int) -> bool:
+        return self._solver.state(self._steps[number][1].vertex) is State.FAILED
 
     def _head(self, step: Step) -> None:
         if self._is_headed:
@@ -112,8 +123,14 @@ class ClassicStream:
         return step.changes_files
 
 
-def ending(image_id: str, names: Sequence[str]) -> Iterator[ProgressMessage]:
-    """The last words of a build that succeeded."""
+def ending(image_id: str, names: Sequence[str], warnings: Sequence[str], *, quiet: bool) -> Iterator[ProgressMessage]:
+    """The last words of a build that succeeded; a quiet one says its image's id alone."""
+    if quiet:
+        yield ProgressMessage(aux={"ID": image_id})
+        yield stream_line(f"{image_id}\n")
+        return
+    for warning in warnings:
+        yield stream_line(f"[Warning] {warning}\n")
     yield ProgressMessage(aux={"ID": image_id})
     yield stream_line(f"Successfully built {image_id.removeprefix('sha256:')[:_SHORT]}\n")
     for name in names:

@@ -69,6 +69,7 @@ class Executor:
             for task in tasks:
                 task.cancel()
             await settled(tasks)
+            changed()
             raise
 
 

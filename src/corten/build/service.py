@@ -29,7 +29,7 @@ from corten.errors import CortenError, InvalidArgument
 from corten.lib.disk_full import words
 from corten.spec import reference as references
 from corten.spec.docker import build as wire
-from corten.spec.docker.progress import ErrorDetail, ProgressMessage, stream_line
+from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import InvalidReference, Reference
 from corten.store.gc import Node
 
@@ -117,10 +117,7 @@ class BuildService:
             built = await self._builder.run(plan, inputs, say)
         for name in names:
             self._events.publish("image", "tag", built, {"name": name.familiar})
-        if options.quiet:
-            progress.say(stream_line(f"{built}\n"))
-            return
-        for message in ending(built, [name.familiar for name in names]):
+        for message in ending(built, [name.familiar for name in names], plan.warnings, quiet=options.quiet):
             progress.say(message)
 
     # -- the cache

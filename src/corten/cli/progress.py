@@ -39,6 +39,8 @@ def show_progress(
             continue
         lines.clear()
         _show(message, out, terminal)
+        if message.get("stream"):  # a build's output, which people and logs follow
+            out.flush()
     out.flush()
 
 

@@ -62,6 +62,7 @@ _CONTAINER: dict[str, Row] = {
     "wait": ("wait", "COMMAND", "Wait until containers stop and print their exit codes"),
 }
 _IMAGE: dict[str, Row] = {
+    "build": ("build", "COMMAND", "Build an image from a Dockerfile"),
     "history": ("history", "COMMAND", "Show how an image was made"),
     "import": ("import_image", "COMMAND", "Make an image of a file system's tar archive"),
     "load": ("load", "COMMAND", "Load images from a tar archive or standard input"),
@@ -117,6 +118,7 @@ COMMANDS: dict[str, Row] = {
     "system fsck": ("fsck", "COMMAND", "Check what the engine has stored, and repair it"),
     "system info": ("info", "COMMAND", "Show the state and the abilities of the engine"),
     "system prune": ("prune", "SYSTEM", "Remove everything that is unused"),
+    "builder build": ("build", "COMMAND", "Build an image from a Dockerfile"),
     "builder prune": ("prune", "BUILDER", "Remove the build cache"),
     "context ls": ("context", "LIST", "List the contexts: there is one"),
     "context show": ("context", "SHOW", "Print the name of the context"),

@@ -15,13 +15,14 @@ from corten.build.copying.owner import mode_of, owner_of
 from corten.build.copying.select import Selection, Taken, check_supported, digest, everything, select
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
-from corten.build.operations import Copy, InlineFiles, MakeDirectory
+from corten.build.operations import Context, Copy, InlineFiles, MakeDirectory, Operation
 from corten.build.ops.store import LayerStore
 from corten.build.trees.inline import InlineTree
 from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import Tree, resolve
 from corten.engine.containers.users import Accounts, read_accounts
 from corten.errors import CortenError
+from corten.errors import NotImplemented as NotOffered
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.lib.tar_writer import TarWriter
@@ -115,16 +116,22 @@ class Copier:
             for below, result in zip(vertex.inputs, inputs, strict=True):
                 if result is not None:
                     trees.append(closing.enter_context(self._store.tree(result)))
-                elif isinstance(below.operation, InlineFiles):
-                    trees.append(InlineTree(below.operation.files, self._store.now_ns()))
                 else:
-                    trees.append(self._context)
+                    trees.append(self._local(below.operation))
                 owned.append(result is not None)
             selection = select(copy, trees, keeps_owner=owned)
             if any(source.unpack for source in copy.sources):
                 taken = tuple(self._unpacked(one, closing) for one in selection.taken)
                 selection = replace(selection, taken=taken)
             yield trees[0], selection
+
+    def _local(self, operation: Operation) -> Tree:
+        """What came with the request. Raises NotImplemented."""
+        if isinstance(operation, InlineFiles):
+            return InlineTree(operation.files, operation.mode, self._store.now_ns())
+        if isinstance(operation, Context) and operation.name:
+            raise NotOffered(f"the named context {operation.name} is not supported yet")
+        return self._context
 
     def _unpacked(self, taken: Taken, closing: ExitStack) -> Taken:
         """An archive as the directory that it holds; anything else as it is."""

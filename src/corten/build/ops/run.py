@@ -109,20 +109,19 @@ class Runner:
         request = self._request(run, below)
         created = await self._containers.create("", request, base=_base(below), owner=OWNER)
         cid = created.id
-        succeeded = False
+        goes = True  # one that was given up goes in any case
         try:
             reach("build.container.created")
             self._watcher.running(vertex, cid)
             code = await self._until_end(vertex, cid)
             reach("build.container.ended")
+            goes = self._settings.remove_failed if code else self._settings.remove
             if code:
                 command = " ".join(run.args)
                 raise StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
-            result = await self._store.add_snapshot(below, cid)
-            succeeded = True
-            return result
+            return await self._store.add_snapshot(below, cid)
         finally:
-            await self._let_go(vertex, cid, succeeded=succeeded)
+            await self._let_go(vertex, cid, goes=goes)
 
     async def _until_end(self, vertex: Vertex, cid: str) -> int:
         """Start it and pass its output on until it has ended."""
@@ -150,9 +149,8 @@ class Runner:
             writer.close()
 
     @never_half_done
-    async def _let_go(self, vertex: Vertex, cid: str, *, succeeded: bool) -> None:
-        """Remove the container; or keep it for people to look at, as `rm=0` asks for."""
-        goes = self._settings.remove if succeeded else self._settings.remove_failed
+    async def _let_go(self, vertex: Vertex, cid: str, *, goes: bool) -> None:
+        """Remove the container; or leave it for people to look at: a failed one without `forcerm`, all with `rm=0`."""
         if not goes:
             self._containers.disown(cid)
             return

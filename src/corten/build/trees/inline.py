@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from corten.build.trees.tree import Node
 
-_MODE = 0o644
-
 
 class InlineTree:
-    """Root's files by name, with one time for all."""
+    """Root's files by name, with one mode and time for all."""
 
-    def __init__(self, files: Sequence[tuple[str, bytes]], mtime_ns: int) -> None:
+    def __init__(self, files: Sequence[tuple[str, bytes]], mode: int, mtime_ns: int) -> None:
         self._files = dict(files)
+        self._mode = mode
         self._mtime_ns = mtime_ns
 
     def lstat(self, path: str) -> Node | None:
@@ -22,7 +21,7 @@ class InlineTree:
         if not path:
             return Node("directory", 0o755, 0, 0, 0, self._mtime_ns)
         data = self._files.get(path)
-        return None if data is None else Node("file", _MODE, 0, 0, len(data), self._mtime_ns)
+        return None if data is None else Node("file", self._mode, 0, 0, len(data), self._mtime_ns)
 
     def names(self, path: str) -> list[str]:  # noqa: ARG002 - there is one directory
         """All files."""

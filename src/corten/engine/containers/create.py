@@ -12,6 +12,8 @@ import random
 import time
 from pathlib import Path
 
+import msgspec
+
 from corten.engine.containers.announce import announce
 from corten.engine.containers.collaborators import Images, Networks, ResolvedImage, ShimPool, Snapshots
 from corten.engine.containers.live import Container
@@ -113,23 +115,10 @@ class Creator:
             mounts = await self._mounts.create(planned, host, undo)
             if mounts:
                 await self._mounts.populate(cid, mounts)
-            command = command_of(config)
-            if not config.hostname and not host.network_mode.startswith("container:") and host.uts_mode != "host":
-                config.hostname = cid[:12] if host.network_mode != "host" else os.uname().nodename
-            record = ContainerRecord(
-                id=cid,
-                name=taken,
-                created_ns=time.time_ns(),
-                image_id=image.id,
-                chain_id=image.chain_id,
-                config=config,
-                host_config=host,
-                path=command[0],
-                args=command[1:],
-                mounts=mounts,
-                networks=networks,
-                log_path="" if host.log_config.type == "none" else os.fspath(directory / f"{cid}-json.log"),
-                owner=owner,
+            _name_host(cid, config, host)
+            record = _record(cid, taken, image, config, host, owner)
+            record = msgspec.structs.replace(
+                record, mounts=mounts, networks=networks, log_path=_log_path(cid, directory, host)
             )
             self._registry.add(Container(record))
             undo.keep()
@@ -151,6 +140,34 @@ class Creator:
             if kind == "container" and reference:
                 with contextlib.suppress(NotFound):
                     setattr(host, field, f"container:{self._registry.find(reference).id}")
+
+
+def _name_host(cid: str, config: ContainerConfig, host: HostConfig) -> None:
+    """The host name of a container that was given none: its id, or the machine's name on its network."""
+    if not config.hostname and not host.network_mode.startswith("container:") and host.uts_mode != "host":
+        config.hostname = cid[:12] if host.network_mode != "host" else os.uname().nodename
+
+
+def _log_path(cid: str, directory: Path, host: HostConfig) -> str:
+    return "" if host.log_config.type == "none" else os.fspath(directory / f"{cid}-json.log")
+
+
+def _record(
+    cid: str, name: str, image: ResolvedImage, config: ContainerConfig, host: HostConfig, owner: str
+) -> ContainerRecord:
+    command = command_of(config)
+    return ContainerRecord(
+        id=cid,
+        name=name,
+        created_ns=time.time_ns(),
+        image_id=image.id,
+        chain_id=image.chain_id,
+        config=config,
+        host_config=host,
+        path=command[0],
+        args=command[1:],
+        owner=owner,
+    )
 
 
 def check_platform(image: ResolvedImage, reference: str, wanted: str) -> None:

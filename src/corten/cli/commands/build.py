@@ -1,0 +1,208 @@
+"""`corten build`: pack the context, send it, and show what the engine says (the classic builder's API)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from corten.cli.command import Call, Command
+from corten.cli.create.values import extra_host, ulimit
+from corten.cli.credentials import all_credentials, encode_auth
+from corten.cli.errors import CliError
+from corten.cli.option import Option
+from corten.cli.progress import show_progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+_CHUNK = 1 << 20
+_TAR_MAGIC_AT = 257
+_COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
+
+
+def build(call: Call) -> None:
+    """Send the context; print the image's id alone with --quiet."""
+    values, source = call.values, call.arguments[0]
+    dockerfile = values["file"] or ""
+    if source == "-":
+        dockerfile, data = _from_stdin(dockerfile)
+    else:
+        dockerfile, data = _from_directory(source, dockerfile)
+    messages = call.client.messages(
+        "POST",
+        "/build",
+        query=_query(values, dockerfile),
+        data=data,
+        headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+    )
+    ids: list[str] = []
+    show_progress(messages, sys.stdout, on_aux=lambda message: ids.append(message["aux"].get("ID", "")))
+    if values["iidfile"] and ids:
+        with open(values["iidfile"], "w", encoding="ascii") as file:
+            file.write(ids[-1])
+
+
+def _query(values: Any, dockerfile: str) -> dict[str, object]:
+    return {
+        "t": values["tag"],
+        "dockerfile": dockerfile,
+        "q": values["quiet"],
+        "nocache": values["no-cache"],
+        "pull": values["pull"],
+        "rm": "1" if values["rm"] else "0",
+        "forcerm": values["force-rm"],
+        "buildargs": json.dumps(dict(_argument(text) for text in values["build-arg"])),
+        "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
+        "target": values["target"],
+        "platform": values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
+        "networkmode": values["network"],
+        "extrahosts": values["add-host"],
+        "memory": values["memory"],
+        "memswap": values["memory-swap"],
+        "cpushares": values["cpu-shares"],
+        "cpuperiod": values["cpu-period"],
+        "cpuquota": values["cpu-quota"],
+        "cpusetcpus": values["cpuset-cpus"],
+        "cpusetmems": values["cpuset-mems"],
+        "cgroupparent": values["cgroup-parent"],
+        "shmsize": values["shm-size"],
+        "ulimits": json.dumps(values["ulimit"]),
+    }
+
+
+def _argument(text: str) -> tuple[str, str | None]:
+    """`NAME=value`; a name alone has the value that this command's environment has, or none."""
+    name, equals, value = text.partition("=")
+    return name, value if equals else os.environ.get(name)
+
+
+def _from_directory(directory: str, dockerfile: str) -> tuple[str, Iterator[bytes]]:
+    """The Dockerfile's name in the context, and the context."""
+    if not os.path.isdir(directory):
+        raise CliError(f"unable to prepare context: path {json.dumps(directory)} not found")
+    extra: list[tuple[str, bytes]] = []
+    name = dockerfile or "Dockerfile"
+    if dockerfile == "-":
+        name = f".dockerfile.{os.urandom(10).hex()}"
+        extra.append((name, sys.stdin.buffer.read()))
+    elif dockerfile:
+        root, path = os.path.realpath(directory), os.path.abspath(dockerfile)
+        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        name = os.path.relpath(real, root)
+        if name.startswith("../"):
+            name = f".dockerfile.{os.urandom(10).hex()}"
+            extra.append((name, _read(dockerfile)))
+    if not extra and not os.path.lexists(os.path.join(directory, name)):
+        raise CliError(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: {name} not found")
+    return name, packed(directory, extra)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise CliError(f"unable to prepare context: open {path}: {(error.strerror or '').lower()}") from None
+
+
+def _from_stdin(dockerfile: str) -> tuple[str, Iterator[bytes]]:
+    """Standard input: a context as a tar, compressed or not, or a Dockerfile without one."""
+    stdin = sys.stdin.buffer
+    start = stdin.read(512)
+    if start.startswith(_COMPRESSED) or start[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
+        return dockerfile, _rest(start)
+    if dockerfile:
+        raise CliError("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
+    return "Dockerfile", packed("", [("Dockerfile", start + stdin.read())])
+
+
+def _rest(start: bytes) -> Iterator[bytes]:
+    yield start
+    while data := sys.stdin.buffer.read(_CHUNK):
+        yield data
+
+
+def packed(directory: str, extra: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+    """A directory (empty: none) and further files as a tar, piece by piece. Files are root's, as Docker sends them."""
+    import tarfile
+
+    archive = tarfile.TarFile(fileobj=open(os.devnull, "wb"), mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+    with archive:
+        for path, name in _members(directory):
+            try:
+                info = archive.gettarinfo(path, name)
+            except OSError as error:
+                raise CliError(f"unable to prepare context: {path}: {error.strerror}") from None
+            if info is None:  # a socket
+                continue
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            yield info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
+            if info.isreg():
+                yield from _content(path, info.size)
+    for name, data in extra:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        yield info.tobuf(tarfile.PAX_FORMAT) + data + b"\0" * (-len(data) % 512)
+    yield b"\0" * 1024
+
+
+def _members(directory: str) -> Iterator[tuple[str, str]]:
+    """Paths and names of all that is below a directory, each directory before its content."""
+    todo = [(directory, "")] if directory else []
+    while todo:
+        path, prefix = todo.pop()
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            yield entry.path, prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                todo.append((entry.path, f"{prefix}{entry.name}/"))
+
+
+def _content(path: str, size: int) -> Iterator[bytes]:
+    """Exactly `size` bytes, whatever becomes of the file meanwhile, and the padding."""
+    left = size
+    with open(path, "rb") as file:
+        while left:
+            data = file.read(min(left, _CHUNK)) or b"\0" * min(left, _CHUNK)
+            yield data
+            left -= len(data)
+    yield b"\0" * (-size % 512)
+
+
+COMMAND = Command(
+    "[OPTIONS] PATH | -",
+    build,
+    (
+        Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option("--build-arg", "list", "Set a variable of the build"),
+        Option("--cgroup-parent", "string", "Parent cgroup of RUN steps"),
+        Option("--cpu-period", "int", "Limit CPU time: length of a period in microseconds"),
+        Option("--cpu-quota", "int", "Limit CPU time: microseconds of each period"),
+        Option("-c, --cpu-shares", "int", "CPU shares (relative weight)"),
+        Option("--cpuset-cpus", "string", "CPUs to run on (0-3, 0,1)"),
+        Option("--cpuset-mems", "string", "Memory nodes to use (0-3, 0,1)"),
+        Option("-f, --file", "string", "Dockerfile (PATH/Dockerfile if not given, - for standard input)"),
+        Option("--force-rm", "bool", "Remove the containers of steps that fail, too"),
+        Option("--iidfile", "string", "Write the image ID to this file"),
+        Option("--label", "list", "Set a label of the image"),
+        Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
+        Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
+        Option("--network", "string", "Network of RUN steps"),
+        Option("--no-cache", "bool", "Do not look into the build cache"),
+        Option("--platform", "string", "Platform of the image"),
+        Option("--pull", "bool", "Pull base images although they are here"),
+        Option("-q, --quiet", "bool", "Print the image ID alone"),
+        Option("--rm", "bool", "Remove the containers of steps", default=True),
+        Option("--shm-size", "bytes", "Size of /dev/shm of RUN steps"),
+        Option("-t, --tag", "list", "Name of the image (name:tag)"),
+        Option("--target", "string", "Stage to build"),
+        Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=ulimit, shown="[]"),
+    ),
+    least=1,
+    most=1,
+)

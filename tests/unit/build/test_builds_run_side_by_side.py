@@ -1,0 +1,209 @@
+"""The executor with operations of the tests' own: work at once, failures, cancellation, and two builds of one thing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from tests.unit.build.test_the_cache_is_pruned import Rows, cache, filesystem
+
+from corten.build.classic_stream import ClassicStream
+from corten.build.executor import Executor
+from corten.build.filesystem import FileSystem
+from corten.build.graph import Vertex
+from corten.build.operations import BaseImage, Run
+from corten.build.ops.worker import keying_of
+from corten.build.plan import Plan, Stage, Step
+from corten.build.solver import Solver, State
+from corten.errors import Internal
+from corten.spec.docker.progress import ProgressMessage
+from corten.spec.oci_image import ImageConfig
+from corten.store.leases import Leases
+
+BASE = Vertex(BaseImage(image_id="sha256:a"))
+
+
+def run(text: str, *below: Vertex) -> Vertex:
+    return Vertex(Run(args=(text,)), below or (BASE,), name=f"RUN {text}")
+
+
+class Worker:
+    """Does what its table says for a command; all else gives a layer at once."""
+
+    def __init__(self, **work: Callable[[], object]) -> None:
+        self.work = work
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+
+    async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
+        raise AssertionError((vertex, inputs))
+
+    async def execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
+        del inputs
+        if not isinstance(vertex.operation, Run):
+            return filesystem(0)
+        name = vertex.operation.args[0]
+        self.begun.append(name)
+        try:
+            result = self.work.get(name, lambda: None)()
+            if asyncio.iscoroutine(result):
+                await result
+        finally:
+            self.ended.append(name)
+        return filesystem(0, 1 + len(name))
+
+
+class Build:
+    """One run of the executor."""
+
+    def __init__(self, executor: Executor, worker: Worker, *targets: Vertex) -> None:
+        self.solver = Solver(targets, keying_of)
+        self.executor, self.worker = executor, worker
+        self.changed: Callable[[], None] = lambda: None
+
+    async def go(self) -> None:
+        with Leases().hold([]) as lease:
+            await self.executor.run(self.solver, self.worker, lease, changed=self.changed)
+
+
+def executor() -> Executor:
+    return Executor(cache(Rows(), Rows()))
+
+
+async def test_independent_steps_run_at_once():
+    met = asyncio.Barrier(2)
+    worker = Worker(a=met.wait, b=met.wait)
+    async with asyncio.timeout(10):
+        await Build(executor(), worker, run("c", run("a"), run("b"))).go()
+    assert worker.begun[2:] == ["c"]
+
+
+async def test_a_failure_ends_what_runs_and_waits_for_it():
+    begun = asyncio.Event()
+
+    async def forever() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        await begun.wait()
+        raise Internal("no")
+
+    worker = Worker(a=forever, b=fail)
+    build = Build(executor(), worker, run("c", run("a"), run("b")))
+    async with asyncio.timeout(10):
+        with pytest.raises(Internal, match="no"):
+            await build.go()
+    assert sorted(worker.ended) == ["a", "b"]
+    assert [build.solver.state(run(name)) for name in "ab"] == [State.CANCELLED, State.FAILED]
+
+
+async def test_a_cancelled_build_waits_until_its_steps_have_let_go():
+    begun, tidy = asyncio.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            tidy.append("a")
+
+    task = asyncio.ensure_future(Build(executor(), Worker(a=work), run("a")).go())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert tidy == ["a"]
+
+
+async def test_two_builds_that_need_one_thing_make_it_once():
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await gate.wait()
+
+    both, worker = executor(), Worker(a=work)
+    tasks = [asyncio.ensure_future(Build(both, worker, run("a")).go()) for _ in range(2)]
+    await begun.wait()
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert worker.begun == ["a"]
+
+
+async def test_the_second_does_it_when_the_first_fails():
+    begun = asyncio.Event()
+    attempts = []
+
+    async def work() -> None:
+        attempts.append(1)
+        begun.set()
+        if len(attempts) == 1:
+            await asyncio.sleep(0)
+            raise Internal("no")
+
+    both, worker = executor(), Worker(a=work)
+    tasks = [asyncio.ensure_future(Build(both, worker, run("a")).go()) for _ in range(2)]
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Internal, type(None)]
+
+
+def plan_of(*steps: tuple[str, Vertex]) -> Plan:
+    made = tuple(
+        Step(text=text, lines=(1, 1), vertex=vertex, config=ImageConfig(), changes_files=vertex is not BASE)
+        for text, vertex in steps
+    )
+    return Plan(stages=(Stage(index=0, name="", platform="", base=None, steps=made),))
+
+
+async def test_the_stream_is_in_the_files_order_whatever_ends_first():
+    a, b = run("a"), run("b")
+    top = run("c", a, b)
+    told: list[ProgressMessage] = []
+    b_ended = asyncio.Event()
+    build = Build(executor(), Worker(a=b_ended.wait), top)
+    plan = plan_of(("FROM x", BASE), ("RUN a", a), ("RUN b", b), ("RUN c", top))
+    stream = ClassicStream(plan, build.solver, told.append, lambda _stage, step: f"sha256:{step.text}")
+
+    def say_b() -> None:
+        stream.output(b, b"of b\n")
+        b_ended.set()
+
+    build.worker.work["b"] = say_b
+    build.changed = stream.changed
+    await build.go()
+    assert "".join(message.stream for message in told) == (
+        "Step 1/4 : FROM x\n ---> FROM x\nStep 2/4 : RUN a\n ---> RUN a\nStep 3/4 : RUN b\nof b\n ---> RUN b\n"
+        "Step 4/4 : RUN c\n ---> RUN c\n"
+    )
+
+
+async def test_what_a_failed_step_has_said_is_told_although_it_was_not_its_turn():
+    a, b = run("a"), run("b")
+    told: list[ProgressMessage] = []
+    build = Build(executor(), Worker(a=asyncio.Event().wait), run("c", a, b))
+    plan = plan_of(("FROM x", BASE), ("RUN a", a), ("RUN b", b))
+    stream = ClassicStream(plan, build.solver, told.append, lambda _stage, _step: "")
+
+    def fail() -> None:
+        stream.output(b, b"why\n")
+        raise Internal("no")
+
+    build.worker.work["b"] = fail
+    build.changed = stream.changed
+    with pytest.raises(Internal):
+        await build.go()
+    assert "".join(message.stream for message in told) == "Step 1/3 : FROM x\nStep 2/3 : RUN a\nStep 3/3 : RUN b\nwhy\n"
+
+
+async def test_what_waits_for_its_turn_is_bounded():
+    a, b = run("a"), run("b")
+    told: list[ProgressMessage] = []
+    plan = plan_of(("FROM x", BASE), ("RUN a", a), ("RUN b", b))
+    stream = ClassicStream(plan, Solver([run("c", a, b)], keying_of), told.append, lambda _stage, _step: "")
+    for _ in range(200):
+        stream.output(b, b"x" * 100_000)
+    kept = sum(len(text) for told_of in stream._told.values() for text in told_of.waiting)
+    assert kept < 3 << 20

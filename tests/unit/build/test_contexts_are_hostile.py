@@ -1,0 +1,113 @@
+"""Build contexts that nobody vouches for: names and links lead nowhere but into the table of members."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.build.trees import entry, tar_of, tree_of
+
+from corten.build.copying.archive import is_archive, open_archive
+from corten.build.trees.tar import TarTree
+from corten.build.trees.tree import resolve, walk
+from corten.errors import CortenError
+from corten.lib.tar import InvalidTar
+from corten.lib.tar_writer import TarWriter
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/..", "a/.."])
+def test_a_name_that_leads_up_is_refused(name):
+    with pytest.raises(InvalidTar, match="outside"):
+        tree_of({name: b""})
+
+
+def test_names_are_taken_from_the_root_on():
+    assert sorted(path for path, _ in walk(tree_of({"/etc/x": b"", "./y": b"", "a//b": b""}), "")) == [
+        "a", "a/b", "etc", "etc/x", "y",
+    ]  # fmt: skip
+
+
+def test_a_member_below_a_link_or_file_is_refused():
+    for below in ("l", b"f"):
+        with pytest.raises(InvalidTar, match="is no directory"):
+            tree_of({"x": below, "x/passwd": b""})
+
+
+def test_of_equal_names_the_last_counts_with_what_is_below():
+    tree = tree_of({"d": None, "d/x": b"1", "f": b"1"})
+    assert tree.lstat("d/x") is not None
+    tree = tree_of({"d": None, "d/x": b"1", "./d": b"now a file", "f": b"1", "./f": b"22"})
+    assert [(path, node.size) for path, node in walk(tree, "")] == [("d", 10), ("f", 2)]
+
+
+def hard_linked(target: bytes) -> TarTree:
+    file = tempfile.TemporaryFile()
+    writer = TarWriter(file.write)
+    writer.add(entry("f", "file", size=2), [b"ab"])
+    writer.add(entry("l", "hardlink", link=target))
+    writer.finish()
+    file.flush()
+    return TarTree(file)
+
+
+def test_a_hard_link_is_its_target_in_the_archive_or_an_error():
+    assert b"".join(hard_linked(b"./f").chunks("l")) == b"ab"
+    for target in (b"/etc/passwd", b"../f", b"g", b"."):
+        with pytest.raises(InvalidTar):
+            hard_linked(target)
+
+
+def test_ignored_members_go_and_directories_stay_for_what_is_kept_below():
+    tree = tree_of({"a": None, "a/b": None, "a/b/keep": b"", "a/c": None, "a/c/x": b"", "z": b""})
+    tree.without(lambda path: path != "a/b/keep")
+    assert [path for path, _ in walk(tree, "")] == ["a", "a/b", "a/b/keep"]
+
+
+def test_extended_attributes_of_overlayfs_are_left_out():
+    tree = tree_of(
+        {"f": b""}, xattrs={b"trusted.overlay.redirect": b"x", b"user.overlay.opaque": b"y", b"user.a": b"1"}
+    )
+    assert tree.xattrs("f") == {b"user.a": b"1"}
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_a_tree_or_an_error(data):
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        with contextlib.suppress(CortenError):
+            assert TarTree(file).lstat("") is not None
+
+
+@given(st.lists(st.sampled_from(["a", "b", "..", ".", "l", "up", "abs"]), max_size=12))
+def test_no_path_leads_out(parts):
+    tree = tree_of({"a": None, "a/b": None, "l": "a/b", "a/up": "../../../..", "abs": "/a"})
+    try:
+        real = resolve(tree, "/".join(parts))
+    except OSError:
+        return
+    assert ".." not in real.split("/")
+    assert not real.startswith("/")
+
+
+def test_archives_are_told_by_their_bytes_and_unpacked_in_place():
+    inner = tar_of({"x": b"1"}, uid=5)
+    tree = tree_of({"a.bin": inner.getvalue(), "b.tar": b"no tar", "empty.tar": b""})
+    assert [is_archive(tree, name) for name in ("a.bin", "b.tar", "empty.tar")] == [True, False, False]
+    unpacked = open_archive(tree, "a.bin", tempfile.TemporaryFile)
+    try:
+        node = unpacked.lstat("x")
+        assert node is not None
+        assert (node.uid, b"".join(unpacked.chunks("x"))) == (5, b"1")
+    finally:
+        unpacked.close()
+
+
+def test_a_file_that_is_cut_off_is_no_endless_read():
+    whole = tar_of({"x": b"1" * 5000}).getvalue()
+    with pytest.raises(InvalidTar):
+        TarTree(io.BufferedReader(io.BytesIO(whole[:2000])))  # type: ignore[arg-type]
