@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from corten.build.dockerfile.dockerignore import Matcher
 from corten.build.operations import Copy, Source
 from corten.build.trees.tree import Node, Tree, has_wildcards, join, match, resolve, walk
-from corten.errors import InvalidArgument, NotFound
+from corten.errors import NotFound
 
 
 class SourceNotFound(NotFound):
@@ -57,12 +58,19 @@ def select(copy: Copy, trees: Sequence[Tree], *, keeps_owner: Sequence[bool]) ->
     """
     taken: list[Taken] = []
     for source in copy.sources:
-        tree = trees[source.input]
-        found = match(tree, source.path)
-        if not found:
+        tree, keeps = trees[source.input], keeps_owner[source.input]
+        if copy.parents:
+            found = [_take_with_parents(tree, source, keeps_owner=keeps)]
+        else:
+            found = [take(tree, path, keeps_owner=keeps) for path in match(tree, source.path)]
+        if not any(one.items for one in found):
             raise _missing(source)
-        taken += [take(tree, path, keeps_owner=keeps_owner[source.input]) for path in found]
-    return Selection(tuple(taken), several=len(taken) > 1)
+        taken += found
+    several = len(taken) > 1
+    if copy.excludes:
+        matcher = Matcher(copy.excludes)
+        taken = [kept for one in taken if (kept := _without(one, matcher)).items]
+    return Selection(tuple(taken), several=several)
 
 
 def _missing(source: Source) -> SourceNotFound:
@@ -86,6 +94,40 @@ def take(tree: Tree, path: str, *, keeps_owner: bool) -> Taken:
     return Taken(everything(tree, real, node), directory=True, name="", keeps_owner=keeps_owner)
 
 
+def _take_with_parents(tree: Tree, source: Source, *, keeps_owner: bool) -> Taken:
+    """`--parents`: all that matches, at its path below the pivot, which is the tree's root or what `/./` ends."""
+    path = source.path.removeprefix("./").lstrip("/")
+    start, pivot, pattern = path.partition("/./")
+    start, pattern = (start, pattern) if pivot else ("", path)
+    real = resolve(tree, start)
+    matcher = Matcher([pattern])
+    pivot_node = tree.lstat(real)
+    is_directory = pivot_node is not None and pivot_node.kind == "directory"
+    below = [Item(tree, join(real, name), name, node) for name, node in (walk(tree, real) if is_directory else ())]
+    return Taken(_with_parents(below, matcher.ignores), directory=True, name="", keeps_owner=keeps_owner)
+
+
+def _without(taken: Taken, matcher: Matcher) -> Taken:
+    """What `--exclude` leaves: patterns are of paths below a copied directory, or of a copied file's name."""
+    if not taken.directory:
+        return replace(taken, items=() if matcher.ignores(taken.name) else taken.items)
+    root = tuple(item for item in taken.items if not item.name)
+    below = _with_parents(taken.items[len(root) :], lambda name: not matcher.ignores(name))
+    return replace(taken, items=(*root, *below))
+
+
+def _with_parents(items: Sequence[Item], is_wanted: Callable[[str], bool]) -> tuple[Item, ...]:
+    """The wanted ones of a walk, and the directories that hold them."""
+    names: set[str] = set()
+    for item in items:
+        if is_wanted(item.name):
+            name = item.name
+            while name and name not in names:
+                names.add(name)
+                name = posixpath.dirname(name)
+    return tuple(item for item in items if item.name in names)
+
+
 def everything(tree: Tree, path: str, node: Node) -> tuple[Item, ...]:
     """A directory and all below it."""
     items = [Item(tree, path, "", node)]
@@ -106,10 +148,3 @@ def digest(taken: Iterable[Taken]) -> str:
             about = (item.name, node.kind, node.mode, owner, node.size, node.link, node.device, attributes, content)
             total.update(repr(about).encode("utf-8", "surrogateescape"))
     return total.hexdigest()
-
-
-def check_supported(copy: Copy) -> None:
-    """Raises InvalidArgument for flags that are not done yet."""
-    for flag, given in (("--parents", copy.parents), ("--exclude", bool(copy.excludes))):
-        if given:
-            raise InvalidArgument(f"COPY {flag} is not supported yet")

@@ -24,11 +24,13 @@ from corten.build.dockerfile.error import DockerfileError
 
 PATTERNS_LIMIT = 10_000
 _PATTERN_LIMIT = 4096
-_FREE_DEEP_LIMIT = 4
+_FREE_DEEP_LIMIT = 1
 _DEEP = "**"  # any directories, none too: (.*/)?
 _ALL = "**$"  # at the end: everything
 _STAR = "*"
 _SLASH = "/"
+_SYNTAX = "syntax error in pattern"
+_WILDCARD = re.compile(r"[*?\[\\]")
 # `**` and plain characters: Docker takes any path that ends with those, not only at a name's beginning
 _SUFFIX = re.compile(r"\*\*([^/*?\[\]\\][^*?\[\]\\]*)\Z")
 
@@ -96,7 +98,8 @@ def _may_be_below(pattern: str, start: list[str]) -> bool:
     for wanted, actual in zip(pattern.split("/"), start, strict=False):
         if "**" in wanted:
             return True
-        if wanted != actual and not set(wanted) & set("*?[\\"):
+        plain = _WILDCARD.split(wanted, maxsplit=1)
+        if not actual.startswith(plain[0]) or (len(plain) == 1 and wanted != actual):
             return False
     return True
 
@@ -113,8 +116,8 @@ def _compiled(text: str) -> _Pattern:
     try:
         expression = rf".*{re.escape(suffix.group(1))}\Z" if suffix else _regex(list(_tokens(pattern)))
         regex = re.compile(expression, re.DOTALL)
-    except (ValueError, re.error) as error:
-        raise DockerfileError(f"[{pattern}]: syntax error in pattern") from error
+    except ValueError as error:
+        raise DockerfileError(f"[{pattern}]: {error}") from error
     return _Pattern(regex, brings_back, pattern)
 
 
@@ -139,7 +142,7 @@ def _tokens(text: str) -> Iterator[str]:
             yield token
         elif char == "\\":
             if position == len(text):
-                raise ValueError("nothing behind the last backslash")
+                raise ValueError(_SYNTAX)
             yield re.escape(text[position])
             position += 1
         else:
@@ -156,7 +159,7 @@ def _character_class(text: str, position: int) -> tuple[str, int]:
         if text.startswith("-", position):
             last, position = _class_character(text, position + 1)
         if last < first:
-            raise ValueError("a range that ends before it begins")
+            raise ValueError(_SYNTAX)
         ranges.append(f"{re.escape(first)}-{re.escape(last)}")
     return f"[{'^' if negated else ''}{''.join(ranges)}]", position + 1
 
@@ -164,12 +167,12 @@ def _character_class(text: str, position: int) -> tuple[str, int]:
 def _class_character(text: str, position: int) -> tuple[str, int]:
     char = text[position : position + 1]
     if not char or char in "-]":
-        raise ValueError("a class of characters that does not end")
+        raise ValueError(_SYNTAX)
     if char == "\\":
         position += 1
         char = text[position : position + 1]
         if not char:
-            raise ValueError("nothing behind the last backslash")
+            raise ValueError(_SYNTAX)
     return char, position + 1
 
 

@@ -196,8 +196,9 @@ class _Resolver:
 
 
 def _normal(name: str) -> str:
+    """The reference in full, or nothing."""
     try:
-        return str(references.parse(name))
+        return str(references.parse(name).with_default_tag())
     except InvalidArgument:
         return ""
 

@@ -67,9 +67,8 @@ class StageState:
 
 
 def first_state(config: ImageConfig | None, *, author: str = "") -> StageState:
-    """The state behind FROM: of an image's configuration, or of scratch."""
-    if config is None:
-        config = ImageConfig(env=[f"PATH={DEFAULT_PATH}"], working_dir="/")
+    """The state behind FROM: of an image's configuration, or of scratch. There is always a PATH."""
+    config = msgspec.structs.replace(config, on_build=None) if config else ImageConfig(working_dir="/")
     environment = dict(entry.partition("=")[::2] for entry in config.env or [])
-    environment.setdefault("PATH", DEFAULT_PATH)
-    return StageState(config=msgspec.structs.replace(config, on_build=None), author=author, environment=environment)
+    state = StageState(config=config, author=author, environment=environment)
+    return state if "PATH" in environment else state.with_env({"PATH": DEFAULT_PATH})

@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 from corten.build.copying.archive import is_archive, open_archive
 from corten.build.copying.layer import Attributes, LayerPlan
 from corten.build.copying.owner import mode_of, owner_of
-from corten.build.copying.select import Selection, Taken, check_supported, digest, everything, select
+from corten.build.copying.select import Selection, Taken, digest, everything, select
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Copy, MakeDirectory
@@ -108,7 +108,6 @@ class Copier:
         self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]
     ) -> Iterator[tuple[Tree, Selection]]:
         """The target's tree and what is taken of the others, as long as the block. Blocking."""
-        check_supported(copy)
         with ExitStack() as closing:
             trees = closing.enter_context(self._inputs.open(vertex, inputs))
             selection = select(copy, trees, keeps_owner=[result is not None for result in inputs])

@@ -79,11 +79,12 @@ class Add(Instruction):
         if isinstance(source, str) and is_git(source):
             if not _COMMIT.match(self.checksum):
                 raise ValueError(f"invalid git checksum {self.checksum}: a commit or the beginning of one is expected")
-        elif not isinstance(source, str) or not is_web(source):
-            raise ValueError("checksum requires HTTP(S) or Git sources")
-        elif not _SHA256.match(self.checksum):
+            return
+        if not _SHA256.match(self.checksum):
             is_short = self.checksum.startswith("sha256:")
             raise ValueError("invalid checksum digest length" if is_short else "invalid checksum digest format")
+        if not isinstance(source, str) or not is_web(source):
+            raise ValueError("checksum requires HTTP(S) or Git sources")
 
     def created_by(self, state: StageState) -> str:
         """`ADD --chown=1 a /b # buildkit`."""
