@@ -222,6 +222,7 @@ class Engine:
             library=self._library,
             assembler=lambda: self.services.transfer.assembler,
             puller=self.services.transfer,
+            web=lambda: self.services.transfer,
             cache=self._build_cache,
             events=self.events,
         )

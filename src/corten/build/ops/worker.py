@@ -19,6 +19,7 @@ from corten.build.operations import (
     Scratch,
 )
 from corten.build.ops.copy import Copier
+from corten.build.ops.download import Downloader
 from corten.build.ops.run import Runner
 from corten.build.solver import Keying
 from corten.errors import NotImplemented as NotOffered
@@ -46,9 +47,12 @@ def keying_of(vertex: Vertex) -> Keying:
 class Operations:
     """What the operations of one build can do; `bases` are the file systems of the images that it names, by id."""
 
-    def __init__(self, *, runner: Runner, copier: Copier, bases: Mapping[str, FileSystem]) -> None:
+    def __init__(
+        self, *, runner: Runner, copier: Copier, downloader: Downloader, bases: Mapping[str, FileSystem]
+    ) -> None:
         self._runner = runner
         self._copier = copier
+        self._downloader = downloader
         self._bases = bases
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
@@ -67,6 +71,8 @@ class Operations:
             return self._bases[operation.image_id]
         if isinstance(operation, Copy):
             return await self._copier.copy(vertex, operation, inputs)
+        if isinstance(operation, Download):
+            return await self._downloader.download(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
