@@ -3,9 +3,11 @@
 import gzip
 import http.server
 import threading
+from functools import partial
 
 import pytest
 
+from corten.build.dockerfile.changes import apply_changes
 from corten.errors import CortenError, InvalidArgument
 from corten.spec.digest import digest_of
 from corten.testing.made_images import tar_of
@@ -72,9 +74,9 @@ async def test_an_import_with_wrong_words_is_refused_at_once(engine, options, te
 
 
 async def test_an_empty_command_takes_the_images_away(engine):
-    changes = ["ENTRYPOINT a", "CMD b", "ENTRYPOINT", "CMD"]
-    await collect(engine.transfer.import_image(body_of(tar_of({"f": b""})), repository="x", changes=changes))
+    change = partial(apply_changes, changes=["ENTRYPOINT a", "CMD b", "ENTRYPOINT", "CMD"])
+    await collect(engine.transfer.import_image(body_of(tar_of({"f": b""})), repository="x", change=change))
     config = engine.images.inspect("x").config
     assert (config.get("Cmd"), config.get("Entrypoint")) == ([], [])
     with pytest.raises(InvalidArgument, match=r"^ENV requires at least one argument$"):
-        engine.transfer.import_image(body_of(b""), changes=["ENV"])
+        engine.transfer.import_image(body_of(b""), change=partial(apply_changes, changes=["ENV"]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import msgspec
 
 from corten.api.routing import Request, Response, json_response, route
 from corten.api.services import Services
+from corten.build.dockerfile.changes import apply_changes
 from corten.spec.docker.container import ContainerConfig
 
 
@@ -27,7 +29,7 @@ async def image_commit(request: Request, services: Services) -> Response:
         author=query.text("author"),
         comment=query.text("comment"),
         config=config,
-        changes=[line for value in query.values("changes") for line in value.split("\n") if line.strip()],
+        change=partial(apply_changes, changes=query.values("changes")),
         pause=query.flag("pause", default=True),
     )
     return json_response(_Committed(id=image), 201)

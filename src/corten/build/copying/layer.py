@@ -73,11 +73,10 @@ class LayerPlan:
 
     def _directory(self, taken: Taken, at: str) -> None:
         for item in taken.items:
-            where = join(at, item.name)
-            if item.name or self._lookup(where) is None:
-                self._put(item, where, keeps_owner=taken.keeps_owner)
+            if item.name:
+                self._put(item, join(at, item.name), keeps_owner=taken.keeps_owner)
             else:
-                self.make_directory(where)  # one that is there keeps its attributes
+                self.make_directory(at)  # as any that is missing: the source's attributes are those of what it holds
 
     def make_directory(self, path: str) -> None:
         """A directory with its parents, where they are missing. Raises Conflict when something else is there."""

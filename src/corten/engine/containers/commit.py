@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -15,7 +15,6 @@ from corten.engine.containers.merge import merge_image
 from corten.engine.containers.record import ContainerRecord
 from corten.engine.containers.status import Status
 from corten.engine.events import Events
-from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import Readable
 from corten.engine.images.service import tag_target
 from corten.errors import Conflict, CortenError
@@ -98,17 +97,17 @@ class CommitService:
         author: str = "",
         comment: str = "",
         config: ContainerConfig | None = None,
-        changes: Sequence[str] = (),
+        change: Callable[[ImageConfig], ImageConfig] | None = None,
         pause: bool = True,
     ) -> str:
         """An image of the container as it is now; returns the id. Raises NotFound, InvalidArgument.
 
-        `config` and `changes` (instructions of a Dockerfile) win over the container's configuration.
+        `config`, and what `change` makes of it, win over the container's configuration.
         """
         container = self._containers.find(reference)
         record = container.record
         name = tag_target(repository, tag).familiar if repository else ""
-        merged = merged_config(record.config, config, changes)
+        merged = merged_config(record.config, config, change)
         layers: list[PackedLayer] = []
 
         def open_layer() -> PackedLayer:
@@ -153,9 +152,12 @@ class CommitService:
                     _LOG.info("not unpaused after commit", extra={"container": record.id, "error": str(error)})
 
 
-def merged_config(own: ContainerConfig, config: ContainerConfig | None, changes: Sequence[str]) -> ImageConfig:
+def merged_config(
+    own: ContainerConfig, config: ContainerConfig | None, change: Callable[[ImageConfig], ImageConfig] | None
+) -> ImageConfig:
     """What the image keeps: what the request says, and the container's configuration below it."""
-    asked = apply_changes(image_config(config or ContainerConfig()), changes)
+    asked = image_config(config or ContainerConfig())
+    asked = change(asked) if change else asked
     merged = codec.from_plain(ContainerConfig, codec.to_plain(asked))
     merge_image(merged, image_config(own))
     return image_config(merged)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from corten.engine.images.catalog import ImageEntry
-from corten.engine.images.changes import duration_ns
 from corten.errors import InvalidArgument
+from corten.lib.duration import duration_ns
 from corten.spec.reference import Reference
 
 LIST_FILTERS = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
@@ -73,7 +73,7 @@ def point_in_time(text: str, now_s: float | None = None) -> float:
         pass
     try:
         duration = duration_ns(text)
-    except InvalidArgument:
+    except ValueError:
         raise InvalidArgument(f"failed to parse value as time or duration: {json.dumps(text[:128])}") from None
     return (time.time() if now_s is None else now_s) - duration / 1e9
 

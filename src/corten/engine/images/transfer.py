@@ -14,7 +14,6 @@ from corten.engine.events import Events
 from corten.engine.images import save
 from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words
 from corten.engine.images.assemble import Assembler
-from corten.engine.images.changes import apply_changes
 from corten.engine.images.decompress import Readable
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.load import ArchivedImage, ArchiveSource, Wish, read_archive
@@ -154,11 +153,14 @@ class TransferService:
         repository: str = "",
         tag: str = "",
         message: str = "",
-        changes: Sequence[str] = (),
+        change: Callable[[ImageConfig], ImageConfig] | None = None,
         platform: str = "",
     ) -> Messages:
-        """Make an image of one tar: `body`, or what `url` gives. Raises InvalidArgument at once for wrong words."""
-        config = apply_changes(ImageConfig(), changes)
+        """Make an image of one tar: `body`, or what `url` gives, with the configuration that `change` makes of none.
+
+        Raises InvalidArgument at once for wrong words.
+        """
+        config = change(ImageConfig()) if change else ImageConfig()
         target = import_target(repository, tag) if repository else None
         wanted = parse_platform(platform) if platform else host_platform()
         if wanted.os != "linux":
@@ -213,14 +215,12 @@ class TransferService:
         comment: str = "",
         created_by: str = "",
         container: str = "",
-        changes: Sequence[str] = (),
     ) -> str:
         """An image of `parent_id`'s layers and the tar that `open_layer` opens (in a thread); returns its id.
 
-        Raises InvalidArgument for a bad name or change, ImageNotFound.
+        Raises InvalidArgument for a bad name, ImageNotFound.
         """
         target = tag_target(repository, tag) if repository else None
-        config = apply_changes(config, changes)
         parent, _ = self._library.catalog.lookup(parent_id)
         entry = await self.assembler.add(
             open_layer,

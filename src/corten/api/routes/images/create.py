@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from corten.api.progress import progress_response
 from corten.api.registry_auth import registry_auth
 from corten.api.routing import Request, Response, route
 from corten.api.services import Services
+from corten.build.dockerfile.changes import apply_changes
 from corten.errors import InvalidArgument
 
 
@@ -31,7 +34,7 @@ async def image_create(request: Request, services: Services) -> Response:
         repository=query.text("repo"),
         tag=query.text("tag"),
         message=query.text("message"),
-        changes=query.values("changes"),
+        change=partial(apply_changes, changes=query.values("changes")),
         platform=platform,
     )
     return await progress_response(messages)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from corten.build.dockerfile.duration import duration_ns, duration_text
 from corten.build.dockerfile.flags import Flags
 from corten.build.dockerfile.instruction import Instruction, parse_command, some_arguments
 from corten.build.dockerfile.parser import Node
 from corten.build.dockerfile.state import StageState
 from corten.build.dockerfile.words import quoted, quoted_list, split_first
+from corten.lib.duration import duration_ns, duration_text
 from corten.spec.oci_image import Healthcheck
 
 _DURATIONS = ("interval", "timeout", "start-period", "start-interval")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-
-from corten.build.dockerfile.words import quoted
 
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|μs|ns)")
 _UNITS_NS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 1000, "µs": 1000, "μs": 1000, "ns": 1}
@@ -19,10 +18,10 @@ def duration_ns(text: str) -> int:
     parts = _PART.findall(rest)
     if "".join(number + unit for number, unit in parts) != rest or not parts or len(text) > 64:
         problem = "missing unit in duration" if re.fullmatch(r"[\d.]*\d[\d.]*", rest) else "invalid duration"
-        raise ValueError(f"time: {problem} {quoted(text[:64])}")
+        raise ValueError(f"time: {problem} {json.dumps(text[:64])}")
     total: int = sum(_nanoseconds(number, _UNITS_NS[unit]) for number, unit in parts)
     if total > _LIMIT_NS:
-        raise ValueError(f"time: invalid duration {quoted(text)}")
+        raise ValueError(f"time: invalid duration {json.dumps(text)}")
     return sign * total
 
 

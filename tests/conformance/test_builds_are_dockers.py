@@ -1,0 +1,108 @@
+"""The same Dockerfiles built by Docker 26 and by Corten: equal configurations, and equal files entry by entry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.dockerfiles import CASES, write_context
+from tests.lab import images
+from tests.lab.daemon import Daemon, running_daemon
+from tests.lab.peers import Dockerd
+
+# Docker's own, in a container that was never started: an engine makes these, a build does not.
+ENGINES = {"dev/", "etc/", "proc/", "sys/", ".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"}
+EMPTY = (None, "", [], {}, False)
+
+
+class Docker:
+    """Docker 26 with BuildKit."""
+
+    def __init__(self, engine: Dockerd) -> None:
+        self._engine = engine
+
+    def out(self, *arguments: str) -> str:
+        command = ["env", "DOCKER_BUILDKIT=1", "HOME=/lab-shared", "docker", "-H", "unix:///lab-shared/docker.sock"]
+        done = subprocess.run(self._engine.inside(*command, *arguments), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Any, Any]]]:
+    """Name to what Docker and what Corten made."""
+    shared = tmp_path_factory.mktemp("shared")
+    context = shared / "context"
+    write_context(context)
+    base = images.busybox()
+    (shared / "busybox.tar").write_bytes(base.read_bytes())
+    engine = Dockerd(shared)
+    try:
+        with running_daemon() as daemon:
+            daemon.environment["DOCKER_BUILDKIT"] = "0"
+            engine.wait()
+            docker = Docker(engine)
+            docker.out("load", "-i", "/lab-shared/busybox.tar")
+            daemon.docker("load", "-i", str(base))
+            yield _all(docker, daemon, shared)
+    finally:
+        engine.stop()
+
+
+def _all(docker: Docker, daemon: Daemon, shared: Path) -> dict[str, tuple[Any, Any]]:
+    """Every case with both, side by side."""
+    for number, (text, _flags) in enumerate(CASES.values()):
+        (shared / f"context/Dockerfile.{number}").write_bytes(text.encode())
+
+    def made(out: Callable[..., str], folder: str, number: int, flags: tuple[str, ...]) -> Any:
+        file, tag = f"{folder}/context/Dockerfile.{number}", f"t:{number}"
+        out("build", "-q", "-t", tag, "-f", file, *flags, f"{folder}/context")
+        image = json.loads(out("image", "inspect", tag))[0]
+        export = f"{out.__self__.__class__.__name__}.{number}.tar"
+        out("export", "-o", f"{folder}/{export}", out("create", tag, "x").strip())
+        config = {name: value for name, value in image["Config"].items() if value not in EMPTY}
+        return {**config, "Author": image.get("Author", "")}, _tree(shared / export)
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [
+            (pool.submit(made, docker.out, "/lab-shared", *case), pool.submit(made, daemon.out, str(shared), *case))
+            for case in enumerate(flags for _text, flags in CASES.values())
+        ]
+        return {name: (_result(one), _result(other)) for name, (one, other) in zip(CASES, futures, strict=True)}
+
+
+def _result(future: Any) -> Any:
+    try:
+        return future.result()
+    except (AssertionError, subprocess.CalledProcessError) as error:
+        return f"{error} {getattr(error, 'stderr', '')} {getattr(error, 'stdout', '')}"
+
+
+def _tree(file: Path) -> dict[str, Any]:
+    entries = {}
+    with tarfile.open(file) as archive:
+        for member in archive:
+            name = member.name.removeprefix("./") + ("/" if member.isdir() else "")
+            if name in ENGINES or name.startswith("dev/"):
+                continue
+            data = archive.extractfile(member) if member.isfile() else None
+            content = hashlib.sha256(data.read()).hexdigest() if data else ""
+            entries[name] = (member.type, oct(member.mode), member.uid, member.gid, member.linkname, content)
+    file.unlink()
+    return entries
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_image_is_dockers(builds: dict[str, tuple[Any, Any]], name: str) -> None:
+    docker, corten = builds[name]
+    assert not isinstance(docker, str), docker
+    assert not isinstance(corten, str), corten
+    assert corten[0] == docker[0]
+    assert corten[1] == docker[1]
