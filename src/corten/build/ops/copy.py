@@ -20,6 +20,7 @@ from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import Tree, resolve
 from corten.engine.containers.users import Accounts, read_accounts
 from corten.errors import CortenError
+from corten.errors import NotImplemented as NotOffered
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.lib.tar_writer import TarWriter
@@ -133,7 +134,7 @@ def _target(inputs: Sequence[FileSystem | None]) -> FileSystem:
 
 
 def _failed(vertex: Vertex, error: Exception) -> CortenError:
-    if isinstance(error, CopyFailed):
+    if isinstance(error, CopyFailed | NotOffered):
         return error
     instruction = vertex.name.partition(" ")[0] or "COPY"
     return CopyFailed(f"{instruction} failed: {words(error)}")

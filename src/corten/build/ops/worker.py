@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
@@ -57,13 +58,18 @@ class Operations:
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
         """What a copy takes of its sources, or a command's mounts show of them. Raises CopyFailed, NotFound."""
-        if isinstance(vertex.operation, Run):
-            return await self._runner.digest(vertex, vertex.operation, inputs)
-        assert isinstance(vertex.operation, Copy)
-        return await self._copier.digest(vertex, vertex.operation, inputs)
+        with _naming_the_line(vertex):
+            if isinstance(vertex.operation, Run):
+                return await self._runner.digest(vertex, vertex.operation, inputs)
+            assert isinstance(vertex.operation, Copy)
+            return await self._copier.digest(vertex, vertex.operation, inputs)
 
     async def execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
         """Do it. Raises CopyFailed, StepFailed, and what creating and starting containers raise."""
+        with _naming_the_line(vertex):
+            return await self._execute(vertex, inputs)
+
+    async def _execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
         operation = vertex.operation
         if isinstance(operation, Scratch):
             return FileSystem()
@@ -78,4 +84,13 @@ class Operations:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
             return await self._runner.run(vertex, operation, inputs)
-        raise NotOffered(f"line {vertex.lines[0]}: {vertex.name or type(operation).__name__} is not supported yet")
+        raise NotOffered(f"{vertex.name or type(operation).__name__} is not supported yet")
+
+
+@contextmanager
+def _naming_the_line(vertex: Vertex) -> Iterator[None]:
+    """What is not done yet is told with its line of the Dockerfile."""
+    try:
+        yield
+    except NotOffered as error:
+        raise NotOffered(f"dockerfile line {vertex.lines[0]}: {error}") from error
