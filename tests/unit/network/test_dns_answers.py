@@ -1,6 +1,7 @@
 """Who is named to whom: zones, links, health; what is answered, and what is forwarded."""
 
 import ipaddress
+import socket
 
 import pytest
 from hypothesis import given
@@ -9,10 +10,11 @@ from tests.kernel.network.asking import parse, query
 
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, SubnetConfig
 from corten.network.dns import message
-from corten.network.dns.answers import answer, port_of, reverse_address
+from corten.network.dns.answers import answer, reverse_address
 from corten.network.dns.directory import NameDirectory
 from corten.network.dns.message import parse_query
 from corten.network.dns.redirect import redirect_table
+from corten.network.dns.services import known_services, parse_services, port_of
 from corten.network.dns.upstream import upstreams
 from corten.network.hosts_files import ResolvConf, add_own_addresses, embedded_resolv_conf, remove_own_addresses
 
@@ -146,6 +148,14 @@ def test_services_are_those_who_expose_the_port():
 )
 def test_ports_are_numbers_or_names(service, port):
     assert port_of(service, "tcp") == port
+
+
+def test_names_of_services_are_read_as_the_system_does_and_once():
+    text = "# comment\nhttp 80/tcp www # world\nhttp 81/tcp\nntp\t123/udp\nbad x/tcp\nworse 70000/tcp\nalone\n"
+    assert parse_services(text) == {("http", "tcp"): 80, ("www", "tcp"): 80, ("ntp", "udp"): 123}
+    known = known_services()
+    assert known[("http", "tcp")] == socket.getservbyname("http", "tcp")
+    assert known_services() is known
 
 
 @given(st.ip_addresses())

@@ -19,11 +19,13 @@ from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.resolver import Resolver
 from corten.engine.networks.settings import NetnsSockets
 from corten.errors import CortenError, Unavailable
+from corten.lib import blocking
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 from corten.network import nft_requests
 from corten.network.config import ContainerEndpoints
 from corten.network.dns.directory import NameDirectory
 from corten.network.dns.redirect import redirect_table
+from corten.network.dns.services import known_services
 from corten.network.dns.upstream import Upstream, upstreams
 from corten.network.hosts_files import EMBEDDED_SERVER
 from corten.network.nft_socket import NftSocket
@@ -79,7 +81,8 @@ class Resolvers:
         return upstreams(record.dns, self._host.current().servers, ipv6=ipv6)
 
     async def recover(self, cids: Iterable[str]) -> None:
-        """After a restart of the daemon: serve living containers again. What fails is logged."""
+        """Once, at start: serve living containers (again). What fails is logged."""
+        await blocking.run(known_services)
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def again(cid: str) -> None:
