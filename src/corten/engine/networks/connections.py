@@ -51,7 +51,7 @@ class Connections:
         try:
             await self.containers.set_endpoint(view.id, network.name, attached, resolver=not network.predefined)
         except BaseException:
-            self._undo(view.id, network)
+            await self._undo(view, network)
             raise
 
     async def _connect_running(
@@ -69,12 +69,20 @@ class Connections:
             if not network.predefined:
                 await self._resolvers.open(view.id)
         except BaseException:
-            self._undo(view.id, network)
+            await self._undo(view, network)
             raise
 
-    def _undo(self, cid: str, network: NetworkConfig) -> None:
-        if cid in self._endpoints.members(network.id):  # else it ended meanwhile
-            self._endpoints.drop(cid, network)
+    async def _undo(self, view: ContainerView, network: NetworkConfig) -> None:
+        if view.id in self._endpoints.members(network.id):  # else it ended meanwhile
+            await self._leave(view, network)
+
+    async def _leave(self, view: ContainerView, network: NetworkConfig) -> None:
+        """Its endpoint goes; the default routes that it had lead over another network, if there is one."""
+        before = self._endpoints.gateways(view.id)
+        try:
+            self._endpoints.drop(view.id, network)
+        finally:
+            await self._reroute(view, before)
 
     def _check(self, network: NetworkConfig, view: ContainerView) -> None:
         if network.driver == "host":
@@ -101,9 +109,7 @@ class Connections:
             raise Forbidden(f"container {view.id} is not connected to network {network.name}")
         try:
             if member:
-                before = self._endpoints.gateways(view.id)
-                self._endpoints.drop(view.id, network)
-                await self._reroute(view, before)
+                await self._leave(view, network)
         finally:  # what was left is left, also when no other network can lead outside in its place
             if view.id not in self._endpoints.members(network.id):
                 await self.containers.set_endpoint(view.id, network.name, None)
