@@ -1,21 +1,23 @@
 """What every network driver promises (network/driver.py), shown on each driver and mode that there is."""
 
-import errno
 import os
 import secrets
+import signal
 import socket
 from dataclasses import dataclass, field
 
 import pytest
 from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
-from corten.errors import Forbidden
+from corten.errors import Forbidden, Unavailable
+from corten.lib import faultpoint
 from corten.linux import rtnetlink
-from corten.linux.netlink import NetlinkError, NetlinkSocket
+from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import configure_interfaces
 from corten.network.config import Endpoint, NetworkConfig, SubnetConfig, host_link
 from corten.network.drivers import DRIVERS
 from corten.network.drivers.bridge import veth_name
+from corten.network.drivers.links import make_link, require_upper_kind
 from corten.network.ipam import mac_of
 
 pytestmark = pytest.mark.root
@@ -139,8 +141,8 @@ def shown(case, scenario):
         before = host.links()
         try:
             scenario(host)
-        except NetlinkError as error:
-            if error.errno != errno.EOPNOTSUPP or os.environ.get("CORTEN_GUEST"):
+        except Unavailable:  # which says so in a sentence
+            if os.environ.get("CORTEN_GUEST"):
                 raise
         assert host.links() == before
 
@@ -214,6 +216,24 @@ def test_containers_reach_whom_the_mode_lets_them(case):
                 host.driver.detach(endpoint)
         finally:
             host.driver.remove(network)
+
+    shown(case, scenario)
+
+
+def test_a_daemon_that_is_killed_as_it_makes_a_link_leaves_none_that_the_next_one_does_not_know(case):
+    def scenario(host):
+        network = case.network()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                faultpoint.arm("network.linked")
+                host.again().ensure(network)
+            finally:
+                os._exit(0)
+        _pid, status = os.waitpid(pid, 0)
+        made = host_link(network) in {name for name, *_rest in host.links()[0]}
+        assert made == (status == signal.SIGKILL or case.options.get("parent") == "lan0")
+        host.again().remove(network)
 
     shown(case, scenario)
 
@@ -375,6 +395,23 @@ def test_a_bridge_of_someone_else_serves_a_network_and_stays():
         _batch(rtnetlink.delete_link_request(name="theirs0"))
 
     shown(case, scenario)
+
+
+def test_a_kind_of_links_that_the_kernel_has_not_is_refused_in_a_sentence():
+    async def run(_world):
+        words = "cannot make network net: this kernel has no network interfaces of kind nosuch"
+        with NetlinkSocket() as netlink:
+            before = rtnetlink.list_links(netlink)
+            require_upper_kind(netlink, "macvlan", what="make network net")
+            with pytest.raises(Unavailable, match=words) as refused:
+                require_upper_kind(netlink, "nosuch", what="make network net")
+            assert refused.value.hint.startswith("load its module (modprobe nosuch)")
+            request = rtnetlink.create_bridge_request("br0", mtu=0, mac="02:00:00:00:00:09")
+            with pytest.raises(Unavailable, match=words):
+                make_link(netlink, request.replace(b"bridge", b"nosuch"), kind="nosuch", what="make network net")
+            assert len(rtnetlink.list_links(netlink)) == len(before)
+
+    in_own_world(run)
 
 
 def _route(destination, gateway):

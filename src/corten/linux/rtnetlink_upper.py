@@ -7,6 +7,7 @@ for as long as the other lives, so nobody has to enter it and no process id has 
 
 from __future__ import annotations
 
+import errno
 import struct
 
 from corten.linux.addresses import mac_bytes
@@ -81,14 +82,26 @@ def _new(
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _IFINFO.pack(0, 0, 0, state, state) + b"".join(attrs))
 
 
-def create_dummy_request(name: str, *, mtu: int) -> bytes:
+def create_dummy_request(name: str, *, mtu: int, group: int = 0) -> bytes:
     """A dummy that is up: a parent that leads nowhere."""
-    return _new(name, "dummy", mtu=mtu)
+    return _new(name, "dummy", mtu=mtu, group=group)
 
 
-def create_vlan_request(name: str, *, parent: int, vlan: int) -> bytes:
+def create_vlan_request(name: str, *, parent: int, vlan: int, group: int = 0) -> bytes:
     """The 802.1Q sub-interface of link `parent` with this VLAN id (1 to 4094), up."""
-    return _new(name, "vlan", attr_u16(IFLA_VLAN_ID, vlan), parent=parent)
+    return _new(name, "vlan", attr_u16(IFLA_VLAN_ID, vlan), parent=parent, group=group)
+
+
+def has_upper_kind(netlink: NetlinkSocket, kind: str) -> bool:
+    """Whether the kernel has interfaces of a kind that stand on a parent; it may load their module to say so.
+
+    One without a parent is asked for: EINVAL says that the kind is known, EOPNOTSUPP that it is not.
+    """
+    try:
+        netlink.batch([_new("corten-probe", kind)], f"look for interfaces of kind {kind}")
+    except NetlinkError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
 
 
 def create_macvlan_request(

@@ -113,7 +113,7 @@ class NetworkService:
         for network in self._registry.all():
             try:
                 self._drivers[network.driver].ensure(network)
-            except OSError:
+            except (CortenError, OSError):
                 _LOG.exception("network could not be set up", extra={"network": network.name})
         self._endpoints.recover(living)
         strays = self._bridge.strays(self._registry.all(), self._endpoints.veths())
@@ -229,14 +229,14 @@ class NetworkService:
         driver = self._drivers[network.driver]
         driver.check(network, self._registry.all())
         driver.ensure(network)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(driver.remove, network)
             if network.enable_ipv6:
                 self._forward(ipv6=True)
-            self._firewall.replace([*self._rules(), *([r] if (r := driver.rules(network)) else [])])
             self._registry.add(network)
-        except BaseException:
-            driver.remove(network)
-            raise
+            undo.callback(self._registry.remove, network)
+            self._firewall.replace(self._rules())
+            undo.pop_all()
         self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
         return network.id
 
