@@ -7,7 +7,9 @@ network brings it the embedded DNS server.
 from __future__ import annotations
 
 import socket
+from functools import partial
 
+from corten.engine.networks.busy import when_free
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import AttachRequest, ContainerDirectory, ContainerView, NetnsSockets
@@ -59,7 +61,7 @@ class Connections:
     ) -> None:
         if self.netns is None:
             raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
-        interface = self._endpoints.add(view.id, network, asked, request, view.pid)
+        interface = await when_free(partial(self._endpoints.add, view.id, network, asked, request, view.pid))
         try:
             (opened,) = await self.netns.open_sockets(
                 view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)

@@ -14,6 +14,7 @@ from functools import partial
 
 from corten.engine.events import Events
 from corten.engine.networks import default_bridge
+from corten.engine.networks.busy import when_free
 from corten.engine.networks.connections import Connections
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
@@ -165,7 +166,7 @@ class NetworkService:
     async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
         self._resolvers.close(cid)  # of an earlier run whose end nobody saw
-        attached = self._endpoints.attach(cid, request, pid)
+        attached = await when_free(partial(self._endpoints.attach, cid, request, pid))
         if attached.renew:
             self._collect_later()
         if attached.resolver:
