@@ -190,7 +190,7 @@ def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[E
 def _forget_flows(item: _Published) -> None:
     """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent."""
     try:
-        forget_udp_flows({held.port for held in item.held if held.protocol == "udp" and held.port})
+        forget_udp_flows({(held.address, held.port) for held in item.held if held.protocol == "udp" and held.port})
     except OSError:
         _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 
