@@ -33,7 +33,7 @@ _NFGENMSG = 4
 # include/uapi/linux/netfilter/nfnetlink_conntrack.h
 _TUPLE_ORIG, _ID, _FILTER = 1, 12, 25
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
-_IP_DST = {socket.AF_INET: 2, socket.AF_INET6: 4}  # CTA_IP_V4_DST, CTA_IP_V6_DST
+_IP_DST: dict[int, int] = {socket.AF_INET: 2, socket.AF_INET6: 4}  # CTA_IP_V4_DST, CTA_IP_V6_DST
 _PROTO_NUM, _PROTO_DST_PORT = 1, 3
 _FILTER_ORIG_FLAGS = 1
 _BY_PROTO_NUM, _BY_PROTO_DST_PORT = 1 << 3, 1 << 5  # CTA_FILTER_F_*, since Linux 5.8; we look again ourselves
