@@ -16,7 +16,7 @@ from corten.network.dns.message import parse_query
 from corten.network.dns.redirect import redirect_table
 from corten.network.dns.services import known_services, parse_services, port_of
 from corten.network.dns.upstream import upstreams
-from corten.network.hosts_files import ResolvConf, add_own_addresses, embedded_resolv_conf, remove_own_addresses
+from corten.network.hosts_files import ResolvConf, embedded_resolv_conf, own_lines, without_lines
 
 NET = NetworkConfig(id="n1", name="net", driver="bridge", created="", subnets=[SubnetConfig(subnet="10.1.0.0/16")])
 INSIDE = NetworkConfig(id="n2", name="inside", driver="bridge", created="", internal=True)
@@ -199,7 +199,7 @@ def test_the_resolv_conf_of_the_embedded_server():
 
 def test_own_lines_of_hosts_come_and_go_and_others_stay():
     text = "127.0.0.1\tlocalhost\n10.0.0.9\tmine"
-    more = add_own_addresses(text, ["10.1.0.2", "fd00::2"], "web")
-    assert more == f"{text}\n10.1.0.2\tweb\nfd00::2\tweb\n"
-    assert remove_own_addresses(more, ["10.1.0.2", "fd00::2"], "web") == f"{text}\n"
-    assert remove_own_addresses("10.1.0.2\tother\n", ["10.1.0.2"], "web") == "10.1.0.2\tother\n"
+    lines = own_lines(["10.1.0.2", "fd00::2"], "web")
+    assert lines == "10.1.0.2\tweb\nfd00::2\tweb\n"
+    assert without_lines(f"{text}\n{lines}".encode(), lines) == f"{text}\n".encode()
+    assert without_lines(b"10.1.0.2\tother\n\xff", lines) == b"10.1.0.2\tother\n\xff"
