@@ -7,10 +7,13 @@ network brings it the embedded DNS server.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from corten.engine.networks.busy import when_free
 from corten.engine.networks.endpoints import Endpoints
+from corten.engine.networks.inside import in_namespace
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import AttachRequest, ContainerDirectory, ContainerView, NetnsSockets
 from corten.errors import FailedPrecondition, Forbidden
@@ -66,10 +69,9 @@ class Connections:
             (opened,) = await self.netns.open_sockets(
                 view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)
             )
-            with NetlinkSocket(fileno=opened.detach()) as inside:
-                remote_interfaces.configure_remote_interface(inside, interface)
+            await in_namespace(opened, partial(_configure, interface=interface))
             if not network.predefined:
-                await self._resolvers.open(view.id)
+                await self._resolvers.open(view.id, running=True)
         except BaseException:
             await self._undo(view, network)
             raise
@@ -123,8 +125,7 @@ class Connections:
         if not changed or self.netns is None:
             return
         (opened,) = await self.netns.open_sockets(view.id, [_ROUTE_SOCKET])
-        with NetlinkSocket(fileno=opened.detach()) as inside:
-            remote_interfaces.set_default_routes(inside, changed)
+        await in_namespace(opened, partial(_lead, gateways=changed))
 
     def force(self, network: NetworkConfig, container: str) -> bool:
         """Drop the endpoint of a container that is not known any more; False when it has none."""
@@ -133,3 +134,13 @@ class Connections:
                 self._endpoints.drop(cid, network)
                 return True
         return False
+
+
+def _configure(opened: socket.socket, *, interface: Mapping[str, Any]) -> None:
+    with NetlinkSocket(fileno=opened.detach()) as inside:
+        remote_interfaces.configure_remote_interface(inside, interface)
+
+
+def _lead(opened: socket.socket, *, gateways: Sequence[tuple[str, str]]) -> None:
+    with NetlinkSocket(fileno=opened.detach()) as inside:
+        remote_interfaces.set_default_routes(inside, gateways)

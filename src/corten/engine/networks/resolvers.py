@@ -16,6 +16,7 @@ from functools import partial
 
 from corten.engine.networks.forwarding import Forwarder
 from corten.engine.networks.host_resolv import HostResolvConf
+from corten.engine.networks.inside import in_namespace
 from corten.engine.networks.resolver import Resolver
 from corten.engine.networks.settings import NetnsSockets
 from corten.errors import CortenError, Unavailable
@@ -52,8 +53,8 @@ class Resolvers:
         self._open: dict[str, Resolver] = {}
         self._opening: set[str] = set()
 
-    async def open(self, cid: str) -> None:
-        """Serve a container that is about to start, or that runs. Raises Unavailable, OSError."""
+    async def open(self, cid: str, *, running: bool) -> None:
+        """Serve a container that is about to start, or that is `running`. Raises Unavailable, OSError."""
         if cid in self._open or cid in self._opening or self.netns is None:
             return
         self._opening.add(cid)
@@ -62,7 +63,11 @@ class Resolvers:
             forwarder = Forwarder(partial(self._servers, cid), partial(self.netns.open_sockets, cid))
             resolver = Resolver(cid, self._names, forwarder, udp=udp, tcp=tcp)
             try:
-                _redirect(netfilter, udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
+                redirect = partial(_redirect, udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
+                if running:
+                    await in_namespace(netfilter, redirect)
+                else:
+                    redirect(netfilter)
                 if cid not in self._opening:
                     raise Unavailable(f"container {cid} has ended")
                 resolver.open()
@@ -88,7 +93,7 @@ class Resolvers:
         async def again(cid: str) -> None:
             async with slots:
                 try:
-                    await self.open(cid)
+                    await self.open(cid, running=True)
                 except (CortenError, OSError):
                     _LOG.exception("container %s has no name server", cid)
 

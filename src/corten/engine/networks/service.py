@@ -34,6 +34,7 @@ from corten.engine.networks.settings import (
     Records,
 )
 from corten.errors import CortenError, Forbidden, NotFound, Unavailable
+from corten.lib.keylock import KeyLock
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network.dns.directory import NameDirectory
@@ -94,6 +95,7 @@ class NetworkService:
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, names, self._endpoints))
+        self._turns = KeyLock()  # by container: one of its connections changes at a time
         self._collecting: asyncio.TimerHandle | None = None
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
@@ -170,7 +172,7 @@ class NetworkService:
         if attached.renew:
             self._collect_later()
         if attached.resolver:
-            await self._resolvers.open(cid)
+            await self._resolvers.open(cid, running=False)
         return attached
 
     async def release(self, cid: str) -> None:
@@ -273,7 +275,9 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        await self._connections.connect(self._registry.find(reference), self._view(container), settings)
+        self._registry.find(reference)  # told before that there is no such container
+        async with self._turns.hold(self._view(container).id):
+            await self._connections.connect(self._registry.find(reference), self._view(container), settings)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
@@ -284,7 +288,8 @@ class NetworkService:
             if not force or not self._connections.force(network, container):
                 raise
             return
-        await self._connections.disconnect(network, view)
+        async with self._turns.hold(view.id):
+            await self._connections.disconnect(network, self._view(container))
 
     def _view(self, container: str) -> ContainerView:
         if self.containers is None:
