@@ -253,11 +253,11 @@ class Endpoints:
             return
         self._names.drop(cid)
         self._publisher.withdraw(cid)
-        self._records.delete(cid)
         for endpoint in record.endpoints:
             self._members.get(endpoint.network, {}).pop(cid, None)
             self._lingering.add(endpoint)
             self._announce("disconnect", cid, endpoint.network)
+        self._records.delete(cid)  # last, since it may fail: the next daemon deletes records of ended containers
 
     def add(
         self, cid: str, network: NetworkConfig, settings: EndpointSettings, request: AttachRequest, pid: int

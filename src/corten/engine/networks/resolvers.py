@@ -74,6 +74,8 @@ class Resolvers:
             except BaseException:
                 resolver.close()
                 raise
+            finally:
+                netfilter.close()  # when nothing was asked over it
             self._open[cid] = resolver
         finally:
             self._opening.discard(cid)
