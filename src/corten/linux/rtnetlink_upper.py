@@ -57,6 +57,7 @@ IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 
 _NSID_NONE = -1
+_NAME_BYTES = 16  # IFNAMSIZ
 _IFINFO = struct.Struct("=BxHiII")
 _RTGEN = b"\0\0\0\0"  # struct rtgenmsg, padded
 
@@ -139,6 +140,22 @@ def _nsid(netlink: NetlinkSocket, target: bytes, what: str) -> int:
     (reply,) = netlink.dump(message(RTM_GETNSID, 0, _RTGEN + target), what)
     raw = attributes(reply.payload, len(_RTGEN)).get(NETNSA_NSID)
     return int(struct.unpack("=i", raw)[0]) if raw else _NSID_NONE
+
+
+def find_link(netlink: NetlinkSocket, name: str) -> Link | None:
+    """A link of the socket's own namespace by its name, not by another name of it; None when there is none."""
+    if not 0 < len(name.encode()) < _NAME_BYTES:
+        return None
+    request = message(RTM_GETLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + attr_text(IFLA_IFNAME, name))
+    try:
+        (reply,) = netlink.dump(request, f"find the interface {name}")
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    _af, _kind, index, flags, _change = _IFINFO.unpack_from(reply.payload)
+    link = Link(index, flags, attributes(reply.payload, _IFINFO.size))
+    return link if link.name == name else None
 
 
 def find_link_in(netlink: NetlinkSocket, nsid: int, name: str) -> Link | None:

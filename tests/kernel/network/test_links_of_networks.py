@@ -8,6 +8,7 @@ from tests.kernel.network.world import in_own_world
 from corten.errors import Unavailable
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
+from corten.linux.rtnetlink_upper import find_link
 from corten.network.driver import ParentBusy
 from corten.network.drivers.links import make_link, require_upper_kind
 from corten.spec.docker.network import NetworkCreateRequest
@@ -28,6 +29,20 @@ def test_a_kind_of_links_that_the_kernel_has_not_is_refused_in_a_sentence():
             with pytest.raises(Unavailable, match=words):
                 make_link(netlink, request.replace(b"bridge", b"nosuch"), kind="nosuch", what="make network net")
             assert len(rtnetlink.list_links(netlink)) == len(before)
+
+    in_own_world(run)
+
+
+def test_a_link_is_found_by_its_name_alone():
+    async def run(_world):
+        with NetlinkSocket() as netlink:
+            everything = {link.name: link.index for link in rtnetlink.list_links(netlink)}
+            assert everything["lo"] == 1
+            for name, index in everything.items():
+                found = find_link(netlink, name)
+                assert (found.name, found.index) == (name, index)
+            for name in ("", "nosuch", "n" * 15, "n" * 16, "n" * 300, "\u00e9" * 8):
+                assert find_link(netlink, name) is None
 
     in_own_world(run)
 

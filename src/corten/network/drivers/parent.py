@@ -63,7 +63,7 @@ class ParentDriver(ABC):
         self._users: dict[str, set[str]] = {}  # parent -> ids of its networks
 
     def _link(self, name: str) -> Link | None:
-        return next((link for link in rtnetlink.list_links(self._netlink) if link.name == name), None)
+        return rtnetlink_upper.find_link(self._netlink, name)
 
     def _is_ours(self, link: Link) -> bool:
         """Whether we made it as a parent; the bridge of another network may be one, too, and bears the same mark."""
