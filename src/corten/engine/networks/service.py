@@ -171,6 +171,7 @@ class NetworkService:
         attached = await when_free(partial(self._endpoints.attach, cid, request, pid))
         if attached.renew:
             self._collect_later()
+        await self._publisher.settled()
         if attached.resolver:
             await self._resolvers.open(cid, running=False)
         return attached
