@@ -36,6 +36,7 @@ from corten.engine.events import Events
 from corten.engine.images.gc_policy import GcPolicy, fill
 from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -125,6 +126,7 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._listing = ImageListing(library=self._library, containers=in_use)
         self._insight = ImageInsight(library=self._library, containers=in_use)
         self._mounts = self._images.mounts = ImageMounts(
             library=self._library,
@@ -247,6 +249,7 @@ class Engine:
             logs=LogService(containers=containers.registry),
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
+            listing=self._listing,
             transfer=transfer,
             insight=self._insight,
             mounts=self._mounts,
@@ -256,10 +259,10 @@ class Engine:
                 settings=self._system,
                 events=self.events,
                 containers=Counts(containers.registry),
-                images=self._images,
+                images=self._listing,
                 usage=Usage(
                     containers=containers.service,
-                    images=self._images,
+                    images=self._listing,
                     volumes=self._volumes,
                     data_root=self._config.data_root,
                     library=self._library,
