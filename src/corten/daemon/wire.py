@@ -109,10 +109,7 @@ class Engine:
         self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
-        self._build_cache = BuildCache(
-            records=table("build-cache"), aliases=table("build-aliases"), is_here=self._library.has_node
-        )
-        self._library.kept = self._build_cache.nodes
+        self._build_cache = self._open_build_cache()
         host_resolv = HostResolvConf()
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
@@ -165,6 +162,12 @@ class Engine:
         self._housekeeper = Housekeeper(self._gc_policy, self.events)
         self.services = self._services(self._containers, Late(self._transfer))
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
+
+    def _open_build_cache(self) -> BuildCache:
+        table = self._database.table
+        cache = BuildCache(records=table("build-cache"), aliases=table("build-aliases"), is_here=self._library.has_node)
+        self._library.kept = cache.nodes
+        return cache
 
     def _image_size(self, image_id: str) -> int:
         entry = self._library.catalog.get(image_id)
