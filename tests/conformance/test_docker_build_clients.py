@@ -137,6 +137,14 @@ def test_cortens_own_command_builds(daemon: Daemon, tmp_path: Path) -> None:
     output = daemon.corten("build", "-t", "own:1", "-f", str(other), "--iidfile", str(tmp_path / "id"), str(tmp_path))
     assert "Successfully tagged own:1" in output.stdout
     assert (tmp_path / "id").read_text() == daemon.inspect("own:1")["Id"]
+    (tmp_path / ".dockerignore").write_text("*\n!sub\n")
+    (tmp_path / "sub/large").write_bytes(b"x" * 1000)
+    (tmp_path / "never").mkdir(mode=0)
+    listing = daemon.corten("build", "-f", "-", str(tmp_path), input="FROM busybox\nCOPY . /c\nRUN find /c -type f\n")
+    assert sorted(line for line in listing.stdout.splitlines() if line.startswith("/c/")) == [
+        "/c/sub/f",
+        "/c/sub/large",
+    ]
     quiet = daemon.corten("build", "-q", "-", input="FROM busybox\nRUN true\n").stdout
     assert quiet.startswith("sha256:")
     failed = daemon.corten("build", "--force-rm", "-", input="FROM busybox\nRUN exit 9\n", check=False)
