@@ -296,3 +296,9 @@ def test_the_bases_configuration_is_gone_on_from():
 def test_the_requests_labels_win():
     result = plan("FROM scratch\nLABEL a=1", labels={"a": "2", "b": "$x"})
     assert result.target.steps[-1].config.labels == {"a": "2", "b": "$x"}
+
+
+def test_a_history_that_no_image_could_have_is_refused():
+    with pytest.raises(DockerfileError, match="history is larger than the limit of 4194304") as caught:
+        plan("FROM scratch\n" + "EXPOSE 1-65535\n" * 10)
+    assert caught.value.lines == (6, 6)
