@@ -20,8 +20,13 @@ LEVELS = (
 )
 LEVEL = {package: number for number, packages in enumerate(LEVELS) for package in packages}
 SAME_LEVEL = {("shim", "runtime")}
-# Where the command line hands over to another program that the package holds.
-DOORS = {("cli", "corten.daemon.main"), ("cli", "corten.runtime.oci.main")}
+# Where the command line hands over to another program that the package holds; and what both ends of a build have to
+# agree on, which needs the standard library alone.
+DOORS = {
+    ("cli", "corten.daemon.main"),
+    ("cli", "corten.runtime.oci.main"),
+    ("cli", "corten.build.dockerfile.dockerignore"),
+}
 SIDE = {"client": {"errors", "client"}, "cli": {"errors", "client", "cli"}}
 # What runs in the zygote, a shim or init: stdlib and these only.
 ZYGOTE_SIDE = {"errors", "linux", "runtime", "shim"}

@@ -125,7 +125,7 @@ def test_copies_have_the_owner_mode_and_place_asked_for(daemon: Daemon, build: B
     )
     listed = run(daemon, "sh", "-c", "stat -c '%n %a %u:%g' /work/rel/a.txt /owned /owned/sub/s '/with space'")
     assert listed.splitlines() == [
-        "/work/rel/a.txt 644 0:0", "/owned 640 33:1", "/owned/sub/s 640 33:1", "/with space 644 0:0",
+        "/work/rel/a.txt 644 0:0", "/owned 755 33:1", "/owned/sub/s 640 33:1", "/with space 644 0:0",
     ]  # fmt: skip
     assert run(daemon, "ls", "/var/www", "/flat").split() == ["/flat:", "d", "s", "/var/www:", "a.txt"]
 
@@ -171,7 +171,8 @@ def test_a_command_that_fails_ends_the_build_with_its_code(daemon: Daemon, build
         ("FROM busybox\nCOPY a.txt dir /x\n", "must be a directory and end with a /"),
         ("FROM busybox\nRUN --mount=type=ssh,required=true true\n", "ssh default: not found"),
         ("FROM busybox\nRUN --mount=type=bind,source=nope,target=/m true\n", '"/nope": not found'),
-        ("FROM busybox\nRUN --security=insecure true\n", "not supported yet"),
+        ("FROM busybox\nRUN --security=insecure true\n", "line 2: RUN --security=insecure is not supported yet"),
+        ("FROM busybox\n\nADD git@h.invalid:x/y.git /\n", "line 3: ADD git@h.invalid:x/y.git / is not supported yet"),
         ("FROM busybox\nCOPY --chown=nobodyhere a.txt /\n", "unable to find user nobodyhere"),
     ],
 )

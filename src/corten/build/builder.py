@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
@@ -16,6 +18,7 @@ from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import BaseImage
 from corten.build.ops.copy import Copier
+from corten.build.ops.download import Downloader, Web
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
@@ -58,7 +61,9 @@ class Builder:
         caches: CacheMounts,
         scratch: Path,
         mounts: Path,
+        web: Callable[[], Web],
     ) -> None:
+        self._web = web
         self._caches = caches
         self._mounts = mounts
         self._containers = containers
@@ -88,7 +93,8 @@ class Builder:
             runner=Runner(
                 containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=stream
             ),
-            copier=Copier(store=store, inputs=trees, scratch=self._scratch),
+            copier=Copier(store=store, inputs=trees, new_file=self._new_file),
+            downloader=Downloader(store=store, web=self._web(), new_file=self._new_file),
             bases=inputs.bases,
         )
         await self._executor.run(solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=stream.changed)
@@ -98,6 +104,12 @@ class Builder:
         blobs = [layer.blob for layer in filesystem.layers]
         entry = await self._assembler().record(image, blobs, inputs.names, inputs.lease)
         return entry.id
+
+    def _new_file(self) -> BinaryIO:
+        """A file that is gone with its descriptor (open(2), O_TMPFILE)."""
+        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        return os.fdopen(fd, "w+b")
 
 
 class _Images:

@@ -69,6 +69,7 @@ class BuildCache:
         self._is_here = is_here
         self._records = {key: codec.decode(CacheRecord, raw) for key, raw in records.list()}
         self._aliases = {key: raw.decode() for key, raw in aliases.list()}
+        self._replaced: list[Node] = []
 
     def nodes(self) -> Collection[Node]:
         """What must not be deleted, for the collector."""
@@ -100,6 +101,8 @@ class BuildCache:
         """Record a result whose layers are on disk, also under the `alias`, which is a quicker way to the key."""
         reach("build.step.done")
         now = time.time_ns()
+        old = self._records.get(key)
+        self._replaced += old.nodes() if old is not None else []
         self._write(
             key,
             CacheRecord(
@@ -118,6 +121,11 @@ class BuildCache:
         if alias and self._aliases.get(alias) != key:
             self._alias_table.put(alias, key.encode())
             self._aliases[alias] = key
+
+    def take_replaced(self) -> list[Node]:
+        """What records kept that others have replaced since the last call, for the collector to look at."""
+        replaced, self._replaced = self._replaced, []
+        return replaced
 
     def forget(self, keys: Sequence[str]) -> list[Node]:
         """Remove records; returns what they kept, for the collector to look at."""

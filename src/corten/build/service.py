@@ -7,6 +7,7 @@ stream's last message, as clients of the classic builder expect. Closing the str
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import BinaryIO
 
 from corten.build.bases import Bases, Puller
@@ -33,6 +34,7 @@ from corten.spec.docker import build as wire
 from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import InvalidReference, Reference
 from corten.store.gc import Node
+from corten.store.leases import Lease
 
 _DOCKERFILE_LIMIT = 4 << 20
 _EPOCH = "SOURCE_DATE_EPOCH"
@@ -98,7 +100,7 @@ class BuildService:
         progress: Progress,
     ) -> None:
         say = _nothing if options.quiet else progress.say
-        async with self._library.lease([]) as lease:
+        async with self._leased() as lease:
             bases = Bases(
                 library=self._library,
                 puller=self._puller,
@@ -122,6 +124,20 @@ class BuildService:
             self._events.publish("image", "tag", built, {"name": name.familiar})
         for message in ending(built, [name.familiar for name in names], plan.warnings, quiet=options.quiet):
             progress.say(message)
+
+    @asynccontextmanager
+    async def _leased(self) -> AsyncIterator[Lease]:
+        """Keep what a build finds and makes; what nothing else keeps afterwards (a download) is deleted."""
+        keys: list[str] = []
+        try:
+            async with self._library.lease([]) as lease:
+                try:
+                    yield lease
+                finally:
+                    keys = lease.keys
+        finally:
+            nodes = [Node(kind, key) for key in keys for kind in ("blob", "layer")]
+            await self._library.discard([*nodes, *self._cache.take_replaced()])
 
     # -- the cache
 

@@ -86,6 +86,7 @@ class _Edge:
     key: str = ""
     key_wanted: bool = False
     result_wanted: bool = False
+    missed: bool = False  # the cache did not have it, or not what it stands on
     result: object = None
     cached: bool = False
 
@@ -233,12 +234,19 @@ class Solver:
             self._find_key(edge)
         if edge.state is State.KEYED and edge.result_wanted:
             self._look_up(edge)
-        elif edge.state is State.SOURCES and all(e.state is State.COMPLETE for e in self._inputs(edge)[1:]):
-            edge.state = State.DIGESTING
-            self._actions.append(Action(Kind.DIGEST, edge.vertex))
+        elif edge.state is State.SOURCES:
+            self._await_sources(edge)
         if edge.state is State.BLOCKED and all(e.state is State.COMPLETE for e in self._inputs(edge)):
             edge.state = State.EXECUTING
             self._actions.append(Action(Kind.EXECUTE, edge.vertex, edge.key))
+
+    def _await_sources(self, edge: _Edge) -> None:
+        target, *sources = self._inputs(edge)
+        if any(below.missed for below in sources):  # it takes a while, and hardly ends in what the cache has
+            self._want_result(target)
+        if all(below.state is State.COMPLETE for below in sources):
+            edge.state = State.DIGESTING
+            self._actions.append(Action(Kind.DIGEST, edge.vertex))
 
     def _find_key(self, edge: _Edge) -> None:
         if edge.keying is Keying.LOCAL:
@@ -251,6 +259,8 @@ class Solver:
         for below in inputs:
             self._want_key(below)
         if not all(below.key or below.keying is Keying.LOCAL for below in inputs):
+            if not self._use_cache or any(below.missed for below in inputs):
+                self._work_ahead(edge)
             return
         keyless = any(below.keying is Keying.LOCAL for below in inputs)
         if edge.keying is Keying.DEFINITION:
@@ -264,6 +274,16 @@ class Solver:
             edge.state = State.CACHE_FAST
             self._actions.append(Action(Kind.LOOK_UP, edge.vertex, edge.fast_key))
 
+    def _work_ahead(self, edge: _Edge) -> None:
+        """What it stands on is being made anew, so its sources will be needed: they need not wait for that."""
+        if edge.missed:
+            return
+        edge.missed = True
+        self._todo += edge.dependents
+        if edge.keying is Keying.CONTENT:
+            for below in self._inputs(edge)[1:]:
+                self._want_result(below)
+
     def _look_up(self, edge: _Edge) -> None:
         if not self._use_cache:
             self._block(edge)
@@ -273,12 +293,13 @@ class Solver:
 
     def _ask_sources(self, edge: _Edge) -> None:
         edge.state = State.SOURCES
-        for below in self._inputs(edge)[1:]:
-            self._want_result(below)
+        self._work_ahead(edge)
         self._todo.append(edge)
 
     def _block(self, edge: _Edge) -> None:
         edge.state = State.BLOCKED
+        edge.missed = True
+        self._todo += edge.dependents
         for below in self._inputs(edge):
             self._want_result(below)
         self._todo.append(edge)

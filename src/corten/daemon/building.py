@@ -17,6 +17,7 @@ from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
 
 if TYPE_CHECKING:
+    from corten.build.ops.download import Web
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
     from corten.engine.images.assemble import Assembler
@@ -35,6 +36,7 @@ def build_service(
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
     puller: Puller,
+    web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
 ) -> BuildService:
@@ -48,6 +50,7 @@ def build_service(
         caches=caches,
         scratch=spool_dir,
         mounts=mounts,
+        web=web,
     )
     return BuildService(
         builder=builder,

@@ -36,6 +36,7 @@ from corten.engine.events import Events
 from corten.engine.images.gc_policy import GcPolicy, fill
 from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -108,10 +109,7 @@ class Engine:
         self._system.storage_driver, self._system.storage_status = snapshots.name, snapshots.status
         self._content = ContentStore(config.data_root / "content")
         self._library = ImageLibrary(blobs=self._content, layers=snapshots, records=table("images", durable=True))
-        self._build_cache = BuildCache(
-            records=table("build-cache"), aliases=table("build-aliases"), is_here=self._library.has_node
-        )
-        self._library.kept = self._build_cache.nodes
+        self._build_cache = self._open_build_cache()
         host_resolv = HostResolvConf()
         self._networks = NetworkService(
             settings=settings.network_settings(config, self.id),
@@ -125,6 +123,7 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._listing = ImageListing(library=self._library, containers=in_use)
         self._insight = ImageInsight(library=self._library, containers=in_use)
         self._mounts = self._images.mounts = ImageMounts(
             library=self._library,
@@ -163,6 +162,12 @@ class Engine:
         self._housekeeper = Housekeeper(self._gc_policy, self.events)
         self.services = self._services(self._containers, Late(self._transfer))
         self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
+
+    def _open_build_cache(self) -> BuildCache:
+        table = self._database.table
+        cache = BuildCache(records=table("build-cache"), aliases=table("build-aliases"), is_here=self._library.has_node)
+        self._library.kept = cache.nodes
+        return cache
 
     def _image_size(self, image_id: str) -> int:
         entry = self._library.catalog.get(image_id)
@@ -222,6 +227,7 @@ class Engine:
             library=self._library,
             assembler=lambda: self.services.transfer.assembler,
             puller=self.services.transfer,
+            web=lambda: self.services.transfer,
             cache=self._build_cache,
             events=self.events,
         )
@@ -246,6 +252,7 @@ class Engine:
             logs=LogService(containers=containers.registry),
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
+            listing=self._listing,
             transfer=transfer,
             insight=self._insight,
             mounts=self._mounts,
@@ -255,10 +262,10 @@ class Engine:
                 settings=self._system,
                 events=self.events,
                 containers=Counts(containers.registry),
-                images=self._images,
+                images=self._listing,
                 usage=Usage(
                     containers=containers.service,
-                    images=self._images,
+                    images=self._listing,
                     volumes=self._volumes,
                     data_root=self._config.data_root,
                     library=self._library,

@@ -32,6 +32,7 @@ POINTS: dict[str, str] = {
     "layer.read": "a layer's tar was read to its verified end, and is not committed",
     "layer.applied": "a layer is there for good",
     "layer.removing": "the collector deletes a layer",
+    "network.linked": "a network's link is made, and nothing else is there of it",
     "upload.received": "an archive that a client sends is here",
     "build.container.created": "a build's step has its container",
     "build.container.ended": "the command of a build's step has ended",

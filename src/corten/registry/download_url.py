@@ -1,6 +1,6 @@
 """A file from a web server, over the connections, proxies and certificates that registries are reached by.
 
-Blocking; net threads. Used for `import URL`: what comes is a tar of whoever asked, and nothing of it is trusted.
+Blocking; net threads. Used for `import URL` and ADD: what comes is whoever's, and nothing of it is trusted.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def download_url(
     on_start: Callable[[], None],
     on_progress: Callable[[int, int], None],
     cancel: Cancel,
-) -> None:
-    """GET `url` and `write` all of it. `on_start` hears that it comes, `on_progress` how much of how much is here (0:
-    nobody knows).
+) -> str:
+    """GET `url` and `write` all of it; returns the Last-Modified header, or nothing.
 
-    Raises RegistryError when it cannot be had or breaks off.
+    `on_start` hears that it comes, `on_progress` how much of how much is here (0: nobody knows). Raises RegistryError
+    when it cannot be had or breaks off.
     """
     with client.transport.request("GET", url, endpoint=endpoint, headers={}, cancel=cancel) as response:
         if response.status >= 400:
@@ -55,3 +55,4 @@ def download_url(
             on_progress(done, total)
         if total and done != total:
             raise RegistryError(f'Get "{url}": unexpected EOF after {done} of {total} bytes')
+        return response.headers.get("Last-Modified") or ""

@@ -20,6 +20,11 @@ class Lease:
         self._leases = leases
         self._keys: list[str] = []
 
+    @property
+    def keys(self) -> list[str]:
+        """What is held."""
+        return list(dict.fromkeys(self._keys))
+
     def add(self, *keys: str) -> None:
         """Hold these too: from here on they are not deleted."""
         self._leases.change(keys, 1)

@@ -37,7 +37,8 @@ class Worker:
         self.ended: list[str] = []
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
-        raise AssertionError((vertex, inputs))
+        del vertex, inputs
+        return "content"
 
     async def execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
         del inputs

@@ -145,3 +145,40 @@ def test_a_deep_graph_is_no_deep_recursion():
     while todo:
         todo += world.report(solver, todo.pop(0))
     assert solver.result(vertex) == vertex.digest
+
+
+def test_stages_that_are_copied_from_in_turn_are_built_at_once():
+    base = Vertex(BaseImage(image_id="sha256:a"))
+    stages = [Vertex(Run(args=(str(number),)), (base,)) for number in range(4)]
+    top = base
+    for number, stage in enumerate(stages):
+        top = Vertex(Copy(sources=(Source(path="f"),), destination=f"/{number}"), (top, stage))
+    for use_cache in (True, False):
+        solver, executing, todo = Solver([top], keying_of, use_cache=use_cache), [], []
+        todo = solver.begin()
+        while todo:
+            action = todo.pop(0)
+            if action.kind is Kind.EXECUTE and action.vertex in stages:
+                executing.append(action.vertex)
+            elif action.kind is Kind.EXECUTE:
+                todo += solver.executed(action.vertex, "done")
+            else:
+                todo += solver.looked_up(action.vertex, None)
+        assert set(executing) == set(stages)
+
+
+def test_a_stage_and_what_it_is_copied_to_are_built_at_once():
+    base = Vertex(BaseImage(image_id="sha256:a"))
+    one, two = (Vertex(Run(args=(name,)), (base,)) for name in ("one", "two"))
+    top = Vertex(Copy(sources=(Source(path="f"),), destination="/f"), (one, two))
+    solver = Solver([top], keying_of)
+    executing, todo = [], solver.begin()
+    while todo:
+        action = todo.pop(0)
+        if action.kind is Kind.LOOK_UP:
+            todo += solver.looked_up(action.vertex, None)
+        elif action.vertex is base:
+            todo += solver.executed(action.vertex, "done")
+        else:
+            executing.append(action.vertex)
+    assert set(executing) == {one, two}

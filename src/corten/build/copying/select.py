@@ -35,12 +35,14 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What one source path gave: `directory` when it was one, whose content goes into the destination; else one file,
-    called `name` when it goes into a directory. `keeps_owner`: files belong to whom they did."""
+    called `name` when it goes into a directory. `keeps_owner`: files belong to whom they did; `unpack`: if it
+    is an archive, what it holds is meant."""
 
     items: tuple[Item, ...]
     directory: bool
     name: str
     keeps_owner: bool
+    unpack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def select(copy: Copy, trees: Sequence[Tree], *, keeps_owner: Sequence[bool]) ->
             found = [take(tree, path, keeps_owner=keeps) for path in match(tree, source.path)]
         if not any(one.items for one in found):
             raise _missing(source)
-        taken += found
+        taken += [replace(one, unpack=source.unpack) for one in found]
     several = len(taken) > 1
     if copy.excludes:
         matcher = Matcher(copy.excludes)

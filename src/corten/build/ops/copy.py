@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from corten.build.copying.archive import is_archive, open_archive
@@ -22,6 +20,7 @@ from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import Tree, resolve
 from corten.engine.containers.users import Accounts, read_accounts
 from corten.errors import CortenError
+from corten.errors import NotImplemented as NotOffered
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.lib.tar_writer import TarWriter
@@ -36,12 +35,12 @@ class CopyFailed(CortenError):
 
 
 class Copier:
-    """Copies for one build. Archives are unpacked by way of files in `scratch`."""
+    """Copies for one build. Archives are unpacked by way of files that `new_file` makes."""
 
-    def __init__(self, *, store: LayerStore, inputs: Inputs, scratch: Path) -> None:
+    def __init__(self, *, store: LayerStore, inputs: Inputs, new_file: Callable[[], BinaryIO]) -> None:
         self._store = store
         self._inputs = inputs
-        self._scratch = scratch
+        self._new_file = new_file
 
     async def digest(self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]) -> str:
         """What a copy takes, as one digest. Raises CopyFailed."""
@@ -111,27 +110,21 @@ class Copier:
         with ExitStack() as closing:
             trees = closing.enter_context(self._inputs.open(vertex, inputs))
             selection = select(copy, trees, keeps_owner=[result is not None for result in inputs])
-            if any(source.unpack for source in copy.sources):
-                taken = tuple(self._unpacked(one, closing) for one in selection.taken)
-                selection = replace(selection, taken=taken)
-            yield trees[0], selection
+            taken = tuple(self._unpacked(one, closing) if one.unpack else one for one in selection.taken)
+            yield trees[0], replace(selection, taken=taken)
 
     def _unpacked(self, taken: Taken, closing: ExitStack) -> Taken:
         """An archive as the directory that it holds; anything else as it is."""
+        if taken.directory or not taken.items:
+            return taken
         item = taken.items[0]
-        if taken.directory or item.node.kind != "file" or not is_archive(item.tree, item.path):
+        if item.node.kind != "file" or not is_archive(item.tree, item.path):
             return taken
         tree = open_archive(item.tree, item.path, self._new_file)
         closing.callback(tree.close)
         root = tree.lstat("")
         assert root is not None
         return Taken(everything(tree, "", root), directory=True, name="", keeps_owner=True)
-
-    def _new_file(self) -> BinaryIO:
-        """A file that is gone with its descriptor."""
-        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        return os.fdopen(fd, "w+b")
 
 
 def _target(inputs: Sequence[FileSystem | None]) -> FileSystem:
@@ -141,7 +134,7 @@ def _target(inputs: Sequence[FileSystem | None]) -> FileSystem:
 
 
 def _failed(vertex: Vertex, error: Exception) -> CortenError:
-    if isinstance(error, CopyFailed):
+    if isinstance(error, CopyFailed | NotOffered):
         return error
     instruction = vertex.name.partition(" ")[0] or "COPY"
     return CopyFailed(f"{instruction} failed: {words(error)}")

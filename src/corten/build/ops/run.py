@@ -197,9 +197,9 @@ class Runner:
         if network is None:
             raise InvalidArgument(f"unsupported network mode {run.network!r}")
         if network == "host" and host.network_mode != "host":
-            raise InvalidArgument("RUN --network=host needs a build with the network mode host")
+            raise NotOffered("RUN --network=host needs a build with the network mode host")
         if run.security != "sandbox":
-            raise InvalidArgument(f"RUN --security={run.security} is not supported yet")
+            raise NotOffered(f"RUN --security={run.security} is not supported yet")
         if run.devices:
             raise NotOffered("RUN --device is not supported yet")
         return CreateRequest(

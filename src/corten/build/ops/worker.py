@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
@@ -19,6 +20,7 @@ from corten.build.operations import (
     Scratch,
 )
 from corten.build.ops.copy import Copier
+from corten.build.ops.download import Downloader
 from corten.build.ops.run import Runner
 from corten.build.solver import Keying
 from corten.errors import NotImplemented as NotOffered
@@ -46,20 +48,28 @@ def keying_of(vertex: Vertex) -> Keying:
 class Operations:
     """What the operations of one build can do; `bases` are the file systems of the images that it names, by id."""
 
-    def __init__(self, *, runner: Runner, copier: Copier, bases: Mapping[str, FileSystem]) -> None:
+    def __init__(
+        self, *, runner: Runner, copier: Copier, downloader: Downloader, bases: Mapping[str, FileSystem]
+    ) -> None:
         self._runner = runner
         self._copier = copier
+        self._downloader = downloader
         self._bases = bases
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
         """What a copy takes of its sources, or a command's mounts show of them. Raises CopyFailed, NotFound."""
-        if isinstance(vertex.operation, Run):
-            return await self._runner.digest(vertex, vertex.operation, inputs)
-        assert isinstance(vertex.operation, Copy)
-        return await self._copier.digest(vertex, vertex.operation, inputs)
+        with _naming_the_line(vertex):
+            if isinstance(vertex.operation, Run):
+                return await self._runner.digest(vertex, vertex.operation, inputs)
+            assert isinstance(vertex.operation, Copy)
+            return await self._copier.digest(vertex, vertex.operation, inputs)
 
     async def execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
         """Do it. Raises CopyFailed, StepFailed, and what creating and starting containers raise."""
+        with _naming_the_line(vertex):
+            return await self._execute(vertex, inputs)
+
+    async def _execute(self, vertex: Vertex, inputs: list[FileSystem | None]) -> FileSystem:
         operation = vertex.operation
         if isinstance(operation, Scratch):
             return FileSystem()
@@ -67,9 +77,20 @@ class Operations:
             return self._bases[operation.image_id]
         if isinstance(operation, Copy):
             return await self._copier.copy(vertex, operation, inputs)
+        if isinstance(operation, Download):
+            return await self._downloader.download(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
             return await self._runner.run(vertex, operation, inputs)
-        raise NotOffered(f"line {vertex.lines[0]}: {vertex.name or type(operation).__name__} is not supported yet")
+        raise NotOffered(f"{vertex.name or type(operation).__name__} is not supported yet")
+
+
+@contextmanager
+def _naming_the_line(vertex: Vertex) -> Iterator[None]:
+    """What is not done yet is told with its line of the Dockerfile."""
+    try:
+        yield
+    except NotOffered as error:
+        raise NotOffered(f"dockerfile line {vertex.lines[0]}: {error}") from error

@@ -12,10 +12,11 @@ from corten.cli.credentials import all_credentials, encode_auth
 from corten.cli.errors import CliError
 from corten.cli.option import Option
 from corten.cli.progress import show_progress
+from corten.errors import CortenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 _CHUNK = 1 << 20
@@ -97,7 +98,31 @@ def _from_directory(directory: str, dockerfile: str) -> tuple[str, Iterator[byte
             extra.append((name, _read(dockerfile)))
     if not extra and not os.path.lexists(os.path.join(directory, name)):
         raise CliError(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: {name} not found")
-    return name, packed(directory, extra)
+    return name, packed(directory, extra, _ignored(directory, name))
+
+
+def _ignored(directory: str, dockerfile: str) -> Callable[[str, bool], bool]:
+    """What .dockerignore keeps out, asked for a path and whether it is a directory: the engine does not copy it
+    either, so it need not be sent. The Dockerfile and the file itself always are."""
+    from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
+
+    names = (f"{dockerfile}.dockerignore", ".dockerignore")
+    found = next((name for name in names if os.path.isfile(os.path.join(directory, name))), "")
+    if not found:
+        return lambda _path, _is_directory: False
+    try:
+        matcher = Matcher(parse_ignore(_read(os.path.join(directory, found))))
+    except CortenError as error:
+        raise CliError(f"unable to prepare context: {error}") from None
+    sent = (dockerfile, found)
+
+    def is_ignored(path: str, is_directory: bool) -> bool:
+        if path in sent or not matcher.ignores(path):
+            return False
+        holds = any(name.startswith(f"{path}/") for name in sent) or matcher.may_hold_kept(path)
+        return not (is_directory and holds)
+
+    return is_ignored
 
 
 def _read(path: str) -> bytes:
@@ -116,7 +141,7 @@ def _from_stdin(dockerfile: str) -> tuple[str, Iterator[bytes]]:
         return dockerfile, _rest(start)
     if dockerfile:
         raise CliError("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
-    return "Dockerfile", packed("", [("Dockerfile", start + stdin.read())])
+    return "Dockerfile", packed("", [("Dockerfile", start + stdin.read())], lambda _path, _is_directory: False)
 
 
 def _rest(start: bytes) -> Iterator[bytes]:
@@ -125,13 +150,15 @@ def _rest(start: bytes) -> Iterator[bytes]:
         yield data
 
 
-def packed(directory: str, extra: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+def packed(
+    directory: str, extra: Sequence[tuple[str, bytes]], is_ignored: Callable[[str, bool], bool]
+) -> Iterator[bytes]:
     """A directory (empty: none) and further files as a tar, piece by piece. Files are root's, as Docker sends them."""
     import tarfile
 
     archive = tarfile.TarFile(fileobj=open(os.devnull, "wb"), mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
     with archive:
-        for path, name in _members(directory):
+        for path, name in _members(directory, is_ignored):
             try:
                 info = archive.gettarinfo(path, name)
             except OSError as error:
@@ -150,16 +177,19 @@ def packed(directory: str, extra: Sequence[tuple[str, bytes]]) -> Iterator[bytes
     yield b"\0" * 1024
 
 
-def _members(directory: str) -> Iterator[tuple[str, str]]:
-    """Paths and names of all that is below a directory, each directory before its content."""
+def _members(directory: str, is_ignored: Callable[[str, bool], bool]) -> Iterator[tuple[str, str]]:
+    """Paths and names of all that is below a directory and not ignored, each directory before its content."""
     todo = [(directory, "")] if directory else []
     while todo:
         path, prefix = todo.pop()
         with os.scandir(path) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
         for entry in found:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if is_ignored(prefix + entry.name, is_directory):
+                continue
             yield entry.path, prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
+            if is_directory:
                 todo.append((entry.path, f"{prefix}{entry.name}/"))
 
 

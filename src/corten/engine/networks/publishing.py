@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
+from corten.lib import blocking
 from corten.network.config import (
     BridgeOptions,
     ContainerEndpoints,
@@ -49,6 +51,7 @@ class Publisher:
         self._policy = policy
         self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     def publish(
         self, cid: str, name: str, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
@@ -72,7 +75,7 @@ class Publisher:
             self._bridge.publish(network, endpoint)
             self._firewall.publish(rules)
             item.rules = rules
-            _forget_flows(item)
+            self._forget_flows(item)
             self._serve(item, endpoint)
         except ResourceExhausted as error:
             self.withdraw(cid)
@@ -117,7 +120,7 @@ class Publisher:
             self._firewall.withdraw(item.rules)
         except (CortenError, OSError):
             _LOG.exception("published ports could not be withdrawn", extra={"container": cid})
-        _forget_flows(item)
+        self._forget_flows(item)
         for held in item.held:
             self._holder.release(held)
 
@@ -171,6 +174,19 @@ class Publisher:
                 f"port {port} cannot be published: SCTP is not relayed, as publish.policy host-firewall wants it"
             )
 
+    def _forget_flows(self, item: _Published) -> None:
+        """UDP flows to these ports begin anew. Off the loop: the table of flows is as long as containers make it."""
+        targets = {(held.address, held.port) for held in item.held if held.protocol == "udp" and held.port}
+        if targets:
+            task = asyncio.get_running_loop().create_task(blocking.run(_forget_flows, targets, pool="netns"))
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
+
+    async def settled(self) -> None:
+        """UDP clients of what was published find it now."""
+        if self._forgetting:
+            await asyncio.wait(self._forgetting)
+
     def _serve(self, item: _Published, endpoint: Endpoint) -> None:
         """Relays for what the kernel does not translate: another family, and ::1, which has no route_localnet."""
         if not self._relay:
@@ -187,10 +203,10 @@ def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[E
     return next(((e, n) for e, n in places if n.driver == "bridge" and not n.internal), None)
 
 
-def _forget_flows(item: _Published) -> None:
-    """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent."""
+def _forget_flows(targets: Collection[tuple[IPAddress, int]]) -> None:
+    """One that could not be forgotten ends when its client falls silent."""
     try:
-        forget_udp_flows({held.port for held in item.held if held.protocol == "udp" and held.port})
+        forget_udp_flows(targets)
     except OSError:
         _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 
