@@ -45,6 +45,9 @@ async def lower(
 ) -> Plan:
     """The plan of a build. `ignored` is the context's .dockerignore, for the checks. Raises DockerfileError, and
     whatever `images` raises."""
+    for value in (*request.given_args.values(), *request.labels, *request.labels.values()):
+        if "\0" in value:
+            raise DockerfileError("a NUL character stands in a build argument or a label")
     check_syntax(request.given_args.get("BUILDKIT_SYNTAX") or dockerfile.source.directives.syntax)
     resolving = resolve(dockerfile, request)
     answers: Sequence[Base] | None = None
