@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         (),
     ),
     "copy with a mode": (BASE + "COPY --chmod=4711 a.txt bin/tool /x/\n", ()),
+    "copy a directory with a mode": (BASE + "COPY --chmod=750 dir /x\nCOPY --chmod=700 dir/sub /x/\n", ()),
     "copy a name with a space": (BASE + 'COPY ["with space", "/x y/"]\n', ()),
     "copy to relative paths": (BASE + "WORKDIR /w/v\nCOPY a.txt .\nCOPY b.txt ./sub/\nCOPY c.md ../up\n", ()),
     "copy an empty directory": (BASE + "COPY empty /x/empty\n", ()),
