@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -73,7 +73,13 @@ class Builder:
         self._scratch = scratch
         self._executor = Executor(cache)
 
-    async def run(self, plan: Plan, inputs: BuildInputs, say: Callable[[ProgressMessage], None]) -> str:
+    async def run(
+        self,
+        plan: Plan,
+        inputs: BuildInputs,
+        say: Callable[[ProgressMessage], None],
+        keep_up: Callable[[], Awaitable[None]],
+    ) -> str:
         """Build and name the target's image; returns its id. Raises what a step raises; nothing is left of it then."""
         epoch_ns = None if inputs.epoch_s is None else inputs.epoch_s * _NANO
         store = LayerStore(
@@ -86,7 +92,7 @@ class Builder:
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
-        stream = ClassicStream(plan, solver, say, images.id_after)
+        stream = ClassicStream(plan, solver, say, keep_up, images.id_after)
         trees = Inputs(store=store, context=inputs.context)
         mounts = StepMounts(store=store, inputs=trees, caches=self._caches, directory=self._mounts)
         operations = Operations(

@@ -7,9 +7,11 @@ that the build would give if it ended there; no such image is stored. Source: Do
 
 from __future__ import annotations
 
+import codecs
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from corten.build.graph import Vertex
 from corten.build.plan import Plan, Stage, Step
@@ -17,31 +19,36 @@ from corten.build.solver import Solver, State
 from corten.spec.docker.progress import ProgressMessage, stream_line
 
 _KEPT = 2 << 20
-_CLIPPED = b"[output clipped, the limit of 2MiB was reached before it was the step's turn]\n"
+_CLIPPED = "[output clipped, the limit of 2MiB was reached before it was the step's turn]\n"
 _SHORT = 12
+_decoder = partial(codecs.getincrementaldecoder("utf-8"), "replace")
 
 
 @dataclass(slots=True)
 class _Told:
-    """What there is to tell of a vertex. `begun`: it is its step's turn, all is told at once from here on."""
+    """What there is to tell of a vertex. `begun`: it is its step's turn, all is told at once from here on; `decoders`
+    are by stream, for characters that two pieces share."""
 
+    decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=lambda: defaultdict(_decoder))
     waiting: list[str] = field(default_factory=list)
     size: int = 0
     begun: bool = False
 
 
 class ClassicStream:
-    """The watcher of one build; `say` sends a message. `id_after` gives the image id after a step, if it is known."""
+    """The watcher of one build; `say` sends a message, `keep_up` waits for a slow reader. `id_after` gives the image id after a step, if it is known."""
 
     def __init__(
         self,
         plan: Plan,
         solver: Solver,
         say: Callable[[ProgressMessage], None],
+        keep_up: Callable[[], Awaitable[None]],
         id_after: Callable[[Stage, Step], str],
     ) -> None:
         self._solver = solver
         self._say = say
+        self._keep_up = keep_up
         self._id_after = id_after
         self._steps = [(stage, step) for stage in plan.stages for step in stage.steps]
         self._number = 0
@@ -54,16 +61,16 @@ class ClassicStream:
         """A step's container was made."""
         self._tell(vertex, f" ---> Running in {cid[:_SHORT]}\n")
 
-    def output(self, vertex: Vertex, data: bytes) -> None:
-        """A step has written something."""
+    async def output(self, vertex: Vertex, stream: int, data: bytes) -> None:
+        """A step has written something; returns when there is room for more."""
         told = self._told[vertex]
-        if not told.begun:
-            if told.size >= _KEPT:
-                return
+        text = told.decoders[stream].decode(data)
+        if told.begun:
+            self._tell(vertex, text)
+            await self._keep_up()
+        elif told.size < _KEPT:
             told.size += len(data)
-            if told.size >= _KEPT:
-                data = _CLIPPED
-        self._tell(vertex, data.decode("utf-8", "replace"))
+            self._tell(vertex, text if told.size < _KEPT else _CLIPPED)
 
     def removed(self, vertex: Vertex, cid: str) -> None:
         """A step's container is gone."""

@@ -151,6 +151,10 @@ async def test_the_second_does_it_when_the_first_fails():
     assert [type(outcome) for outcome in outcomes] == [Internal, type(None)]
 
 
+async def never_full() -> None:
+    """A reader that keeps up."""
+
+
 def plan_of(*steps: tuple[str, Vertex]) -> Plan:
     made = tuple(
         Step(text=text, lines=(1, 1), vertex=vertex, config=ImageConfig(), changes_files=vertex is not BASE)
@@ -166,10 +170,10 @@ async def test_the_stream_is_in_the_files_order_whatever_ends_first():
     b_ended = asyncio.Event()
     build = Build(executor(), Worker(a=b_ended.wait), top)
     plan = plan_of(("FROM x", BASE), ("RUN a", a), ("RUN b", b), ("RUN c", top))
-    stream = ClassicStream(plan, build.solver, told.append, lambda _stage, step: f"sha256:{step.text}")
+    stream = ClassicStream(plan, build.solver, told.append, never_full, lambda _stage, step: f"sha256:{step.text}")
 
-    def say_b() -> None:
-        stream.output(b, b"of b\n")
+    async def say_b() -> None:
+        await stream.output(b, 1, b"of b\n")
         b_ended.set()
 
     build.worker.work["b"] = say_b
@@ -186,10 +190,10 @@ async def test_what_a_failed_step_has_said_is_told_although_it_was_not_its_turn(
     told: list[ProgressMessage] = []
     build = Build(executor(), Worker(a=asyncio.Event().wait), run("c", a, b))
     plan = plan_of(("FROM x", BASE), ("RUN a", a), ("RUN b", b))
-    stream = ClassicStream(plan, build.solver, told.append, lambda _stage, _step: "")
+    stream = ClassicStream(plan, build.solver, told.append, never_full, lambda _stage, _step: "")
 
-    def fail() -> None:
-        stream.output(b, b"why\n")
+    async def fail() -> None:
+        await stream.output(b, 1, b"why\n")
         raise Internal("no")
 
     build.worker.work["b"] = fail
@@ -203,8 +207,21 @@ async def test_what_waits_for_its_turn_is_bounded():
     a, b = run("a"), run("b")
     told: list[ProgressMessage] = []
     plan = plan_of(("FROM x", BASE), ("RUN a", a), ("RUN b", b))
-    stream = ClassicStream(plan, Solver([run("c", a, b)], keying_of), told.append, lambda _stage, _step: "")
+    stream = ClassicStream(plan, Solver([run("c", a, b)], keying_of), told.append, never_full, lambda _stage, _step: "")
     for _ in range(200):
-        stream.output(b, b"x" * 100_000)
+        await stream.output(b, 1, b"x" * 100_000)
     kept = sum(len(text) for told_of in stream._told.values() for text in told_of.waiting)
     assert kept < 3 << 20
+
+
+async def test_what_is_told_at_once_waits_for_the_reader_and_keeps_characters_whole():
+    a, told, room = run("a"), [], asyncio.Event()
+    stream = ClassicStream(plan_of(("RUN a", a)), Solver([a], keying_of), told.append, room.wait, lambda *_: "")
+    stream.changed()
+    text = "应用"
+    sent = [asyncio.ensure_future(stream.output(a, 1, piece)) for piece in (text.encode()[:4], text.encode()[4:])]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in sent)
+    room.set()
+    await asyncio.gather(*sent)
+    assert "".join(message.stream for message in told).endswith(text)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from corten.build.filesystem import FileSystem
@@ -92,8 +93,8 @@ class Watcher(Protocol):
     def running(self, vertex: Vertex, cid: str) -> None:
         """Its container was made."""
 
-    def output(self, vertex: Vertex, data: bytes) -> None:
-        """It has written this."""
+    async def output(self, vertex: Vertex, stream: int, data: bytes) -> None:
+        """It has written this to a stream; returns when there is room for more."""
 
     def removed(self, vertex: Vertex, cid: str) -> None:
         """Its container is gone."""
@@ -177,7 +178,7 @@ class Runner:
         try:
             waiter = self._containers.wait(cid, "next-exit")
             await self._containers.start(cid)
-            await _frames(reader, lambda data: self._watcher.output(vertex, data))
+            await _frames(reader, partial(self._watcher.output, vertex))
             return (await waiter).code
         finally:
             writer.close()
@@ -234,11 +235,12 @@ def _base(below: FileSystem) -> ResolvedImage:
     return ResolvedImage(id=below.chain_id, reference="", config=image, chain_id=below.chain_id)
 
 
-async def _frames(reader: asyncio.StreamReader, on_data: Callable[[bytes], None]) -> None:
+async def _frames(reader: asyncio.StreamReader, on_data: Callable[[int, bytes], Awaitable[None]]) -> None:
     """Both output streams, as the shim frames them, to their end."""
     while True:
         try:
             head = await reader.readexactly(_FRAME)
-            on_data(await reader.readexactly(int.from_bytes(head[4:], "big")))
+            data = await reader.readexactly(int.from_bytes(head[4:], "big"))
         except (asyncio.IncompleteReadError, ConnectionError):
             return
+        await on_data(head[0], data)

@@ -32,10 +32,18 @@ class Progress:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[ProgressMessage | None] = asyncio.Queue()
         self._last: dict[str, float] = {}
+        self._room = asyncio.Event()
+        self._room.set()
 
     def say(self, message: ProgressMessage) -> None:
         """Send a message that must arrive."""
         self._queue.put_nowait(message)
+        if self._queue.qsize() > _BACKLOG:
+            self._room.clear()
+
+    async def keep_up(self) -> None:
+        """Wait while the client has too much to read: for work that says as much as it likes."""
+        await self._room.wait()
 
     def say_from_thread(self, message: ProgressMessage) -> None:
         """As `say`, from a thread; lost when the loop has ended."""
@@ -61,6 +69,8 @@ class Progress:
     async def messages(self) -> AsyncGenerator[ProgressMessage, None]:
         """What was said, until the end."""
         while (message := await self._queue.get()) is not None:
+            if self._queue.qsize() <= _BACKLOG:
+                self._room.set()
             yield message
 
 
