@@ -36,7 +36,8 @@ class _Told:
 
 
 class ClassicStream:
-    """The watcher of one build; `say` sends a message, `keep_up` waits for a slow reader. `id_after` gives the image id after a step, if it is known."""
+    """The watcher of one build; `say` sends a message, `keep_up` waits for a slow reader. `id_after` gives the image id
+    after a step, if it is known."""
 
     def __init__(
         self,
