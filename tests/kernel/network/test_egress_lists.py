@@ -36,7 +36,7 @@ def test_a_limited_container_reaches_what_is_listed_and_its_own_network_and_noth
         world.box_of_host().serve_tcp(7000)
         far = away.settings["far"].ip_address
         rules = (f"{WEB}:80-442,[{WEB6}]:443/tcp", f"{OTHER6}", f"{far}:80", f"{HOST}:7001")
-        _cid, box, attached = await world.container(service, mode="own", egress=rules)
+        _cid, box, _attached = await world.container(service, mode="own", egress=rules)
         own = mate.settings["own"]
         found = await box.ado(
             tried_all,

@@ -317,6 +317,7 @@ class World:
     def kill(self, service):
         """End a service as kill -9 does: its sockets close, nothing is withdrawn."""
         service._firewall_watch.close()
+        service._egress.close()
         service._publisher.close()
         service._firewall.close()
 
