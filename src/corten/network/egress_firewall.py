@@ -99,6 +99,7 @@ class EgressFirewall:
         until = now + max(kept, _LEAST_S)
         requests: list[bytes] = []
         let: list[IPAddress] = []
+        renewed: list[tuple[dict[IPAddress, _Admitted], IPAddress]] = []
         for address in addresses:
             target = names_set(key, number, address.version)
             present = self._current(target)
@@ -113,7 +114,13 @@ class EgressFirewall:
             element = nft.timed_address(address, int((until - now) * 1000))
             requests += nft_requests.add_elements(self._table, target, [element])
             present[address] = _Admitted(until, name)
-        self._change(requests)
+            renewed.append((present, address))
+        try:
+            self._change(requests)
+        except Unavailable:
+            for present, address in renewed:
+                present.pop(address, None)
+            raise
         return let
 
     def name_of(self, key: str, address: IPAddress) -> str:
@@ -131,10 +138,11 @@ class EgressFirewall:
                     self._read_back(names_set(key, number, version))
 
     def uninstall(self) -> None:
-        """Remove the tables. Raises Unavailable."""
+        """Remove the tables, if they are there: a kernel that cannot have them is not asked. Raises Unavailable."""
         self._limits, self._installed = Limits(), False
         self._admitted.clear()
-        self._commit(self._removal(), "remove the rules of egress lists")
+        if self._table in self._open().tables():
+            self._commit(self._removal(), "remove the rules of egress lists")
 
     def close(self) -> None:
         """Close the socket; the rules stay."""

@@ -2,10 +2,14 @@
 
 import asyncio
 import errno
+import json
 import os
 import socket
 import struct
+import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.kernel.network.asking import AAAA, A, _name
 
@@ -17,6 +21,31 @@ WEB, WEB6, OTHER, OTHER6 = "93.184.216.34", "2606:2800:220:1::1", "198.41.0.4", 
 CNAME, MX, TXT, HTTPS = 5, 15, 16, 65
 METADATA = "169.254.169.254"
 _OUTSIDE = (WEB, WEB6, OTHER, OTHER6, METADATA)
+
+
+def main():
+    """In a namespace of an outside: its addresses, a web server at 80 and 443, the name server. Says when it is ready,
+    and ends with its input."""
+    zone = json.loads(sys.argv[1])
+    _take_addresses([LAN, *_OUTSIDE])
+    servers = [ThreadingHTTPServer(("", port), _Hello) for port in (80, 443)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    ready, tell = os.pipe()
+    threading.Thread(target=_serve_zone, args=(tell, zone), daemon=True).start()
+    os.read(ready, 1)
+    print("ready", flush=True)
+    sys.stdin.read()
+
+
+class _Hello(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello from outside\n")
+
+    def log_message(self, *_about):
+        pass
 
 
 def _take_addresses(addresses):
@@ -123,3 +152,7 @@ async def until(holds, timeout_s=10.0):
     while not await holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()

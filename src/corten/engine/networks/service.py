@@ -130,9 +130,12 @@ class NetworkService:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._firewall.replace(self._rules(), self._publisher.rules())
             self._firewall_watch.start()
-            self._egress.recover(map(self._endpoints.of, living))
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
+        try:
+            self._egress.recover(map(self._endpoints.of, living))
+        except (Unavailable, OSError):
+            _LOG.exception("the egress lists of running containers are not in force but for what stood before")
         await self._resolvers.recover(self._endpoints.with_resolver())
 
     def _forward(self, *, ipv6: bool) -> None:
