@@ -154,5 +154,23 @@ async def until(holds, timeout_s=10.0):
         await asyncio.sleep(0.02)
 
 
+def told(world, **about):
+    """Whether an event of a denial has these attributes."""
+
+    async def holds():
+        return any(
+            action == "egress-denied" and about.items() <= found.items() for _cid, action, found in world.directory.told
+        )
+
+    return holds
+
+
+def flood(host, count):
+    """Send many datagrams that nobody wants."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(count):
+            sock.sendto(b"x", (host, 9))
+
+
 if __name__ == "__main__":
     main()

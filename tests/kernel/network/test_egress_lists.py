@@ -1,13 +1,30 @@
 """Egress lists, by packets: what a limited container reaches of the outside, the host and other networks."""
 
 import pytest
-from tests.kernel.network.egress_world import HOST, LAN, LAN6, OTHER, OTHER6, WEB, WEB6, outside, tried, tried_all
+from tests.kernel.network.egress_world import (
+    HOST,
+    LAN,
+    LAN6,
+    OTHER,
+    OTHER6,
+    WEB,
+    WEB6,
+    flood,
+    outside,
+    told,
+    tried,
+    tried_all,
+    until,
+)
 from tests.kernel.network.packets import bridge_filter_is
 from tests.kernel.network.world import in_own_world
 
 from corten.engine.networks.egress import check_endpoint
 from corten.errors import InvalidArgument
+from corten.network import nft, nft_requests
 from corten.network.config import NetworkConfig
+from corten.network.nflog import LogSocket
+from corten.network.nft_socket import NftSocket
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, PortBinding
 
 pytestmark = pytest.mark.root
@@ -155,3 +172,56 @@ def test_networks_whose_packets_do_not_pass_the_host_take_no_lists():
         await world.container(service, mode="none", egress=())
 
     in_own_world(scenario)
+
+
+def test_without_a_log_to_listen_to_packets_are_rejected_all_the_same():
+    async def scenario(world):
+        service = await world.service()
+        outside(world, {})
+        first = service._egress.denials._group
+        taken = [LogSocket(group) for group in range(first, first + 16)]  # somebody else's
+        _cid, box, _attached = await world.container(service, egress=(WEB,))
+        assert service._egress.denials.group is None
+        assert list((await box.ado(tried_all, [("tcp", WEB, 80), ("tcp", OTHER, 80)])).values()) == [
+            "reached", "refused",
+        ]  # fmt: skip
+        assert len(taken) == 16
+
+    in_own_world(scenario)
+
+
+def test_a_flood_of_refused_packets_is_a_few_events():
+    async def scenario(world):
+        service = await world.service()
+        outside(world, {})
+        _cid, box, _attached = await world.container(service, egress=(WEB,))
+        await box.ado(flood, OTHER, 3000)
+        await until(told(world, destination=OTHER, protocol="udp", port="9"))
+        assert len(world.directory.told) < 300
+
+    in_own_world(scenario)
+
+
+def test_tables_of_vanished_instances_go_and_ours_with_the_last_list():
+    async def scenario(world):
+        service = await world.service()
+        assert tables() == {"corten-00test"}
+        cid, _box, _attached = await world.container(service, egress=())
+        assert tables() == {"corten-00test", "corten-00test-egress"}
+        await service.release(cid)
+        service._collect()
+        assert tables() == {"corten-00test"}
+        gone = "corten-abcdef-egress"
+        stranger = NftSocket()
+        families = (nft.NFPROTO_INET, nft.NFPROTO_BRIDGE)
+        stranger.commit([nft_requests.add_table(gone, family) for family in families], "make")
+        await world.service()
+        assert tables() == {"corten-00test"}
+        with pytest.raises(OSError, match="No such file"):
+            stranger.commit([nft_requests.delete_table(gone, nft.NFPROTO_BRIDGE)], "delete")
+
+    in_own_world(scenario)
+
+
+def tables():
+    return set(NftSocket().tables())

@@ -14,6 +14,7 @@ from tests.kernel.network.egress_world import (
     WEB6,
     heard,
     outside,
+    told,
     tried,
     until,
 )
@@ -44,17 +45,6 @@ ZONE = {
 def flush():
     """What `nft flush ruleset` does."""
     NftSocket().commit(flush_ruleset(), "flush")
-
-
-def told(world, **about):
-    """Whether an event of a denial has these attributes."""
-
-    async def holds():
-        return any(
-            action == "egress-denied" and about.items() <= found.items() for _cid, action, found in world.directory.told
-        )
-
-    return holds
 
 
 def test_listed_names_resolve_and_are_reached_and_no_other_leaves_the_engine():
