@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
 from corten.network import nft, nft_requests
-from corten.network.egress import Ports
-from corten.network.egress_rules import Limits, build, names_set
+from corten.network.egress import EgressList, Ports
+from corten.network.egress_rules import NO_LIMITS, SHARED, Limits, build, names_set, parts
 from corten.network.ipam import IPAddress
 from corten.network.nft_socket import NftSocket
 
@@ -43,7 +43,7 @@ class EgressFirewall:
         self._table = f"{table}-egress"
         self._clock = clock
         self._socket: NftSocket | None = None
-        self._limits = Limits()
+        self._limits = NO_LIMITS
         self._admitted: dict[str, dict[IPAddress, _Admitted]] = {}  # set -> address -> how long, by which name
         self._log_group: int | None = None
         self._installed = False
@@ -68,12 +68,7 @@ class EgressFirewall:
         if not limits.lists and not self._installed:
             self._limits = limits
             return
-        wanted = {
-            names_set(key, number, version)
-            for key, listed in limits.lists.items()
-            for number in range(len(listed.ports()))
-            for version in (4, 6)
-        }
+        wanted = {name for key, listed in limits.lists.items() for name in _name_sets(key, listed)}
         admitted = {name: self._left(name) for name in self._admitted if name in wanted}
         if limits.lists:
             tables = build(self._table, limits, admitted, log_group=log_group)
@@ -83,6 +78,29 @@ class EgressFirewall:
         self._commit(requests, "replace the rules of egress lists")
         self._admitted = {name: found for name, found in self._admitted.items() if name in wanted}
         self._limits, self._log_group, self._installed = limits, log_group, bool(limits.lists)
+
+    def change(self, gone: Limits, added: Limits, *, log_group: int | None) -> None:
+        """Take some limits away and add others, without a look at the rest. Raises Unavailable."""
+        limits = self._limits.without(gone).joined(added)
+        if not (self._installed and limits.lists) or log_group != self._log_group:
+            self.replace(limits, log_group=log_group)
+            return
+        requests: list[bytes] = []
+        for table in parts(self._table, gone, {}, log_group=None):
+            requests += nft_requests.remove_parts(table, SHARED)
+        for table in parts(self._table, added, {}, log_group=log_group):
+            requests += nft_requests.create_table(table)
+        try:
+            self._open().commit(requests, "change the rules of egress lists")
+        except NetlinkError as error:
+            if error.errno not in (errno.ENOENT, errno.EEXIST):
+                raise _unavailable(error) from error
+            _LOG.warning("the rules of egress lists were changed by someone else; they are made anew: %s", error)
+            self.replace(limits, log_group=log_group)
+            return
+        for target in [name for key, listed in gone.lists.items() for name in _name_sets(key, listed)]:
+            self._admitted.pop(target, None)
+        self._limits = limits
 
     def restore(self) -> bool:
         """Make the tables what they were when we last changed them; False when there are to be none. Raises
@@ -133,13 +151,12 @@ class EgressFirewall:
     def adopt(self, limits: Limits) -> None:
         """After a restart: read back what the kernel lets through still, before the tables are made anew."""
         for key, listed in limits.lists.items():
-            for number in range(len(listed.ports())):
-                for version in (4, 6):
-                    self._read_back(names_set(key, number, version))
+            for name in _name_sets(key, listed):
+                self._read_back(name)
 
     def uninstall(self) -> None:
         """Remove the tables, if they are there: a kernel that cannot have them is not asked. Raises Unavailable."""
-        self._limits, self._installed = Limits(), False
+        self._limits, self._installed = NO_LIMITS, False
         self._admitted.clear()
         if self._table in self._open().tables():
             self._commit(self._removal(), "remove the rules of egress lists")
@@ -198,6 +215,11 @@ class EgressFirewall:
         if self._socket is None:
             self._socket = NftSocket()
         return self._socket
+
+
+def _name_sets(key: str, listed: EgressList) -> list[str]:
+    """The sets that may have addresses of names."""
+    return [names_set(key, number, version) for number in range(len(listed.ports())) for version in (4, 6)]
 
 
 def _unavailable(error: NetlinkError) -> Unavailable:

@@ -17,8 +17,8 @@ bridge   what ties an address to the container: its port of the bridge takes fra
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from corten.network import nft, nft_filter
 from corten.network.egress import EgressList, Ports
@@ -78,7 +78,43 @@ class Limits:
     sources: Mapping[IPAddress, str] = field(default_factory=dict)
     bridges: Mapping[str, str] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
-    ports: tuple[BoundPort, ...] = ()
+    ports: frozenset[BoundPort] = frozenset()
+
+    def without(self, gone: Limits) -> Limits:
+        """All but these."""
+        return Limits(
+            lists={key: value for key, value in self.lists.items() if key not in gone.lists},
+            sources={key: value for key, value in self.sources.items() if key not in gone.sources},
+            bridges={key: value for key, value in self.bridges.items() if key not in gone.bridges},
+            own=self.own - gone.own,
+            ports=self.ports - gone.ports,
+        )
+
+    def joined(self, more: Limits) -> Limits:
+        """All of both."""
+        return Limits(
+            lists={**self.lists, **more.lists},
+            sources={**self.sources, **more.sources},
+            bridges={**self.bridges, **more.bridges},
+            own=self.own | more.own,
+            ports=self.ports | more.ports,
+        )
+
+
+NO_LIMITS = Limits()
+
+
+def difference(old: Limits, new: Limits, others: Sequence[Limits]) -> tuple[Limits, Limits]:
+    """What goes and what comes when a container's share changes, of all that is limited: what `others` have stays, and
+    is there already."""
+    gone, added = old.without(new), new.without(old)
+    both = gone.joined(added)
+    held = Limits(
+        lists={key: value for key, value in both.lists.items() if any(key in other.lists for other in others)},
+        bridges={key: value for key, value in both.bridges.items() if any(key in other.bridges for other in others)},
+        own=frozenset(bridge for bridge in both.own if any(bridge in other.own for other in others)),
+    )
+    return gone.without(held), added.without(held)
 
 
 def names_set(key: str, number: int, version: int) -> str:
@@ -90,15 +126,35 @@ def _ranges_set(key: str, number: int, version: int) -> str:
     return f"ranges{number}v{version}-{key}"
 
 
+SHARED = frozenset(
+    {"own", "ports", "reserved"} | {f"{hook}-{of}" for hook in ("forward", "input") for of in ("by", "from4", "from6")}
+)
+"""The sets whose elements are of several lists and ports; all others are of one."""
+
+
 def build(table: str, limits: Limits, admitted: Admitted, *, log_group: int | None) -> tuple[nft.Table, nft.Table]:
     """The tables of the families inet and bridge. Without `log_group` nothing is logged."""
+    inet, bridge = parts(table, limits, admitted, log_group=log_group)
+    reserved = (nft_filter.reserved_ether_destination(), nft.interface_verdict("iifname", "reserved"))
+    frames = (nft.interface_verdict("iifname", "ports"),)
+    bases = (
+        nft.Chain("frames", (frames,), "filter", "prerouting", _BRIDGE_PRIORITY),
+        nft.Chain("reserved-groups", (reserved,), "filter", "input", _BRIDGE_PRIORITY),
+    )
+    return (
+        replace(inet, chains=(*inet.chains, _base_chain("forward"), _base_chain("input"))),
+        replace(bridge, chains=(*bridge.chains, *bases)),
+    )
+
+
+def parts(table: str, limits: Limits, admitted: Admitted, *, log_group: int | None) -> tuple[nft.Table, nft.Table]:
+    """What `build` has but for the base chains: what comes and goes with lists and ports."""
     sets = [nft.Set("own", ("ifname", "ifname"), (), tuple(nft.interface_pair(b, b) for b in sorted(limits.own)))]
     chains: list[nft.Chain] = []
     for key, listed in limits.lists.items():
         sets += _list_sets(key, listed, admitted)
         chains += _list_chains(key, listed, log_group)
     for hook in ("forward", "input"):
-        chains.append(_base_chain(hook))
         by = tuple(nft.interface_jump(bridge, f"{hook}-{key}") for bridge, key in limits.bridges.items())
         sets.append(nft.Set(f"{hook}-by", ("ifname",), ("verdict",), by))
         for version in (4, 6):
@@ -161,19 +217,15 @@ def _base_chain(hook: str) -> nft.Chain:
     return nft.Chain(f"egress-{hook}", tuple(rules), "filter", hook, _PRIORITY)
 
 
-def _bridge_table(table: str, ports: tuple[BoundPort, ...]) -> nft.Table:
+def _bridge_table(table: str, limited: frozenset[BoundPort]) -> nft.Table:
+    ports = sorted(limited, key=lambda port: port.veth)
     jumps = tuple(nft.interface_jump(port.veth, f"port-{port.veth}") for port in ports)
     drops = tuple(nft.interface_drop(port.veth) for port in ports)
     sets = (
         nft.Set("ports", ("ifname",), ("verdict",), jumps),
         nft.Set("reserved", ("ifname",), ("verdict",), drops),
     )
-    reserved = (nft_filter.reserved_ether_destination(), nft.interface_verdict("iifname", "reserved"))
-    chains = (
-        *(nft.Chain(f"port-{port.veth}", tuple(_port_rules(port))) for port in ports),
-        nft.Chain("frames", ((nft.interface_verdict("iifname", "ports"),),), "filter", "prerouting", _BRIDGE_PRIORITY),
-        nft.Chain("reserved-groups", (reserved,), "filter", "input", _BRIDGE_PRIORITY),
-    )
+    chains = tuple(nft.Chain(f"port-{port.veth}", tuple(_port_rules(port))) for port in ports)
     return nft.Table(table, sets, chains, nft.NFPROTO_BRIDGE)
 
 

@@ -6,7 +6,7 @@ What rules and sets consist of is said by `network.nft`; `network.nft_socket` se
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from corten.linux.netlink import (
     NLM_F_APPEND,
@@ -27,7 +27,8 @@ _SUBSYSTEM = 10
 _NFGENMSG = 4  # struct nfgenmsg before the attributes
 _BATCH_BEGIN = 0x10
 _BATCH_END = 0x11
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 1, 2, 3, 4
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _DELCHAIN = 0, 1, 2, 3, 4, 5
+_DELRULE, _DELSET = 8, 11
 _NEWRULE, _NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _NEWGEN = 6, 9, 12, 13, 14, 15
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _SET_INTERVAL, _SET_MAP, _SET_TIMEOUT = 0x4, 0x8, 0x10
@@ -159,9 +160,9 @@ def add_elements(table: str, name: str, elements: Sequence[Element], family: int
     return list(_elements(_NEWSETELEM, NLM_F_CREATE, table, name, elements, family))
 
 
-def delete_elements(table: str, name: str, elements: Sequence[Element]) -> list[bytes]:
+def delete_elements(table: str, name: str, elements: Sequence[Element], family: int = NFPROTO_INET) -> list[bytes]:
     """Delete elements of a set; one that is missing fails the transaction."""
-    return list(_elements(_DELSETELEM, 0, table, name, elements))
+    return list(_elements(_DELSETELEM, 0, table, name, elements, family))
 
 
 def _add_chain(table: str, chain: Chain, family: int) -> bytes:
@@ -189,8 +190,24 @@ def remove_table(table: str, family: int = NFPROTO_INET) -> list[bytes]:
     return [add_table(table, family), delete_table(table, family)]
 
 
+def remove_parts(table: Table, shared: Collection[str]) -> list[bytes]:
+    """Requests that take the parts of a table away which `table` has: of the `shared` sets these elements, other sets
+    and chains as a whole. What is missing fails the transaction."""
+    named = [(attr_text(1, table.name), chain.name) for chain in table.chains]
+    requests: list[bytes] = []
+    for item in table.sets:
+        if item.name in shared:
+            requests += delete_elements(table.name, item.name, item.elements, table.family)
+    requests += [_request(_DELRULE, 0, of, attr_text(2, name), family=table.family) for of, name in named]
+    requests += [_request(_DELCHAIN, 0, of, attr_text(3, name), family=table.family) for of, name in named]
+    gone = [item.name for item in table.sets if item.name not in shared]
+    of = attr_text(1, table.name)
+    return requests + [_request(_DELSET, 0, of, attr_text(2, name), family=table.family) for name in gone]
+
+
 def create_table(table: Table) -> list[bytes]:
-    """Requests that make a table which is not there yet; they fail as a whole where its maps have other elements."""
+    """Requests that make a table which is not there yet, or add its parts to one that is; they fail as a whole where
+    its maps have other elements."""
     name, family = table.name, table.family
     requests = [add_table(name, family), *(_add_chain(name, chain, family) for chain in table.chains)]
     for number, item in enumerate(table.sets, 1):

@@ -16,10 +16,11 @@ from tests.kernel.network.egress_world import (
     tried_all,
     until,
 )
-from tests.kernel.network.packets import bridge_filter_is
+from tests.kernel.network.packets import bridge_filter_is, table_contents
 from tests.kernel.network.world import in_own_world
 
 from corten.engine.networks.egress import check_endpoint
+from corten.engine.networks.settings import ContainerView
 from corten.errors import InvalidArgument
 from corten.network import nft, nft_requests
 from corten.network.config import NetworkConfig
@@ -200,6 +201,51 @@ def test_a_flood_of_refused_packets_is_a_few_events():
         assert len(world.directory.told) < 300
 
     in_own_world(scenario)
+
+
+def test_changes_make_what_the_whole_would_be():
+    async def scenario(world):
+        service = await world.service(ipv6=True)
+        await service.create(net("own"))
+        await service.create(net("listed", f"{WEB}:80,web.example"))
+        await service.create(net("wide"))
+        cids = []
+        for number, (mode, rules) in enumerate(
+            [
+                ("own", ("10.0.0.0/8:80-90", "*.example")),
+                ("listed", None),
+                ("wide", None),
+                ("own", ()),
+                ("listed", (WEB,)),
+            ]
+        ):
+            request = {"endpoints": {"listed": EndpointSettings()}} if mode == "wide" else {}
+            cid, box, _attached = await world.container(service, mode=mode, egress=rules, name=f"c{number}", **request)
+            world.directory.views[f"c{number}"] = ContainerView(
+                id=cid, name=f"c{number}", mode=mode, pid=box.pid, networks={mode: EndpointSettings()}, egress=rules
+            )
+            cids.append(cid)
+        await same_as_whole(service)
+        await service.connect("wide", "c0", None)
+        await service.disconnect("listed", "c1")
+        await service.release(cids[3])
+        service._collect()
+        await same_as_whole(service)
+        await service.release(cids[4])
+        await service.disconnect("listed", "c2")
+        service._collect()
+        await same_as_whole(service)
+        assert list(service._egress.firewall.limits.lists) == [f"c-{cids[0][:24]}"]
+
+    in_own_world(scenario)
+
+
+async def same_as_whole(service):
+    """The tables in the kernel are those that are made when all of it is made anew."""
+    found = [table_contents("corten-00test-egress", family) for family in (1, 7)]
+    assert all(found)
+    assert service._egress.firewall.restore()
+    assert [table_contents("corten-00test-egress", family) for family in (1, 7)] == found
 
 
 def test_tables_of_vanished_instances_go_and_ours_with_the_last_list():

@@ -24,7 +24,7 @@ from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, h
 from corten.network.driver import NetworkDriver
 from corten.network.egress import OPTION_EGRESS, EgressList, Ports, believable, parse_rules
 from corten.network.egress_firewall import EgressFirewall
-from corten.network.egress_rules import BoundPort, Limits
+from corten.network.egress_rules import NO_LIMITS, BoundPort, Limits, difference
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.ipam import IPAddress, IPNetwork
 
@@ -94,6 +94,7 @@ class Egress:
         self._lists: dict[str, EgressList] = {}  # container id -> its own list
         self._places: dict[str, _Place] = {}  # endpoint id -> place
         self._of: dict[str, set[str]] = {}  # container id -> endpoint ids
+        self._shares: dict[str, Limits] = {}  # container id -> what of all limits is its
         self._host: tuple[float, list[IPNetwork]] = (float("-inf"), [])
 
     # -- places --------------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class Egress:
         undo.callback(self.leave, endpoint.id)
         self._add(cid, rules, network, endpoint)
         if self._concerned(cid):
-            self._apply()
+            self._apply(cid)
 
     def leave(self, endpoint_id: str) -> None:
         """The link of an endpoint is gone; idempotent."""
@@ -125,7 +126,7 @@ class Egress:
             self.denials.forget(place.cid)
         if concerned:
             try:
-                self._apply()
+                self._apply(place.cid)
             except CortenError:  # too many rules are not too few
                 _LOG.exception("rules of an ended container could not be removed", extra={"container": place.cid})
 
@@ -136,10 +137,15 @@ class Egress:
                 network = self._registry.get(endpoint.network)
                 if endpoint.veth and network is not None:
                     self._add(record.container, record.egress, network, endpoint)
-        limits = self._limits()
+        shares = {cid: self._share(cid) for cid in self._of}
+        self._shares = {cid: share for cid, share in shares.items() if share != NO_LIMITS}
+        limits = NO_LIMITS
+        for share in self._shares.values():
+            limits = limits.joined(share)
         self.firewall.adopt(limits)
         if limits.lists:
-            self._apply()
+            self._listen()
+            self.firewall.replace(limits, log_group=self.denials.group)
         else:
             self.firewall.uninstall()
 
@@ -156,36 +162,45 @@ class Egress:
     def _concerned(self, cid: str) -> bool:
         return cid in self._lists or any(network_list(p.network) is not None for p in self._of_container(cid))
 
-    def _apply(self) -> None:
-        limits = self._limits()
-        if limits.lists and not self._watching:
+    def _apply(self, cid: str) -> None:
+        """Change the rules to what a container's places are now."""
+        share = self._share(cid)
+        gone, added = difference(
+            self._shares.get(cid, NO_LIMITS), share, [known for other, known in self._shares.items() if other != cid]
+        )
+        self._listen()
+        self.firewall.change(gone, added, log_group=self.denials.group)
+        if share == NO_LIMITS:
+            self._shares.pop(cid, None)
+        else:
+            self._shares[cid] = share
+
+    def _listen(self) -> None:
+        """Once something is limited: watch the rules, and hear what they reject."""
+        if not self._watching:
             self._watch.start()
             self._watching = True
             self.denials.listen()
-        self.firewall.replace(limits, log_group=self.denials.group)
 
-    def _limits(self) -> Limits:
-        lists: dict[str, EgressList] = {}
+    def _share(self, cid: str) -> Limits:
+        """What is limited for a container."""
+        places = self._of_container(cid)
+        if not self._concerned(cid):
+            return NO_LIMITS
+        lists = {_network_key(p.network): listed for p in places if (listed := network_list(p.network)) is not None}
+        bridges = {host_link(p.network): key for p in places if (key := _network_key(p.network)) in lists}
+        addresses = tuple(address for place in places for address in place.addresses)
         sources: dict[IPAddress, str] = {}
-        bridges: dict[str, str] = {}
-        own: set[str] = set()
-        ports: list[BoundPort] = []
-        for cid in self._of:
-            places = self._of_container(cid)
-            if not self._concerned(cid):
-                continue
-            addresses = tuple(a for place in places for a in place.addresses)
-            if cid in self._lists:
-                lists[_container_key(cid)] = self._lists[cid]
-                sources.update(dict.fromkeys(addresses, _container_key(cid)))
-            for place in places:
-                bridge, listed = host_link(place.network), network_list(place.network)
-                if listed is not None:
-                    lists[_network_key(place.network)] = listed
-                    bridges[bridge] = _network_key(place.network)
-                own.add(bridge)
-                ports.append(BoundPort(veth=place.veth, mac=place.mac, addresses=addresses))
-        return Limits(lists=lists, sources=sources, bridges=bridges, own=frozenset(own), ports=tuple(ports))
+        if cid in self._lists:
+            lists[_container_key(cid)] = self._lists[cid]
+            sources = dict.fromkeys(addresses, _container_key(cid))
+        return Limits(
+            lists=lists,
+            sources=sources,
+            bridges=bridges,
+            own=frozenset(host_link(place.network) for place in places),
+            ports=frozenset(BoundPort(veth=p.veth, mac=p.mac, addresses=addresses) for p in places),
+        )
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
