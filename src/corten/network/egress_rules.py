@@ -138,6 +138,7 @@ def build(table: str, limits: Limits, admitted: Admitted, *, log_group: int | No
     reserved = (nft_filter.reserved_ether_destination(), nft.interface_verdict("iifname", "reserved"))
     frames = (nft.interface_verdict("iifname", "ports"),)
     bases = (
+        *_ipv6_chains(),
         nft.Chain("frames", (frames,), "filter", "prerouting", _BRIDGE_PRIORITY),
         nft.Chain("reserved-groups", (reserved,), "filter", "input", _BRIDGE_PRIORITY),
     )
@@ -230,22 +231,26 @@ def _bridge_table(table: str, limited: frozenset[BoundPort]) -> nft.Table:
 
 
 def _port_rules(port: BoundPort) -> list[nft.Rule]:
+    """What packets need first: each frame goes through these."""
     accept, drop = nft.verdict("accept"), nft.verdict("drop")
     arp = (nft_filter.ether_type(nft_filter.ETH_ARP), nft_filter.arp_sender_mac(port.mac))
     v4, v6 = nft_filter.ether_type(nft_filter.ETH_IPV4), nft_filter.ether_type(nft_filter.ETH_IPV6)
     local = port.link_local()
     rules: list[nft.Rule] = [(nft_filter.other_ether_source(port.mac), drop)]
-    # a probe for an address that is not its own yet has no sender (RFC 5227)
-    rules += [(*arp, nft_filter.arp_sender(address), accept) for address in (*port.addresses4(), _UNSPECIFIED4)]
     rules += [(v4, nft_filter.frame_source(address), accept) for address in port.addresses4()]
-    rules += [
-        (v6, nft_filter.icmpv6_type(number), drop) for number in (nft_filter.ROUTER_ADVERTISEMENT, nft_filter.REDIRECT)
-    ]
+    rules.append((v6, nft.verdict("jump", "routers")))
     rules.append((v6, nft_filter.advertised_not_in([*port.addresses6(), local]), drop))
     rules += [(v6, nft_filter.frame_source(address), accept) for address in port.addresses6()]
-    rules += [
-        (v6, nft_filter.frame_source(source), nft_filter.icmpv6_type(number), accept)
-        for source in (local, _UNSPECIFIED6)
-        for number in _LINK_LOCAL_TYPES
-    ]
+    link = nft.verdict("jump", "link-local")
+    rules += [(v6, nft_filter.frame_source(source), link) for source in (local, _UNSPECIFIED6)]
+    # a probe for an address that is not its own yet has no sender (RFC 5227)
+    rules += [(*arp, nft_filter.arp_sender(address), accept) for address in (*port.addresses4(), _UNSPECIFIED4)]
     return [*rules, (drop,)]
+
+
+def _ipv6_chains() -> tuple[nft.Chain, ...]:
+    """What all ports have in common: nobody is a router, and link-local addresses serve the link."""
+    accept, drop = nft.verdict("accept"), nft.verdict("drop")
+    routers = [(nft_filter.icmpv6_type(n), drop) for n in (nft_filter.ROUTER_ADVERTISEMENT, nft_filter.REDIRECT)]
+    link = [(nft_filter.icmpv6_type(number), accept) for number in _LINK_LOCAL_TYPES]
+    return nft.Chain("routers", tuple(routers)), nft.Chain("link-local", tuple(link))
