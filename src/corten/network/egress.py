@@ -68,8 +68,10 @@ class EgressList:
         return sorted({ports for _what, ports in (*self.names, *self.ranges)})
 
     def ports_of_name(self, name: str) -> list[Ports]:
-        """What a name may be reached at; none: it is not listed."""
+        """What a name (as in `dns.message.Query`) may be reached at; none: it is not listed."""
         wanted = name.lower().removesuffix(".")
+        if "\\" in wanted:  # a label with a dot in it is no two labels, though it reads like them
+            return []
         return sorted({ports for pattern, ports in self.names if _matches(pattern, wanted)})
 
     def ranges_at(self, ports: Ports, version: int) -> list[IPNetwork]:

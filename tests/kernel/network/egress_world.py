@@ -11,7 +11,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.kernel.network.asking import AAAA, A, _name
+from tests.kernel.network.asking import AAAA, A, _name, ask
 
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
@@ -163,6 +163,36 @@ def told(world, **about):
         )
 
     return holds
+
+
+def serve_echo(writer, port):
+    """A server that says what it hears."""
+    with socket.create_server(("", port)) as server:
+        os.write(writer, b"r")
+        while True:
+            client, _peer = server.accept()
+            if os.fork() == 0:
+                while data := client.recv(100):
+                    client.sendall(data)
+                os._exit(0)
+            client.close()
+
+
+def talk_until_shut(name, port):
+    """Connect to a name's address, wait until new connections are refused, and go on talking; what was heard. Asked
+    again when a busy machine took longer than the address was let through for."""
+    while True:
+        address = ask(name)[3][0]
+        try:
+            with socket.create_connection((address, port), 5) as old:
+                old.sendall(b"before")
+                heard_back = [old.recv(100).decode()]
+                while tried("tcp", address, port, "", 0.2) != "refused":
+                    time.sleep(0.05)
+                old.sendall(b"after")
+                return [*heard_back, old.recv(100).decode()]
+        except ConnectionRefusedError:
+            continue
 
 
 def flood(host, count):

@@ -2,12 +2,14 @@
 
 import ipaddress
 import itertools
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corten.errors import InvalidArgument
+from corten.network.dns.message import parse_query
 from corten.network.egress import EVERYTHING, EgressList, Ports, believable, is_public, parse_rules
 
 LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -121,6 +123,15 @@ def test_a_wildcard_is_for_the_names_below_alone(base, other):
     assert not found.ports_of_name(base)
     assert bool(found.ports_of_name(other)) == other.endswith(f".{base}")
     assert not found.ports_of_name(f"x{base}")
+
+
+def test_a_dot_within_a_label_is_none_between_labels():
+    labels = (b"x.debian", b"example")
+    wire = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    asked = parse_query(struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + wire + struct.pack("!HH", 1, 1))
+    found = parse_rules(["*.debian.example,*.example,x.debian.example,*"])
+    assert found.ports_of_name("x.debian.example")
+    assert not found.ports_of_name(asked.name)
 
 
 @given(NAME, NAME)
