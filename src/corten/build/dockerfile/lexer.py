@@ -121,13 +121,10 @@ class Lexer:
                 continue
             text, is_continued = self._without_continuation(following)
             parts.append(text)
-        whole, last = "".join(parts), self.cursor.line_number
-        if "\0" in whole:
-            raise ParseError("a NUL character stands in an instruction", lines=(first, last))
         return LogicalLine(
-            text=whole,
+            text="".join(parts),
             first=first,
-            last=last,
+            last=self.cursor.line_number,
             comments=comments,
             empty_continuation=has_empty,
         )

@@ -172,6 +172,10 @@ class _Lowering:
             state = replace(before.with_config(on_build=None), cmd_is_set=False)
         elif isinstance(base, ImageSource):
             image = self._resolution.images[base].image
+            if any("\0" in entry for entry in (*(image.defaults.env or ()), image.defaults.working_dir)):
+                raise DockerfileError(
+                    f"a NUL character stands in the configuration of {base.reference}", lines=stage.from_.node.lines
+                )
             state = first_state(image.defaults, author=image.author or "")
         else:
             state = first_state(None)

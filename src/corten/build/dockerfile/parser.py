@@ -73,7 +73,9 @@ def parse_trigger(text: str, *, escape: str = "\\", lines: Lines = (0, 0)) -> No
 
 
 def node_of(text: str, *, escape: str, lines: Lines) -> Node:
-    """The node of one logical line."""
+    """The node of one logical line. Raises ParseError for a NUL character, which no path or argument can have."""
+    if "\0" in text:
+        raise ParseError("a NUL character stands in an instruction", lines=lines)
     keyword, rest = split_first(text)
     flags, arguments = split_flags(rest)
     return Node(
