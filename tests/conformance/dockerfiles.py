@@ -1,4 +1,4 @@
-"""Fifty Dockerfiles of many kinds, and the context that they copy from. Each is `name: (text, flags of docker build)`."""
+"""Dockerfiles of many kinds, and the context that they copy from. Each is `name: (text, flags of docker build)`."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         (),
     ),
     "copy with a mode": (BASE + "COPY --chmod=4711 a.txt bin/tool /x/\n", ()),
+    "copy a directory with a mode": (BASE + "COPY --chmod=750 dir /x\nCOPY --chmod=700 dir/sub /x/\n", ()),
     "copy a name with a space": (BASE + 'COPY ["with space", "/x y/"]\n', ()),
     "copy to relative paths": (BASE + "WORKDIR /w/v\nCOPY a.txt .\nCOPY b.txt ./sub/\nCOPY c.md ../up\n", ()),
     "copy an empty directory": (BASE + "COPY empty /x/empty\n", ()),
@@ -85,6 +86,15 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("--build-arg", "B=given"),
     ),
     "run over several lines": (BASE + "RUN echo a \\\n  # comment\n\n  b \\\n  >/f\n", ()),
+    "run with mounts": (
+        BASE + "WORKDIR /w\nRUN --mount=target=m --mount=type=tmpfs,target=/t cp m/a.txt /a && touch /t/x && ls m >/b\n"
+        "RUN --mount=type=cache,target=/c,mode=0700 touch /c/x && stat -c %a /c >/s\n",
+        (),
+    ),
+    "run with a stage's files": (
+        BUILD_STAGE + "FROM busybox\nARG D=m\nRUN --mount=from=build,source=o,target=/$D cp /m/f /got\n",
+        (),
+    ),
     "environment": (BASE + "ENV A=1 B=\"x y\" C='$A'\nENV D=$A$B E=${F:-f}\nENV A 2 3\nENV P=${PATH#/usr}\n", ()),
     "labels": (BASE + 'LABEL a=b "c d"="e f"\nLABEL multi="x \\\ny"\n', ("--label", "given=1")),
     "commands": (BASE + 'CMD ["a"]\nENTRYPOINT e "$X"\nCMD b\n', ()),

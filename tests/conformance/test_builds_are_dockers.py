@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,9 +37,9 @@ class Docker:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Any, Any]]]:
+def builds() -> Iterator[dict[str, tuple[Any, Any]]]:
     """Name to what Docker and what Corten made."""
-    shared = tmp_path_factory.mktemp("shared")
+    shared = Path(tempfile.mkdtemp(prefix="corten-builds-", dir="/var/tmp"))  # overlayfs needs a real file system
     context = shared / "context"
     write_context(context)
     base = images.busybox()
@@ -54,6 +55,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
             yield _all(docker, daemon, shared)
     finally:
         engine.stop()
+        subprocess.run(["rm", "-rf", "--one-file-system", str(shared)], check=True)
 
 
 def _all(docker: Docker, daemon: Daemon, shared: Path) -> dict[str, tuple[Any, Any]]:

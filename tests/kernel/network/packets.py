@@ -40,31 +40,53 @@ def send_arp(interface, mac, sender, claimed, target):
         raw.send(raw_mac + raw_sender + b"\x08\x06" + body)
 
 
+def send_advertisement(interface, mac, sender, source, claimed, target):
+    """Send a neighbour advertisement (RFC 4861, 4.4) from `source` to `target` at `mac`: `claimed` is at `sender`."""
+    raw_sender, raw_mac = (bytes.fromhex(text.replace(":", "")) for text in (sender, mac))
+    raw_source, raw_claimed, raw_target = (
+        socket.inet_pton(socket.AF_INET6, text) for text in (source, claimed, target)
+    )
+    body = struct.pack(
+        "!I16sBB6s", 0x2000_0000, raw_claimed, 2, 1, raw_sender
+    )  # override; the target's link-layer address
+    unsummed = struct.pack("!BBH", 136, 0, 0) + body
+    pseudo = raw_source + raw_target + struct.pack("!IHBB", len(unsummed), 0, 0, 58) + unsummed
+    total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    message6 = struct.pack("!BBH", 136, 0, ~total & 0xFFFF) + body
+    head = struct.pack("!IHBB16s16s", 6 << 28, len(message6), 58, 255, raw_source, raw_target)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD)) as raw:
+        raw.bind((interface, 0))
+        raw.send(raw_mac + raw_sender + b"\x86\xdd" + head + message6)
+
+
 def send_udp(host, port, text):
     """One datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(text.encode(), (host, port))
 
 
-def table_contents(table):
-    """Chains, rules by chain and elements by set of an inet table in the kernel, without handles: to compare."""
+def table_contents(table, family=1):
+    """Chains, rules by chain and elements by set of a table in the kernel (inet, or 7: bridge), without handles: to
+    compare."""
     found = {}
     with NetlinkSocket(NETLINK_NETFILTER) as netlink:
         for kind, (command, owner, name, value) in _NFT_DUMPS.items():
-            request = message(10 << 8 | command, NLM_F_DUMP, struct.pack("!BBH", 1, 0, 0))
+            request = message(10 << 8 | command, NLM_F_DUMP, struct.pack("!BBH", family, 0, 0))
             for reply in netlink.dump(request, f"list {kind}"):
-                if reply.payload[0] != 1 or attributes(reply.payload, 4).get(1) != table.encode() + b"\0":
+                if reply.payload[0] != family or attributes(reply.payload, 4).get(1) != table.encode() + b"\0":
                     continue
                 fields = attributes(reply.payload, 4)
                 key = f"{kind} {fields[owner].rstrip(bytes(1)).decode()}"
                 found.setdefault(key, []).append(fields.get(value, b"").hex())
                 if kind == "set":
-                    found[key] += _elements_of(netlink, table, fields[name])
+                    found[key] += _elements_of(netlink, table, fields[name], family)
     return found
 
 
-def _elements_of(netlink, table, name):
-    request = struct.pack("!BBH", 1, 0, 0) + attr_text(1, table) + attr(2, name)
+def _elements_of(netlink, table, name, family):
+    request = struct.pack("!BBH", family, 0, 0) + attr_text(1, table) + attr(2, name)
     replies = netlink.dump(message(10 << 8 | 13, NLM_F_DUMP, request), "list elements")
     return sorted(
         value.hex() for reply in replies for _kind, value in attribute_list(attributes(reply.payload, 4).get(3, b""))

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.build.trees import copied, tree_of
 
 from corten.build.copying.layer import Attributes, LayerPlan
+from corten.build.copying.mode import ModeChange
 from corten.build.copying.select import SourceNotFound, digest, select
 from corten.build.operations import Copy, Source
 from corten.build.trees.tree import EmptyTree, match, resolve
@@ -103,7 +104,7 @@ def test_files_and_directories_do_not_replace_each_other(target, source, to):
 
 def test_owner_mode_and_time_are_those_asked_for():
     source = tree_of({"f": b"", "l": "f", "late": b""}, uid=5, mtime_ns=9 * 10**9)
-    found = copied(copy(".", to="/x/"), source, owner=(1, 2), mode=0o700, newest_ns=3 * 10**9)
+    found = copied(copy(".", to="/x/"), source, owner=(1, 2), mode=ModeChange(absolute=0o700), newest_ns=3 * 10**9)
     assert {(entry.uid, entry.gid) for entry in found.values()} == {(1, 2)}
     assert (found["x/f"].mode, found["x/f"].mtime_ns) == (0o700, 3 * 10**9)
     assert copied(copy("f", to="/x"), source)["x"].uid == 0

@@ -77,6 +77,10 @@ def test_the_escape_directive_changes_the_escape():
     assert Expansion({"V": "1"}, "`").word(r"`$V \$V") == r"$V \1"
 
 
+def test_an_empty_pattern_takes_nothing_away():
+    assert Expansion({"V": "val"}).word("${V#}${V##}${V%}${V%%}") == "val" * 4
+
+
 def test_unset_names_are_gathered():
     expansion = Expansion({"V": "1"})
     expansion.word("$V $U ${X:-$Y} ${V:-$Z}")

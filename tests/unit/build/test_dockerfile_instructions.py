@@ -1,9 +1,14 @@
 """Each row of the language's reference table: instruction, flag, and what it comes to."""
 
+import importlib
+import pkgutil
+
 import pytest
 from tests.unit.build.planned import PATH, Images, as_document, environment, last, plan, vertex
 
+from corten.build.dockerfile import instructions
 from corten.build.dockerfile.error import DockerfileError
+from corten.build.dockerfile.instruction import Instruction
 from corten.build.dockerfile.instructions import INSTRUCTIONS
 from corten.build.dockerfile.stages import parse_dockerfile
 from corten.build.operations import (
@@ -200,6 +205,10 @@ def test_the_row_of_the_reference(holds):
 
 
 def test_the_table_of_instructions_has_each_once():
+    for module in pkgutil.iter_modules(instructions.__path__):
+        importlib.import_module(f"{instructions.__name__}.{module.name}")
+    classes = {each.__qualname__ for each in Instruction.__subclasses__()}
+    assert classes == {each.__qualname__ for each in INSTRUCTIONS}
     keywords = [instruction.keyword for instruction in INSTRUCTIONS]
     assert len(keywords) == len(set(keywords)) == 18
     for keyword in keywords:
@@ -231,6 +240,11 @@ def test_the_table_of_instructions_has_each_once():
         ("STOPSIGNAL SIGRTMAX+1", "invalid signal"),
         ("HEALTHCHECK --interval=1.5.5s CMD x", "time: invalid duration"),
         ("ENV --x=1 a=b", "unknown flag: x"),
+        ('COPY <<"../a" /x\n../a', 'the heredoc "../a" is to be a file'),
+        ("ADD <<.. /x\n..", 'the heredoc ".." is to be a file'),
+        ("RUN <<a/b\n#!/x\na/b", 'the heredoc "a/b" is to be a file'),
+        ("COPY a\0 /x", "a NUL character stands in an instruction"),
+        ('COPY ["a\\u0000", "/x"]', "a NUL character stands in a JSON array"),
     ],
 )
 def test_what_cannot_be_is_refused(text, reason):
@@ -296,3 +310,15 @@ def test_the_bases_configuration_is_gone_on_from():
 def test_the_requests_labels_win():
     result = plan("FROM scratch\nLABEL a=1", labels={"a": "2", "b": "$x"})
     assert result.target.steps[-1].config.labels == {"a": "2", "b": "$x"}
+
+
+def test_a_history_that_no_image_could_have_is_refused():
+    with pytest.raises(DockerfileError, match="history is larger than the limit of 4194304") as caught:
+        plan("FROM scratch\n" + "EXPOSE 1-65535\n" * 10)
+    assert caught.value.lines == (6, 6)
+
+
+@pytest.mark.parametrize("request_", [{"build_args": {"A": "\0"}}, {"labels": {"\0": ""}}, {"labels": {"a": "\0"}}])
+def test_a_request_has_no_nul_characters(request_):
+    with pytest.raises(DockerfileError, match="NUL"):
+        plan("FROM scratch", **request_)

@@ -223,3 +223,12 @@ def test_the_configuration_of_a_target_in_the_middle_is_its_own():
         as_document(plan("FROM scratch AS a\nUSER a\nFROM a\nUSER b", target="a").target.steps[-1].config)["User"]
         == "a"
     )
+
+
+@pytest.mark.parametrize(
+    "config", [ImageConfig(env=["A=\0"]), ImageConfig(working_dir="/\0"), ImageConfig(on_build=["RUN \0"])]
+)
+def test_a_base_that_would_bring_nul_characters_is_refused(config):
+    with pytest.raises(DockerfileError, match="NUL") as caught:
+        plan("\nFROM base\nCOPY a $A", Images({"base": config}))
+    assert caught.value.lines == (2, 2)

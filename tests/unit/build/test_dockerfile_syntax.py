@@ -107,6 +107,7 @@ def test_byte_order_mark_and_carriage_returns_are_passed_over():
         ),
         (b"x" * (5 << 20), "larger than the limit"),
         (b"\n" * 200_000 + b"FROM a", "longer than the limit"),
+        (b"FROM a\n" + b"RUN x\n" * 5000, "line 5001: more than 5000 instructions"),
         (b"FORM scratch\n", r"dockerfile parse error on line 1: unknown instruction: FORM \(did you mean FROM\?\)"),
         (b"FROM a\n\nCOPPY a b", r"on line 3: unknown instruction: COPPY \(did you mean COPY\?\)"),
         (b"FROM a\nRUN <<A <<B\nA\n", "on line 2: unterminated heredoc"),

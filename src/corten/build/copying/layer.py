@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from corten.build.copying.mode import ModeChange
 from corten.build.copying.select import Item, Selection, Taken
 from corten.build.trees.tree import EmptyTree, Node, Tree, join, resolve
 from corten.errors import Conflict, InvalidArgument
@@ -37,7 +38,7 @@ class Attributes:
     the latest time that a file may have (None: any)."""
 
     owner: tuple[int, int] | None = None
-    mode: int | None = None
+    mode: ModeChange | None = None
     now_ns: int = 0
     newest_ns: int | None = None
 
@@ -110,7 +111,8 @@ class LayerPlan:
             return
         node = item.node
         owner = self._attributes.owner or ((node.uid, node.gid) if keeps_owner else (0, 0))
-        mode = node.mode if self._attributes.mode is None or node.kind == "symlink" else self._attributes.mode
+        change = None if node.kind == "symlink" else self._attributes.mode
+        mode = change.apply(node.mode, is_directory=is_directory) if change else node.mode
         planned = node._replace(mode=mode, uid=owner[0], gid=owner[1], mtime_ns=self._clamped(node.mtime_ns))
         self._entries[where] = _Planned(planned, item.tree, item.path, own=True)
 

@@ -10,7 +10,7 @@ import msgspec
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.dockerfile.instructions import parse_instruction
 from corten.build.dockerfile.parser import Node, parse_source
-from corten.build.dockerfile.state import StageState
+from corten.build.dockerfile.state import StageState, state_of
 from corten.spec.oci_image import ImageConfig
 
 _ALLOWED = (
@@ -25,8 +25,7 @@ def apply_changes(config: ImageConfig, changes: Iterable[str]) -> ImageConfig:
     text = "\n".join(changes)
     if not text.strip():
         return config
-    environment = dict(entry.partition("=")[::2] for entry in config.env or [])
-    state = StageState(config=config, environment=environment)
+    state = state_of(config)
     try:
         for node in parse_source(text.encode()).nodes:
             state = _applied(node, state)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from corten.build.dockerfile.expansion import Expansion, Quoting
+from corten.build.dockerfile.words import quoted
 
 _HEREDOC = re.compile(r"(\d*)<<(-?)([^<]+)\Z")
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
@@ -60,6 +61,12 @@ def parse_heredoc(word: str) -> Heredoc | None:
         strips_tabs=bool(dash),
         expands=_quotes(raw) == _quotes(name),
     )
+
+
+def check_file_name(heredoc: Heredoc) -> None:
+    """Raise ValueError for a here-document that is to be a file and is called as a path."""
+    if "/" in heredoc.name or heredoc.name in (".", ".."):
+        raise ValueError(f"the heredoc {quoted(heredoc.name)} is to be a file, and cannot be called so")
 
 
 def _quotes(text: str) -> int:

@@ -41,7 +41,6 @@ class Instruction:
     """One instruction. `node` is what was written."""
 
     keyword: ClassVar[str] = ""
-    changes_files: ClassVar[bool] = False
     node: Node
 
     @classmethod

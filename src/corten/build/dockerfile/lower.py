@@ -7,6 +7,7 @@ both, with an owner of images to answer. The one function here that waits; daemo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from corten.build.dockerfile.checks import check, refuse
@@ -22,6 +23,7 @@ from corten.build.dockerfile.resolution import (
     ImageSource,
     Resolution,
     ResolvedStage,
+    Resolving,
     StageSource,
     resolve,
 )
@@ -31,6 +33,8 @@ from corten.build.dockerfile.state import StageState, first_state
 from corten.build.graph import Vertex
 from corten.build.operations import BaseImage, Context, Scratch
 from corten.build.plan import Base, BaseImages, Plan, Stage, Step
+from corten.lib import blocking
+from corten.spec.oci_image import CONFIG_LIMIT
 
 _CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"
 _SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
@@ -41,15 +45,25 @@ async def lower(
 ) -> Plan:
     """The plan of a build. `ignored` is the context's .dockerignore, for the checks. Raises DockerfileError, and
     whatever `images` raises."""
+    for value in (*request.given_args.values(), *request.labels, *request.labels.values()):
+        if "\0" in value:
+            raise DockerfileError("a NUL character stands in a build argument or a label")
     check_syntax(request.given_args.get("BUILDKIT_SYNTAX") or dockerfile.source.directives.syntax)
     resolving = resolve(dockerfile, request)
+    answers: Sequence[Base] | None = None
+    # in threads: a Dockerfile may be as large as its limits
+    while not isinstance(asked := await blocking.run(_go_on, resolving, answers), Resolution):
+        answers = await asyncio.gather(*(images.resolve(image.reference, image.platform) for image in asked))
+    return await blocking.run(plan_of, dockerfile, request, asked, ignored=ignored)
+
+
+def _go_on(resolving: Resolving, answers: Sequence[Base] | None) -> tuple[ImageSource, ...] | Resolution:
+    """The images that it asks for next, or what it has found."""
     try:
-        asked = next(resolving)
-        while True:
-            answers = await asyncio.gather(*(images.resolve(image.reference, image.platform) for image in asked))
-            asked = resolving.send(tuple(answers))
+        return next(resolving) if answers is None else resolving.send(tuple(answers))
     except StopIteration as end:
-        return plan_of(dockerfile, request, end.value, ignored=ignored)
+        found: Resolution = end.value
+        return found
 
 
 def check_syntax(syntax: str) -> None:
@@ -109,19 +123,26 @@ class _Lowering:
         state = self._first_state(stage)
         steps = [_unchanged(node, root, state) for node in (*before, stage.from_.node)]
         instructions = [*stage.instructions, *(self._labels() if labels else ())]
+        size = 0
         for instruction in instructions:
             expansion = state.expansion(instruction.node.escape)
             ready = instruction.expanded(expansion)
             self._note_unset(expansion.unset, ready.node, state)
             after = ready.applied(state)
             vertex = ready.lower(root, after, _StagePlaces(self, stage, after))
+            created_by = ready.created_by(state)
+            size += len(created_by)
+            if size > CONFIG_LIMIT:
+                raise DockerfileError(
+                    f"the image's history is larger than the limit of {CONFIG_LIMIT}", lines=ready.node.lines
+                )
             steps.append(
                 Step(
                     text=ready.node.text,
                     lines=ready.node.lines,
                     vertex=vertex,
                     config=after.config,
-                    created_by=ready.created_by(state),
+                    created_by=created_by,
                     changes_files=vertex is not root,
                 )
             )
@@ -138,6 +159,8 @@ class _Lowering:
         )
 
     def _note_unset(self, names: set[str], node: Node, state: StageState) -> None:
+        if not names:
+            return
         declared = {name for name, _value in state.arguments} | set(HIDDEN)
         known = tuple(sorted({*state.environment, *declared}))
         self.unset += [Unset(name=name, lines=node.lines, known=known) for name in sorted(names - declared)]
@@ -149,6 +172,10 @@ class _Lowering:
             state = replace(before.with_config(on_build=None), cmd_is_set=False)
         elif isinstance(base, ImageSource):
             image = self._resolution.images[base].image
+            if any("\0" in entry for entry in (*(image.defaults.env or ()), image.defaults.working_dir)):
+                raise DockerfileError(
+                    f"a NUL character stands in the configuration of {base.reference}", lines=stage.from_.node.lines
+                )
             state = first_state(image.defaults, author=image.author or "")
         else:
             state = first_state(None)

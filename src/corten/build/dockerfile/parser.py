@@ -13,6 +13,7 @@ from corten.build.dockerfile.heredoc import Heredoc, heredocs_of
 from corten.build.dockerfile.lexer import Cursor, Lexer, LogicalLine
 from corten.build.dockerfile.words import json_strings, split_first, split_flags
 
+INSTRUCTIONS_LIMIT = 5000
 _WITH_HEREDOCS = {"ADD", "COPY", "RUN"}
 
 
@@ -52,8 +53,10 @@ class Source:
 def parse_source(data: bytes) -> Source:
     """The nodes of a Dockerfile. Raises ParseError, and nothing else for any bytes whatever."""
     lexer = Lexer(data)
-    nodes = []
+    nodes: list[Node] = []
     while (line := lexer.next()) is not None:
+        if len(nodes) == INSTRUCTIONS_LIMIT:
+            raise ParseError(f"more than {INSTRUCTIONS_LIMIT} instructions", lines=(line.first, line.last))
         nodes.append(_with_heredocs(_node(line, lexer.directives.escape), lexer.cursor))
     if not nodes:
         raise ParseError("file with no instructions")
@@ -70,7 +73,9 @@ def parse_trigger(text: str, *, escape: str = "\\", lines: Lines = (0, 0)) -> No
 
 
 def node_of(text: str, *, escape: str, lines: Lines) -> Node:
-    """The node of one logical line."""
+    """The node of one logical line. Raises ParseError for a NUL character, which no path or argument can have."""
+    if "\0" in text:
+        raise ParseError("a NUL character stands in an instruction", lines=lines)
     keyword, rest = split_first(text)
     flags, arguments = split_flags(rest)
     return Node(

@@ -1,7 +1,8 @@
 """A stage between two instructions: the configuration so far, and what variables stand for. Pure; daemon.
 
 `environment` is what variables expand to and what RUN sees: ENV and ARG both write it, the later one wins. Only ENV's
-values are in the configuration. `arguments` are the ARGs declared so far, for the history of RUN.
+values are in the configuration: `entries` has them by name. `arguments` are the ARGs declared so far, for the history
+of RUN.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class StageState:
     author: str = ""
     cmd_is_set: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[tuple[str, str], ...] = ()
     given: Mapping[str, str] = field(default_factory=dict)
     overriding: Mapping[str, str] = field(default_factory=dict)
@@ -55,9 +57,9 @@ class StageState:
 
     def with_env(self, pairs: Mapping[str, str]) -> StageState:
         """With environment variables set, in their old places where they had one."""
-        env = {**dict(entry.partition("=")[::2] for entry in self.config.env or []), **pairs}
-        changed = replace(self, environment={**self.environment, **pairs})
-        return changed.with_config(env=[f"{name}={value}" for name, value in env.items()])
+        entries = {**self.entries, **{name: f"{name}={value}" for name, value in pairs.items()}}
+        changed = replace(self, environment={**self.environment, **pairs}, entries=entries)
+        return changed.with_config(env=list(entries.values()))
 
     def with_argument(self, name: str, value: str | None) -> StageState:
         """With an ARG declared; one without a value changes no variable."""
@@ -66,9 +68,15 @@ class StageState:
         return replace(self, environment=environment, arguments=tuple(arguments.items()))
 
 
+def state_of(config: ImageConfig, *, author: str = "") -> StageState:
+    """The state that goes on from a configuration."""
+    entries = {entry.partition("=")[0]: entry for entry in config.env or []}
+    environment = {name: entry.partition("=")[2] for name, entry in entries.items()}
+    return StageState(config=config, author=author, environment=environment, entries=entries)
+
+
 def first_state(config: ImageConfig | None, *, author: str = "") -> StageState:
     """The state behind FROM: of an image's configuration, or of scratch. There is always a PATH."""
     config = msgspec.structs.replace(config, on_build=None) if config else ImageConfig(working_dir="/")
-    environment = dict(entry.partition("=")[::2] for entry in config.env or [])
-    state = StageState(config=config, author=author, environment=environment)
-    return state if "PATH" in environment else state.with_env({"PATH": DEFAULT_PATH})
+    state = state_of(config, author=author)
+    return state if "PATH" in state.environment else state.with_env({"PATH": DEFAULT_PATH})

@@ -37,6 +37,8 @@ def json_strings(text: str) -> list[str] | None:
         return None
     if not all(isinstance(item, str) for item in value):
         raise ValueError(_NOT_STRINGS)
+    if any("\0" in item for item in value):
+        raise ValueError("a NUL character stands in a JSON array")
     return [item.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for item in value]
 
 

@@ -9,7 +9,8 @@ from typing import BinaryIO, TypeVar
 
 from corten.build.copying.archive import is_archive, open_archive
 from corten.build.copying.layer import Attributes, LayerPlan
-from corten.build.copying.owner import mode_of, owner_of
+from corten.build.copying.mode import mode_change
+from corten.build.copying.owner import owner_of
 from corten.build.copying.select import Selection, Taken, digest, everything, select
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
@@ -97,7 +98,7 @@ class Copier:
         accounts = read_accounts(target.root_fd) if isinstance(target, MountedTree) and owner else Accounts()
         return Attributes(
             owner=owner_of(owner, accounts),
-            mode=mode_of(mode),
+            mode=mode_change(mode),
             now_ns=self._store.now_ns(),
             newest_ns=self._store.epoch_ns,
         )

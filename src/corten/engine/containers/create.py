@@ -16,6 +16,7 @@ import msgspec
 
 from corten.engine.containers.announce import announce
 from corten.engine.containers.collaborators import Images, Networks, ResolvedImage, ShimPool, Snapshots
+from corten.engine.containers.links import check_links
 from corten.engine.containers.live import Container
 from corten.engine.containers.merge import merge_image
 from corten.engine.containers.names import random_name
@@ -23,7 +24,13 @@ from corten.engine.containers.record import ContainerRecord, command_of
 from corten.engine.containers.registry import Registry, check_name
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.trace import Trace
-from corten.engine.containers.validate import check_config, check_host, fill_host_defaults
+from corten.engine.containers.validate import (
+    check_config,
+    check_host,
+    fill_host_defaults,
+    take_egress_label,
+    warnings_of,
+)
 from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import AttachRequest
@@ -91,8 +98,10 @@ class Creator:
         merge_image(config, image.config.defaults)
         check_config(config)
         fill_host_defaults(host, self._settings)
+        take_egress_label(host, config)
         networks = endpoints_of(request, host)
         self._resolve_modes(host)
+        check_links(host, self._registry.find)
         cid = self._shims.new_id()
         trace = Trace("create", cid)
         async with Undo() as undo:
@@ -125,7 +134,7 @@ class Creator:
         trace.mark("record")
         announce(self._events, record, "create")
         trace.done()
-        return CreateResponse(id=cid, warnings=[])
+        return CreateResponse(id=cid, warnings=warnings_of(host))
 
     async def _give_up_layer(self, cid: str) -> None:
         """Nothing of a layer stays on a disk that may be full."""
@@ -223,7 +232,13 @@ def attach_request(
         mac=config.mac_address,
         dns=dns,
         checked=checked,
+        egress=egress_rules(host),
     )
+
+
+def egress_rules(host: HostConfig) -> tuple[str, ...] | None:
+    """The rules of the egress list, None: unlimited."""
+    return None if host.egress is None or host.egress is msgspec.UNSET else tuple(host.egress)
 
 
 def make_directory(directory: Path) -> None:

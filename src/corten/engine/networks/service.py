@@ -16,6 +16,8 @@ from corten.engine.events import Events
 from corten.engine.networks import default_bridge
 from corten.engine.networks.busy import when_free
 from corten.engine.networks.connections import Connections
+from corten.engine.networks.egress import Egress, check_network
+from corten.engine.networks.egress_denials import ACTION
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -83,6 +85,7 @@ class NetworkService:
             relay=settings.userland_proxy,
         )
         names = NameDirectory()
+        self._egress = Egress(table=settings.table, registry=self._registry, netlink=self._netlink)
         self._endpoints = Endpoints(
             registry=self._registry,
             drivers=self._drivers,
@@ -91,8 +94,9 @@ class NetworkService:
             records=endpoints,
             events=events,
             names=names,
+            egress=self._egress,
         )
-        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
+        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of, egress=self._egress)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, names, self._endpoints))
         self._turns = KeyLock()  # by container: one of its connections changes at a time
@@ -102,6 +106,7 @@ class NetworkService:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
         self.containers = self._connections.containers = containers
         self._resolvers.netns = self._connections.netns = netns
+        self._egress.denials.tell = lambda cid, about: containers.announce(cid, ACTION, about)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -127,6 +132,10 @@ class NetworkService:
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
+        try:
+            self._egress.recover(map(self._endpoints.of, living))
+        except (Unavailable, OSError):
+            _LOG.exception("the egress lists of running containers are not in force but for what stood before")
         await self._resolvers.recover(self._endpoints.with_resolver())
 
     def _forward(self, *, ipv6: bool) -> None:
@@ -147,12 +156,14 @@ class NetworkService:
             self._endpoints.collect()
         self._publisher.close()
         self._firewall_watch.close()
+        self._egress.close()
         self._firewall.close()
         self._netlink.close()
 
     def uninstall(self) -> None:
         """Remove rules and bridges from the host. Only without running containers; records stay."""
         self._firewall.uninstall()
+        self._egress.uninstall()
         for network in self._registry.all():
             if not (network.predefined and self._settings.bridge):
                 self._drivers[network.driver].remove(network)
@@ -232,6 +243,7 @@ class NetworkService:
         )
         driver = self._drivers[network.driver]
         driver.check(network, self._registry.all())
+        check_network(network, driver)
         driver.ensure(network)
         with contextlib.ExitStack() as undo:
             undo.callback(driver.remove, network)
@@ -276,19 +288,25 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        self._registry.find(reference)  # told before that there is no such container
         async with self._turns.hold(self._view(container).id):
-            await self._connections.connect(self._registry.find(reference), self._view(container), settings)
+            view = self._view(container)
+            await self._connections.connect(self._registry.find(reference), view, settings)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
-        network = self._registry.find(reference)
         try:
             view = self._view(container)
         except NotFound:
-            if not force or not self._connections.force(network, container):
+            if not force:
                 raise
+            self._connections.force(self._registry.find(reference), container)
             return
+        try:
+            network = self._registry.find(reference)
+        except NotFound as error:
+            if view.pid and not force:
+                raise
+            raise Forbidden(f"container {view.id} is not connected to the network {reference}") from error
         async with self._turns.hold(view.id):
             await self._connections.disconnect(network, self._view(container))
 

@@ -32,7 +32,6 @@ class Add(Instruction):
     then local archives are unpacked, and downloads are not."""
 
     keyword = "ADD"
-    changes_files = True
     transfer: Transfer
     checksum: str = ""
     keeps_git_dir: bool = False

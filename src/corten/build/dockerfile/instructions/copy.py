@@ -22,7 +22,6 @@ class Copy(Instruction):
     """`from_` is a stage's name or number, a named context or an image; empty is the build context."""
 
     keyword = "COPY"
-    changes_files = True
     transfer: Transfer
     from_: str = ""
 

@@ -39,7 +39,7 @@ class Expose(Instruction):
         exposed = dict(state.config.exposed_ports or {})
         for port in self.ports:
             exposed |= {number: {} for number in _numbers(port)}
-        return state.with_config(exposed_ports=dict(sorted(exposed.items())))
+        return state.with_config(exposed_ports=exposed)
 
     def created_by(self, state: StageState) -> str:
         """`EXPOSE map[80/tcp:{}]`, as Go prints a set."""

@@ -9,7 +9,7 @@ from typing import Self
 
 from corten.build.dockerfile.expansion import Expansion
 from corten.build.dockerfile.flags import Flags
-from corten.build.dockerfile.heredoc import Heredoc, parse_heredoc
+from corten.build.dockerfile.heredoc import Heredoc, check_file_name, parse_heredoc
 from corten.build.dockerfile.instruction import Command, Instruction, Places, parse_command
 from corten.build.dockerfile.mounts import MountOptions, id_of, parse_mount, source_of, target_of
 from corten.build.dockerfile.parser import Node
@@ -33,7 +33,6 @@ class Run(Instruction):
     """
 
     keyword = "RUN"
-    changes_files = True
     command: Command
     heredocs: tuple[Heredoc, ...] = ()
     mount_texts: tuple[str, ...] = ()
@@ -60,6 +59,8 @@ class Run(Instruction):
         try:
             for text in run.mount_texts:
                 source_of(text)
+            if run._script is not None:
+                check_file_name(run._script)
             return replace(run, devices=tuple(_device(text) for text in flags.list_("device")))
         except ValueError as error:
             raise node.error(str(error)) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from corten.build.dockerfile.expansion import Expansion, Quoting
 from corten.build.dockerfile.flags import Flags
-from corten.build.dockerfile.heredoc import Heredoc, parse_heredoc
+from corten.build.dockerfile.heredoc import Heredoc, check_file_name, parse_heredoc
 from corten.build.dockerfile.instruction import strings_of
 from corten.build.dockerfile.instructions.workdir import absolute_path
 from corten.build.dockerfile.parser import Node
@@ -77,7 +77,10 @@ def parse_transfer(node: Node, flags: Flags) -> Transfer:
 
 def _source(word: str, contents: dict[str, Heredoc]) -> str | Heredoc:
     heredoc = parse_heredoc(word) if contents else None
-    return word if heredoc is None else contents.get(heredoc.name, word)
+    if heredoc is None:
+        return word
+    check_file_name(heredoc)
+    return contents.get(heredoc.name, word)
 
 
 def expanded_transfer(transfer: Transfer, expansion: Expansion) -> Transfer:

@@ -20,7 +20,6 @@ class Workdir(Instruction):
     """A path; a relative one goes on from the last WORKDIR."""
 
     keyword = "WORKDIR"
-    changes_files = True
     path: str
 
     @classmethod
