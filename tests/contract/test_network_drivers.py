@@ -117,14 +117,14 @@ class Host:
             ipv4=f"{address}/24",
         )
 
-    def containers(self, network):
+    async def containers(self, network):
         """As many as the network takes, each configured as init does: [(box, endpoint)]."""
         found = []
         for number in range(1, self.case.most + 1):
             box = self.world.box()
             endpoint = self.endpoint(network, number)
             found.append((box, endpoint))
-            interface = self.driver.attach(network, endpoint, pid=box.pid)
+            interface = await self.driver.attach(network, endpoint, pid=box.pid)
             assert interface is not None
             interface["gateway"] = self.driver.gateway(network, endpoint.address(4)) if self.case.routed else None
             box.do(configure_interfaces, [interface])
@@ -138,7 +138,7 @@ def shown(case, scenario):
         host = Host(case, world)
         before = host.links()
         try:
-            scenario(host)
+            await scenario(host)
         except NetlinkError as error:
             if error.errno != errno.EOPNOTSUPP or os.environ.get("CORTEN_GUEST"):
                 raise
@@ -158,46 +158,46 @@ def addresses():
 
 
 def test_a_network_is_made_once_and_leaves_no_trace(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         host.driver.check(network, [])
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         made = host.links()
-        host.driver.ensure(network)
-        host.again().ensure(network)
+        await host.driver.ensure(network)
+        await host.again().ensure(network)
         assert host.links() == made
-        host.again().remove(network)
-        host.driver.remove(network)
+        await host.again().remove(network)
+        await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_container_gets_one_interface_with_its_address_and_leaves_no_trace(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
             before = host.links()
-            for box, endpoint in host.containers(network):
+            for box, endpoint in await host.containers(network):
                 assert box.do(interfaces) == ["eth0"]
                 assert box.do(addresses) == [endpoint.ipv4]
-                host.driver.detach(endpoint)
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
                 assert box.do(interfaces) == []
             assert host.links() == before
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_containers_reach_whom_the_mode_lets_them(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         host.lan.serve_tcp(7000)
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
-            found = host.containers(network)
+            found = await host.containers(network)
             for box, endpoint in found:
                 own = str(endpoint.address(4))
                 box.serve_tcp(7001)
@@ -211,40 +211,40 @@ def test_containers_reach_whom_the_mode_lets_them(case):
                         other.serve_tcp(7002)
                         assert box.do(refused_tcp, str(theirs.address(4)), 7002)
             for _box, endpoint in found:
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_new_daemon_takes_away_what_a_killed_one_made(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         last = host.again()
         try:
-            found = host.containers(network)
-            last.ensure(network)
+            found = await host.containers(network)
+            await last.ensure(network)
             for box, endpoint in found:
-                last.detach(endpoint)
+                await last.detach(endpoint)
                 assert box.do(interfaces) == []
         finally:
-            last.remove(network)
+            await last.remove(network)
 
     shown(case, scenario)
 
 
 def test_an_endpoint_goes_with_its_container(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
-            for box, endpoint in host.containers(network):
+            for box, endpoint in await host.containers(network):
                 box.end()
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
@@ -252,74 +252,74 @@ def test_an_endpoint_goes_with_its_container(case):
 def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
     """As in a restart: the kernel still tears down the namespace of the one before."""
 
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
             for _round in range(4 if case.most else 0):
                 box, endpoint = host.world.box(), host.endpoint(network, 1)
-                interface = host.driver.attach(network, endpoint, pid=box.pid)
+                interface = await host.driver.attach(network, endpoint, pid=box.pid)
                 box.do(configure_interfaces, [interface])
                 assert box.do(addresses) == [endpoint.ipv4]
                 box.end()
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_dead_process_is_refused_and_leaves_nothing(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
             before = host.links()
             box = host.world.box()
             box.end()
             for number in range(1, case.most + 1):
                 with pytest.raises(OSError, match="No such process"):
-                    host.driver.attach(network, host.endpoint(network, number), pid=box.pid)
+                    await host.driver.attach(network, host.endpoint(network, number), pid=box.pid)
             assert host.links() == before
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_link_of_ours_that_someone_deleted_is_made_again(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         before = host.links()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
             made = host.links()
             if made != before:
                 host.sockets[0].batch([rtnetlink.delete_link_request(name=host_link(network))], "delete")
-            for _box, endpoint in host.containers(network):
-                host.driver.detach(endpoint)
+            for _box, endpoint in await host.containers(network):
+                await host.driver.detach(endpoint)
             assert host.links() == made
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_what_another_network_stands_on_stays(case):
-    def scenario(host):
+    async def scenario(host):
         first, second = case.network(), case.network()
         try:
             host.driver.check(second, [first])
         except Forbidden:  # they cannot have one parent
             return
-        host.driver.ensure(second)
+        await host.driver.ensure(second)
         try:
             alone = host.links()
-            host.driver.ensure(first)
-            host.driver.remove(first)
+            await host.driver.ensure(first)
+            await host.driver.remove(first)
             assert host.links() == alone
         finally:
-            host.driver.remove(second)
+            await host.driver.remove(second)
 
     shown(case, scenario)
 
@@ -327,37 +327,37 @@ def test_what_another_network_stands_on_stays(case):
 def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
     """Whose interface has the same name, and may have its address, MAC and the number of its namespace."""
 
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
-            for box, endpoint in host.containers(network):
+            for box, endpoint in await host.containers(network):
                 last = host.endpoint(network, 1)
                 last.mac, last.netns = endpoint.mac, endpoint.netns
-                host.driver.detach(last)
+                await host.driver.detach(last)
                 assert box.do(interfaces) == ["eth0"]
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
                 assert box.do(interfaces) == []
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_link_of_someone_else_under_the_same_name_stays(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network)
         try:
-            for box, endpoint in host.containers(network):
-                host.driver.detach(endpoint)
+            for box, endpoint in await host.containers(network):
+                await host.driver.detach(endpoint)
                 request = rtnetlink.create_veth_request("theirs", "mine0", mtu=1500, master=0)
                 box.do(_batch, request)
                 endpoint.ifname = "mine0"
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
                 assert box.do(interfaces) == ["mine0"]
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
@@ -365,12 +365,12 @@ def test_a_link_of_someone_else_under_the_same_name_stays(case):
 def test_a_bridge_of_someone_else_serves_a_network_and_stays():
     case = Case("bridge", {"com.docker.network.bridge.name": "theirs0"})
 
-    def scenario(host):
+    async def scenario(host):
         _batch(rtnetlink.create_bridge_request("theirs0", mtu=0, mac="02:00:00:00:00:09"))
         network = case.network()
-        host.driver.ensure(network)
-        host.driver.remove(network)
-        host.again().remove(network)
+        await host.driver.ensure(network)
+        await host.driver.remove(network)
+        await host.again().remove(network)
         assert socket.if_nametoindex("theirs0")
         _batch(rtnetlink.delete_link_request(name="theirs0"))
 

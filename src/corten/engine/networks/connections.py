@@ -12,6 +12,7 @@ from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import AttachRequest, ContainerDirectory, ContainerView, NetnsSockets
 from corten.errors import FailedPrecondition, Forbidden
+from corten.lib.keylock import KeyLock
 from corten.linux import remote_interfaces
 from corten.linux.netlink import NETLINK_ROUTE, NetlinkSocket
 from corten.network.config import NetworkConfig
@@ -28,9 +29,14 @@ class Connections:
         self._resolvers = resolvers
         self.containers: ContainerDirectory | None = None
         self.netns: NetnsSockets | None = None
+        self._locks = KeyLock()  # by container: a plugin may keep one of its networks waiting
 
     async def connect(self, network: NetworkConfig, view: ContainerView, settings: EndpointSettings | None) -> None:
         """Put a container into a network. Raises Forbidden, and what the driver and the addresses raise."""
+        async with self._locks.hold(view.id):
+            await self._connect(network, view, settings)
+
+    async def _connect(self, network: NetworkConfig, view: ContainerView, settings: EndpointSettings | None) -> None:
         assert self.containers is not None
         asked = settings or EndpointSettings()
         self._check(network, view)
@@ -51,7 +57,7 @@ class Connections:
         try:
             await self.containers.set_endpoint(view.id, network.name, attached, resolver=not network.predefined)
         except BaseException:
-            self._undo(view.id, network)
+            await self._undo(view.id, network)
             raise
 
     async def _connect_running(
@@ -59,7 +65,7 @@ class Connections:
     ) -> None:
         if self.netns is None:
             raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
-        interface = self._endpoints.add(view.id, network, asked, request, view.pid)
+        interface = await self._endpoints.add(view.id, network, asked, request, view.pid)
         try:
             (opened,) = await self.netns.open_sockets(
                 view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)
@@ -69,12 +75,12 @@ class Connections:
             if not network.predefined:
                 await self._resolvers.open(view.id)
         except BaseException:
-            self._undo(view.id, network)
+            await self._undo(view.id, network)
             raise
 
-    def _undo(self, cid: str, network: NetworkConfig) -> None:
+    async def _undo(self, cid: str, network: NetworkConfig) -> None:
         if cid in self._endpoints.members(network.id):  # else it ended meanwhile
-            self._endpoints.drop(cid, network)
+            await self._endpoints.drop(cid, network)
 
     def _check(self, network: NetworkConfig, view: ContainerView) -> None:
         if network.driver == "host":
@@ -102,7 +108,7 @@ class Connections:
         try:
             if member:
                 before = self._endpoints.gateways(view.id)
-                self._endpoints.drop(view.id, network)
+                await self._endpoints.drop(view.id, network)
                 await self._reroute(view, before)
         finally:  # what was left is left, also when no other network can lead outside in its place
             if view.id not in self._endpoints.members(network.id):
@@ -118,10 +124,10 @@ class Connections:
         with NetlinkSocket(fileno=opened.detach()) as inside:
             remote_interfaces.set_default_routes(inside, changed)
 
-    def force(self, network: NetworkConfig, container: str) -> bool:
+    async def force(self, network: NetworkConfig, container: str) -> bool:
         """Drop the endpoint of a container that is not known any more; False when it has none."""
         for cid, (name, _endpoint) in self._endpoints.members(network.id).items():
             if container in (cid, name):
-                self._endpoints.drop(cid, network)
+                await self._endpoints.drop(cid, network)
                 return True
         return False

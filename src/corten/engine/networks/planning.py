@@ -5,7 +5,7 @@ Decides and reads the host's prefixes; records and makes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 
 from corten.engine.networks.listing import ipam_config
@@ -31,7 +31,8 @@ def plan(
     request: NetworkCreateRequest,
     registry: Registry,
     *,
-    drivers: Collection[str],
+    drivers: Container[str],
+    ipam_known: Callable[[str], bool],
     host_prefixes: Callable[[], list[IPNetwork]],
 ) -> NetworkConfig:
     """The record of a new network. Raises InvalidArgument, Conflict, Forbidden, NotFound, Unavailable."""
@@ -55,14 +56,17 @@ def plan(
     ipam = request.ipam or IPAM()
     if request.config_from is not None and request.config_from.network:
         ipam = _take_configuration(network, request, registry.by_name(request.config_from.network))
-    if ipam.driver not in ("", "default"):
+    network.ipam_driver = ipam.driver or "default"
+    if not ipam_known(network.ipam_driver):
         raise NotFound(f'plugin "{ipam.driver[:64]}" not found')
     if not network.enable_ipv4 and not network.enable_ipv6:
         raise InvalidArgument("IPv4 or IPv6 must be enabled")
     configs = [config for config in ipam.config or [] if config.subnet or config.gateway or config.ip_range]
     check_ipam(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6)
     network.ipam_options = dict(ipam.options or {})
-    if network.config_only:
+    if network.ipam_driver == "null" and configs:
+        raise InvalidArgument("null ipam driver does not handle specific address pool requests")
+    if network.config_only or network.ipam_driver != "default":  # a plugin is asked for them, `null` has none
         network.subnets = [as_asked(config) for config in configs]
         return network
     found = registry.subnets(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6, taken=host_prefixes())
@@ -80,7 +84,7 @@ def _check_name(request: NetworkCreateRequest, registry: Registry) -> None:
         raise Conflict(f"network with name {request.name} already exists")
 
 
-def _check_kind(request: NetworkCreateRequest, driver: str, drivers: Collection[str]) -> None:
+def _check_kind(request: NetworkCreateRequest, driver: str, drivers: Container[str]) -> None:
     """Driver, scope and the fields that only a swarm has."""
     scope = request.scope or "local"
     if request.config_only and (request.internal or request.ingress or request.attachable or scope != "local"):

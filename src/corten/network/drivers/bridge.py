@@ -36,6 +36,7 @@ class BridgeDriver:
 
     name = "bridge"
     addressed = True
+    remote = False
 
     def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
         self._netlink = netlink
@@ -63,8 +64,11 @@ class BridgeDriver:
         """The bridge's address."""
         return network.gateway_of(address)
 
-    def ensure(self, network: NetworkConfig) -> None:
+    async def ensure(self, network: NetworkConfig, *, new: bool = False) -> None:  # noqa: ARG002 - the same each time
         """Make the bridge with its addresses, or give one that is there the addresses it lacks."""
+        self._ensure(network)
+
+    def _ensure(self, network: NetworkConfig) -> None:
         options = bridge_options(network)
         isolated = {v for v in (4, 6) if options.gateway_mode(v) is GatewayMode.ISOLATED}
         open_subnets = [s for s in network.subnets if s.network().version not in isolated]
@@ -73,9 +77,7 @@ class BridgeDriver:
         try:
             index = socket.if_nametoindex(options.bridge)
         except OSError:
-            subnet = network.subnets[0]
-            mac = mac_of(subnet.gateway_address() or subnet.network().network_address)
-            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=mac)
+            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=_mac(network))
             self._netlink.batch([request], f"create bridge {options.bridge}")
             index = socket.if_nametoindex(options.bridge)
             created = True
@@ -103,7 +105,7 @@ class BridgeDriver:
         requests += [rtnetlink.add_address_request(index, c) for c in sorted(wanted - present)]
         self._netlink.batch(requests, f"configure bridge {bridge}")
 
-    def remove(self, network: NetworkConfig) -> None:
+    async def remove(self, network: NetworkConfig) -> None:
         """Delete the bridge, unless it was there before and is someone else's."""
         self._index.pop(network.id, None)
         self._options.pop(network.id, None)
@@ -128,7 +130,7 @@ class BridgeDriver:
         """The prepared namespace is given up; returns whether there was a pair."""
         return self._warm.pop(veth, None) is not None
 
-    def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
+    async def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
         """The endpoint's pair, made or adopted."""
         present = endpoint.ifname
         warm = self._warm.pop(endpoint.veth, None)
@@ -143,13 +145,13 @@ class BridgeDriver:
     def _pair(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
         """Create the pair; a bridge that someone deleted, or that failed to come up before, is made (again) first."""
         if network.id not in self._index:
-            self.ensure(network)
+            self._ensure(network)
         try:
             self._create(network, veth, peer, pid)
         except NetlinkError:
             if link_exists(self._options[network.id].bridge):
                 raise
-            self.ensure(network)
+            self._ensure(network)
             self._create(network, veth, peer, pid)
 
     def _create(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
@@ -164,7 +166,7 @@ class BridgeDriver:
     def _move(self, network: NetworkConfig, veth: str) -> None:
         """A prewarmed pair goes to the bridge of another network."""
         if network.id not in self._index:
-            self.ensure(network)
+            self._ensure(network)
         index = socket.if_nametoindex(veth)
         options = self._options[network.id]
         request = rtnetlink.set_link_request(index=index, master=self._index[network.id], mtu=options.mtu)
@@ -191,7 +193,7 @@ class BridgeDriver:
             rtnetlink.write_sysctls(bridge, {"net.ipv4.conf.IFNAME.route_localnet": "1"})
             self._local_routes.add(bridge)
 
-    def detach(self, endpoint: Endpoint) -> None:
+    async def detach(self, endpoint: Endpoint) -> None:
         """Delete the pair. Takes tens of milliseconds: the kernel waits for its readers."""
         request = rtnetlink.delete_link_request(name=endpoint.veth)
         self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[_GONE])
@@ -231,6 +233,13 @@ class BridgeDriver:
         """Delete links by name, those that are there."""
         requests = [rtnetlink.delete_link_request(name=name) for name in names]
         self._netlink.batch(requests, "delete left-over links", ignore=[_GONE] * len(requests))
+
+
+def _mac(network: NetworkConfig) -> str:
+    """The bridge's MAC: of its first address, else of the network's id."""
+    for subnet in network.subnets:
+        return mac_of(subnet.gateway_address() or subnet.network().network_address)
+    return (b"\x02\x42" + bytes.fromhex(network.id[:8])).hex(":")
 
 
 def veth_name(cid: str, number: int) -> str:
