@@ -13,7 +13,7 @@ from corten.errors import Forbidden
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.linux.rtnetlink import configure_interfaces
-from corten.network.config import Endpoint, NetworkConfig, SubnetConfig, host_link
+from corten.network.config import DRIVERS_WITH_BRIDGES, Endpoint, NetworkConfig, SubnetConfig, host_link
 from corten.network.drivers import DRIVERS
 from corten.network.drivers.bridge import veth_name
 from corten.network.ipam import mac_of
@@ -59,6 +59,7 @@ def _on_lan(driver, mode, *, members=True, most=2, parent="lan0", lan=True, rout
 CASES = {
     "bridge": Case("bridge"),
     "bridge-no-icc": Case("bridge", {"com.docker.network.bridge.enable_icc": "false"}, members=False),
+    "vxlan": Case("vxlan", {"vni": "42", "peers": LAN}),
     "host": Case("host", most=0),
     "null": Case("null", most=0),
     "macvlan": _on_lan("macvlan", "bridge"),
@@ -112,7 +113,7 @@ class Host:
             id=secrets.token_hex(32),
             network=network.id,
             ifname=ifname,
-            veth=veth_name(secrets.token_hex(32), 0) if self.case.driver == "bridge" else "",
+            veth=veth_name(secrets.token_hex(32), 0) if self.case.driver in DRIVERS_WITH_BRIDGES else "",
             mac=mac_of(address),
             ipv4=f"{address}/24",
         )
@@ -161,7 +162,7 @@ def test_a_network_is_made_once_and_leaves_no_trace(case):
     async def scenario(host):
         network = case.network()
         host.driver.check(network, [])
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         made = host.links()
         await host.driver.ensure(network)
         await host.again().ensure(network)
@@ -175,7 +176,7 @@ def test_a_network_is_made_once_and_leaves_no_trace(case):
 def test_a_container_gets_one_interface_with_its_address_and_leaves_no_trace(case):
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             before = host.links()
             for box, endpoint in await host.containers(network):
@@ -195,7 +196,7 @@ def test_containers_reach_whom_the_mode_lets_them(case):
     async def scenario(host):
         network = case.network()
         host.lan.serve_tcp(7000)
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             found = await host.containers(network)
             for box, endpoint in found:
@@ -221,7 +222,7 @@ def test_containers_reach_whom_the_mode_lets_them(case):
 def test_a_new_daemon_takes_away_what_a_killed_one_made(case):
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         last = host.again()
         try:
             found = await host.containers(network)
@@ -238,7 +239,7 @@ def test_a_new_daemon_takes_away_what_a_killed_one_made(case):
 def test_an_endpoint_goes_with_its_container(case):
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             for box, endpoint in await host.containers(network):
                 box.end()
@@ -254,7 +255,7 @@ def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
 
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             for _round in range(4 if case.most else 0):
                 box, endpoint = host.world.box(), host.endpoint(network, 1)
@@ -272,7 +273,7 @@ def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
 def test_a_dead_process_is_refused_and_leaves_nothing(case):
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             before = host.links()
             box = host.world.box()
@@ -291,7 +292,7 @@ def test_a_link_of_ours_that_someone_deleted_is_made_again(case):
     async def scenario(host):
         network = case.network()
         before = host.links()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             made = host.links()
             if made != before:
@@ -312,10 +313,10 @@ def test_what_another_network_stands_on_stays(case):
             host.driver.check(second, [first])
         except Forbidden:  # they cannot have one parent
             return
-        await host.driver.ensure(second)
+        await host.driver.ensure(second, new=True)
         try:
             alone = host.links()
-            await host.driver.ensure(first)
+            await host.driver.ensure(first, new=True)
             await host.driver.remove(first)
             assert host.links() == alone
         finally:
@@ -329,7 +330,7 @@ def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
 
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             for box, endpoint in await host.containers(network):
                 last = host.endpoint(network, 1)
@@ -347,7 +348,7 @@ def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
 def test_a_link_of_someone_else_under_the_same_name_stays(case):
     async def scenario(host):
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             for box, endpoint in await host.containers(network):
                 await host.driver.detach(endpoint)
@@ -368,7 +369,7 @@ def test_a_bridge_of_someone_else_serves_a_network_and_stays():
     async def scenario(host):
         _batch(rtnetlink.create_bridge_request("theirs0", mtu=0, mac="02:00:00:00:00:09"))
         network = case.network()
-        await host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         await host.driver.remove(network)
         await host.again().remove(network)
         assert socket.if_nametoindex("theirs0")

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from corten.engine.networks.listing import ipam_config
 from corten.engine.networks.registry import Registry, as_asked, new_id
 from corten.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from corten.network.config import NetworkConfig
 from corten.network.ipam import IPNetwork
 from corten.network.ipam_config import check_ipam
-from corten.spec.docker.network import IPAM, NetworkCreateRequest
+from corten.network.vxlan import own_gateway
+from corten.spec.docker.network import IPAM, IPAMConfig, NetworkCreateRequest
 
 _PREDEFINED = ("bridge", "host", "none", "default")
 _NO_SWARM = (
@@ -69,10 +72,19 @@ def plan(
     if network.config_only or network.ipam_driver != "default":  # a plugin is asked for them, `null` has none
         network.subnets = [as_asked(config) for config in configs]
         return network
+    if driver == "vxlan":
+        configs = [_own_gateway(config) for config in configs]
     found = registry.subnets(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6, taken=host_prefixes())
     enabled = {4: network.enable_ipv4, 6: network.enable_ipv6}
     network.subnets = [subnet for subnet in found if enabled[subnet.network().version]]
     return network
+
+
+def _own_gateway(config: IPAMConfig) -> IPAMConfig:
+    """Of a subnet that other hosts have, too, this one's part has its gateway."""
+    if not config.ip_range or config.gateway:
+        return config
+    return structs.replace(config, gateway=own_gateway(as_asked(config)))
 
 
 def _check_name(request: NetworkCreateRequest, registry: Registry) -> None:

@@ -45,6 +45,7 @@ from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.plugins.client import Plugins
 from corten.network.ports import PortHolder
+from corten.network.vxlan import changed_peers
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
@@ -266,6 +267,23 @@ class NetworkService:
             undo.keep()
         self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
         return network.id
+
+    async def update_peers(self, reference: str, *, add: list[str], remove: list[str]) -> None:
+        """Change who the other hosts of a vxlan network are. Raises NotFound, InvalidArgument; nothing changes then."""
+        network = self._registry.find(reference)
+        before, network.options = network.options, changed_peers(network, add=add, remove=remove)
+        driver = self._drivers[network.driver]
+        try:
+            driver.check(network, [other for other in self._registry.all() if other.id != network.id])
+            self._firewall.replace(self._rules())
+            await driver.ensure(network)
+            self._registry.update(network)
+        except BaseException:
+            network.options = before
+            self._firewall.replace(self._rules())
+            await driver.ensure(network)
+            raise
+        self._events.publish("network", "update", network.id, {"name": network.name, "type": network.driver})
 
     async def remove(self, reference: str) -> None:
         """Delete a network. Raises NotFound, Forbidden (predefined or in use)."""

@@ -15,6 +15,7 @@ from corten.errors import Forbidden
 from corten.linux import rtnetlink, rtnetlink_bridge
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
+    DRIVERS_WITH_BRIDGES,
     BridgeOptions,
     Endpoint,
     GatewayMode,
@@ -26,8 +27,9 @@ from corten.network.config import (
 from corten.network.drivers.interface import IPV6_OFF, IPV6_ON, interface
 from corten.network.ipam import IPAddress, mac_of
 from corten.network.ruleset import BridgeRules
+from corten.network.vxlan import vxlan_link
 
-_GONE = frozenset({errno.ENODEV, errno.ENOENT})
+GONE = frozenset({errno.ENODEV, errno.ENOENT})
 _ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
 
 
@@ -54,7 +56,7 @@ class BridgeDriver:
         if len(set(versions)) < len(versions):
             raise Forbidden("bridge driver doesn't support multiple subnets")
         for other in others:
-            if other.driver == self.name and host_link(other) == name:
+            if other.driver in DRIVERS_WITH_BRIDGES and host_link(other) == name:
                 raise Forbidden(
                     f"cannot create network {network.id} ({name}): conflicts with network {other.id} ({name}): "
                     "networks have same bridge name"
@@ -114,7 +116,7 @@ class BridgeDriver:
         links = rtnetlink.list_links(self._netlink)
         own = [link.index for link in links if link.name == bridge and link.alias == self._owner]
         requests = [rtnetlink.delete_link_request(index=index) for index in own]
-        self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[_GONE] * len(requests))
+        self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[GONE] * len(requests))
 
     def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
         """Make a pair for a namespace whose container is not known yet."""
@@ -196,12 +198,12 @@ class BridgeDriver:
     async def detach(self, endpoint: Endpoint) -> None:
         """Delete the pair. Takes tens of milliseconds: the kernel waits for its readers."""
         request = rtnetlink.delete_link_request(name=endpoint.veth)
-        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[_GONE])
+        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[GONE])
 
     def forget_neighbour(self, network: NetworkConfig, address: str) -> None:
         """Drop what the host remembers of an address whose MAC changes."""
         request = rtnetlink_bridge.delete_neighbour_request(self._index[network.id], address)
-        self._netlink.batch([request], f"forget the neighbour {address}", ignore=[_GONE | _ABSENT_ADDRESS])
+        self._netlink.batch([request], f"forget the neighbour {address}", ignore=[GONE | _ABSENT_ADDRESS])
 
     def rules(self, network: NetworkConfig) -> BridgeRules:
         """For the firewall."""
@@ -217,22 +219,20 @@ class BridgeDriver:
 
     def strays(self, networks: list[NetworkConfig], veths: set[str]) -> list[str]:
         """Links of ours that no record accounts for: by their mark, veth pairs by their bridge."""
-        wanted = {host_link(network) for network in networks}
+        wanted = {name for network in networks for name in (host_link(network), vxlan_link(network))}
         links = rtnetlink.list_links(self._netlink)
         own = {link.index for link in links if link.kind == "bridge" and link.name in wanted}
         marked = {link.index for link in links if link.alias == self._owner}
         found = [link.name for link in links if link.index in marked and link.name not in wanted]
-        found += [
-            link.name
-            for link in links
-            if link.kind == "veth" and link.master in own | marked and is_our_veth(link.name) and link.name not in veths
-        ]
+        ports = [link for link in links if link.master in own | marked and link.index not in marked]
+        found += [k.name for k in ports if k.kind == "veth" and is_our_veth(k.name) and k.name not in veths]
+        found += [k.name for k in ports if k.kind == "vxlan" and k.name not in wanted]  # not marked in time
         return found
 
     def delete_links(self, names: list[str]) -> None:
         """Delete links by name, those that are there."""
         requests = [rtnetlink.delete_link_request(name=name) for name in names]
-        self._netlink.batch(requests, "delete left-over links", ignore=[_GONE] * len(requests))
+        self._netlink.batch(requests, "delete left-over links", ignore=[GONE] * len(requests))
 
 
 def _mac(network: NetworkConfig) -> str:

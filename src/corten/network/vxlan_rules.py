@@ -1,0 +1,37 @@
+"""Rules that keep strangers out of vxlan networks: only a peer's packets reach a network's link. Pure; daemon only.
+
+The kernel hands every packet with the link's number to it, from whatever address, and learns from it. A packet that
+claims a peer's address is the network's between the hosts to stop, as with all tunnels without keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from corten.network import nft
+from corten.network.vxlan import Underlay
+
+_FILTER = 0
+
+
+def peer_sets(underlays: Sequence[Underlay]) -> list[nft.Set]:
+    """One set of addresses a network."""
+    return [
+        nft.Set(_name(item), (f"ipv{item.version}_addr",), (), tuple(nft.address_element(p) for p in item.peers))
+        for item in underlays
+    ]
+
+
+def peer_chains(underlays: Sequence[Underlay]) -> list[nft.Chain]:
+    """None without vxlan networks; else one chain that all packets for the host pass."""
+    rules: list[nft.Rule] = []
+    for item in underlays:
+        packet = nft.vxlan(item.port, item.vni)
+        other = nft.protocol_version(10 - item.version)
+        rules.append((packet, nft.source_not_in(item.version, _name(item)), nft.verdict("drop")))
+        rules.append((packet, other, nft.verdict("drop")))
+    return [nft.Chain("strangers", tuple(rules), "filter", "input", _FILTER)] if rules else []
+
+
+def _name(item: Underlay) -> str:
+    return f"peers-{item.vni}-{item.port}"
