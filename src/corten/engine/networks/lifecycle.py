@@ -7,6 +7,7 @@ uses the network, and a daemon that finds it so takes it away. Built-in drivers 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from corten.engine.networks.addresses import Addresses
 from corten.engine.networks.drivers import Drivers
@@ -60,9 +61,9 @@ class Lifecycle:
         await self._addresses.release_pools(network)
         self._registry.remove(network)
 
-    async def finish(self) -> None:
+    async def finish(self, begun: Sequence[NetworkConfig]) -> None:
         """What a killed daemon had begun is taken away; where the plugin cannot be asked now, the next start asks."""
-        for network in [network for network in self._registry.all() if network.pending]:
+        for network in begun:
             try:
                 await self._drivers[network.driver].remove(network)
             except PluginRefused as error:  # it was not told, or has forgotten

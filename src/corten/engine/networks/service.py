@@ -40,6 +40,7 @@ from corten.errors import CortenError, Forbidden, NotFound, Unavailable
 from corten.lib.undo import Undo
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
+from corten.network.config import NetworkConfig
 from corten.network.dns.directory import NameDirectory
 from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
@@ -131,12 +132,12 @@ class NetworkService:
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
         await self._resolvers.recover(self._endpoints.with_resolver())
-        self._spawn(self._recover_plugins())
+        self._spawn(self._recover_plugins([network for network in self._registry.all() if network.pending]))
 
-    async def _recover_plugins(self) -> None:
+    async def _recover_plugins(self, begun: list[NetworkConfig]) -> None:
         """What plugins must be told; they may not be there yet, and nothing else waits for them."""
         await self._addresses.replay(self._endpoints.living())
-        await self._lifecycle.finish()
+        await self._lifecycle.finish(begun)
         await self._collect()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -26,7 +26,7 @@ def installed_drivers(netlink: NetlinkSocket, *, owner: str, taken: Container[st
             if entry.name in taken or entry.name in found:
                 raise ValueError(f"the name {entry.name!r} is that of another driver")
             found[entry.name] = _load(entry, netlink, owner)
-        except Exception as error:  # a stranger's code may fail in any way; the daemon starts without it
+        except (Exception, SystemExit) as error:  # a stranger's code may fail in any way; the daemon starts
             origin = entry.dist.name if entry.dist is not None else "?"
             _LOG.warning("network driver %s of %s cannot be used: %s", entry.value, origin, error)
     return found

@@ -74,7 +74,12 @@ class _Answer:
 
     def __init__(self) -> None:
         self.body = bytearray()
+        self.begun = False
         self.complete = False
+
+    def on_headers_complete(self) -> None:
+        """The status is known."""
+        self.begun = True
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -160,6 +165,8 @@ class Plugin:
                 if not data:
                     break  # with neither a length nor chunks the end of the stream is that of the body
                 parser.feed_data(data)
+            if not answer.begun:
+                raise self._failed(method, "it closed the connection without an answer")
             return parser.get_status_code(), bytes(answer.body)
         except httptools.HttpParserError as error:
             raise self._failed(method, f"its answer is no HTTP: {error}") from error

@@ -15,7 +15,7 @@ import msgspec
 
 from corten.errors import CortenError
 from corten.network.config import NetworkConfig, SubnetConfig
-from corten.network.ipam import parse_address
+from corten.network.ipam import IPNetwork, parse_address
 from corten.network.plugins.client import MethodUnknown, Plugin, PluginFailed
 
 _LOG = logging.getLogger("corten.plugins")
@@ -81,11 +81,10 @@ class PluginIpam:
         body = _pool_request(space, asked.subnet, asked.ip_range, network.ipam_options, version)
         answer = await self._call("RequestPool", body, _Pool)
         try:
-            pool = ipaddress.ip_network(answer.pool)
-        except ValueError:
-            raise self._lie(f"unusable pool {answer.pool[:64]!r}") from None
-        if not answer.id or pool.version != version:
-            raise self._lie(f"pool {answer.id[:64]!r} {pool} is not what an IPv{version} network can use")
+            pool = self._usable(answer, version)
+        except PluginFailed:
+            await self._quietly("ReleasePool", {"PoolID": answer.id})
+            raise
         subnet = SubnetConfig(subnet=str(pool), ip_range=asked.ip_range, pool_id=answer.id, address_space=space)
         network.subnets.append(subnet)
         given = (answer.data or {}).get(_GATEWAY, "")
@@ -97,6 +96,15 @@ class PluginIpam:
         for name, address in asked.auxiliary.items():
             await self._request(subnet, address, {})
             subnet.auxiliary = {**subnet.auxiliary, name: address}
+
+    def _usable(self, answer: _Pool, version: int) -> IPNetwork:
+        try:
+            pool = ipaddress.ip_network(answer.pool)
+        except ValueError:
+            raise self._lie(f"unusable pool {answer.pool[:64]!r}") from None
+        if not answer.id or pool.version != version:
+            raise self._lie(f"pool {answer.id[:64]!r} {pool} is not what an IPv{version} network can use")
+        return pool
 
     async def release_pools(self, network: NetworkConfig) -> None:
         """Give back all that the network has; what the plugin refuses is logged, it may have forgotten."""
