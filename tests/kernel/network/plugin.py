@@ -1,6 +1,7 @@
 """A network and IPAM plugin for tests: real veth links and bridges, a journal of what it was asked, and bad manners.
 
-It serves on a unix socket in the loop of the test, in whose network namespace it makes its links.
+It serves on a unix socket in the loop of the test, or in a thread of its own (`beside`), and makes its links in the
+network namespace of the test.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import ipaddress
 import json
 import socket
 import tempfile
+import threading
 from pathlib import Path
 
 from corten.linux import rtnetlink
@@ -33,10 +35,11 @@ class PluginServer:
     """`calls` is the journal; `behave[method]` replaces an answer: a dict to send, bytes to send raw, a Refusal, a
     coroutine function (body) -> answer, or "hang"."""
 
-    def __init__(self, name="weave"):
+    def __init__(self, name="weave", folder=None):
         self.name = name
-        self._folder = tempfile.TemporaryDirectory(prefix="corten-plugins-")
-        self.folders = PluginFolders(sockets=(Path(self._folder.name),), specs=())
+        self._own = tempfile.TemporaryDirectory(prefix="corten-plugins-") if folder is None else None
+        self._folder = Path(self._own.name if folder is None else folder)
+        self.folders = PluginFolders(sockets=(self._folder,), specs=())
         self.calls = []
         self.behave = {}
         self.capabilities = {"RequiresMACAddress": False, "RequiresRequestReplay": False}
@@ -47,7 +50,7 @@ class PluginServer:
 
     @property
     def socket(self):
-        return Path(self._folder.name) / f"{self.name}.sock"
+        return self._folder / f"{self.name}.sock"
 
     @property
     def settings(self):
@@ -60,7 +63,23 @@ class PluginServer:
 
     async def __aexit__(self, *_error):
         await self.stop()
-        self._folder.cleanup()
+        if self._own is not None:
+            self._own.cleanup()
+
+    @contextlib.contextmanager
+    def beside(self):
+        """Served by a thread, for a test that waits for a client."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self.start(), loop).result(10)
+            yield self
+            asyncio.run_coroutine_threadsafe(self.stop(), loop).result(10)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     async def start(self):
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
