@@ -10,10 +10,11 @@ from tests.kernel.network.world import ask_tcp, in_own_world
 from corten.errors import CortenError, Forbidden, NotFound
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
-from corten.spec.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreateRequest
+from corten.spec.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreateRequest, PortBinding
 
 pytestmark = pytest.mark.root
 
+PUBLISHED = {"Proto": 17, "Port": 81, "HostIP": "127.0.0.1", "HostPort": 8081}
 SUBNET = IPAM(config=[IPAMConfig(subnet="10.66.0.0/24")])
 
 
@@ -51,6 +52,7 @@ def test_a_network_lives_and_ends_with_its_plugin():
         assert plugin.calls == []  # activated when it is needed
         before = links()
         made = await service.create(request(options={"speed": "high"}, internal=False))
+        plugin.behave["NetworkDriver.EndpointOperInfo"] = {"Value": {"com.docker.network.portmap": [PUBLISHED]}}
         body = plugin.body("NetworkDriver.CreateNetwork")
         assert body["NetworkID"] == made
         assert body["Options"]["com.docker.network.generic"] == {"speed": "high"}
@@ -64,7 +66,7 @@ def test_a_network_lives_and_ends_with_its_plugin():
             prewarm=True,
             endpoints={"net": EndpointSettings(driver_opts={"lane": "3"})},
             exposed=("80/tcp",),
-            port_bindings={},
+            port_bindings={"81/udp": [PortBinding(host_ip="127.0.0.1", host_port="8081")]},
         )
         (interface,) = attached.interfaces
         assert (interface["name"], interface["gateway"]) == ("eth0", "10.66.0.1")
@@ -72,7 +74,20 @@ def test_a_network_lives_and_ends_with_its_plugin():
         assert plugin.body("NetworkDriver.CreateEndpoint")["Interface"]["Address"] == "10.66.0.2/24"
         assert plugin.body("NetworkDriver.Join")["SandboxKey"] == f"/proc/{box.pid}/ns/net"
         ports = plugin.body("NetworkDriver.ProgramExternalConnectivity")["Options"]
-        assert ports["com.docker.network.endpoint.exposedports"] == [{"Proto": 6, "Port": 80}]
+        assert ports["com.docker.network.endpoint.exposedports"] == [
+            {"Proto": 6, "Port": 80},
+            {"Proto": 17, "Port": 81},
+        ]
+        (asked,) = ports["com.docker.network.portmap"]
+        assert asked == {
+            "Proto": 17,
+            "IP": "",
+            "Port": 81,
+            "HostIP": "127.0.0.1",
+            "HostPort": 8081,
+            "HostPortEnd": 8081,
+        }
+        assert attached.ports == {"80/tcp": None, "81/udp": [PortBinding(host_ip="127.0.0.1", host_port="8081")]}
         second, other, _attached = await world.container(service, mode="net")
         other.serve_tcp(7000)
         assert box.do(ask_tcp, "10.66.0.3", 7000) == "10.66.0.2"
@@ -100,6 +115,7 @@ def test_running_containers_come_and_go():
             return {**plugin.Join("", body), "StaticRoutes": routes, "InterfaceName": {**_named(plugin, body, "lan")}}
 
         plugin.behave["NetworkDriver.Join"] = join
+        plugin.behave["NetworkDriver.ProgramExternalConnectivity"] = {}
         cid, box, _attached = await world.container(service, mode="bridge")
         world.directory.views["c"] = view = _view(cid, box)
         await service.connect("net", "c", None)

@@ -32,8 +32,8 @@ from corten.lib import codec
 from corten.lib.undo import Undo
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
 from corten.network.dns.directory import NameDirectory
-from corten.network.ports import parse_bindings
-from corten.spec.docker.network import EndpointSettings
+from corten.network.ports import parse_bindings, port_map
+from corten.spec.docker.network import EndpointSettings, PortMap
 
 
 class Endpoints:
@@ -101,7 +101,7 @@ class Endpoints:
                     interfaces.append(interface)
             renew = not interfaces and self._prewarmed.leave(cid)
             choose_gateways(record, wanted, interfaces)
-            await self._publish(record, request, wanted, undo)
+            ports = await self._publish(record, request, wanted, undo)
             self._records.put(cid, codec.encode(record))
             undo.keep()
         self._joining.settle(record)
@@ -110,7 +110,7 @@ class Endpoints:
         for endpoint in record.endpoints:
             self._members.setdefault(endpoint.network, {})[cid] = endpoint
             self._announce("connect", cid, endpoint.network)
-        return self._answer(record, interfaces, {n.id: s for n, s in wanted}, renew=renew)
+        return self._answer(record, interfaces, {n.id: s for n, s in wanted}, ports, renew=renew)
 
     def check(self, request: AttachRequest) -> None:
         """What can be refused before a start: unknown networks, bad addresses, MACs and ports."""
@@ -142,25 +142,27 @@ class Endpoints:
         request: AttachRequest,
         wanted: list[tuple[NetworkConfig, EndpointSettings]],
         undo: Undo,
-    ) -> None:
-        """Publish what is asked for, if there is a place for it."""
+    ) -> PortMap:
+        """Publish what is asked for where there is a place for it: on a bridge, else where a plugin does it."""
         record.exposed = sorted({*request.exposed, *request.port_bindings})
         ports = parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
-        await self._joining.expose(record, [network for network, _settings in wanted], ports)
-        if not ports:
-            return
         place = published_place((e, n) for e, (n, _s) in zip(record.endpoints, wanted, strict=True))
-        if place is None:
-            return
-        endpoint, network = place
-        record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
-        undo.push(self._publisher.withdraw, record.container)
+        networks = [network for network, _settings in wanted]
+        elsewhere = await self._joining.expose(record, networks, [] if place is not None else ports)
+        if place is not None and ports:
+            endpoint, network = place
+            record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
+            undo.push(self._publisher.withdraw, record.container)
+        if any(endpoint.veth for endpoint in record.endpoints):
+            return self._publisher.map_of(record)
+        return port_map(elsewhere, record.exposed) if elsewhere else {}
 
     def _answer(
         self,
         record: ContainerEndpoints,
         interfaces: list[dict[str, object]],
         asked: Mapping[str, EndpointSettings],
+        ports: PortMap,
         *,
         renew: bool,
     ) -> Attached:
@@ -173,7 +175,7 @@ class Endpoints:
         return Attached(
             interfaces=interfaces,
             settings=settings,
-            ports=self._publisher.map_of(record) if any(e.veth for e in record.endpoints) else {},
+            ports=ports,
             addresses=texts,
             ipv6=any(e.ipv6 for e in record.endpoints),
             resolver=record.resolver,

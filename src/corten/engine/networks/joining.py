@@ -23,7 +23,7 @@ from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
 from corten.network.drivers.bridge import BridgeDriver
 from corten.network.ipam import mac_of, parse_interface, random_mac
 from corten.network.plugins.network import PluginDriver
-from corten.network.ports import PortRequest
+from corten.network.ports import HeldPort, PortRequest
 from corten.spec.docker.network import EndpointSettings
 
 
@@ -155,9 +155,14 @@ class Joining:
         record: ContainerEndpoints,
         networks: Sequence[NetworkConfig],
         ports: Sequence[PortRequest],
-    ) -> None:
-        """Tell plugins which ports their containers expose and want published: outside of Corten's packet filter."""
+    ) -> list[HeldPort]:
+        """Tell plugins which ports their containers expose and want published: outside of Corten's packet filter.
+
+        Returns what they have published.
+        """
+        held = []
         for endpoint, network in zip(record.endpoints, networks, strict=True):
             driver = self._drivers[network.driver]
             if isinstance(driver, PluginDriver) and not network.internal:
-                await driver.expose(endpoint, record.exposed, ports)
+                held += await driver.expose(endpoint, record.exposed, ports)
+        return held

@@ -23,11 +23,12 @@ from corten.network.drivers.parent import delete_marked, link_mark
 from corten.network.ipam import IPAddress
 from corten.network.nft import PROTOCOLS
 from corten.network.plugins.client import MethodUnknown, Plugin, PluginFailed, PluginNotFound, PluginRefused
-from corten.network.ports import PortRequest
+from corten.network.ports import HeldPort, PortRequest
 from corten.network.ruleset import BridgeRules
 
 _LOG = logging.getLogger("corten.plugins")
 _MAX_INTERFACES = 256
+_PORT_MAP = "com.docker.network.portmap"
 
 
 class _Nothing(msgspec.Struct):
@@ -64,6 +65,21 @@ class _Joined(msgspec.Struct):
     gateway: str = msgspec.field(name="Gateway", default="")
     gateway6: str = msgspec.field(name="GatewayIPv6", default="")
     routes: list[_Route] | None = msgspec.field(name="StaticRoutes", default=None)
+
+
+class _Binding(msgspec.Struct):
+    protocol: int = msgspec.field(name="Proto", default=0)
+    container_port: int = msgspec.field(name="Port", default=0)
+    host_address: str = msgspec.field(name="HostIP", default="")
+    host_port: int = msgspec.field(name="HostPort", default=0)
+
+
+class _Value(msgspec.Struct):
+    ports: list[_Binding] | None = msgspec.field(name=_PORT_MAP, default=None)
+
+
+class _OperInfo(msgspec.Struct):
+    value: _Value | None = msgspec.field(name="Value", default=None)
 
 
 class PluginDriver:
@@ -172,13 +188,37 @@ class PluginDriver:
         names = (f"{prefix}{number}" for number in range(_MAX_INTERFACES))
         return next(name for name in names if rtnetlink_upper.find_link_in(self._netlink, netns, name) is None)
 
-    async def expose(self, endpoint: Endpoint, exposed: Sequence[str], ports: Sequence[PortRequest]) -> None:
-        """Have ports of the container published by the plugin, if that is something it does."""
+    async def expose(self, endpoint: Endpoint, exposed: Sequence[str], ports: Sequence[PortRequest]) -> list[HeldPort]:
+        """Have ports of the container published by the plugin, if that is something it does; returns those that it
+        says it has published."""
         options = {
             "com.docker.network.endpoint.exposedports": [_transport(text) for text in exposed],
-            "com.docker.network.portmap": [_binding(port) for port in ports],
+            _PORT_MAP: [_binding(port) for port in ports],
         }
         await self._optional("ProgramExternalConnectivity", {**_ids(endpoint), "Options": options})
+        if not ports:
+            return []
+        try:
+            info = await self._call("EndpointOperInfo", _ids(endpoint), _OperInfo)
+        except MethodUnknown:
+            return []
+        return [self._published(binding) for binding in (info.value or _Value()).ports or []]
+
+    def _published(self, binding: _Binding) -> HeldPort:
+        protocol = next((name for name, number in PROTOCOLS.items() if number == binding.protocol), "")
+        try:
+            address = ipaddress.ip_address(binding.host_address or "0.0.0.0")
+        except ValueError:
+            raise self._lie(f"unusable host address {binding.host_address[:64]!r}") from None
+        if not protocol:
+            raise self._lie(f"unknown protocol {binding.protocol}")
+        return HeldPort(
+            protocol=protocol,
+            container_port=binding.container_port,
+            address=address,
+            port=binding.host_port,
+            socket=None,
+        )
 
     async def detach(self, endpoint: Endpoint) -> None:
         """Tell the plugin, and delete what it leaves. What it does not know any more is no error."""
