@@ -238,12 +238,14 @@ def vxlan(port: int, vni: int) -> Expression:
     return Expression(f"udp dport {port} @th,96,24 {vni:#x}", code)
 
 
-def source_not_in(version: int, name: str) -> Expression:
-    """`ip saddr != @name`, packets of this family alone."""
+def listed(direction: str, version: int, name: str, *, negate: bool = False) -> Expression:
+    """`ip saddr @name`, `ip6 daddr != @name`; packets of this family alone."""
     v4 = version == 4
-    lookup = _expression("lookup", attr_text(1, name), attr_be32(2, _REG_1), attr_be32(5, 1))
-    load = _payload(_PAYLOAD_NETWORK, 12 if v4 else 8, 4 if v4 else 16)
-    return Expression(f"{'ip' if v4 else 'ip6'} saddr != @{name}", (*protocol_version(version).code, load, lookup))
+    width = 4 if v4 else 16
+    load = _payload(_PAYLOAD_NETWORK, (12 if v4 else 8) + (width if direction == "daddr" else 0), width)
+    lookup = _expression("lookup", attr_text(1, name), attr_be32(2, _REG_1), attr_be32(5, int(negate)))
+    text = f"{'ip' if v4 else 'ip6'} {direction} {'!= ' if negate else ''}@{name}"
+    return Expression(text, (*protocol_version(version).code, load, lookup))
 
 
 def masquerade() -> Expression:

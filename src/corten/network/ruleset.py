@@ -14,7 +14,8 @@ dstnat    a published host port becomes container address and port, for the host
 forward   into a bridge: replies, its own containers (unless ICC is off) and published ports, else drop.
 srcnat    containers leave with the host's address; hairpin and loopback access get the bridge's address, so that
           replies come back through the host.
-strangers there with vxlan networks: their packets are taken from peers alone.
+strangers there with vxlan networks: their packets are taken from peers alone; and smuggled: no container sends a peer
+          any, which would take them for this host's.
 guard     there when the daemon itself switched forwarding on: the host does not begin to route between its physical
           interfaces. Docker sets the whole FORWARD policy to drop; ours leaves other virtual networks alone.
 """

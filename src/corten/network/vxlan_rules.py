@@ -1,7 +1,8 @@
 """Rules that keep strangers out of vxlan networks: only a peer's packets reach a network's link. Pure; daemon only.
 
-The kernel hands every packet with the link's number to it, from whatever address, and learns from it. A packet that
-claims a peer's address is the network's between the hosts to stop, as with all tunnels without keys.
+The kernel hands every packet with the link's number to it, from whatever address, and learns from it. Nor may a
+container send such packets to a peer: by NAT they would come from this host, which is a peer there. A packet that claims
+a peer's address is the network's between the hosts to stop, as with all tunnels without keys.
 """
 
 from __future__ import annotations
@@ -23,14 +24,21 @@ def peer_sets(underlays: Sequence[Underlay]) -> list[nft.Set]:
 
 
 def peer_chains(underlays: Sequence[Underlay]) -> list[nft.Chain]:
-    """None without vxlan networks; else one chain that all packets for the host pass."""
-    rules: list[nft.Rule] = []
+    """None without vxlan networks; else a chain that all packets for the host pass, and one for those it forwards."""
+    strangers: list[nft.Rule] = []
+    smuggled: list[nft.Rule] = []
     for item in underlays:
         packet = nft.vxlan(item.port, item.vni)
         other = nft.protocol_version(10 - item.version)
-        rules.append((packet, nft.source_not_in(item.version, _name(item)), nft.verdict("drop")))
-        rules.append((packet, other, nft.verdict("drop")))
-    return [nft.Chain("strangers", tuple(rules), "filter", "input", _FILTER)] if rules else []
+        strangers.append((packet, nft.listed("saddr", item.version, _name(item), negate=True), nft.verdict("drop")))
+        strangers.append((packet, other, nft.verdict("drop")))
+        smuggled.append((packet, nft.listed("daddr", item.version, _name(item)), nft.verdict("drop")))
+    if not underlays:
+        return []
+    return [
+        nft.Chain("strangers", tuple(strangers), "filter", "input", _FILTER),
+        nft.Chain("smuggled", tuple(smuggled), "filter", "forward", _FILTER),
+    ]
 
 
 def _name(item: Underlay) -> str:

@@ -6,7 +6,7 @@ import socket
 import struct
 
 import pytest
-from tests.kernel.network.world import ask_tcp, ask_udp, in_own_world, refused_tcp
+from tests.kernel.network.world import ask_tcp, ask_udp, in_own_world, mac_of_link, refused_tcp
 
 from corten.errors import Forbidden, InvalidArgument, NotFound
 from corten.linux import rtnetlink, rtnetlink_vxlan
@@ -67,13 +67,13 @@ def broadcast(address, port):
         client.sendto(b"end", (FAR, port))
 
 
-def smuggle(host, vni, mac, to, port, texts):
-    """As who is not in the network: datagrams to a container, in frames, in VXLAN packets."""
+def smuggle(host, vni, mac, to, port, texts, source="10.42.200.1"):
+    """As who is not in the network: datagrams to one in it, in frames, in VXLAN packets."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         for text in texts:
             udp = struct.pack("!HHHH", 4444, port, 8 + len(text), 0) + text.encode()
-            ends = socket.inet_aton(FAR) + socket.inet_aton(to)
+            ends = socket.inet_aton(source) + socket.inet_aton(to)
             head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + ends
             total = sum(struct.unpack("!10H", head))
             total = (total & 0xFFFF) + (total >> 16)
@@ -159,6 +159,22 @@ def test_what_a_stranger_sends_is_dropped_until_it_is_a_peer(version):
         lan.do(smuggle, OURS[version], 42, mac, to, 7000, ["no peer any more"])
         beyond.do(smuggle, OURS[version], 42, mac, to, 7000, ["a peer now", "end"])
         assert [text for _sender, text in heard()] == ["peer", "a peer now", "end"]
+
+    in_own_world(scenario)
+
+
+def test_a_container_of_another_network_cannot_pass_for_this_host():
+    async def scenario(world):
+        service = await world.service()
+        lan = world.neighbour()
+        await service.create(request())
+        lan.do(end_of_tunnel, OURS[4], 42, f"{FAR}/16", 1450)
+        mac = lan.do(mac_of_link, "far42")
+        _cid, box, _attached = await world.container(service, mode="bridge")
+        heard = lan.collect_udp(7000)
+        box.do(smuggle, PEER[4], 42, mac, FAR, 7000, ["container"])
+        world.box_of_host().do(smuggle, PEER[4], 42, mac, FAR, 7000, ["host", "end"])
+        assert [text for _sender, text in heard()] == ["host", "end"]
 
     in_own_world(scenario)
 

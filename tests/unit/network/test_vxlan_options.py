@@ -85,6 +85,9 @@ def test_packets_from_strangers_are_dropped_by_rules_of_the_network():
         "\t\tudp dport 4789 @th,96,24 0x2a meta nfproto ipv6 drop\n"
         "\t\tudp dport 8472 @th,96,24 0x2b ip6 saddr != @peers-43-8472 drop\n"
         "\t\tudp dport 8472 @th,96,24 0x2b meta nfproto ipv4 drop\n\t}\n"
+        "\tchain smuggled {\n\t\ttype filter hook forward priority 0; policy accept;\n"
+        "\t\tudp dport 4789 @th,96,24 0x2a ip daddr @peers-42-4789 drop\n"
+        "\t\tudp dport 8472 @th,96,24 0x2b ip6 daddr @peers-43-8472 drop\n\t}\n"
     ) in text
     assert nft_requests.replace_table(build("corten", [four, six], [], guard=False))
 

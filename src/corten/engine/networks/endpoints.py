@@ -93,17 +93,19 @@ class Endpoints:
         record = new_record(cid, request, [network for network, _settings in wanted])
         self._prewarmed.clear(cid, wanted)
         interfaces: list[dict[str, object]] = []
-        async with Undo() as undo:
-            for network, settings in wanted:
-                endpoint, interface = await self._joining.join(record, network, settings, request, pid, undo)
-                record.endpoints.append(endpoint)
-                if interface is not None:
-                    interfaces.append(interface)
-            renew = not interfaces and self._prewarmed.leave(cid)
-            choose_gateways(record, wanted, interfaces)
-            ports = await self._publish(record, request, wanted, undo)
-            self._records.put(cid, codec.encode(record))
-            undo.keep()
+        networks = [network for network, _settings in wanted]
+        with self._joining.holding(networks):
+            async with Undo() as undo:
+                for network, settings in wanted:
+                    endpoint, interface = await self._joining.join(record, network, settings, request, pid, undo)
+                    record.endpoints.append(endpoint)
+                    if interface is not None:
+                        interfaces.append(interface)
+                renew = not interfaces and self._prewarmed.leave(cid)
+                choose_gateways(record, wanted, interfaces)
+                ports = await self._publish(record, request, wanted, undo)
+                self._records.put(cid, codec.encode(record))
+                undo.keep()
         self._joining.settle(record)
         self._attached[cid] = record
         self._name(record)
@@ -202,20 +204,21 @@ class Endpoints:
         """One more network for a running container; returns the interface, which is not configured yet."""
         known = self._attached.get(cid)
         record = known or new_record(cid, request, [])
-        async with Undo() as undo:
-            endpoint, interface = await self._joining.join(record, network, settings, request, pid, undo)
-            if interface is None:
-                raise FailedPrecondition(f"network {network.name} has no interfaces")
-            if self._attached.get(cid) is not known:
-                raise FailedPrecondition(f"container {request.name} ended or changed its networks meanwhile")
-            updated = codec.decode(ContainerEndpoints, codec.encode(record))
-            updated.endpoints.append(endpoint)
-            updated.resolver = updated.resolver or not network.predefined
-            taken = self.gateways(cid)
-            for key in ("gateway", "gateway6"):
-                interface[key] = None if network.internal or key in taken else getattr(endpoint, key) or None
-            self._records.put(cid, codec.encode(updated))
-            undo.keep()
+        with self._joining.holding([network]):
+            async with Undo() as undo:
+                endpoint, interface = await self._joining.join(record, network, settings, request, pid, undo)
+                if interface is None:
+                    raise FailedPrecondition(f"network {network.name} has no interfaces")
+                if self._attached.get(cid) is not known:
+                    raise FailedPrecondition(f"container {request.name} ended or changed its networks meanwhile")
+                updated = codec.decode(ContainerEndpoints, codec.encode(record))
+                updated.endpoints.append(endpoint)
+                updated.resolver = updated.resolver or not network.predefined
+                taken = self.gateways(cid)
+                for key in ("gateway", "gateway6"):
+                    interface[key] = None if network.internal or key in taken else getattr(endpoint, key) or None
+                self._records.put(cid, codec.encode(updated))
+                undo.keep()
         self._joining.settle(updated)
         self._attached[cid] = updated
         self._name(updated)

@@ -7,7 +7,8 @@ plugin is asked: what another program knows of, the next daemon must know of whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from corten.engine.networks.addresses import NOBODY, Addresses
 from corten.engine.networks.drivers import Drivers
@@ -42,8 +43,18 @@ class Joining:
         self._ahead: set[str] = set()  # ids of endpoints that are recorded ahead
 
     def under_way(self, network_id: str) -> bool:
-        """Whether an endpoint of this network is being made."""
+        """Whether an endpoint of this network is being made, or soon."""
         return self._under_way[network_id] > 0
+
+    @contextmanager
+    def holding(self, networks: Iterable[NetworkConfig]) -> Iterator[None]:
+        """Nobody may take these networks away meanwhile."""
+        ids = [network.id for network in networks]
+        self._under_way.update(ids)
+        try:
+            yield
+        finally:
+            self._under_way.subtract(ids)
 
     async def join(
         self,
@@ -55,21 +66,6 @@ class Joining:
         undo: Undo,
     ) -> tuple[Endpoint, dict[str, object] | None]:
         """One more endpoint of a container with `record`, and the interface that init configures."""
-        self._under_way[network.id] += 1
-        try:
-            return await self._make(record, network, settings, request, pid, undo)
-        finally:
-            self._under_way[network.id] -= 1
-
-    async def _make(
-        self,
-        record: ContainerEndpoints,
-        network: NetworkConfig,
-        settings: EndpointSettings,
-        request: AttachRequest,
-        pid: int,
-        undo: Undo,
-    ) -> tuple[Endpoint, dict[str, object] | None]:
         driver = self._drivers[network.driver]
         endpoint = Endpoint(id=new_id(), network=network.id)
         if not driver.addressed:

@@ -158,8 +158,10 @@ class NetworkService:
         """The daemon ends; networks and rules stay for the containers that go on."""
         if self._collecting is not None:
             self._collecting.cancel()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._resolvers.close_all()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_S):  # what a plugin was not told is recorded
