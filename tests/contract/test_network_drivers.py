@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from tests.kernel.network.plugin import HASTE, PluginServer
+from tests.kernel.network.plugin import PATIENT, PluginServer
 from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
 from corten.engine.networks.drivers import Drivers
@@ -100,7 +100,7 @@ class Host:
     def again(self):
         """The driver of a new daemon: the last one was killed and knew nothing that this one could ask it."""
         self.sockets.append(NetlinkSocket())
-        return Drivers(self.sockets[-1], Plugins(self.plugins, HASTE), owner=OWNER)[self.case.driver]
+        return Drivers(self.sockets[-1], Plugins(self.plugins, PATIENT), owner=OWNER)[self.case.driver]
 
     def links(self):
         """All links with their state, and all addresses."""

@@ -1,8 +1,8 @@
 """Rules that keep strangers out of vxlan networks: only a peer's packets reach a network's link. Pure; daemon only.
 
 The kernel hands every packet with the link's number to it, from whatever address, and learns from it. Nor may a
-container send such packets to a peer: by NAT they would come from this host, which is a peer there. A packet that claims
-a peer's address is the network's between the hosts to stop, as with all tunnels without keys.
+container send such packets to a peer: by NAT they would come from this host, which is a peer there. To stop a packet
+that claims a peer's address is the work of the network between the hosts, as with all tunnels without keys.
 """
 
 from __future__ import annotations

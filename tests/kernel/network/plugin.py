@@ -18,7 +18,8 @@ from corten.linux.netlink import NetlinkSocket
 from corten.network.plugins.client import Patience
 from corten.network.plugins.discovery import PluginFolders
 
-HASTE = Patience(connect_s=0.3, answer_s=0.3, first_pause_s=0.02)
+PATIENT = Patience(connect_s=30, answer_s=30, first_pause_s=0.02)
+HASTY = Patience(connect_s=1, answer_s=1, first_pause_s=0.02)  # where the plugin is silent or not there
 SPACE = "tests"
 
 
@@ -55,7 +56,12 @@ class PluginServer:
     @property
     def settings(self):
         """For World.service."""
-        return {"plugin_folders": self.folders, "plugin_patience": HASTE}
+        return {"plugin_folders": self.folders, "plugin_patience": PATIENT}
+
+    @property
+    def hasty(self):
+        """The same, for a plugin that lets others wait."""
+        return {**self.settings, "plugin_patience": HASTY}
 
     async def __aenter__(self):
         await self.start()

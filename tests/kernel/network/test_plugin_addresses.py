@@ -104,7 +104,7 @@ LIES = {
 def test_a_bad_answer_makes_no_network_and_gives_back_what_was_taken(lie):
     async def scenario(world, plugin):
         method, answer, text = lie
-        service = await world.service(**plugin.settings)
+        service = await world.service(**(plugin.hasty if answer == "hang" else plugin.settings))
         if method == "RequestPool" and "PoolID" in answer:
             plugin.pools[answer["PoolID"]] = answer["Pool"]
         plugin.behave[f"IpamDriver.{method}"] = answer

@@ -1,12 +1,14 @@
 """vxlan networks: a service on this host, and a peer on its LAN whose end of the tunnel is made by hand."""
 
+import asyncio
 import errno
 import ipaddress
 import socket
 import struct
+import time
 
 import pytest
-from tests.kernel.network.world import ask_tcp, ask_udp, in_own_world, mac_of_link, refused_tcp
+from tests.kernel.network.world import World, ask_tcp, ask_udp, in_own_world, mac_of_link, refused_tcp
 
 from corten.errors import Forbidden, InvalidArgument, NotFound
 from corten.linux import rtnetlink, rtnetlink_vxlan
@@ -117,6 +119,48 @@ def test_containers_and_the_peer_reach_each_other_with_full_sized_packets(versio
         assert box.do(send_whole, FAR, 7001, mtu - 28) == own
         assert box.do(send_whole, FAR, 7001, mtu - 27) == errno.EMSGSIZE
         assert box.do(ask_tcp, PEER[4], 7000) == OURS[4]  # beyond the network: by NAT, as from a bridge
+
+    in_own_world(scenario)
+
+
+async def on_a_host(world, peer, part, theirs):
+    """A daemon with a vxlan network and a container, which serves and then asks the container of the other host."""
+    service = await world.service()
+    await service.create(request(peers=peer, part=part))
+    _cid, box, attached = await world.container(service, mode="far")
+    box.serve_tcp(7000)
+    box.serve_udp(7001)
+    said = [await box.ado(until_it_serves, theirs, 7000), await box.ado(ask_udp, theirs, 7001)]
+    box.serve_tcp(7002)  # we have what we wanted
+    await box.ado(until_it_serves, theirs, 7002)
+    return attached.settings["far"].ip_address, said
+
+
+def until_it_serves(host, port):
+    deadline = time.monotonic() + 30
+    while not (found := ask_tcp(host, port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def far_host():
+    async def run():
+        world = World()
+        try:
+            return await on_a_host(world, OURS[4], "10.42.2.0/24", "10.42.1.0")
+        finally:
+            world.end()
+
+    return asyncio.run(run())
+
+
+def test_containers_of_two_daemons_reach_each_other():
+    async def scenario(world):
+        far = world.neighbour().begin(far_host)
+        here = await on_a_host(world, PEER[4], "10.42.1.0/24", "10.42.2.0")
+        there = await asyncio.to_thread(far)
+        assert here == ("10.42.1.0", ["10.42.1.0", "10.42.1.0"])
+        assert there == ["10.42.2.0", ["10.42.2.0", "10.42.2.0"]]
 
     in_own_world(scenario)
 

@@ -14,7 +14,8 @@ from corten.errors import CortenError, InvalidArgument
 from corten.network.plugins.client import MethodUnknown, Patience, Plugin, PluginFailed, PluginNotFound, PluginRefused
 from corten.network.plugins.discovery import Address, PluginFolders, parse_address_url, read_spec
 
-HASTE = Patience(connect_s=0.2, answer_s=0.2, first_pause_s=0.01)
+PATIENT = Patience(connect_s=30, answer_s=30, first_pause_s=0.001)
+HASTY = Patience(connect_s=0.1, answer_s=0.1, first_pause_s=0.01)
 
 
 class Answer(msgspec.Struct):
@@ -94,7 +95,7 @@ async def ask(folders, answer, *, method="NetworkDriver.Test", activation=None):
 
     server = await asyncio.start_unix_server(serve, folders.sockets[0] / "weave.sock")
     try:
-        return await Plugin("weave", folders, HASTE).call(method, {}, Answer), asked
+        return await Plugin("weave", folders, PATIENT).call(method, {}, Answer), asked
     finally:
         server.close()
 
@@ -160,7 +161,7 @@ def test_any_bytes_are_an_answer_or_an_error(tmp_path_factory, raw):
 
 
 async def test_a_plugin_that_is_not_there_yet_is_waited_for(folders):
-    patient = Plugin("weave", folders, Patience(connect_s=30, answer_s=30, first_pause_s=0.001))
+    patient = Plugin("weave", folders, PATIENT)
     call = asyncio.ensure_future(patient.call("NetworkDriver.Test", {}, Answer))
     await asyncio.sleep(0)
 
@@ -176,6 +177,6 @@ async def test_a_plugin_that_is_not_there_yet_is_waited_for(folders):
 
 async def test_one_that_never_comes_is_not_found_and_a_dead_socket_is_a_failure(folders):
     with pytest.raises(PluginNotFound, match='plugin "weave" not found'):
-        await Plugin("weave", folders, HASTE).call("NetworkDriver.Test", {}, Answer)
+        await Plugin("weave", folders, HASTY).call("NetworkDriver.Test", {}, Answer)
     with listening(folders.sockets[0] / "weave.sock"), pytest.raises(PluginFailed, match="cannot connect"):
-        await Plugin("weave", folders, HASTE).call("NetworkDriver.Test", {}, Answer)
+        await Plugin("weave", folders, HASTY).call("NetworkDriver.Test", {}, Answer)
