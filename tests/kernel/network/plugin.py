@@ -19,7 +19,8 @@ from corten.network.plugins.client import Patience
 from corten.network.plugins.discovery import PluginFolders
 
 PATIENT = Patience(connect_s=30, answer_s=30, first_pause_s=0.02)
-HASTY = Patience(connect_s=1, answer_s=1, first_pause_s=0.02)  # where the plugin is silent or not there
+SILENT = Patience(connect_s=30, answer_s=2, first_pause_s=0.02)  # for a plugin that does not answer
+ABSENT = Patience(connect_s=0.3, answer_s=30, first_pause_s=0.02)  # for one that is not there
 SPACE = "tests"
 
 
@@ -58,10 +59,9 @@ class PluginServer:
         """For World.service."""
         return {"plugin_folders": self.folders, "plugin_patience": PATIENT}
 
-    @property
-    def hasty(self):
+    def settings_with(self, patience):
         """The same, for a plugin that lets others wait."""
-        return {**self.settings, "plugin_patience": HASTY}
+        return {**self.settings, "plugin_patience": patience}
 
     async def __aenter__(self):
         await self.start()

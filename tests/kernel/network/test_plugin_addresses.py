@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.kernel.network.plugin import SPACE, PluginServer, Refusal
+from tests.kernel.network.plugin import PATIENT, SILENT, SPACE, PluginServer, Refusal
 from tests.kernel.network.world import ask_tcp, in_own_world
 
 from corten.errors import CortenError, InvalidArgument, NotFound
@@ -104,7 +104,7 @@ LIES = {
 def test_a_bad_answer_makes_no_network_and_gives_back_what_was_taken(lie):
     async def scenario(world, plugin):
         method, answer, text = lie
-        service = await world.service(**(plugin.hasty if answer == "hang" else plugin.settings))
+        service = await world.service(**plugin.settings_with(SILENT if answer == "hang" else PATIENT))
         if method == "RequestPool" and "PoolID" in answer:
             plugin.pools[answer["PoolID"]] = answer["Pool"]
         plugin.behave[f"IpamDriver.{method}"] = answer

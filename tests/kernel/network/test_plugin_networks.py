@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 import pytest
-from tests.kernel.network.plugin import PluginServer, Refusal
+from tests.kernel.network.plugin import ABSENT, PATIENT, SILENT, PluginServer, Refusal
 from tests.kernel.network.world import ask_tcp, in_own_world
 
 from corten.errors import CortenError, Forbidden, NotFound
@@ -152,7 +152,7 @@ HUGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b'"' + b"x" * (2 << 20)
 BAD_ANSWERS = {
     "refuses": (Refusal("not today"), "not today"),
     "says-so-with-200": ({"Err": "not today"}, "not today"),
-    "hangs": ("hang", "no answer within 1 s"),
+    "hangs": ("hang", "no answer within 2 s"),
     "no-json": (GARBAGE, "invalid JSON"),
     "no-http": (b"SSH-2.0-OpenSSH\r\n", "its answer is no HTTP"),
     "too-long": (HUGE, "longer than 1048576 bytes"),
@@ -165,7 +165,7 @@ BAD_ANSWERS = {
 def test_a_bad_answer_is_a_clear_error_and_undone(method, answer):
     async def scenario(world, plugin):
         planned, text = answer
-        service = await world.service(**(plugin.hasty if planned == "hang" else plugin.settings))
+        service = await world.service(**plugin.settings_with(SILENT if planned == "hang" else PATIENT))
         if method != "CreateNetwork":
             await service.create(request())
         made = links()
@@ -351,7 +351,7 @@ def _recorded(service):
 
 def test_a_plugin_that_is_not_there_is_said_to_be_missing():
     async def scenario(world, plugin):
-        service = await world.service(**plugin.hasty)
+        service = await world.service(**plugin.settings)
         for driver in ("absent", "../weave", "a" * 300):
             with pytest.raises(NotFound, match="not found"):
                 await service.create(request(driver=driver))
@@ -360,13 +360,17 @@ def test_a_plugin_that_is_not_there_is_said_to_be_missing():
             await service.create(request())
         plugin.behave.clear()
         await service.create(request())
+        world.kill(service)
         await plugin.stop()
+        without = await world.service(**plugin.settings_with(ABSENT))
         with pytest.raises(CortenError, match='plugin "weave"'):
-            await service.remove("net")
+            await without.remove("net")
         with pytest.raises(CortenError, match='plugin "weave"'):
-            await world.container(service, mode="net")
-        assert service.inspect("net").driver == "weave"
+            await world.container(without, mode="net")
+        assert without.inspect("net").driver == "weave"
+        world.kill(without)
         await plugin.start()
-        await service.remove("net")
+        again = await world.service(**plugin.settings)
+        await again.remove("net")
 
     shown(scenario)
