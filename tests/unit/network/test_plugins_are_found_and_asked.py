@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import socket
+import tempfile
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,10 +25,13 @@ class Answer(msgspec.Struct):
 
 
 @pytest.fixture
-def folders(tmp_path):
-    for name in ("sockets", "etc", "lib"):
-        (tmp_path / name).mkdir()
-    return PluginFolders(sockets=(tmp_path / "sockets",), specs=(tmp_path / "etc", tmp_path / "lib"))
+def folders():
+    """Below a short path: that of a unix socket has 108 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="corten-plugins-") as name:
+        root = Path(name)
+        for part in ("sockets", "etc", "lib"):
+            (root / part).mkdir()
+        yield PluginFolders(sockets=(root / "sockets",), specs=(root / "etc", root / "lib"))
 
 
 @contextlib.contextmanager
@@ -154,10 +159,9 @@ async def test_what_cannot_be_used_is_an_error_that_names_plugin_and_method(fold
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_an_answer_or_an_error(tmp_path_factory, raw):
-    folder = tmp_path_factory.mktemp("s")
-    with contextlib.suppress(CortenError):
-        asyncio.run(ask(PluginFolders(sockets=(folder,), specs=()), raw, activation=READY))
+def test_any_bytes_are_an_answer_or_an_error(raw):
+    with tempfile.TemporaryDirectory(prefix="corten-plugins-") as folder, contextlib.suppress(CortenError):
+        asyncio.run(ask(PluginFolders(sockets=(Path(folder),), specs=()), raw, activation=READY))
 
 
 async def test_a_plugin_that_is_not_there_yet_is_waited_for(folders):
