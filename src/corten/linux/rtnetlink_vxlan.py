@@ -25,6 +25,7 @@ from corten.linux.netlink import (
     nested,
 )
 from corten.linux.rtnetlink import (
+    IFLA_GROUP,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -50,7 +51,9 @@ _NDMSG = struct.Struct("=BxxxiHBB")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 
 
-def create_vxlan_request(name: str, *, vni: int, port: int, local: str, parent: int, master: int, mtu: int) -> bytes:
+def create_vxlan_request(
+    name: str, *, vni: int, port: int, local: str, parent: int, master: int, mtu: int, group: int = 0
+) -> bytes:
     """A VXLAN link, down, as a port of bridge `master`. `local` is the source address; the unspecified one leaves it to
     the routes and tells the family. `parent` 0: by any link; `mtu` 0: the kernel's choice."""
     raw = ip_bytes(local)
@@ -67,6 +70,7 @@ def create_vxlan_request(name: str, *, vni: int, port: int, local: str, parent: 
         attr_text(IFLA_IFNAME, name),
         *([attr_u32(IFLA_MTU, mtu)] if mtu else []),
         attr_u32(IFLA_MASTER, master),
+        attr_u32(IFLA_GROUP, group),
         nested(IFLA_LINKINFO, info),
     ]
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _IFINFO.pack(0, 0, 0, 0, 0) + b"".join(attrs))

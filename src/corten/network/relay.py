@@ -16,6 +16,7 @@ from collections import OrderedDict
 from typing import Any
 
 from corten.network.ipam import IPAddress
+from corten.network.listener import Listener
 
 _MAX_CONNECTIONS = 4096
 _MAX_CLIENTS = 256
@@ -40,38 +41,41 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: OrderedDict[_Client, socket.socket] = OrderedDict()
-        self._stream = held.type == socket.SOCK_STREAM
-        if not self._stream:  # an answer leaves from the address that was asked, of all that the host has
+        if (
+            held.type != socket.SOCK_STREAM
+        ):  # an answer leaves from the address that was asked, of all that the host has
             if held.family == socket.AF_INET:
                 held.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             else:
                 held.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        self._loop.add_reader(held.fileno(), self._accept if self._stream else self._datagram)
+        self._listener = Listener(held, self._accepted) if held.type == socket.SOCK_STREAM else None
+        if self._listener is not None:
+            self._listener.open()
+        else:
+            self._loop.add_reader(held.fileno(), self._datagram)
 
     def close(self) -> None:
         """Stop serving and cut what is relayed."""
-        self._loop.remove_reader(self._held.fileno())
+        if self._listener is not None:
+            self._listener.close()
+        else:
+            self._loop.remove_reader(self._held.fileno())
         for task in self._tasks:
             task.cancel()
         while self._clients:
             self._forget(next(iter(self._clients)))
 
-    def _accept(self) -> None:
-        try:
-            client, _address = self._held.accept()
-        except OSError:  # the client is gone again, or descriptors are short: the next event tries anew
-            return
+    def _accepted(self, client: socket.socket) -> None:
         if len(self._tasks) >= _MAX_CONNECTIONS:
             client.close()
             return
-        client.setblocking(False)
         task = self._loop.create_task(self._connection(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _connection(self, client: socket.socket) -> None:
-        server = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        with client, server, contextlib.suppress(OSError, TimeoutError):
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        with client, contextlib.suppress(OSError, TimeoutError), socket.socket(self._family, kind) as server:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await self._loop.sock_connect(server, self._target)
             async with asyncio.TaskGroup() as group:

@@ -102,7 +102,7 @@ class Endpoints:
                     if interface is not None:
                         interfaces.append(interface)
                 renew = not interfaces and self._prewarmed.leave(cid)
-                choose_gateways(record, wanted, interfaces)
+                choose_gateways(zip(record.endpoints, networks, strict=True), interfaces)
                 ports = await self._publish(record, request, wanted, undo)
                 self._records.put(cid, codec.encode(record))
                 undo.keep()
@@ -192,11 +192,11 @@ class Endpoints:
             return
         self._names.drop(cid)
         self._publisher.withdraw(cid)
-        self._records.delete(cid)
         for endpoint in record.endpoints:
             self._members.get(endpoint.network, {}).pop(cid, None)
             self._lingering.add(endpoint)
             self._announce("disconnect", cid, endpoint.network)
+        self._records.delete(cid)  # last, since it may fail: the next daemon deletes records of ended containers
 
     async def add(
         self, cid: str, network: NetworkConfig, settings: EndpointSettings, request: AttachRequest, pid: int
@@ -214,9 +214,9 @@ class Endpoints:
                 updated = codec.decode(ContainerEndpoints, codec.encode(record))
                 updated.endpoints.append(endpoint)
                 updated.resolver = updated.resolver or not network.predefined
-                taken = self.gateways(cid)
-                for key in ("gateway", "gateway6"):
-                    interface[key] = None if network.internal or key in taken else getattr(endpoint, key) or None
+                for key, (name, gateway) in default_gateways(self._places(updated)).items():
+                    if name == endpoint.ifname:
+                        interface[key] = gateway
                 self._records.put(cid, codec.encode(updated))
                 undo.keep()
         self._joining.settle(updated)
@@ -227,7 +227,7 @@ class Endpoints:
         return interface
 
     async def drop(self, cid: str, network: NetworkConfig) -> None:
-        """Take a running container out of a network: its interface goes now."""
+        """Take a running container out of a network: its interface goes now, or else its address waits until it has."""
         record = self._attached[cid]
         endpoint = self._members[network.id].pop(cid)
         record.endpoints = [e for e in record.endpoints if e.id != endpoint.id]
@@ -235,9 +235,11 @@ class Endpoints:
         self._publisher.withdraw_endpoint(cid, endpoint)
         self._lingering.add(endpoint)
         record.ports = self._publisher.records_of(cid)
-        self._records.put(cid, codec.encode(record))
         self._announce("disconnect", cid, network.id)
-        await self._lingering.end(endpoint)
+        try:
+            self._records.put(cid, codec.encode(record))
+        finally:
+            await self._lingering.end(endpoint)
 
     def gateways(self, cid: str) -> dict[str, tuple[str, str]]:
         """The default gateways of a running container, see `default_gateways`."""

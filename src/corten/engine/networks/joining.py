@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from corten.engine.networks.addresses import NOBODY, Addresses
+from corten.engine.networks.busy import when_free
 from corten.engine.networks.drivers import Drivers
 from corten.engine.networks.endpoint_settings import check_endpoint, check_mac, endpoint_sysctls, interface_name
 from corten.engine.networks.lingering import Lingering, detach_logged
@@ -67,7 +69,7 @@ class Joining:
     ) -> tuple[Endpoint, dict[str, object] | None]:
         """One more endpoint of a container with `record`, and the interface that init configures."""
         driver = self._drivers[network.driver]
-        endpoint = Endpoint(id=new_id(), network=network.id)
+        endpoint = Endpoint(id=new_id(), network=network.id, gw_priority=settings.gw_priority)
         if not driver.addressed:
             return endpoint, await driver.attach(network, endpoint, pid=pid)
         check_endpoint(network, settings)
@@ -86,7 +88,7 @@ class Joining:
             endpoint.links = list(settings.links or [])
             endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
         undo.push(detach_logged, driver, endpoint)
-        interface = await driver.attach(network, endpoint, pid=pid)
+        interface = await when_free(partial(driver.attach, network, endpoint, pid=pid))
         if interface is not None:
             interface["sysctls"].update(endpoint_sysctls(settings))
         return endpoint, interface

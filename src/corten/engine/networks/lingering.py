@@ -89,7 +89,8 @@ class Lingering:
         await self._free(endpoint)
 
     async def end(self, endpoint: Endpoint) -> None:
-        """Remove an endpoint's link now, and free its addresses. Raises OSError, CortenError; it waits on, then."""
+        """The endpoint's container lives on without it: its link goes now. One that does not waits like those of ended
+        containers, for the next `collect`. Raises OSError, CortenError."""
         network = self._registry.get(endpoint.network)
         if network is not None:
             await self._drivers[network.driver].detach(endpoint)

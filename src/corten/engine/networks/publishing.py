@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from corten.engine.networks.drivers import Drivers
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
+from corten.lib import blocking
 from corten.network.config import (
     DRIVERS_WITH_BRIDGES,
     BridgeOptions,
@@ -50,6 +52,7 @@ class Publisher:
         self._policy = policy
         self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     def publish(
         self, cid: str, name: str, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
@@ -73,7 +76,7 @@ class Publisher:
             self._drivers.bridge(network.driver).publish(network, endpoint)
             self._firewall.publish(rules)
             item.rules = rules
-            _forget_flows(item)
+            self._forget_flows(item)
             self._serve(item, endpoint)
         except ResourceExhausted as error:
             self.withdraw(cid)
@@ -118,7 +121,7 @@ class Publisher:
             self._firewall.withdraw(item.rules)
         except (CortenError, OSError):
             _LOG.exception("published ports could not be withdrawn", extra={"container": cid})
-        _forget_flows(item)
+        self._forget_flows(item)
         for held in item.held:
             self._holder.release(held)
 
@@ -172,6 +175,19 @@ class Publisher:
                 f"port {port} cannot be published: SCTP is not relayed, as publish.policy host-firewall wants it"
             )
 
+    def _forget_flows(self, item: _Published) -> None:
+        """UDP flows to these ports begin anew. Off the loop: the table of flows is as long as containers make it."""
+        targets = {(held.address, held.port) for held in item.held if held.protocol == "udp" and held.port}
+        if targets:
+            task = asyncio.get_running_loop().create_task(blocking.run(_forget_flows, targets, pool="netns"))
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
+
+    async def settled(self) -> None:
+        """UDP clients of what was published find it now."""
+        if self._forgetting:
+            await asyncio.wait(self._forgetting)
+
     def _serve(self, item: _Published, endpoint: Endpoint) -> None:
         """Relays for what the kernel does not translate: another family, and ::1, which has no route_localnet."""
         if not self._relay:
@@ -188,10 +204,10 @@ def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[E
     return next(((e, n) for e, n in places if n.driver in DRIVERS_WITH_BRIDGES and not n.internal), None)
 
 
-def _forget_flows(item: _Published) -> None:
-    """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent."""
+def _forget_flows(targets: Collection[tuple[IPAddress, int]]) -> None:
+    """One that could not be forgotten ends when its client falls silent."""
     try:
-        forget_udp_flows({held.port for held in item.held if held.protocol == "udp" and held.port})
+        forget_udp_flows(targets)
     except OSError:
         _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 

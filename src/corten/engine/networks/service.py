@@ -37,6 +37,7 @@ from corten.engine.networks.settings import (
     Records,
 )
 from corten.errors import CortenError, Forbidden, NotFound, Unavailable
+from corten.lib.keylock import KeyLock
 from corten.lib.undo import Undo
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
@@ -98,6 +99,7 @@ class NetworkService:
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, names, self._endpoints))
+        self._turns = KeyLock()  # by container: one of its connections changes at a time
         self._collecting: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -120,7 +122,7 @@ class NetworkService:
             try:
                 if not network.pending:
                     await self._drivers[network.driver].ensure(network)
-            except (OSError, CortenError):
+            except (CortenError, OSError):
                 _LOG.exception("network could not be set up", extra={"network": network.name})
         self._endpoints.recover(living)
         bridge = self._drivers.bridge()
@@ -194,8 +196,9 @@ class NetworkService:
         attached = await self._endpoints.attach(cid, request, pid)
         if attached.renew:
             self._collect_later()
+        await self._publisher.settled()
         if attached.resolver:
-            await self._resolvers.open(cid)
+            await self._resolvers.open(cid, running=False)
         return attached
 
     async def release(self, cid: str) -> None:
@@ -263,10 +266,10 @@ class NetworkService:
             await self._lifecycle.make(network, undo)
             if network.enable_ipv6:
                 self._forward(ipv6=True)
-            rules = self._drivers[network.driver].rules(network)
-            self._firewall.replace([*self._rules(), *([rules] if rules else [])])
             network.pending = False
             self._registry.add(network)
+            undo.push(self._registry.remove, network)
+            self._firewall.replace(self._rules())
             undo.keep()
         self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
         return network.id
@@ -319,7 +322,9 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        await self._connections.connect(self._registry.find(reference), self._view(container), settings)
+        self._registry.find(reference)  # told before that there is no such container
+        async with self._turns.hold(self._view(container).id):
+            await self._connections.connect(self._registry.find(reference), self._view(container), settings)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
@@ -330,7 +335,8 @@ class NetworkService:
             if not force or not await self._connections.force(network, container):
                 raise
             return
-        await self._connections.disconnect(network, view)
+        async with self._turns.hold(view.id):
+            await self._connections.disconnect(network, self._view(container))
 
     def _view(self, container: str) -> ContainerView:
         if self.containers is None:

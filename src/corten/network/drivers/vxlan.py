@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from corten.errors import Forbidden, InvalidArgument
+from corten.errors import Forbidden, InvalidArgument, Unavailable
 from corten.linux import rtnetlink, rtnetlink_vxlan
 from corten.linux.rtnetlink import Link
 from corten.network.config import OPTION_ICC, OPTION_MTU, NetworkConfig, bridge_options, mtu_of
 from corten.network.drivers.bridge import GONE, BridgeDriver
+from corten.network.drivers.links import make_link, owner_group
 from corten.network.ruleset import BridgeRules
 from corten.network.vxlan import Underlay, underlay, vxlan_link
 
@@ -53,7 +54,12 @@ class VxlanDriver(BridgeDriver):
             most = self._way_mtu(asked, rtnetlink.list_links(self._netlink)) - asked.overhead()
             network.options[OPTION_MTU] = str(most)
             mtu_of(network)  # IPv6 needs 1280
-        await super().ensure(network)
+        try:
+            await super().ensure(network)
+        except (OSError, Unavailable):
+            if new:
+                await self.remove(network)
+            raise
 
     def _way_mtu(self, asked: Underlay, links: list[Link]) -> int:
         """The smallest MTU of the links by which packets to the peers leave."""
@@ -65,11 +71,7 @@ class VxlanDriver(BridgeDriver):
 
     def _ensure(self, network: NetworkConfig) -> None:
         super()._ensure(network)
-        try:
-            self._ensure_port(network)
-        except OSError:
-            self._delete_port(network)
-            raise
+        self._ensure_port(network)
 
     def _ensure_port(self, network: NetworkConfig) -> None:
         asked = underlay(network)
@@ -84,9 +86,10 @@ class VxlanDriver(BridgeDriver):
                 parent=links[asked.parent].index if asked.parent in links else 0,
                 master=self._index[network.id],
                 mtu=mtu_of(network),
+                group=owner_group(self._owner),
             )
             what = f"create the vxlan link {name} (vni {asked.vni}, port {asked.port}) of network {network.name}"
-            self._netlink.batch([request], what)
+            make_link(self._netlink, request, kind=self.name, what=what)
         index = rtnetlink.link_index(self._netlink, name)
         up = rtnetlink.set_link_request(index=index, master=self._index[network.id], up=True)
         self._netlink.batch([rtnetlink.set_link_alias_request(index, self._owner), up], f"configure {name}")

@@ -19,6 +19,7 @@ from corten.linux.addresses import mac_bytes
 from corten.linux.netlink import NetlinkSocket
 from corten.network.config import OPTION_IFNAME, Endpoint, NetworkConfig, SubnetConfig, check_interface_name
 from corten.network.drivers.interface import interface
+from corten.network.drivers.links import is_own
 from corten.network.drivers.parent import delete_marked, link_mark
 from corten.network.ipam import IPAddress
 from corten.network.nft import PROTOCOLS
@@ -174,7 +175,7 @@ class PluginDriver:
         link = next((k for k in rtnetlink.list_links(self._netlink) if k.name == name.source), None)
         if link is None:
             raise self._lie(f"there is no interface {name.source[:64]!r} on the host")
-        if link.alias == self._owner or link.kind == "bridge":
+        if is_own(link, self._owner) or link.kind == "bridge":
             raise self._lie(f"the interface {link.name} is not the plugin's to give")
         if not endpoint.options.get(OPTION_IFNAME) and name.prefix:
             endpoint.ifname = self._free_name(endpoint.netns, check_interface_name(name.prefix + "0")[:-1])
