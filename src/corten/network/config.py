@@ -142,7 +142,7 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     """All of a running container's endpoints and published ports: what is stored while it runs.
 
     `dns` are the name servers given to it, `resolver` says that the embedded one serves it, `checked` that it has a
-    health check.
+    health check, `egress` are the rules of its egress list.
     """
 
     container: str
@@ -153,6 +153,7 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     dns: list[str] = []
     resolver: bool = False
     checked: bool = False
+    egress: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,8 +128,8 @@ async def on_a_host(world, peer, part, theirs):
     service = await world.service()
     await service.create(request(peers=peer, part=part))
     _cid, box, attached = await world.container(service, mode="far")
-    box.serve_tcp(7000)
     box.serve_udp(7001)
+    box.serve_tcp(7000)  # last: who reaches it reaches the other, too
     said = [await box.ado(until_it_serves, theirs, 7000), await box.ado(ask_udp, theirs, 7001)]
     box.serve_tcp(7002)  # we have what we wanted
     await box.ado(until_it_serves, theirs, 7002)

@@ -251,6 +251,7 @@ class Directory:
 
     def __init__(self):
         self.views = {}
+        self.told = []  # events of containers
 
     def view(self, reference):
         return self.views[reference]
@@ -263,6 +264,9 @@ class Directory:
 
     def using(self, network_id, name):
         return [view.name for view in self.views.values() if name in view.networks]
+
+    def announce(self, cid, action, about):
+        self.told.append((cid, action, about))
 
 
 class World:
@@ -313,6 +317,7 @@ class World:
     def kill(self, service):
         """End a service as kill -9 does: its sockets close, nothing is withdrawn."""
         service._firewall_watch.close()
+        service._egress.close()
         service._publisher.close()
         service._firewall.close()
 

@@ -200,7 +200,7 @@ def assemble(
         service=service,
         attach=attach,
         execs=execs,
-        directory=Directory(registry, files),
+        directory=Directory(registry, files, events),
         supervisor=supervisor,
         recovery=recovery,
         health=health,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from corten.engine.events import Events
+from corten.engine.networks import egress as egress_lists
 from corten.engine.networks.addresses import Addresses
 from corten.engine.networks.drivers import Drivers
 from corten.engine.networks.endpoint_settings import (
@@ -49,6 +50,7 @@ class Endpoints:
         records: Records,
         events: Events,
         names: NameDirectory,
+        egress: egress_lists.Egress,
     ) -> None:
         self._registry = registry
         self._drivers = drivers
@@ -60,7 +62,12 @@ class Endpoints:
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
         self._lingering = Lingering(
-            registry=registry, drivers=drivers, bridge=drivers.bridge(), addresses=addresses, records=records
+            registry=registry,
+            drivers=drivers,
+            bridge=drivers.bridge(),
+            addresses=addresses,
+            records=records,
+            egress=egress,
         )
         self._prewarmed = Prewarmed(drivers=drivers, lingering=self._lingering)
         self._joining = Joining(
@@ -69,6 +76,7 @@ class Endpoints:
             lingering=self._lingering,
             prewarmed=self._prewarmed,
             records=records,
+            egress=egress,
         )
         self.prewarm = self._prewarmed.make
 
@@ -123,6 +131,7 @@ class Endpoints:
         for network, settings in self._wanted(request):
             check_endpoint(network, settings)
             check_mac(settings.mac_address)
+            egress_lists.check_endpoint(request.egress, network, self._drivers[network.driver])
 
     def _wanted(self, request: AttachRequest) -> list[tuple[NetworkConfig, EndpointSettings]]:
         """The networks in the order of their interfaces: that of the mode first, then the others by name."""
@@ -168,11 +177,7 @@ class Endpoints:
         *,
         renew: bool,
     ) -> Attached:
-        settings = {}
-        for endpoint in record.endpoints:
-            network = self._registry.get(endpoint.network)
-            if network is not None:
-                settings[network.name] = endpoint_settings(endpoint, asked[network.id])
+        settings = {n.name: endpoint_settings(endpoint, asked[n.id]) for endpoint, n in self._places(record)}
         texts = [str(a) for e in record.endpoints for version in (4, 6) if (a := e.address(version)) is not None]
         return Attached(
             interfaces=interfaces,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from corten.engine.networks import egress as egress_lists
 from corten.engine.networks.addresses import NOBODY, Addresses
 from corten.engine.networks.busy import when_free
 from corten.engine.networks.drivers import Drivers
@@ -34,8 +35,16 @@ class Joining:
     """Makes endpoints; what it makes is undone by the caller's `undo`."""
 
     def __init__(
-        self, *, drivers: Drivers, addresses: Addresses, lingering: Lingering, prewarmed: Prewarmed, records: Records
+        self,
+        *,
+        drivers: Drivers,
+        addresses: Addresses,
+        lingering: Lingering,
+        prewarmed: Prewarmed,
+        records: Records,
+        egress: egress_lists.Egress,
     ) -> None:
+        self._egress = egress
         self._drivers = drivers
         self._addresses = addresses
         self._lingering = lingering
@@ -69,6 +78,7 @@ class Joining:
     ) -> tuple[Endpoint, dict[str, object] | None]:
         """One more endpoint of a container with `record`, and the interface that init configures."""
         driver = self._drivers[network.driver]
+        egress_lists.check_endpoint(request.egress, network, driver)
         endpoint = Endpoint(id=new_id(), network=network.id, gw_priority=settings.gw_priority)
         if not driver.addressed:
             return endpoint, await driver.attach(network, endpoint, pid=pid)
@@ -87,6 +97,7 @@ class Joining:
             endpoint.aliases = list(settings.aliases or [])
             endpoint.links = list(settings.links or [])
             endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
+        self._egress.join(record.container, request.egress, network, endpoint, undo)
         undo.push(detach_logged, driver, endpoint)
         interface = await when_free(partial(driver.attach, network, endpoint, pid=pid))
         if interface is not None:

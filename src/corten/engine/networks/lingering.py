@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 
 from corten.engine.networks.addresses import Addresses
+from corten.engine.networks.egress import Egress
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.settings import Records
 from corten.errors import CortenError
@@ -34,12 +35,14 @@ class Lingering:
         bridge: BridgeDriver,
         addresses: Addresses,
         records: Records,
+        egress: Egress,
     ) -> None:
         self._registry = registry
         self._drivers = drivers
         self._bridge = bridge
         self._addresses = addresses
         self._records = records
+        self._egress = egress
         self._endpoints: dict[str, Endpoint] = {}
         self._recorded: set[str] = set()  # those that a plugin must be told of
 
@@ -68,6 +71,7 @@ class Lingering:
         for endpoint in list(self._endpoints.values()):
             if endpoint.veth and endpoint.id not in self._recorded and not link_exists(endpoint.veth):
                 del self._endpoints[endpoint.id]
+                self._egress.leave(endpoint.id)
                 for cidr in filter(None, (endpoint.ipv4, endpoint.ipv6)):
                     self._registry.free(endpoint.network, cidr)
 
@@ -99,6 +103,7 @@ class Lingering:
     async def _free(self, endpoint: Endpoint) -> None:
         if self._endpoints.pop(endpoint.id, None) is None:
             return  # another collection was faster
+        self._egress.leave(endpoint.id)
         for cidr in filter(None, (endpoint.ipv4, endpoint.ipv6)):
             await self._addresses.free(endpoint.network, cidr)
         if endpoint.id in self._recorded:

@@ -18,6 +18,8 @@ from corten.engine.networks import default_bridge
 from corten.engine.networks.addresses import Addresses
 from corten.engine.networks.connections import Connections
 from corten.engine.networks.drivers import Drivers
+from corten.engine.networks.egress import Egress, check_network
+from corten.engine.networks.egress_denials import ACTION
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -87,6 +89,7 @@ class NetworkService:
             relay=settings.userland_proxy,
         )
         names = NameDirectory()
+        self._egress = Egress(table=settings.table, registry=self._registry, netlink=self._netlink)
         self._endpoints = Endpoints(
             registry=self._registry,
             drivers=self._drivers,
@@ -95,8 +98,9 @@ class NetworkService:
             records=endpoints,
             events=events,
             names=names,
+            egress=self._egress,
         )
-        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
+        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of, egress=self._egress)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, names, self._endpoints))
         self._turns = KeyLock()  # by container: one of its connections changes at a time
@@ -107,6 +111,7 @@ class NetworkService:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
         self.containers = self._connections.containers = containers
         self._resolvers.netns = self._connections.netns = netns
+        self._egress.denials.tell = lambda cid, about: containers.announce(cid, ACTION, about)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -133,6 +138,10 @@ class NetworkService:
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
+        try:
+            self._egress.recover(map(self._endpoints.of, living))
+        except (Unavailable, OSError):
+            _LOG.exception("the egress lists of running containers are not in force but for what stood before")
         await self._resolvers.recover(self._endpoints.with_resolver())
         self._spawn(self._recover_plugins([network for network in self._registry.all() if network.pending]))
 
@@ -170,6 +179,7 @@ class NetworkService:
                 await self._endpoints.collect()
         self._publisher.close()
         self._firewall_watch.close()
+        self._egress.close()
         self._firewall.close()
         self._netlink.close()
 
@@ -177,6 +187,7 @@ class NetworkService:
         """Remove rules and bridges from the host. Only without running containers; records stay, and what plugins
         have."""
         self._firewall.uninstall()
+        self._egress.uninstall()
         for network in self._registry.all():
             driver = self._drivers[network.driver]
             if not (network.predefined and self._settings.bridge) and not driver.remote:
@@ -262,6 +273,7 @@ class NetworkService:
             ipam_known=self._addresses.known,
             host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
         )
+        check_network(network, self._drivers[network.driver])
         async with Undo() as undo:
             await self._lifecycle.make(network, undo)
             if network.enable_ipv6:
