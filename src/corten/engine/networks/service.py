@@ -143,13 +143,14 @@ class NetworkService:
         except (Unavailable, OSError):
             _LOG.exception("the egress lists of running containers are not in force but for what stood before")
         await self._resolvers.recover(self._endpoints.with_resolver())
+        if self._endpoints.lingering():
+            self._collect_later()
         self._spawn(self._recover_plugins([network for network in self._registry.all() if network.pending]))
 
     async def _recover_plugins(self, begun: list[NetworkConfig]) -> None:
         """What plugins must be told; they may not be there yet, and nothing else waits for them."""
         await self._addresses.replay(self._endpoints.living())
         await self._lifecycle.finish(begun)
-        await self._collect()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
