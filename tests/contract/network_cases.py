@@ -43,6 +43,8 @@ def _on_lan(driver, mode, *, members=True, most=2, parent="lan0", lan=True, rout
 CASES = {
     "bridge": Case("bridge"),
     "bridge-no-icc": Case("bridge", {"com.docker.network.bridge.enable_icc": "false"}, members=False),
+    "vxlan": Case("vxlan", {"vni": "42", "peers": LAN}),
+    "plugin": Case("weave"),
     "host": Case("host", most=0),
     "null": Case("null", most=0),
     "macvlan": _on_lan("macvlan", "bridge"),

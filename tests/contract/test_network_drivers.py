@@ -1,5 +1,6 @@
 """What every network driver promises (network/driver.py), shown on each driver and mode that there is."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -8,18 +9,20 @@ import time
 
 import pytest
 from tests.contract.network_cases import CASES, LAN, Case
+from tests.kernel.network.plugin import PATIENT, PluginServer
 from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
+from corten.engine.networks.drivers import Drivers
 from corten.errors import Forbidden, Unavailable
 from corten.lib import faultpoint
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import configure_interfaces
-from corten.network.config import Endpoint, host_link
+from corten.network.config import DRIVERS_WITH_BRIDGES, Endpoint, host_link
 from corten.network.driver import ParentBusy
-from corten.network.drivers import DRIVERS
 from corten.network.drivers.bridge import veth_name
 from corten.network.ipam import mac_of
+from corten.network.plugins.client import Plugins
 
 pytestmark = pytest.mark.root
 
@@ -34,9 +37,10 @@ def case(request):
 class Host:
     """The host's side: a driver of a daemon, as if just started, and what is there."""
 
-    def __init__(self, case, world):
+    def __init__(self, case, world, plugins):
         self.case = case
         self.world = world
+        self.plugins = plugins
         self.lan = world.neighbour()
         self.lan.do(_route, "10.99.0.0/24", "203.0.113.1")
         self.sockets = []
@@ -45,8 +49,7 @@ class Host:
     def again(self):
         """The driver of a new daemon: the last one was killed and knew nothing that this one could ask it."""
         self.sockets.append(NetlinkSocket())
-        kind = next(kind for kind in DRIVERS if kind.name == self.case.driver)
-        return kind(self.sockets[-1], owner=OWNER)
+        return Drivers(self.sockets[-1], Plugins(self.plugins, PATIENT), owner=OWNER)[self.case.driver]
 
     def links(self):
         """All links with their state, and all addresses."""
@@ -62,29 +65,29 @@ class Host:
             id=secrets.token_hex(32),
             network=network.id,
             ifname=ifname,
-            veth=veth_name(secrets.token_hex(32), 0) if self.case.driver == "bridge" else "",
+            veth=veth_name(secrets.token_hex(32), 0) if self.case.driver in DRIVERS_WITH_BRIDGES else "",
             mac=mac_of(address),
             ipv4=f"{address}/24",
         )
 
-    def attach(self, network, endpoint, box):
+    async def attach(self, network, endpoint, box):
         """As the service does: again while the container before is on its way out."""
         deadline = time.monotonic() + 20
         while True:
             try:
-                return self.driver.attach(network, endpoint, pid=box.pid)
+                return await self.driver.attach(network, endpoint, pid=box.pid)
             except ParentBusy:
                 assert time.monotonic() < deadline
-                time.sleep(0.005)
+                await asyncio.sleep(0.005)
 
-    def containers(self, network):
+    async def containers(self, network):
         """As many as the network takes, each configured as init does: [(box, endpoint)]."""
         found = []
         for number in range(1, self.case.most + 1):
             box = self.world.box()
             endpoint = self.endpoint(network, number)
             found.append((box, endpoint))
-            interface = self.attach(network, endpoint, box)
+            interface = await self.attach(network, endpoint, box)
             assert interface is not None
             interface["gateway"] = self.driver.gateway(network, endpoint.address(4)) if self.case.routed else None
             box.do(configure_interfaces, [interface])
@@ -95,14 +98,15 @@ def shown(case, scenario):
     """Run `scenario(host)`. A kernel without this kind of links refuses it; nothing is left then, either."""
 
     async def run(world):
-        host = Host(case, world)
-        before = host.links()
-        try:
-            scenario(host)
-        except Unavailable:  # which says so in a sentence
-            if os.environ.get("CORTEN_GUEST"):
-                raise
-        assert host.links() == before
+        async with PluginServer("weave") as plugin:
+            host = Host(case, world, plugin.folders)
+            before = host.links()
+            try:
+                await scenario(host)
+            except Unavailable:  # which says so in a sentence
+                if os.environ.get("CORTEN_GUEST"):
+                    raise
+            assert host.links() == before
 
     in_own_world(run)
 
@@ -118,46 +122,46 @@ def addresses():
 
 
 def test_a_network_is_made_once_and_leaves_no_trace(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         host.driver.check(network, [])
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         made = host.links()
-        host.driver.ensure(network)
-        host.again().ensure(network)
+        await host.driver.ensure(network)
+        await host.again().ensure(network)
         assert host.links() == made
-        host.again().remove(network)
-        host.driver.remove(network)
+        await host.again().remove(network)
+        await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_container_gets_one_interface_with_its_address_and_leaves_no_trace(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             before = host.links()
-            for box, endpoint in host.containers(network):
+            for box, endpoint in await host.containers(network):
                 assert box.do(interfaces) == ["eth0"]
                 assert box.do(addresses) == [endpoint.ipv4]
-                host.driver.detach(endpoint)
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
                 assert box.do(interfaces) == []
             assert host.links() == before
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_containers_reach_whom_the_mode_lets_them(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         host.lan.serve_tcp(7000)
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
-            found = host.containers(network)
+            found = await host.containers(network)
             for box, endpoint in found:
                 own = str(endpoint.address(4))
                 box.serve_tcp(7001)
@@ -171,58 +175,58 @@ def test_containers_reach_whom_the_mode_lets_them(case):
                         other.serve_tcp(7002)
                         assert box.do(refused_tcp, str(theirs.address(4)), 7002)
             for _box, endpoint in found:
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_daemon_that_is_killed_as_it_makes_a_link_leaves_none_that_the_next_one_does_not_know(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         pid = os.fork()
         if pid == 0:
             try:
                 faultpoint.arm("network.linked")
-                host.again().ensure(network)
+                await host.again().ensure(network)
             finally:
                 os._exit(0)
         _pid, status = os.waitpid(pid, 0)
         made = host_link(network) in {name for name, *_rest in host.links()[0]}
         assert made == (status == signal.SIGKILL or case.options.get("parent") == "lan0")
-        host.again().remove(network)
+        await host.again().remove(network)
 
     shown(case, scenario)
 
 
 def test_a_new_daemon_takes_away_what_a_killed_one_made(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         last = host.again()
         try:
-            found = host.containers(network)
-            last.ensure(network)
+            found = await host.containers(network)
+            await last.ensure(network)
             for box, endpoint in found:
-                last.detach(endpoint)
+                await last.detach(endpoint)
                 assert box.do(interfaces) == []
         finally:
-            last.remove(network)
+            await last.remove(network)
 
     shown(case, scenario)
 
 
 def test_an_endpoint_goes_with_its_container(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
-            for box, endpoint in host.containers(network):
+            for box, endpoint in await host.containers(network):
                 box.end()
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
@@ -230,74 +234,74 @@ def test_an_endpoint_goes_with_its_container(case):
 def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
     """As in a restart: the kernel still tears down the namespace of the one before."""
 
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             for _round in range(4 if case.most else 0):
                 box, endpoint = host.world.box(), host.endpoint(network, 1)
-                interface = host.attach(network, endpoint, box)
+                interface = await host.attach(network, endpoint, box)
                 box.do(configure_interfaces, [interface])
                 assert box.do(addresses) == [endpoint.ipv4]
                 box.end()
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_dead_process_is_refused_and_leaves_nothing(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             before = host.links()
             box = host.world.box()
             box.end()
             for number in range(1, case.most + 1):
                 with pytest.raises(OSError, match="No such process"):
-                    host.driver.attach(network, host.endpoint(network, number), pid=box.pid)
+                    await host.driver.attach(network, host.endpoint(network, number), pid=box.pid)
             assert host.links() == before
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_link_of_ours_that_someone_deleted_is_made_again(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
         before = host.links()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
             made = host.links()
-            if made != before:
+            if made != before and host_link(network):  # a plugin's link is not ours
                 host.sockets[0].batch([rtnetlink.delete_link_request(name=host_link(network))], "delete")
-            for _box, endpoint in host.containers(network):
-                host.driver.detach(endpoint)
+            for _box, endpoint in await host.containers(network):
+                await host.driver.detach(endpoint)
             assert host.links() == made
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_what_another_network_stands_on_stays(case):
-    def scenario(host):
+    async def scenario(host):
         first, second = case.network(), case.network()
         try:
             host.driver.check(second, [first])
         except Forbidden:  # they cannot have one parent
             return
-        host.driver.ensure(second)
+        await host.driver.ensure(second, new=True)
         try:
             alone = host.links()
-            host.driver.ensure(first)
-            host.driver.remove(first)
+            await host.driver.ensure(first, new=True)
+            await host.driver.remove(first)
             assert host.links() == alone
         finally:
-            host.driver.remove(second)
+            await host.driver.remove(second)
 
     shown(case, scenario)
 
@@ -305,37 +309,37 @@ def test_what_another_network_stands_on_stays(case):
 def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
     """Whose interface has the same name, and may have its address, MAC and the number of its namespace."""
 
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
-            for box, endpoint in host.containers(network):
+            for box, endpoint in await host.containers(network):
                 last = host.endpoint(network, 1)
                 last.mac, last.netns = endpoint.mac, endpoint.netns
-                host.driver.detach(last)
+                await host.driver.detach(last)
                 assert box.do(interfaces) == ["eth0"]
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
                 assert box.do(interfaces) == []
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
 
 def test_a_link_of_someone_else_under_the_same_name_stays(case):
-    def scenario(host):
+    async def scenario(host):
         network = case.network()
-        host.driver.ensure(network)
+        await host.driver.ensure(network, new=True)
         try:
-            for box, endpoint in host.containers(network):
-                host.driver.detach(endpoint)
+            for box, endpoint in await host.containers(network):
+                await host.driver.detach(endpoint)
                 request = rtnetlink.create_veth_request("theirs", "mine0", mtu=1500, master=0)
                 box.do(_batch, request)
                 endpoint.ifname = "mine0"
-                host.driver.detach(endpoint)
+                await host.driver.detach(endpoint)
                 assert box.do(interfaces) == ["mine0"]
         finally:
-            host.driver.remove(network)
+            await host.driver.remove(network)
 
     shown(case, scenario)
 
@@ -343,12 +347,12 @@ def test_a_link_of_someone_else_under_the_same_name_stays(case):
 def test_a_bridge_of_someone_else_serves_a_network_and_stays():
     case = Case("bridge", {"com.docker.network.bridge.name": "theirs0"})
 
-    def scenario(host):
+    async def scenario(host):
         _batch(rtnetlink.create_bridge_request("theirs0", mtu=0, mac="02:00:00:00:00:09"))
         network = case.network()
-        host.driver.ensure(network)
-        host.driver.remove(network)
-        host.again().remove(network)
+        await host.driver.ensure(network, new=True)
+        await host.driver.remove(network)
+        await host.again().remove(network)
         assert socket.if_nametoindex("theirs0")
         _batch(rtnetlink.delete_link_request(name="theirs0"))
 

@@ -112,6 +112,7 @@ COMMANDS: dict[str, Row] = {
     "network ls": ("network_ls", "COMMAND", "List networks"),
     "network prune": ("prune", "NETWORKS", "Remove unused networks"),
     "network rm": ("network_rm", "COMMAND", "Remove networks"),
+    "network update": ("network_update", "COMMAND", "Change the peers of a vxlan network"),
     "system df": ("system_df", "COMMAND", "Show how much disk space is used"),
     "system dial-stdio": ("dial_stdio", "COMMAND", "Connect standard input and output to the engine's socket"),
     "system events": ("events", "COMMAND", "Show what happens in the engine, live"),

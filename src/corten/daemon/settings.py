@@ -13,6 +13,7 @@ from corten.engine.containers.settings import ContainerSettings
 from corten.engine.networks.settings import NetworkSettings
 from corten.engine.system import SystemSettings
 from corten.network.ipam import DEFAULT_POOLS, parse_pool
+from corten.network.plugins.discovery import SOCKET_FOLDER, SPEC_FOLDERS, PluginFolders
 from corten.network.ports import PublishPolicy
 from corten.registry.endpoints import RegistryConfig
 from corten.registry.timings import Timings
@@ -102,7 +103,16 @@ def network_settings(config: Config, identity: str) -> NetworkSettings:
         userland_proxy=config.flag("userland-proxy"),
         publish_policy=PublishPolicy(config.text("publish.policy")),
         address_pools=tuple(pools) or DEFAULT_POOLS,
+        plugin_folders=_plugin_folders(config),
     )
+
+
+def _plugin_folders(config: Config) -> PluginFolders:
+    """A daemon with an exec root of its own has its own sockets; the machine's has Docker's folders besides."""
+    own = config.exec_root / "plugins"
+    if config.instance:
+        return PluginFolders(sockets=(own,), specs=(own, *SPEC_FOLDERS))
+    return PluginFolders(sockets=(own, SOCKET_FOLDER), specs=(own, *SPEC_FOLDERS))
 
 
 def registry_config(config: Config) -> RegistryConfig:

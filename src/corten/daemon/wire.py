@@ -118,6 +118,7 @@ class Engine:
             events=self.events,
             host_resolv=host_resolv,
         )
+        self._system.network_drivers = self._networks.driver_names
         self._volumes = VolumeService(
             drivers={"local": LocalDriver(config.data_root / "volumes")}, table=table("volumes"), events=self.events
         )
@@ -311,14 +312,14 @@ class Engine:
         await self._sweeper.close()
         await self._shims.shutdown()
         if not self._running():
-            self._leave_host()
+            await self._leave_host()
         await self._networks.close()
         if self._client is not None:
             self._client.close()
         self._snapshots.close()
         self._database.close()
 
-    def _leave_host(self) -> None:
+    async def _leave_host(self) -> None:
         """No container runs: what is made anew at the next start anyway is not left on the host.
 
         The machine's own daemon keeps its bridges and rules, as dockerd does: firewalls may name them.
@@ -327,7 +328,7 @@ class Engine:
             if "cgroup-parent" not in self._config.given:
                 open_cgroup(self._config.cgroup_parent).remove()
             if self._config.instance:
-                self._networks.uninstall()
+                await self._networks.uninstall()
         except (CortenError, OSError) as error:
             _LOG.warning("something stays on the host: %s", error)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from corten import __version__
 from corten.engine import host
 from corten.engine.events import Events
 from corten.lib.timestamps import rfc3339_nano
-from corten.network.drivers import DRIVERS
 from corten.spec.docker import system as wire
 
 
@@ -36,6 +35,7 @@ class SystemSettings:
     init_path: str
     storage_driver: str = ""
     storage_status: Sequence[tuple[str, str]] = ()
+    network_drivers: Callable[[], list[str]] = list
     log_driver: str = "json-file"
     cgroup_driver: str = "cgroupfs"
     default_runtime: str = "corten"
@@ -152,7 +152,7 @@ class SystemService:
             driver=settings.storage_driver,
             driver_status=[("Backing Filesystem", filesystem_of(settings.data_root)), *settings.storage_status],
             plugins=wire.Plugins(
-                volume=["local"], network=[kind.name for kind in DRIVERS], log=["json-file", "local", "none"]
+                volume=["local"], network=settings.network_drivers(), log=["json-file", "local", "none"]
             ),
             memory_limit=limits.memory,
             swap_limit=limits.swap,

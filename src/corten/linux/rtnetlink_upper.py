@@ -121,6 +121,12 @@ def create_ipvlan_request(
     return _new(name, "ipvlan", data, parent=parent, mtu=mtu, pid=netns_pid, group=group)
 
 
+def move_link_request(index: int, *, name: str, netns_pid: int, group: int) -> bytes:
+    """Move a link to the network namespace of a process, there down and under `name`, and mark it."""
+    attrs = attr_text(IFLA_IFNAME, name) + attr_u32(IFLA_NET_NS_PID, netns_pid) + attr_u32(IFLA_GROUP, group)
+    return message(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, 0, 0) + attrs)
+
+
 def namespace_id(netlink: NetlinkSocket, pid: int) -> int:
     """The id that our network namespace has for that of a process; one is assigned at the first call.
 

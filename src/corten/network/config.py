@@ -25,6 +25,8 @@ OPTION_DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
 OPTION_MTU = "com.docker.network.driver.mtu"
 OPTION_CONTAINER_PREFIX = "com.docker.network.container_iface_prefix"
 OPTION_PARENT = "parent"
+OPTION_IFNAME = "com.docker.network.endpoint.ifname"
+DRIVERS_WITH_BRIDGES = ("bridge", "vxlan")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]{1,15}\Z")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}\Z")
 _MIN_MTU, _MIN_MTU_IPV6, _MAX_MTU = 68, 1280, 65535
@@ -46,12 +48,17 @@ class GatewayMode(StrEnum):
 
 
 class SubnetConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A subnet of a network; `gateway` is the host's address on the bridge."""
+    """A subnet of a network; `gateway` is the host's address on the bridge.
+
+    `pool_id` and `address_space` are what a plugin that manages the addresses calls it.
+    """
 
     subnet: str
     gateway: str = ""
     ip_range: str = ""
     auxiliary: dict[str, str] = {}
+    pool_id: str = ""
+    address_space: str = ""
 
     def network(self) -> IPNetwork:
         """The subnet."""
@@ -63,7 +70,10 @@ class SubnetConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A network's record."""
+    """A network's record.
+
+    `pending`: it is being made or taken away with a plugin's help. A daemon that finds such a record takes it away.
+    """
 
     id: str
     name: str
@@ -82,6 +92,7 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     predefined: bool = False
     config_only: bool = False
     config_from: str = ""
+    pending: bool = False
 
     def subnet(self, version: int) -> SubnetConfig | None:
         """The first subnet of a family."""
@@ -119,6 +130,7 @@ class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
     aliases: list[str] = []
     dns_names: list[str] = []
     links: list[str] = []
+    options: dict[str, str] = {}  # of the driver
 
     def address(self, version: int) -> IPAddress | None:
         """The endpoint's address of a family."""
@@ -205,7 +217,7 @@ def host_link(network: NetworkConfig) -> str:
 
     A macvlan or ipvlan network without a parent gets a dummy that leads nowhere.
     """
-    if network.driver == "bridge":
+    if network.driver in DRIVERS_WITH_BRIDGES:
         return check_interface_name(network.options.get(OPTION_NAME) or f"br-{network.id[:12]}")
     if network.driver in ("macvlan", "ipvlan"):
         return check_interface_name(network.options.get(OPTION_PARENT) or dummy_name(network.driver, network.id))

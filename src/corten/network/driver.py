@@ -1,7 +1,11 @@
-"""What a network driver does for the service. Daemon only; drivers are blocking, most calls take under a millisecond.
+"""What a network driver does for the service. Daemon only, on the loop.
 
 A driver makes links; addresses are the service's (`network.ipam`), rules the firewall's (`network.firewall`). A new
-driver is a file in drivers/ and a line in `drivers/__init__.py: DRIVERS`.
+driver is a file in drivers/ and a line in `drivers/__init__.py: DRIVERS`, or a distribution of its own
+(docs/adding-a-network-driver.md).
+
+What changes something is async because plugins are asked over a socket. A driver that speaks to the kernel alone takes
+well under a millisecond and never waits: for it the call is a plain one, and nothing else runs meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ class NetworkDriver(Protocol):
     name: str
     addressed: bool
     """Whether its endpoints have an interface with addresses."""
+    remote: bool
+    """Whether what it makes is known to another program, and goes only when that is told: networks and endpoints are
+    recorded before they are made, so that none is forgotten with a killed daemon."""
 
     def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
         """Whether this configuration can work beside those of the others. Raises InvalidArgument, Forbidden."""
@@ -35,22 +42,26 @@ class NetworkDriver(Protocol):
         The unspecified address stands for the link itself.
         """
 
-    def ensure(self, network: NetworkConfig) -> None:
-        """Make what the network needs on the host, or put right what is there. Raises OSError."""
+    async def ensure(self, network: NetworkConfig, *, new: bool = False) -> None:
+        """Make what the network needs on the host, or put right what is there. `new`: it was never made before.
 
-    def remove(self, network: NetworkConfig) -> None:
+        Raises OSError, Unavailable.
+        """
+
+    async def remove(self, network: NetworkConfig) -> None:
         """Take it away; nothing there is no error."""
 
-    def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any] | None:
+    async def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any] | None:
         """Place an interface in the network namespace of `pid`; returns what init configures there, None for nothing.
 
-        May fill in what the driver alone knows of the endpoint: its `mac`, its `netns`. Raises OSError, ParentBusy.
+        May fill in what the driver alone knows of the endpoint: its `mac`, its `netns`. Raises OSError, CortenError,
+        ParentBusy.
 
         The fields are those of docs/architecture.md, without the default gateway.
         """
 
-    def detach(self, endpoint: Endpoint) -> None:
-        """Remove the endpoint's interface, now; it may be gone already."""
+    async def detach(self, endpoint: Endpoint) -> None:
+        """Remove the endpoint's interface, now; it may be gone already. Raises OSError, Unavailable."""
 
     def rules(self, network: NetworkConfig) -> BridgeRules | None:
         """What the firewall must know of the network."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import ipaddress
+import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -183,6 +184,11 @@ class AddressSpace:
 
     def _address(self, value: int) -> IPAddress:
         return ipaddress.IPv4Address(value) if self.subnet.version == 4 else ipaddress.IPv6Address(value)
+
+
+def random_mac() -> str:
+    """A locally administered MAC for an endpoint without an address of ours."""
+    return (b"\x02\x42" + secrets.token_bytes(4)).hex(":")
 
 
 def mac_of(address: IPAddress) -> str:

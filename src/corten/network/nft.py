@@ -239,6 +239,29 @@ def verdict(word: str, chain: str = "") -> Expression:
     return Expression(f"{word} {chain}".strip(), (code,))
 
 
+def vxlan(port: int, vni: int) -> Expression:
+    """`udp dport 4789 @th,96,24 0x2a`: VXLAN packets with this number (RFC 7348 section 5)."""
+    code = (
+        _meta(_META_L4PROTO),
+        _cmp(bytes([PROTOCOLS["udp"]])),
+        _payload(_PAYLOAD_TRANSPORT, 2, 2),
+        _cmp(struct.pack("!H", port)),
+        _payload(_PAYLOAD_TRANSPORT, 12, 3),
+        _cmp(vni.to_bytes(3, "big")),
+    )
+    return Expression(f"udp dport {port} @th,96,24 {vni:#x}", code)
+
+
+def listed(direction: str, version: int, name: str, *, negate: bool = False) -> Expression:
+    """`ip saddr @name`, `ip6 daddr != @name`; packets of this family alone."""
+    v4 = version == 4
+    width = 4 if v4 else 16
+    load = _payload(_PAYLOAD_NETWORK, (12 if v4 else 8) + (width if direction == "daddr" else 0), width)
+    lookup = _expression("lookup", attr_text(1, name), attr_be32(2, _REG_1), attr_be32(5, int(negate)))
+    text = f"{'ip' if v4 else 'ip6'} {direction} {'!= ' if negate else ''}@{name}"
+    return Expression(text, (*protocol_version(version).code, load, lookup))
+
+
 def masquerade() -> Expression:
     """`masquerade`: the source becomes the address of the interface the packet leaves by."""
     return Expression("masquerade", (_expression("masq"),))
@@ -311,6 +334,11 @@ def port_key(protocol: str, port: int, at: Address | None = None) -> tuple[str, 
 def port_target(key: tuple[str, bytes], target: Address, port: int) -> Element:
     """A map element from a port key to address and port."""
     return Element(f"{key[0]} : {target} . {port}", key[1], data_value(2, target.packed + struct.pack("!Hxx", port)))
+
+
+def address_element(at: Address) -> Element:
+    """An address of a set."""
+    return Element(str(at), at.packed)
 
 
 def port_jump(key: tuple[str, bytes], chain: str) -> Element:

@@ -14,6 +14,8 @@ dstnat    a published host port becomes container address and port, for the host
 forward   into a bridge: replies, its own containers (unless ICC is off) and published ports, else drop.
 srcnat    containers leave with the host's address; hairpin and loopback access get the bridge's address, so that
           replies come back through the host.
+strangers there with vxlan networks: their packets are taken from peers alone; and smuggled: no container sends a peer
+          any, which would take them for this host's.
 guard     there when the daemon itself switched forwarding on: the host does not begin to route between its physical
           interfaces. Docker sets the whole FORWARD policy to drop; ours leaves other virtual networks alone.
 """
@@ -25,9 +27,10 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from corten.network import nft
+from corten.network import nft, vxlan_rules
 from corten.network.config import GatewayMode
 from corten.network.ipam import IPAddress, IPNetwork
+from corten.network.vxlan import Underlay
 
 GUARD_CHAIN = "forward-guard"
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
@@ -47,6 +50,7 @@ class BridgeRules:
     icc: bool = True
     internal: bool = False
     gateway_modes: Mapping[int, GatewayMode] = field(default_factory=dict)
+    underlay: Underlay | None = None  # of a vxlan network
 
     def mode(self, version: int) -> GatewayMode:
         """The gateway mode of a family."""
@@ -152,9 +156,12 @@ def build(
         nft.Chain("forward", _forward(), "filter", "forward", _FILTER),
         nft.Chain("postrouting", tuple(srcnat), "nat", "postrouting", _SRCNAT),
     ]
+    underlays = [bridge.underlay for bridge in bridges if bridge.underlay is not None]
+    chains += vxlan_rules.peer_chains(underlays)
     if guard:
         chains.append(nft.Chain(GUARD_CHAIN, _guard(), "filter", "forward", _FILTER + 1))
-    return nft.Table(name, _sets(inward, outward, port_elements(ports)), tuple(chains))
+    sets = (*_sets(inward, outward, port_elements(ports)), *vxlan_rules.peer_sets(underlays))
+    return nft.Table(name, sets, tuple(chains))
 
 
 def _sets(

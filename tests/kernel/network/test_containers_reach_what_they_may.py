@@ -235,7 +235,7 @@ def test_released_ports_and_addresses_come_back():
         await service.release(cid)
         assert lan.do(refused_tcp, "203.0.113.1", 8080)
         web.end()
-        service._endpoints.collect()
+        await service._endpoints.collect()
         _cid, web, attached = await world.container(service, port_bindings=WEB)
         assert attached.settings["bridge"].ip_address == "172.17.0.2"
         web.serve_tcp(80)

@@ -120,7 +120,7 @@ def test_an_interface_that_could_not_be_removed_keeps_its_address_until_it_is():
         names = {name for _index, name in socket.if_nameindex()}
         _cid, _box, meanwhile = await world.container(service, mode="last")
         assert meanwhile.settings["last"].ip_address.endswith(".3")
-        service._endpoints.collect()
+        await service._endpoints.collect()
         assert len(names - {name for _index, name in socket.if_nameindex()}) == 1
         _cid, _box, after = await world.container(service, mode="last")
         assert after.settings["last"].ip_address.endswith(".2")

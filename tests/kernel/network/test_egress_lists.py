@@ -229,11 +229,11 @@ def test_changes_make_what_the_whole_would_be():
         await service.connect("wide", "c0", None)
         await service.disconnect("listed", "c1")
         await service.release(cids[3])
-        service._collect()
+        await service._collect()
         await same_as_whole(service)
         await service.release(cids[4])
         await service.disconnect("listed", "c2")
-        service._collect()
+        await service._collect()
         await same_as_whole(service)
         assert list(service._egress.firewall.limits.lists) == [f"c-{cids[0][:24]}"]
 
@@ -255,7 +255,7 @@ def test_tables_of_vanished_instances_go_and_ours_with_the_last_list():
         cid, _box, _attached = await world.container(service, egress=())
         assert tables() == {"corten-00test", "corten-00test-egress"}
         await service.release(cid)
-        service._collect()
+        await service._collect()
         assert tables() == {"corten-00test"}
         gone = "corten-abcdef-egress"
         stranger = NftSocket()

@@ -249,7 +249,7 @@ def test_what_outlives_the_container_in_its_namespace_stays_limited_until_the_li
         await service.release(cid)
         assert await box.ado(tried, "tcp", OTHER, 80) == "refused"
         assert await box.ado(tried, "tcp", WEB, 80) == "reached"
-        service._collect()
+        await service._collect()
         assert service._egress.firewall.limits.lists == {}
         with pytest.raises(AssertionError, match="Network is unreachable"):
             await box.ado(tried, "tcp", OTHER, 80)

@@ -211,7 +211,7 @@ def test_a_container_that_has_ended_leaves_no_socket_and_no_interface():
         await service.release(cid)
         assert descriptors() - before == set()
         box.end()
-        service._endpoints.collect()
+        await service._endpoints.collect()
         assert service._endpoints.lingering() == 0
 
     in_own_world(scenario)

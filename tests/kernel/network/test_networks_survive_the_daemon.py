@@ -138,7 +138,7 @@ def test_uninstall_leaves_neither_rules_nor_bridges():
     async def scenario(world):
         service = await world.service()
         await service.create(NetworkCreateRequest(name="net"))
-        service.uninstall()
+        await service.uninstall()
         assert links() <= {"lo", "sit0", "tunl0", "gre0", "gretap0", "erspan0", "ip6tnl0"}
         rules = NftSocket()
         assert not rules.has_chain("corten-00test", "prerouting")
@@ -204,7 +204,7 @@ def test_a_container_starts_again_while_its_last_pair_lingers():
         first.end()
         await service.release(cid)
         again.end()
-        service._endpoints.collect()
+        await service._endpoints.collect()
         assert service._endpoints.lingering() == 0
         assert [name for name in links() if name.startswith("veth")] == []
 

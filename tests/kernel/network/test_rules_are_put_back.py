@@ -87,7 +87,7 @@ def test_removed_rules_stay_away_after_an_uninstall():
         stranger = NftSocket()
         stranger.commit(flush_table(), "flush")
         service._firewall_watch._read()
-        service.uninstall()
+        await service.uninstall()
         while service._firewall_watch._repair is not None:
             await asyncio.sleep(0.01)
         assert TABLE not in stranger.tables()

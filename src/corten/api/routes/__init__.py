@@ -34,6 +34,7 @@ MODULES = (
     "containers.wait",
     "corten.fsck",
     "corten.images",
+    "corten.networks",
     "distribution",
     "events",
     "exec.inspect",

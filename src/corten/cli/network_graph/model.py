@@ -109,6 +109,8 @@ def _outside(item: dict[str, Any]) -> str:
         return "the host's own"
     if driver in ("macvlan", "ipvlan"):  # without a parent it stands on a dummy
         return str(options.get("parent") or "")
+    if driver not in ("bridge", "vxlan"):  # a plugin's affair
+        return str(driver)
     families = [version for version, key in ((4, "EnableIPv4"), (6, "EnableIPv6")) if item.get(key, version == 4)]
     modes = [_mode(options, version) for version in families]
     if len(set(modes)) <= 1:

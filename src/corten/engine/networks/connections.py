@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from corten.engine.networks.busy import when_free
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.inside import in_namespace
 from corten.engine.networks.resolvers import Resolvers
@@ -66,7 +65,7 @@ class Connections:
     ) -> None:
         if self.netns is None:
             raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
-        interface = await when_free(partial(self._endpoints.add, view.id, network, asked, request, view.pid))
+        interface = await self._endpoints.add(view.id, network, asked, request, view.pid)
         try:
             (opened,) = await self.netns.open_sockets(
                 view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)
@@ -86,7 +85,7 @@ class Connections:
         """Its endpoint goes; the default routes that it had lead over another network, if there is one."""
         before = self._endpoints.gateways(view.id)
         try:
-            self._endpoints.drop(view.id, network)
+            await self._endpoints.drop(view.id, network)
         finally:
             await self._reroute(view, before)
 
@@ -130,11 +129,11 @@ class Connections:
         (opened,) = await self.netns.open_sockets(view.id, [_ROUTE_SOCKET])
         await in_namespace(opened, partial(_lead, gateways=changed))
 
-    def force(self, network: NetworkConfig, container: str) -> None:
+    async def force(self, network: NetworkConfig, container: str) -> None:
         """Drop the endpoint of a container that is not known any more. Raises NotFound when it has none."""
         for cid, (name, _endpoint) in self._endpoints.members(network.id).items():
             if container in (cid, name):
-                self._endpoints.drop(cid, network)
+                await self._endpoints.drop(cid, network)
                 return
         raise NotFound(f"endpoint {container} not found")
 

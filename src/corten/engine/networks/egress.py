@@ -11,13 +11,13 @@ import ipaddress
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 
 from corten.engine.networks.egress_denials import Denials
 from corten.engine.networks.registry import Registry
 from corten.errors import CortenError, InvalidArgument
+from corten.lib.undo import Undo
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, host_link
@@ -100,13 +100,13 @@ class Egress:
     # -- places --------------------------------------------------------------------------------------------------------
 
     def join(
-        self, cid: str, rules: Sequence[str] | None, network: NetworkConfig, endpoint: Endpoint, undo: ExitStack
+        self, cid: str, rules: Sequence[str] | None, network: NetworkConfig, endpoint: Endpoint, undo: Undo
     ) -> None:
         """A container is about to get a link in a network. Raises InvalidArgument, Unavailable; nothing is left then,
         nor after `undo`."""
         if not endpoint.veth:
             return
-        undo.callback(self.leave, endpoint.id)
+        undo.push(self.leave, endpoint.id)
         self._add(cid, rules, network, endpoint)
         if self._concerned(cid):
             self._apply(cid)

@@ -8,10 +8,16 @@ from collections.abc import Iterable, Sequence
 
 from corten.engine.networks.settings import AttachRequest
 from corten.errors import Forbidden, InvalidArgument
-from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, check_interface_name, container_prefix
+from corten.network.config import (
+    OPTION_IFNAME,
+    ContainerEndpoints,
+    Endpoint,
+    NetworkConfig,
+    check_interface_name,
+    container_prefix,
+)
 from corten.spec.docker.network import EndpointSettings
 
-OPTION_IFNAME = "com.docker.network.endpoint.ifname"
 OPTION_SYSCTLS = "com.docker.network.endpoint.sysctls"
 _MAC_BYTES = 6
 # Init writes these as root where it still sees the host's /proc: no name may hold a path.

@@ -29,7 +29,7 @@ def resource(network: NetworkConfig, members: Mapping[str, tuple[str, Endpoint]]
         ipam=IPAM(
             driver=network.ipam_driver,
             options=network.ipam_options or (None if network.predefined else {}),
-            config=[ipam_config(subnet) for subnet in network.subnets] or (None if network.predefined else []),
+            config=_ipam_configs(network) or (None if network.predefined else []),
         ),
         config_from=ConfigReference(network=network.config_from),
         config_only=network.config_only,
@@ -48,6 +48,14 @@ def resource(network: NetworkConfig, members: Mapping[str, tuple[str, Endpoint]]
         options=dict(network.options),
         labels=dict(network.labels),
     )
+
+
+def _ipam_configs(network: NetworkConfig) -> list[IPAMConfig]:
+    """Without addresses Docker shows subnets that hold all of them."""
+    if network.ipam_driver == "null":
+        enabled = {"0.0.0.0/0": network.enable_ipv4, "::/0": network.enable_ipv6}
+        return [IPAMConfig(subnet=everything) for everything, on in enabled.items() if on]
+    return [ipam_config(subnet) for subnet in network.subnets]
 
 
 def ipam_config(subnet: SubnetConfig) -> IPAMConfig:

@@ -5,8 +5,10 @@ Decides and reads the host's prefixes; records and makes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
+
+from msgspec import structs
 
 from corten.engine.networks.listing import ipam_config
 from corten.engine.networks.registry import Registry, as_asked, new_id
@@ -14,7 +16,8 @@ from corten.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavai
 from corten.network.config import NetworkConfig
 from corten.network.ipam import IPNetwork
 from corten.network.ipam_config import check_ipam
-from corten.spec.docker.network import IPAM, NetworkCreateRequest
+from corten.network.vxlan import own_gateway
+from corten.spec.docker.network import IPAM, IPAMConfig, NetworkCreateRequest
 
 _PREDEFINED = ("bridge", "host", "none", "default")
 _NO_SWARM = (
@@ -31,7 +34,8 @@ def plan(
     request: NetworkCreateRequest,
     registry: Registry,
     *,
-    drivers: Collection[str],
+    drivers: Container[str],
+    ipam_known: Callable[[str], bool],
     host_prefixes: Callable[[], list[IPNetwork]],
 ) -> NetworkConfig:
     """The record of a new network. Raises InvalidArgument, Conflict, Forbidden, NotFound, Unavailable."""
@@ -55,20 +59,32 @@ def plan(
     ipam = request.ipam or IPAM()
     if request.config_from is not None and request.config_from.network:
         ipam = _take_configuration(network, request, registry.by_name(request.config_from.network))
-    if ipam.driver not in ("", "default"):
+    network.ipam_driver = ipam.driver or "default"
+    if not ipam_known(network.ipam_driver):
         raise NotFound(f'plugin "{ipam.driver[:64]}" not found')
     if not network.enable_ipv4 and not network.enable_ipv6:
         raise InvalidArgument("IPv4 or IPv6 must be enabled")
     configs = [config for config in ipam.config or [] if config.subnet or config.gateway or config.ip_range]
     check_ipam(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6)
     network.ipam_options = dict(ipam.options or {})
-    if network.config_only:
+    if network.ipam_driver == "null" and configs:
+        raise InvalidArgument("null ipam driver does not handle specific address pool requests")
+    if network.config_only or network.ipam_driver != "default":  # a plugin is asked for them, `null` has none
         network.subnets = [as_asked(config) for config in configs]
         return network
+    if driver == "vxlan":
+        configs = [_own_gateway(config) for config in configs]
     found = registry.subnets(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6, taken=host_prefixes())
     enabled = {4: network.enable_ipv4, 6: network.enable_ipv6}
     network.subnets = [subnet for subnet in found if enabled[subnet.network().version]]
     return network
+
+
+def _own_gateway(config: IPAMConfig) -> IPAMConfig:
+    """Of a subnet that other hosts have, too, this one's part has its gateway."""
+    if not config.ip_range or config.gateway:
+        return config
+    return structs.replace(config, gateway=own_gateway(as_asked(config)))
 
 
 def _check_name(request: NetworkCreateRequest, registry: Registry) -> None:
@@ -80,7 +96,7 @@ def _check_name(request: NetworkCreateRequest, registry: Registry) -> None:
         raise Conflict(f"network with name {request.name} already exists")
 
 
-def _check_kind(request: NetworkCreateRequest, driver: str, drivers: Collection[str]) -> None:
+def _check_kind(request: NetworkCreateRequest, driver: str, drivers: Container[str]) -> None:
     """Driver, scope and the fields that only a swarm has."""
     scope = request.scope or "local"
     if request.config_only and (request.internal or request.ingress or request.attachable or scope != "local"):

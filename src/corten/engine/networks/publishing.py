@@ -8,9 +8,11 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from corten.engine.networks.drivers import Drivers
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import blocking
 from corten.network.config import (
+    DRIVERS_WITH_BRIDGES,
     BridgeOptions,
     ContainerEndpoints,
     Endpoint,
@@ -20,7 +22,6 @@ from corten.network.config import (
     bridge_options,
 )
 from corten.network.conntrack import forget_udp_flows
-from corten.network.drivers.bridge import BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.ipam import IPAddress, parse_address
 from corten.network.ports import ANY4, ANY6, LOOPBACK, HeldPort, PortHolder, PortRequest, PublishPolicy, port_map
@@ -43,11 +44,11 @@ class Publisher:
     """What is published, by container."""
 
     def __init__(
-        self, *, holder: PortHolder, firewall: Firewall, bridge: BridgeDriver, policy: PublishPolicy, relay: bool
+        self, *, holder: PortHolder, firewall: Firewall, drivers: Drivers, policy: PublishPolicy, relay: bool
     ) -> None:
         self._holder = holder
         self._firewall = firewall
-        self._bridge = bridge
+        self._drivers = drivers
         self._policy = policy
         self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
@@ -72,7 +73,7 @@ class Publisher:
                 item.held += self._holder.hold(wanted, target, families=bound)
                 item.held += [_routed_port(request, version) for version in routed]
             rules = port_rules(item.held, endpoint)
-            self._bridge.publish(network, endpoint)
+            self._drivers.bridge(network.driver).publish(network, endpoint)
             self._firewall.publish(rules)
             item.rules = rules
             self._forget_flows(item)
@@ -200,7 +201,7 @@ class Publisher:
 def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[Endpoint, NetworkConfig] | None:
     """Where a container's published ports lead: its first endpoint on a bridge that is not internal. None: its ports
     are discarded, as Docker does with host, none and internal networks."""
-    return next(((e, n) for e, n in places if n.driver == "bridge" and not n.internal), None)
+    return next(((e, n) for e, n in places if n.driver in DRIVERS_WITH_BRIDGES and not n.internal), None)
 
 
 def _forget_flows(targets: Collection[tuple[IPAddress, int]]) -> None:

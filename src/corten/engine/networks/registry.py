@@ -64,11 +64,15 @@ class Registry:
         return [other for other in self._networks.values() if network.config_only and other.config_from == network.name]
 
     def find(self, reference: str) -> NetworkConfig:
-        """By full id, name or unique id prefix, in this order. Raises NetworkNotFound, InvalidArgument (ambiguous)."""
+        """By full id, name or unique id prefix, in this order; one that is pending is not there (yet, or any more).
+
+        Raises NetworkNotFound, InvalidArgument (ambiguous).
+        """
         found = self._networks.get(reference) or self.by_name(reference)
-        if found is not None:
+        if found is not None and not found.pending:
             return found
-        matches = [network for key, network in self._networks.items() if reference and key.startswith(reference)]
+        ready = [network for network in self._networks.values() if reference and not network.pending]
+        matches = [network for network in ready if network.id.startswith(reference)]
         if len(matches) > 1:
             raise InvalidArgument(f"network {reference} is ambiguous ({len(matches)} matches found based on ID prefix)")
         if not matches:
@@ -76,9 +80,13 @@ class Registry:
         return matches[0]
 
     def add(self, network: NetworkConfig) -> None:
-        """Record a network that is new, or replace its record."""
-        self._records.put(network.id, codec.encode(network), network.name)
+        """Record a network that is new."""
+        self.update(network)
         self._remember(network)
+
+    def update(self, network: NetworkConfig) -> None:
+        """Record what has changed in a network; its addresses stay as they are."""
+        self._records.put(network.id, codec.encode(network), network.name)
 
     def remove(self, network: NetworkConfig) -> None:
         """Forget a network."""
@@ -94,7 +102,8 @@ class Registry:
     def _remember(self, network: NetworkConfig) -> None:
         self._networks[network.id] = network
         self._names[network.name] = network.id
-        self._spaces[network.id] = [] if network.config_only else [_space(subnet) for subnet in network.subnets]
+        others_care = network.config_only or network.ipam_driver != "default"
+        self._spaces[network.id] = [] if others_care else [_space(subnet) for subnet in network.subnets]
 
     def subnets(
         self,

@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 from corten.engine.events import Events
 from corten.engine.networks import default_bridge
-from corten.engine.networks.busy import when_free
+from corten.engine.networks.addresses import Addresses
 from corten.engine.networks.connections import Connections
+from corten.engine.networks.drivers import Drivers
 from corten.engine.networks.egress import Egress, check_network
 from corten.engine.networks.egress_denials import ACTION
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
+from corten.engine.networks.lifecycle import Lifecycle
 from corten.engine.networks.listing import matches, prunable, resource
 from corten.engine.networks.planning import plan
 from corten.engine.networks.publishing import Publisher, default_addresses, relaying
@@ -37,18 +40,21 @@ from corten.engine.networks.settings import (
 )
 from corten.errors import CortenError, Forbidden, NotFound, Unavailable
 from corten.lib.keylock import KeyLock
+from corten.lib.undo import Undo
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
+from corten.network.config import NetworkConfig
 from corten.network.dns.directory import NameDirectory
-from corten.network.driver import NetworkDriver
-from corten.network.drivers import DRIVERS, BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
+from corten.network.plugins.client import Plugins
 from corten.network.ports import PortHolder
+from corten.network.vxlan import changed_peers
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
 _COLLECT_AFTER_S = 2.0
+_CLOSE_S = 5.0
 
 
 class NetworkService:
@@ -67,20 +73,18 @@ class NetworkService:
         self._events = events
         self.containers: ContainerDirectory | None = None
         self._netlink = NetlinkSocket()
-        self._drivers: dict[str, NetworkDriver] = {
-            kind.name: kind(self._netlink, owner=settings.table) for kind in DRIVERS
-        }
-        bridge = self._drivers["bridge"]
-        assert isinstance(bridge, BridgeDriver)
-        self._bridge = bridge
+        plugins = Plugins(settings.plugin_folders, settings.plugin_patience)
+        self._drivers = Drivers(self._netlink, plugins, owner=settings.table)
         policy = settings.publish_policy
         self._firewall = Firewall(settings.table, relaying=relaying(policy, userland_proxy=settings.userland_proxy))
         self._firewall_watch = FirewallWatch(self._firewall)
         self._registry = Registry(settings, networks)
+        self._addresses = Addresses(self._registry, plugins)
+        self._lifecycle = Lifecycle(registry=self._registry, drivers=self._drivers, addresses=self._addresses)
         self._publisher = Publisher(
             holder=PortHolder(default_addresses=default_addresses(policy, settings.default_ip)),
             firewall=self._firewall,
-            bridge=self._bridge,
+            drivers=self._drivers,
             policy=policy,
             relay=settings.userland_proxy,
         )
@@ -89,7 +93,7 @@ class NetworkService:
         self._endpoints = Endpoints(
             registry=self._registry,
             drivers=self._drivers,
-            bridge=self._bridge,
+            addresses=self._addresses,
             publisher=self._publisher,
             records=endpoints,
             events=events,
@@ -101,6 +105,7 @@ class NetworkService:
         events.listen(partial(follow_containers, names, self._endpoints))
         self._turns = KeyLock()  # by container: one of its connections changes at a time
         self._collecting: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
@@ -120,12 +125,13 @@ class NetworkService:
         self._forward(ipv6=any(network.enable_ipv6 for network in self._registry.all()))
         for network in self._registry.all():
             try:
-                self._drivers[network.driver].ensure(network)
+                if not network.pending:
+                    await self._drivers[network.driver].ensure(network)
             except (CortenError, OSError):
                 _LOG.exception("network could not be set up", extra={"network": network.name})
         self._endpoints.recover(living)
-        strays = self._bridge.strays(self._registry.all(), self._endpoints.veths())
-        self._bridge.delete_links(strays)
+        bridge = self._drivers.bridge()
+        bridge.delete_links(bridge.strays(self._registry.all(), self._endpoints.veths()))
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._firewall.replace(self._rules(), self._publisher.rules())
@@ -137,6 +143,19 @@ class NetworkService:
         except (Unavailable, OSError):
             _LOG.exception("the egress lists of running containers are not in force but for what stood before")
         await self._resolvers.recover(self._endpoints.with_resolver())
+        if self._endpoints.lingering():
+            self._collect_later()
+        self._spawn(self._recover_plugins([network for network in self._registry.all() if network.pending]))
+
+    async def _recover_plugins(self, begun: list[NetworkConfig]) -> None:
+        """What plugins must be told; they may not be there yet, and nothing else waits for them."""
+        await self._addresses.replay(self._endpoints.living())
+        await self._lifecycle.finish(begun)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _forward(self, *, ipv6: bool) -> None:
         """Switch the kernel's forwarding on, where it may be (not with /proc/sys read-only)."""
@@ -151,22 +170,29 @@ class NetworkService:
         """The daemon ends; networks and rules stay for the containers that go on."""
         if self._collecting is not None:
             self._collecting.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._resolvers.close_all()
-        with contextlib.suppress(OSError):
-            self._endpoints.collect()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):  # what a plugin was not told is recorded
+                await self._endpoints.collect()
         self._publisher.close()
         self._firewall_watch.close()
         self._egress.close()
         self._firewall.close()
         self._netlink.close()
 
-    def uninstall(self) -> None:
-        """Remove rules and bridges from the host. Only without running containers; records stay."""
+    async def uninstall(self) -> None:
+        """Remove rules and bridges from the host. Only without running containers; records stay, and what plugins
+        have."""
         self._firewall.uninstall()
         self._egress.uninstall()
         for network in self._registry.all():
-            if not (network.predefined and self._settings.bridge):
-                self._drivers[network.driver].remove(network)
+            driver = self._drivers[network.driver]
+            if not (network.predefined and self._settings.bridge) and not driver.remote:
+                await driver.remove(network)
 
     # -- containers --------------------------------------------------------------------------------------------------
 
@@ -179,7 +205,7 @@ class NetworkService:
     async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
         self._resolvers.close(cid)  # of an earlier run whose end nobody saw
-        attached = await when_free(partial(self._endpoints.attach, cid, request, pid))
+        attached = await self._endpoints.attach(cid, request, pid)
         if attached.renew:
             self._collect_later()
         await self._publisher.settled()
@@ -195,14 +221,15 @@ class NetworkService:
 
     def _collect_later(self) -> None:
         if self._collecting is None:
-            self._collecting = asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, self._collect)
+            loop = asyncio.get_running_loop()
+            self._collecting = loop.call_later(_COLLECT_AFTER_S, lambda: self._spawn(self._collect()))
 
-    def _collect(self) -> None:
+    async def _collect(self) -> None:
         """Namespaces take their pairs along; what is still there after a while is deleted."""
         self._collecting = None
         if self._endpoints.lingering():
             try:
-                self._endpoints.collect()
+                await self._endpoints.collect()
             except OSError:
                 _LOG.exception("left-over interfaces could not be deleted")
 
@@ -215,6 +242,10 @@ class NetworkService:
         network = self._registry.by_name(name)
         return asked if network is None else self._endpoints.settings_of(cid, network, asked)
 
+    def driver_names(self) -> list[str]:
+        """For `info`: the drivers that are here, and plugins that networks are of."""
+        return sorted({*self._drivers, *(network.driver for network in self._registry.all())})
+
     def host_gateways(self) -> list[str]:
         """What `host-gateway` stands for: the default bridge's addresses."""
         network = self._registry.by_name("bridge")
@@ -225,7 +256,8 @@ class NetworkService:
     def list_(self, filters: Mapping[str, list[str]] | None = None) -> list[NetworkResource]:
         """All networks that the filters let through. Raises InvalidArgument."""
         used = self._used_ids()
-        found = [n for n in self._registry.all() if matches(n, filters or {}, in_use=n.id in used)]
+        ready = [network for network in self._registry.all() if not network.pending]
+        found = [n for n in ready if matches(n, filters or {}, in_use=n.id in used)]
         return [resource(network, {}) for network in found]
 
     def inspect(self, reference: str) -> NetworkResource:
@@ -239,22 +271,38 @@ class NetworkService:
             request,
             self._registry,
             drivers=self._drivers,
+            ipam_known=self._addresses.known,
             host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
         )
-        driver = self._drivers[network.driver]
-        driver.check(network, self._registry.all())
-        check_network(network, driver)
-        driver.ensure(network)
-        with contextlib.ExitStack() as undo:
-            undo.callback(driver.remove, network)
+        check_network(network, self._drivers[network.driver])
+        async with Undo() as undo:
+            await self._lifecycle.make(network, undo)
             if network.enable_ipv6:
                 self._forward(ipv6=True)
+            network.pending = False
             self._registry.add(network)
-            undo.callback(self._registry.remove, network)
+            undo.push(self._registry.remove, network)
             self._firewall.replace(self._rules())
-            undo.pop_all()
+            undo.keep()
         self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
         return network.id
+
+    async def update_peers(self, reference: str, *, add: list[str], remove: list[str]) -> None:
+        """Change who the other hosts of a vxlan network are. Raises NotFound, InvalidArgument; nothing changes then."""
+        network = self._registry.find(reference)
+        before, network.options = network.options, changed_peers(network, add=add, remove=remove)
+        driver = self._drivers[network.driver]
+        try:
+            driver.check(network, [other for other in self._registry.all() if other.id != network.id])
+            self._firewall.replace(self._rules())
+            await driver.ensure(network)
+            self._registry.update(network)
+        except BaseException:
+            network.options = before
+            self._firewall.replace(self._rules())
+            await driver.ensure(network)
+            raise
+        self._events.publish("network", "update", network.id, {"name": network.name, "type": network.driver})
 
     async def remove(self, reference: str) -> None:
         """Delete a network. Raises NotFound, Forbidden (predefined or in use)."""
@@ -264,11 +312,10 @@ class NetworkService:
         if self._registry.users_of(network):
             raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
         members = self._endpoints.members(network.id)
-        if members:
+        if members or self._endpoints.joining(network.id):
             shown = ", ".join(f'name:"{name}" id:"{endpoint.id[:12]}"' for name, endpoint in members.values())
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
-        self._drivers[network.driver].remove(network)
-        self._registry.remove(network)
+        await self._lifecycle.take_away(network)
         self._firewall.replace(self._rules())
         self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
 
@@ -276,7 +323,7 @@ class NetworkService:
         """Delete networks that no container uses; returns their names. Raises InvalidArgument."""
         used = self._used_ids()
         gone = []
-        for network in self._registry.all():
+        for network in [network for network in self._registry.all() if not network.pending]:
             if prunable(network, filters) and network.id not in used:
                 try:
                     await self.remove(network.id)
@@ -299,7 +346,7 @@ class NetworkService:
         except NotFound:
             if not force:
                 raise
-            self._connections.force(self._registry.find(reference), container)
+            await self._connections.force(self._registry.find(reference), container)
             return
         try:
             network = self._registry.find(reference)
@@ -316,7 +363,8 @@ class NetworkService:
         return self.containers.view(container)
 
     def _rules(self) -> list[default_bridge.BridgeRules]:
-        rules = [self._drivers[network.driver].rules(network) for network in self._registry.all()]
+        ready = [network for network in self._registry.all() if not network.pending]
+        rules = [self._drivers[network.driver].rules(network) for network in ready]
         return [rule for rule in rules if rule is not None]
 
     def _used_ids(self) -> set[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from corten.network.ipam import DEFAULT_POOLS, Pool
+from corten.network.plugins.client import Patience
+from corten.network.plugins.discovery import PluginFolders
 from corten.network.ports import PublishPolicy
 from corten.spec.docker.network import EndpointSettings, PortMap
 
@@ -35,6 +37,8 @@ class NetworkSettings:
     userland_proxy: bool = True
     publish_policy: PublishPolicy = PublishPolicy.DOCKER
     address_pools: tuple[Pool, ...] = DEFAULT_POOLS
+    plugin_folders: PluginFolders = field(default_factory=PluginFolders)
+    plugin_patience: Patience = field(default_factory=Patience)
 
     @property
     def table(self) -> str:

@@ -11,6 +11,7 @@ from corten.network.drivers.host import HostDriver
 from corten.network.drivers.ipvlan import IpvlanDriver
 from corten.network.drivers.macvlan import MacvlanDriver
 from corten.network.drivers.null import NullDriver
+from corten.network.drivers.vxlan import VxlanDriver
 
 
 class DriverKind(Protocol):
@@ -22,6 +23,6 @@ class DriverKind(Protocol):
         """The driver of one daemon."""
 
 
-DRIVERS: tuple[DriverKind, ...] = (BridgeDriver, HostDriver, IpvlanDriver, MacvlanDriver, NullDriver)
+DRIVERS: tuple[DriverKind, ...] = (BridgeDriver, HostDriver, IpvlanDriver, MacvlanDriver, NullDriver, VxlanDriver)
 
 __all__ = ["DRIVERS", "BridgeDriver", "DriverKind"]

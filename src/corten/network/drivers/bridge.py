@@ -15,6 +15,7 @@ from corten.errors import Forbidden
 from corten.linux import rtnetlink, rtnetlink_bridge
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
+    DRIVERS_WITH_BRIDGES,
     BridgeOptions,
     Endpoint,
     GatewayMode,
@@ -27,8 +28,9 @@ from corten.network.drivers.interface import IPV6_OFF, IPV6_ON, interface
 from corten.network.drivers.links import is_own, make_link, owner_group
 from corten.network.ipam import IPAddress, mac_of
 from corten.network.ruleset import BridgeRules
+from corten.network.vxlan import vxlan_link
 
-_GONE = frozenset({errno.ENODEV, errno.ENOENT})
+GONE = frozenset({errno.ENODEV, errno.ENOENT})
 _ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
 
 
@@ -37,6 +39,7 @@ class BridgeDriver:
 
     name = "bridge"
     addressed = True
+    remote = False
 
     def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
         self._netlink = netlink
@@ -54,7 +57,7 @@ class BridgeDriver:
         if len(set(versions)) < len(versions):
             raise Forbidden("bridge driver doesn't support multiple subnets")
         for other in others:
-            if other.driver == self.name and host_link(other) == name:
+            if other.driver in DRIVERS_WITH_BRIDGES and host_link(other) == name:
                 raise Forbidden(
                     f"cannot create network {network.id} ({name}): conflicts with network {other.id} ({name}): "
                     "networks have same bridge name"
@@ -64,8 +67,11 @@ class BridgeDriver:
         """The bridge's address."""
         return network.gateway_of(address)
 
-    def ensure(self, network: NetworkConfig) -> None:
+    async def ensure(self, network: NetworkConfig, *, new: bool = False) -> None:  # noqa: ARG002 - the same each time
         """Make the bridge with its addresses, or give one that is there the addresses it lacks."""
+        self._ensure(network)
+
+    def _ensure(self, network: NetworkConfig) -> None:
         options = bridge_options(network)
         isolated = {v for v in (4, 6) if options.gateway_mode(v) is GatewayMode.ISOLATED}
         open_subnets = [s for s in network.subnets if s.network().version not in isolated]
@@ -74,11 +80,9 @@ class BridgeDriver:
         try:
             index = socket.if_nametoindex(options.bridge)
         except OSError:
-            subnet = network.subnets[0]
-            mac = mac_of(subnet.gateway_address() or subnet.network().network_address)
             group = owner_group(self._owner)
-            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=mac, group=group)
-            make_link(self._netlink, request, kind=self.name, what=f"create bridge {options.bridge}")
+            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=_mac(network), group=group)
+            make_link(self._netlink, request, kind="bridge", what=f"create bridge {options.bridge}")
             index = socket.if_nametoindex(options.bridge)
             created = True
         try:
@@ -104,7 +108,7 @@ class BridgeDriver:
         requests += [rtnetlink.add_address_request(index, c) for c in sorted(wanted - present)]
         self._netlink.batch(requests, f"configure bridge {bridge}")
 
-    def remove(self, network: NetworkConfig) -> None:
+    async def remove(self, network: NetworkConfig) -> None:
         """Delete the bridge, unless it was there before and is someone else's."""
         self._index.pop(network.id, None)
         self._options.pop(network.id, None)
@@ -113,7 +117,7 @@ class BridgeDriver:
         links = rtnetlink.list_links(self._netlink)
         own = [link.index for link in links if link.name == bridge and is_own(link, self._owner)]
         requests = [rtnetlink.delete_link_request(index=index) for index in own]
-        self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[_GONE] * len(requests))
+        self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[GONE] * len(requests))
 
     def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
         """Make a pair for a namespace whose container is not known yet."""
@@ -129,7 +133,7 @@ class BridgeDriver:
         """The prepared namespace is given up; returns whether there was a pair."""
         return self._warm.pop(veth, None) is not None
 
-    def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
+    async def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
         """The endpoint's pair, made or adopted."""
         present = endpoint.ifname
         warm = self._warm.pop(endpoint.veth, None)
@@ -144,13 +148,13 @@ class BridgeDriver:
     def _pair(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
         """Create the pair; a bridge that someone deleted, or that failed to come up before, is made (again) first."""
         if network.id not in self._index:
-            self.ensure(network)
+            self._ensure(network)
         try:
             self._create(network, veth, peer, pid)
         except NetlinkError:
             if link_exists(self._options[network.id].bridge):
                 raise
-            self.ensure(network)
+            self._ensure(network)
             self._create(network, veth, peer, pid)
 
     def _create(self, network: NetworkConfig, veth: str, peer: str, pid: int) -> None:
@@ -165,7 +169,7 @@ class BridgeDriver:
     def _move(self, network: NetworkConfig, veth: str) -> None:
         """A prewarmed pair goes to the bridge of another network."""
         if network.id not in self._index:
-            self.ensure(network)
+            self._ensure(network)
         index = socket.if_nametoindex(veth)
         options = self._options[network.id]
         request = rtnetlink.set_link_request(index=index, master=self._index[network.id], mtu=options.mtu)
@@ -192,15 +196,15 @@ class BridgeDriver:
             rtnetlink.write_sysctls(bridge, {"net.ipv4.conf.IFNAME.route_localnet": "1"})
             self._local_routes.add(bridge)
 
-    def detach(self, endpoint: Endpoint) -> None:
+    async def detach(self, endpoint: Endpoint) -> None:
         """Delete the pair. Takes tens of milliseconds: the kernel waits for its readers."""
         request = rtnetlink.delete_link_request(name=endpoint.veth)
-        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[_GONE])
+        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[GONE])
 
     def forget_neighbour(self, network: NetworkConfig, address: str) -> None:
         """Drop what the host remembers of an address whose MAC changes."""
         request = rtnetlink_bridge.delete_neighbour_request(self._index[network.id], address)
-        self._netlink.batch([request], f"forget the neighbour {address}", ignore=[_GONE | _ABSENT_ADDRESS])
+        self._netlink.batch([request], f"forget the neighbour {address}", ignore=[GONE | _ABSENT_ADDRESS])
 
     def rules(self, network: NetworkConfig) -> BridgeRules:
         """For the firewall."""
@@ -216,22 +220,25 @@ class BridgeDriver:
 
     def strays(self, networks: list[NetworkConfig], veths: set[str]) -> list[str]:
         """Links of ours that no record accounts for: by their mark, veth pairs by their bridge."""
-        wanted = {host_link(network) for network in networks}
+        wanted = {name for network in networks for name in (host_link(network), vxlan_link(network))}
         links = rtnetlink.list_links(self._netlink)
         own = {link.index for link in links if link.kind == "bridge" and link.name in wanted}
         marked = {link.index for link in links if is_own(link, self._owner)}
         found = [link.name for link in links if link.index in marked and link.name not in wanted]
-        found += [
-            link.name
-            for link in links
-            if link.kind == "veth" and link.master in own | marked and is_our_veth(link.name) and link.name not in veths
-        ]
-        return found
+        ports = [link for link in links if link.master in own | marked and link.index not in marked]
+        return found + [k.name for k in ports if k.kind == "veth" and is_our_veth(k.name) and k.name not in veths]
 
     def delete_links(self, names: list[str]) -> None:
         """Delete links by name, those that are there."""
         requests = [rtnetlink.delete_link_request(name=name) for name in names]
-        self._netlink.batch(requests, "delete left-over links", ignore=[_GONE] * len(requests))
+        self._netlink.batch(requests, "delete left-over links", ignore=[GONE] * len(requests))
+
+
+def _mac(network: NetworkConfig) -> str:
+    """The bridge's MAC: of its first address, else of the network's id."""
+    for subnet in network.subnets:
+        return mac_of(subnet.gateway_address() or subnet.network().network_address)
+    return (b"\x02\x42" + bytes.fromhex(network.id[:8])).hex(":")
 
 
 def veth_name(cid: str, number: int) -> str:

@@ -16,6 +16,7 @@ class NullDriver:
 
     name = "null"
     addressed = False
+    remote = False
 
     def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
         """Made as the others are; needs neither."""
@@ -27,13 +28,13 @@ class NullDriver:
         """No routes."""
         return ""
 
-    def ensure(self, network: NetworkConfig) -> None:
+    async def ensure(self, network: NetworkConfig, *, new: bool = False) -> None:
         """Nothing on the host."""
 
-    def remove(self, network: NetworkConfig) -> None:
+    async def remove(self, network: NetworkConfig) -> None:
         """Nothing on the host."""
 
-    def attach(
+    async def attach(
         self,
         network: NetworkConfig,  # noqa: ARG002
         endpoint: Endpoint,  # noqa: ARG002
@@ -43,7 +44,7 @@ class NullDriver:
         """No interface."""
         return None
 
-    def detach(self, endpoint: Endpoint) -> None:
+    async def detach(self, endpoint: Endpoint) -> None:
         """Nothing to remove."""
 
     def rules(self, network: NetworkConfig) -> BridgeRules | None:  # noqa: ARG002

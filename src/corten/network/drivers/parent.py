@@ -51,11 +51,27 @@ def link_mark(endpoint: Endpoint) -> int:
     return int(endpoint.id[:8], 16) | 1
 
 
+def delete_marked(netlink: NetlinkSocket, endpoint: Endpoint) -> None:
+    """Delete an endpoint's link from the container's namespace. Raises NetlinkError.
+
+    The namespace may be gone and its id may have passed to another, with a link of the same name, kind and MAC: only
+    one that bears the endpoint's mark goes.
+    """
+    if endpoint.netns < 0:
+        return
+    link = rtnetlink_upper.find_link_in(netlink, endpoint.netns, endpoint.ifname)
+    if link is None or link.group != link_mark(endpoint):
+        return
+    request = rtnetlink_upper.delete_link_in_request(endpoint.netns, link.index)
+    netlink.batch([request], f"delete the interface {endpoint.ifname}", ignore=[_GONE])
+
+
 class ParentDriver(ABC):
     """All interfaces of one kind of an instance. `owner` marks the parents that are ours."""
 
     name: str
     addressed = True
+    remote = False
 
     def __init__(self, netlink: NetlinkSocket, *, owner: str) -> None:
         self._netlink = netlink
@@ -103,7 +119,7 @@ class ParentDriver(ABC):
         """The router's address in the parent's network; a dummy has none."""
         return network.gateway_of(address) if network.options.get(OPTION_PARENT) else ""
 
-    def ensure(self, network: NetworkConfig) -> None:
+    async def ensure(self, network: NetworkConfig, *, new: bool = False) -> None:  # noqa: ARG002 - the same each time
         """Make the parent when it is to be ours, marked and up."""
         name = host_link(network)
         require_upper_kind(self._netlink, self.name, what=f"make network {network.name}")
@@ -143,7 +159,7 @@ class ParentDriver(ABC):
         ]
         self._netlink.batch(requests, f"configure {name}", ignore=[frozenset(), frozenset({errno.EAFNOSUPPORT})])
 
-    def remove(self, network: NetworkConfig) -> None:
+    async def remove(self, network: NetworkConfig) -> None:
         """Delete the parent, if it is ours and of no other network."""
         name = host_link(network)
         users = self._users.get(name, set())
@@ -153,11 +169,11 @@ class ParentDriver(ABC):
             request = rtnetlink.delete_link_request(index=link.index)
             self._netlink.batch([request], f"delete {link.name}", ignore=[_GONE])
 
-    def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
+    async def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any]:
         """Make the link under its last name in the container's namespace; a parent that was deleted is made again."""
         parent = self._link(host_link(network))
         if parent is None:
-            self.ensure(network)
+            await self.ensure(network)
             parent = self._link(host_link(network))
         if parent is None:
             raise NetlinkError(errno.ENODEV, f"find {host_link(network)}, the parent of network {network.name}")
@@ -170,19 +186,9 @@ class ParentDriver(ABC):
     def _create(self, network: NetworkConfig, request: bytes, what: str) -> None:  # noqa: ARG002 - for macvlan
         self._netlink.batch([request], what)
 
-    def detach(self, endpoint: Endpoint) -> None:
-        """Delete the link from the container's namespace.
-
-        The namespace may be gone and its id may have passed to another, with a link of the same name, kind and MAC:
-        only one that bears the endpoint's mark goes.
-        """
-        if endpoint.netns < 0:
-            return
-        link = rtnetlink_upper.find_link_in(self._netlink, endpoint.netns, endpoint.ifname)
-        if link is None or link.kind != self.name or link.group != link_mark(endpoint):
-            return
-        request = rtnetlink_upper.delete_link_in_request(endpoint.netns, link.index)
-        self._netlink.batch([request], f"delete the interface {endpoint.ifname}", ignore=[_GONE])
+    async def detach(self, endpoint: Endpoint) -> None:
+        """Delete the link from the container's namespace."""
+        delete_marked(self._netlink, endpoint)
 
     def rules(self, network: NetworkConfig) -> BridgeRules | None:  # noqa: ARG002 - the driver's Protocol
         """None: these packets do not pass the host's stack."""
