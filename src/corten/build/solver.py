@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 from corten.build.graph import Vertex, in_order
 
+_VERSION = b"1 "  # of what operations do: another one finds nothing of what was made before
+
 
 class Keying(Enum):
     """How an operation's cache key comes about."""
@@ -310,7 +312,7 @@ class Solver:
 
 
 def _key(kind: bytes, vertex: Vertex, parts: Iterable[str]) -> str:
-    digest = hashlib.sha256(kind + vertex.operation.definition())
+    digest = hashlib.sha256(_VERSION + kind + vertex.operation.definition())
     for part in parts:
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()

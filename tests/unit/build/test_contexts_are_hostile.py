@@ -111,3 +111,14 @@ def test_a_file_that_is_cut_off_is_no_endless_read():
     whole = tar_of({"x": b"1" * 5000}).getvalue()
     with pytest.raises(InvalidTar):
         TarTree(io.BufferedReader(io.BytesIO(whole[:2000])))  # type: ignore[arg-type]
+
+
+def test_what_members_take_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("corten.build.trees.tar._MEMORY_LIMIT", 100_000)
+    assert tree_of({"f": b""}).lstat("f") is not None
+    with pytest.raises(InvalidTar, match="too many members"):
+        tree_of({f"f{number}": b"" for number in range(200)})
+    with pytest.raises(InvalidTar, match="too many members"):
+        tree_of({"f": b""}, xattrs={b"user.a": b"x" * 100_000})
+    with pytest.raises(InvalidTar, match="too many members"):
+        tree_of({"/".join(["d"] * 200): b""})

@@ -8,6 +8,7 @@ running in it when its first process ends is killed with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
-from corten.errors import CortenError, InvalidArgument
+from corten.errors import CortenError, InvalidArgument, NotFound
 from corten.errors import NotImplemented as NotOffered
 from corten.lib import blocking
 from corten.lib.faultpoint import reach
@@ -186,11 +187,12 @@ class Runner:
     @never_half_done
     async def _let_go(self, vertex: Vertex, cid: str, *, goes: bool) -> None:
         """Remove the container; or leave it for people to look at: a failed one without `forcerm`, all with `rm=0`."""
-        if not goes:
-            self._containers.disown(cid)
-            return
-        await self._containers.remove(cid, force=True, volumes=True)
-        self._watcher.removed(vertex, cid)
+        with contextlib.suppress(NotFound):  # somebody has removed it
+            if not goes:
+                self._containers.disown(cid)
+                return
+            await self._containers.remove(cid, force=True, volumes=True)
+            self._watcher.removed(vertex, cid)
 
     def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
         host = self._settings.host

@@ -10,22 +10,23 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from corten.build.trees.tree import Node
 from corten.lib.tar import Entry, InvalidTar, TarReader
 
 _CHUNK = 1 << 20
-_MEMBER_LIMIT = 2_000_000
 _PATH_LIMIT = 4096
+_MEMORY_LIMIT = 1 << 30  # by these estimates: a million files
+_MEMBER_BYTES, _ITEM_BYTES = 900, 120
 
 
 @dataclass(slots=True)
 class _Member:
     entry: Entry
     offset: int = 0
-    names: dict[str, None] = field(default_factory=dict)
+    names: dict[str, None] | None = None  # of a directory
     digest: str = ""
 
 
@@ -37,12 +38,11 @@ class TarTree:
 
     def __init__(self, file: BinaryIO, *, check: Callable[[], None] = lambda: None) -> None:
         self._file = file
-        self._members: dict[str, _Member] = {"": _Member(Entry(b"", "directory", 0o755, 0, 0, 0, 0))}
+        self._members: dict[str, _Member] = {"": _directory()}
+        self._memory = 0
         file.seek(0)
         reader = TarReader(file)
         for number, entry in enumerate(reader):
-            if number >= _MEMBER_LIMIT:
-                raise InvalidTar(f"the archive has more than {_MEMBER_LIMIT} members")
             if number % 1024 == 0:
                 check()
             self._add(entry, reader.offset)
@@ -57,7 +57,8 @@ class TarTree:
             if entry.kind == "directory":
                 self._members[""].entry = entry
             return
-        member = _Member(entry, offset)
+        self._keep(entry, path)
+        member = _Member(entry, offset, {} if entry.kind == "directory" else None)
         if entry.kind == "hardlink":
             target = self._members.get(clean_name(entry.link))
             if target is None or target.entry.kind == "directory":
@@ -71,8 +72,7 @@ class TarTree:
                 return
             self._forget(path, old)
         self._members[path] = member
-        head, _, name = path.rpartition("/")
-        self._members[head].names[name] = None
+        self._enter(path)
 
     def _make_parents(self, path: str) -> None:
         """Directories that the archive does not name have root's usual attributes."""
@@ -86,15 +86,31 @@ class TarTree:
         if self._members[head].entry.kind != "directory":
             raise InvalidTar(f"{path}: {head} is no directory")
         for directory in reversed(missing):
-            self._members[directory] = _Member(Entry(b"", "directory", 0o755, 0, 0, 0, 0))
-            above, _, name = directory.rpartition("/")
-            self._members[above].names[name] = None
+            self._members[directory] = _directory()
+            self._keep(self._members[directory].entry, directory)
+            self._enter(directory)
+
+    def _enter(self, path: str) -> None:
+        """A member is one of its directory's, which is there."""
+        head, _, name = path.rpartition("/")
+        names = self._members[head].names
+        assert names is not None
+        names[name] = None
+
+    def _keep(self, entry: Entry, path: str) -> None:
+        """Another member is kept in memory. Raises InvalidTar for what is too much for it."""
+        items = [*entry.xattrs.items(), *(entry.pieces or ())]
+        attributes = sum(len(name) + len(value) for name, value in entry.xattrs.items())
+        text = 3 * len(path) + len(entry.link) + attributes
+        self._memory += _MEMBER_BYTES + text + _ITEM_BYTES * len(items)
+        if self._memory > _MEMORY_LIMIT:
+            raise InvalidTar(f"the archive has too many members for {_MEMORY_LIMIT >> 20} MB of memory")
 
     def _forget(self, path: str, member: _Member) -> None:
         todo = [(path, member)]
         while todo:
             at, gone = todo.pop()
-            todo += [(f"{at}/{name}", self._members.pop(f"{at}/{name}")) for name in gone.names]
+            todo += [(f"{at}/{name}", self._members.pop(f"{at}/{name}")) for name in gone.names or ()]
 
     def without(self, is_ignored: Callable[[str], bool]) -> None:
         """Take out what is ignored; a directory stays while something below it is not."""
@@ -103,7 +119,9 @@ class TarTree:
             if not member.names and is_ignored(path):
                 del self._members[path]
                 head, _, name = path.rpartition("/")
-                del self._members[head].names[name]
+                names = self._members[head].names
+                assert names is not None
+                del names[name]
 
     # -- the tree
 
@@ -118,7 +136,7 @@ class TarTree:
 
     def names(self, path: str) -> list[str]:
         """The members below a directory."""
-        return sorted(self._members[path].names)
+        return sorted(self._members[path].names or ())
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file's bytes, its holes as zeros."""
@@ -157,6 +175,11 @@ class TarTree:
                 digest.update(chunk)
             member.digest = digest.hexdigest()
         return member.digest
+
+
+def _directory() -> _Member:
+    """A directory that the archive does not name."""
+    return _Member(Entry(b"", "directory", 0o755, 0, 0, 0, 0), names={})
 
 
 def clean_name(name: bytes) -> str:
