@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from corten.build.operations import Mount
+from corten.engine.images.settled import never_half_done
 from corten.lib import blocking
 from corten.lib.keylock import KeyLock
 from corten.linux.tree import allocated, remove_tree
 
 _NAME_BYTES = 16
+_NEW = ".new"  # behind the name of one that is not ready
 
 
 class CacheMounts:
@@ -30,50 +32,65 @@ class CacheMounts:
         self._uses: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def hold(self, mount: Mount) -> AsyncIterator[str]:
-        """The directory of a mount, made with its mode and owner when it is missing, in use as long as the block."""
-        name = hashlib.sha256((mount.id or mount.target).encode("utf-8", "surrogateescape")).hexdigest()
-        name = name[: 2 * _NAME_BYTES]
-        if mount.sharing == "locked":
-            async with self._locks.hold(name), self._used(name, mount) as path:
-                yield path
-            return
-        number, one = 0, name
-        while mount.sharing == "private" and self._uses[one]:
-            number += 1
-            one = f"{name}-{number}"
-        async with self._used(one, mount) as path:
-            yield path
+    async def hold(self, mounts: Iterable[Mount]) -> AsyncIterator[dict[Mount, str]]:
+        """The directories of one step's mounts, made with mode and owner when missing, in use as long as the block.
+
+        Locks are taken once each and in one order, so that no two steps wait for each other, and none for itself.
+        """
+        names = {mount: _name(mount) for mount in mounts}
+        paths: dict[Mount, str] = {}
+        async with AsyncExitStack() as held:
+            for name in sorted({name for mount, name in names.items() if mount.sharing == "locked"}):
+                await held.enter_async_context(self._locks.hold(name))
+            for mount, name in names.items():
+                number, one = 0, name
+                while mount.sharing == "private" and self._uses[one]:
+                    number += 1
+                    one = f"{name}-{number}"
+                paths[mount] = await held.enter_async_context(self._used(one, mount))
+            yield paths
 
     @asynccontextmanager
     async def _used(self, name: str, mount: Mount) -> AsyncIterator[str]:
         path = os.fspath(self._root / name)
         self._uses[name] += 1
         try:
-            async with self._locks.hold(path):  # not while it is being deleted
-                await blocking.run(_make, path, mount)
+            await self._make(path, mount)
             yield path
         finally:
             self._uses[name] -= 1
 
+    @never_half_done
+    async def _make(self, path: str, mount: Mount) -> None:
+        async with self._locks.hold(path):  # not while it is being deleted
+            await blocking.run(_make, path, mount)
+
     async def prune(self) -> int:
         """Delete those that no step uses; how many bytes they had."""
-        freed = 0
-        for name in await blocking.run(_names, self._root):
-            async with self._locks.hold(os.fspath(self._root / name)):
-                if not self._uses[name]:
-                    freed += await blocking.run(_remove, self._root, name)
-        return freed
+        return sum([await self._prune(name) for name in await blocking.run(_names, self._root)])
+
+    @never_half_done
+    async def _prune(self, name: str) -> int:
+        """Delete one that no step uses; how many bytes it had."""
+        async with self._locks.hold(os.fspath(self._root / name.removesuffix(_NEW))):
+            return 0 if self._uses[name] else await blocking.run(_remove, self._root, name)
+
+
+def _name(mount: Mount) -> str:
+    """What a mount's directory is called."""
+    digest = hashlib.sha256((mount.id or mount.target).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[: 2 * _NAME_BYTES]
 
 
 def _make(path: str, mount: Mount) -> None:
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
+    """The directory, if it is missing: under its name only when its attributes are right."""
+    if os.path.isdir(path):
         return
-    os.chown(path, mount.uid, mount.gid)
-    os.chmod(path, mount.mode)
+    new = path + _NEW
+    os.makedirs(new, 0o700, exist_ok=True)
+    os.chown(new, mount.uid, mount.gid)
+    os.chmod(new, mount.mode)
+    os.rename(new, path)
 
 
 def _names(root: Path) -> list[str]:

@@ -62,7 +62,10 @@ class StepMounts:
     ) -> AsyncIterator[list[HostMount]]:
         """The mounts, there as long as the block. Raises NotFound, InvalidArgument, NotImplemented, OSError."""
         mounts: list[HostMount] = []
+        if any(mount.kind == "cache" and mount.input for mount in run.mounts):
+            raise NotOffered("RUN --mount=type=cache with from is not supported yet")
         async with AsyncExitStack() as closing:
+            caches = await closing.enter_async_context(self._caches.hold(m for m in run.mounts if m.kind == "cache"))
             for mount in run.mounts:
                 if mount.kind in ("secret", "ssh"):
                     if mount.required:
@@ -70,10 +73,7 @@ class StepMounts:
                 elif mount.kind == "tmpfs":
                     mounts.append(_tmpfs(mount))
                 elif mount.kind == "cache":
-                    if mount.input:
-                        raise NotOffered("RUN --mount=type=cache with from is not supported yet")
-                    source = await closing.enter_async_context(self._caches.hold(mount))
-                    mounts.append(_bind(mount, source))
+                    mounts.append(_bind(mount, caches[mount]))
                 else:
                     source = await self._bound(vertex, mount, results, closing)
                     mounts.append(_bind(mount, source))
