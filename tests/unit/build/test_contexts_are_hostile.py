@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import tempfile
+import zlib
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from tests.unit.build.trees import entry, tar_of, tree_of
 
 from corten.build.copying.archive import is_archive, open_archive
 from corten.build.trees.tar import TarTree
-from corten.build.trees.tree import resolve, walk
+from corten.build.trees.tree import component_pattern, match, resolve, walk
 from corten.errors import CortenError
 from corten.lib.tar import InvalidTar
 from corten.lib.tar_writer import TarWriter
@@ -122,3 +124,53 @@ def test_what_members_take_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch)
         tree_of({"f": b""}, xattrs={b"user.a": b"x" * 100_000})
     with pytest.raises(InvalidTar, match="too many members"):
         tree_of({"/".join(["d"] * 200): b""})
+
+
+def test_links_to_a_directory_multiply_nothing():
+    tree = tree_of({"f": b"", **{f"l{number}": "." for number in range(20)}})
+    assert len(match(tree, "*/*/*/*/*/*/*/*/*/*/*/f")) == 20
+    assert len(match(tree, "*/*/*/*/*/*/*/*/*/*/*")) == 21
+    assert match(tree_of({"a/x": b"", "b/x": b"", "c": "a"}), "*/x") == ["a/x", "b/x", "c/x"]
+
+
+def test_wildcards_try_no_place_twice():
+    assert component_pattern("*a" * 500 + "*b").fullmatch("a" * 4000) is None
+    assert component_pattern("*a" * 500 + "*b").fullmatch("a" * 4000 + "b") is not None
+
+
+@pytest.mark.parametrize("link", ["x/" * 3000, "a" * 5000])
+def test_paths_and_links_are_as_long_as_the_kernel_takes_them(link):
+    tree = tree_of({"l": link, "d": "/".join(["d"] * 2000)})
+    for path in ("l", link, "d"):
+        with pytest.raises(OSError, match="too long|Too many") as raised:
+            resolve(tree, path)
+        assert raised.value.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+
+
+class Zeros:
+    """A file of zeros without end, but for what reads more than a start of it."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def chunks(self, path: str):
+        del path
+        while True:
+            self.given += 1 << 20
+            assert self.given <= 16 << 20
+            yield b"\0" * (1 << 20)
+
+
+class CompressedZeros(Zeros):
+    """The same, deflated: a few bytes are megabytes."""
+
+    def chunks(self, path: str):
+        deflate = zlib.compressobj(wbits=31)
+        for chunk in super().chunks(path):
+            if data := deflate.compress(chunk):
+                yield data
+
+
+@pytest.mark.parametrize("zeros", [Zeros, CompressedZeros])
+def test_zeros_without_end_are_no_archive(zeros):
+    assert not is_archive(zeros(), "f")

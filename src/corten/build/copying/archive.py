@@ -15,6 +15,7 @@ from corten.errors import CortenError
 from corten.lib.tar import TarReader
 
 _CHUNK = 1 << 20
+_START = 4 << 20  # no first header is longer (lib.tar)
 
 
 class _Chunks:
@@ -34,10 +35,24 @@ class _Chunks:
         return data
 
 
+class _Start:
+    """The first bytes of a stream, as if it ended there: zeros that expand without end are no archive."""
+
+    def __init__(self, stream: TarStream) -> None:
+        self._stream = stream
+        self._left = _START
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes."""
+        data = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 def is_archive(tree: Tree, path: str) -> bool:
     """Whether a file is a tar, compressed or not."""
     try:
-        next(iter(TarReader(TarStream(_Chunks(tree.chunks(path))))))
+        next(iter(TarReader(_Start(TarStream(_Chunks(tree.chunks(path)))))))
     except (CortenError, StopIteration):
         return False
     return True

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from corten.errors import InvalidArgument
 
 _LINK_LIMIT = 40
+_PATH_LIMIT = 4096  # of a path and of a link's target, as in the kernel
 _SPECIAL = frozenset("*?[\\")
 
 
@@ -83,7 +84,11 @@ def join(directory: str, name: str) -> str:
 
 
 def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
-    """`path` without links and dots, as far as it exists; `last` follows a link at its end, too. Raises OSError."""
+    """`path` without links and dots, as far as it exists; `last` follows a link at its end, too. Raises OSError.
+
+    It is bounded as the kernel's is, by links and lengths: a link of a context may be a megabyte of names.
+    """
+    _check_length(path, path)
     done: list[str] = []
     todo = path.split("/")[::-1]
     links = 0
@@ -95,14 +100,22 @@ def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
             del done[-1:]
             continue
         done.append(name)
-        node = tree.lstat("/".join(done)) if last or any(todo) else None
+        at = "/".join(done)
+        _check_length(at, path)
+        node = tree.lstat(at) if last or any(todo) else None
         if node is not None and node.kind == "symlink":
             links += 1
             if links > _LINK_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            _check_length(node.link, path)
             done = [] if node.link.startswith("/") else done[:-1]
             todo += node.link.split("/")[::-1]
     return "/".join(done)
+
+
+def _check_length(text: str, path: str) -> None:
+    if len(text) > _PATH_LIMIT:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path[:200])
 
 
 def walk(tree: Tree, path: str) -> Iterator[tuple[str, Node]]:
@@ -141,10 +154,15 @@ def match(tree: Tree, pattern: str) -> list[str]:
             continue
         if has_wildcards(part):
             form = component_pattern(part)
-            found = [join(at, name) for at in found for name in _names(tree, at) if form.fullmatch(name)]
+            found = [join(at, name) for at in _apart(tree, found) for name in _names(tree, at) if form.fullmatch(name)]
         else:
             found = [join(at, part) for at in found]
     return sorted(at for at in found if tree.lstat(resolve(tree, at, last=False)) is not None)
+
+
+def _apart(tree: Tree, paths: list[str]) -> Iterable[str]:
+    """One path to each directory: links to it hold the same files, and links to `.` would multiply without end."""
+    return {resolve(tree, path): path for path in reversed(paths)}.values()
 
 
 def _names(tree: Tree, path: str) -> list[str]:
@@ -155,15 +173,20 @@ def _names(tree: Tree, path: str) -> list[str]:
 
 @lru_cache(maxsize=256)
 def component_pattern(text: str) -> re.Pattern[str]:
-    """One component of a Go pattern as a regular expression. Raises InvalidArgument."""
+    """One component of a Go pattern as a regular expression. Raises InvalidArgument.
+
+    What stands behind a `*` is looked for once, from the left (`(?>...)`): tries of all places at all stars would take
+    time without end, with the interpreter's lock held.
+    """
     parts: list[str] = []
+    pieces = [parts]  # between stars
     at = 0
     while at < len(text):
         char = text[at]
         at += 1
         if char == "*":
-            if parts[-1:] != ["[^/]*"]:  # several in a row would only backtrack
-                parts.append("[^/]*")
+            parts = []
+            pieces.append(parts)
         elif char == "?":
             parts.append("[^/]")
         elif char == "\\" and at < len(text):
@@ -176,7 +199,9 @@ def component_pattern(text: str) -> re.Pattern[str]:
             raise InvalidArgument(f"syntax error in pattern: {text[:200]}")
         else:
             parts.append(re.escape(char))
-    return re.compile("".join(parts), re.DOTALL)
+    first, *middle, last = ["".join(piece) for piece in pieces] if len(pieces) > 1 else ["".join(parts), ""]
+    found = "".join(f"(?>[^/]*?{piece})" for piece in middle if piece)
+    return re.compile(f"{first}{found}{'[^/]*' if len(pieces) > 1 else ''}{last}", re.DOTALL)
 
 
 def _character_class(text: str, at: int) -> tuple[int, str]:
