@@ -113,6 +113,9 @@ def test_owner_mode_and_time_are_those_asked_for():
 def test_names_that_mean_deletions_are_refused():
     with pytest.raises(InvalidArgument, match="mean deleted files"):
         copied(copy(".", to="/x/"), tree_of({".wh.passwd": b""}))
+    for destination in ("/.wh.etc/", "/.wh.etc/a", "/a/.wh.b/c"):
+        with pytest.raises(InvalidArgument, match="mean deleted files"):
+            copied(copy("f", to=destination), tree_of({"f": b""}))
 
 
 def test_the_digest_tells_content_mode_and_names_but_no_times():

@@ -90,6 +90,7 @@ class LayerPlan:
             at = join(at, name)
             node = self._lookup(at)
             if node is None:
+                _check_name(name, at)
                 node = Node("directory", 0o755, uid, gid, 0, self._attributes.now_ns)
                 self._entries[at] = _Planned(node, EmptyTree(), own=True)
             elif node.kind != "directory":
@@ -99,8 +100,7 @@ class LayerPlan:
 
     def _put(self, item: Item, where: str, *, keeps_owner: bool) -> None:
         head, _, name = where.rpartition("/")
-        if name.startswith(_WHITEOUT):
-            raise InvalidArgument(f"cannot copy to /{where}: names that begin with {_WHITEOUT} mean deleted files")
+        _check_name(name, where)
         self.make_directory(head)
         old = self._lookup(where)
         is_directory = item.node.kind == "directory"
@@ -156,3 +156,8 @@ class LayerPlan:
     @staticmethod
     def _xattrs(planned: _Planned) -> Mapping[bytes, bytes]:
         return planned.tree.xattrs(planned.path)
+
+
+def _check_name(name: str, path: str) -> None:
+    if name.startswith(_WHITEOUT):
+        raise InvalidArgument(f"cannot copy to /{path}: names that begin with {_WHITEOUT} mean deleted files")
