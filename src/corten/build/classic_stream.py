@@ -19,7 +19,9 @@ from corten.build.solver import Solver, State
 from corten.spec.docker.progress import ProgressMessage, stream_line
 
 _KEPT = 2 << 20
-_CLIPPED = "[output clipped, the limit of 2MiB was reached before it was the step's turn]\n"
+_KEPT_OF_ALL = 16 << 20
+_PIECE_BYTES = 64  # what a piece of text takes in memory besides its characters
+_CLIPPED = "[output clipped, too much was written before it was the step's turn]\n"
 _SHORT = 12
 _decoder = partial(codecs.getincrementaldecoder("utf-8"), "replace")
 
@@ -32,6 +34,7 @@ class _Told:
     decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=lambda: defaultdict(_decoder))
     waiting: list[str] = field(default_factory=list)
     size: int = 0
+    is_clipped: bool = False
     begun: bool = False
 
 
@@ -54,6 +57,7 @@ class ClassicStream:
         self._steps = [(stage, step) for stage in plan.stages for step in stage.steps]
         self._number = 0
         self._is_headed = False
+        self._kept = 0
         self._told: dict[Vertex, _Told] = defaultdict(_Told)
 
     # -- what operations report
@@ -69,9 +73,11 @@ class ClassicStream:
         if told.begun:
             self._tell(vertex, text)
             await self._keep_up()
-        elif told.size < _KEPT:
-            told.size += len(data)
-            self._tell(vertex, text if told.size < _KEPT else _CLIPPED)
+        elif not told.is_clipped:
+            told.size += len(data) + _PIECE_BYTES
+            self._kept += len(data) + _PIECE_BYTES
+            told.is_clipped = told.size > _KEPT or self._kept > _KEPT_OF_ALL
+            self._tell(vertex, _CLIPPED if told.is_clipped else text)
 
     def removed(self, vertex: Vertex, cid: str) -> None:
         """A step's container is gone."""
@@ -124,6 +130,7 @@ class ClassicStream:
         for text in told.waiting:
             self._say(stream_line(text))
         told.waiting.clear()
+        self._kept -= told.size
 
     @staticmethod
     def _is_own(step: Step) -> bool:

@@ -214,6 +214,21 @@ async def test_what_waits_for_its_turn_is_bounded():
     assert kept < 3 << 20
 
 
+async def test_what_all_steps_keep_for_their_turn_is_bounded():
+    steps = [run(str(number)) for number in range(100)]
+    told: list[ProgressMessage] = []
+    plan = plan_of(("FROM x", BASE), ("RUN a", run("a")), *((f"RUN {step.name}", step) for step in steps))
+    solver = Solver([run("c", run("a"), *steps)], keying_of)
+    stream = ClassicStream(plan, solver, told.append, never_full, lambda _stage, _step: "")
+    for step in steps:
+        await stream.output(step, 1, b"x" * 1_000_000)
+    for _ in range(40_000):
+        await stream.output(steps[0], 1, b"ab")
+    waiting = [told_of.waiting for told_of in stream._told.values()]
+    assert sum(len(text) for texts in waiting for text in texts) < 20 << 20
+    assert sum(map(len, waiting)) < 30_000
+
+
 async def test_what_is_told_at_once_waits_for_the_reader_and_keeps_characters_whole():
     a, told, room = run("a"), [], asyncio.Event()
     stream = ClassicStream(plan_of(("RUN a", a)), Solver([a], keying_of), told.append, room.wait, lambda *_: "")
