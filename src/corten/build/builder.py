@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +28,7 @@ from corten.build.plan import Plan, Stage, Step
 from corten.build.solver import Solver
 from corten.build.trees.tree import Tree
 from corten.engine.images.assemble import Assembler
+from corten.engine.images.progress import Progress
 from corten.spec.docker.progress import ProgressMessage
 from corten.spec.oci_image import Image
 from corten.store.leases import Lease
@@ -78,9 +79,12 @@ class Builder:
         plan: Plan,
         inputs: BuildInputs,
         say: Callable[[ProgressMessage], None],
-        keep_up: Callable[[], Awaitable[None]],
+        progress: Progress,
     ) -> str:
-        """Build and name the target's image; returns its id. Raises what a step raises; nothing is left of it then."""
+        """Build and name the target's image; returns its id. Raises what a step raises; nothing is left of it then.
+
+        `say` is what tells of it; `progress` says when the client keeps up, and whether the build is cancelled.
+        """
         epoch_ns = None if inputs.epoch_s is None else inputs.epoch_s * _NANO
         store = LayerStore(
             assembler=self._assembler(),
@@ -88,11 +92,12 @@ class Builder:
             lease=inputs.lease,
             now_ns=time.time_ns,
             epoch_ns=epoch_ns,
+            progress=progress,
         )
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
-        stream = ClassicStream(plan, solver, say, keep_up, images.id_after)
+        stream = ClassicStream(plan, solver, say, progress.keep_up, images.id_after)
         trees = Inputs(store=store, context=inputs.context)
         mounts = StepMounts(store=store, inputs=trees, caches=self._caches, directory=self._mounts)
         operations = Operations(

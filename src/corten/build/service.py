@@ -119,7 +119,7 @@ class BuildService:
                 use_cache=options.use_cache,
                 epoch_s=epoch_s,
             )
-            built = await self._builder.run(plan, inputs, say, progress.keep_up)
+            built = await self._builder.run(plan, inputs, say, progress)
         for name in names:
             self._events.publish("image", "tag", built, {"name": name.familiar})
         for message in ending(built, [name.familiar for name in names], plan.warnings, quiet=options.quiet):

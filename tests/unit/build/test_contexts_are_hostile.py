@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import io
+import os
+import tarfile
 import tempfile
+import threading
 import zlib
 
 import pytest
@@ -14,9 +18,12 @@ from hypothesis import strategies as st
 from tests.unit.build.trees import entry, tar_of, tree_of
 
 from corten.build.copying.archive import is_archive, open_archive
+from corten.build.ops.store import LayerStore
+from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import component_pattern, match, resolve, walk
-from corten.errors import CortenError
+from corten.engine.images.progress import Progress
+from corten.errors import Cancelled, CortenError
 from corten.lib.tar import InvalidTar
 from corten.lib.tar_writer import TarWriter
 
@@ -142,7 +149,7 @@ def test_wildcards_try_no_place_twice():
 def test_paths_and_links_are_as_long_as_the_kernel_takes_them(link):
     tree = tree_of({"l": link, "d": "/".join(["d"] * 2000)})
     for path in ("l", link, "d"):
-        with pytest.raises(OSError, match="too long|Too many") as raised:
+        with pytest.raises(OSError, match=r"too long|Too many") as raised:
             resolve(tree, path)
         assert raised.value.errno in (errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -174,3 +181,59 @@ class CompressedZeros(Zeros):
 @pytest.mark.parametrize("zeros", [Zeros, CompressedZeros])
 def test_zeros_without_end_are_no_archive(zeros):
     assert not is_archive(zeros(), "f")
+
+
+def test_holes_are_as_long_as_they_say_until_somebody_gives_up():
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks > 20:
+            raise Cancelled("context canceled")
+
+    file = tempfile.TemporaryFile()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("f")
+        member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 60)}
+        archive.addfile(member)
+    file.flush()
+    tree = TarTree(file, check=check)
+    assert tree.lstat("f") is not None
+    with pytest.raises(Cancelled):
+        tree.digest("f")
+    with pytest.raises(Cancelled):
+        tree.names("")
+
+
+def test_mounted_trees_are_read_until_somebody_gives_up(tmp_path):
+    def check() -> None:
+        raise Cancelled("context canceled")
+
+    (tmp_path / "f").write_bytes(b"1")
+    tree = MountedTree(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY), check=check)
+    try:
+        for work in (lambda: tree.digest("f"), lambda: tree.names("")):
+            with pytest.raises(Cancelled):
+                work()
+    finally:
+        tree.close()
+
+
+async def test_a_build_that_is_given_up_waits_for_its_threads():
+    begun, ended = threading.Event(), threading.Event()
+    progress = Progress()
+    store = LayerStore(assembler=None, snapshots=None, lease=None, now_ns=lambda: 0, epoch_ns=None, progress=progress)  # type: ignore[arg-type]
+
+    def work() -> None:
+        begun.set()
+        with contextlib.suppress(Cancelled):
+            progress.cancel.sleep(60)
+        ended.set()
+
+    task = asyncio.ensure_future(store.work(work))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()

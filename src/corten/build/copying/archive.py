@@ -58,15 +58,21 @@ def is_archive(tree: Tree, path: str) -> bool:
     return True
 
 
-def open_archive(tree: Tree, path: str, new_file: Callable[[], BinaryIO]) -> TarTree:
-    """The archive's tree, to be closed by the caller. Raises InvalidTar, DataLoss, OSError."""
+def open_archive(
+    tree: Tree, path: str, new_file: Callable[[], BinaryIO], check: Callable[[], None] = lambda: None
+) -> TarTree:
+    """The archive's tree, to be closed by the caller. `check` is called now and then, and may raise.
+
+    Raises InvalidTar, DataLoss, OSError.
+    """
     stream = TarStream(_Chunks(tree.chunks(path)))
     file = new_file()
     try:
         while chunk := stream.read(_CHUNK):
+            check()
             file.write(chunk)
         file.flush()
-        return TarTree(file)
+        return TarTree(file, check=check)
     except BaseException:
         file.close()
         raise

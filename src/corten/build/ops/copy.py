@@ -22,7 +22,6 @@ from corten.build.trees.tree import Tree, resolve
 from corten.engine.containers.users import Accounts, read_accounts
 from corten.errors import CortenError
 from corten.errors import NotImplemented as NotOffered
-from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.lib.tar_writer import TarWriter
 
@@ -87,10 +86,9 @@ class Copier:
             return below
         return await self._store.add(below, fill)
 
-    @staticmethod
-    async def _worded(vertex: Vertex, work: Callable[[], T]) -> T:
+    async def _worded(self, vertex: Vertex, work: Callable[[], T]) -> T:
         try:
-            return await blocking.run(work)
+            return await self._store.work(work)
         except (CortenError, OSError) as error:
             raise _failed(vertex, error) from error
 
@@ -121,7 +119,7 @@ class Copier:
         item = taken.items[0]
         if item.node.kind != "file" or not is_archive(item.tree, item.path):
             return taken
-        tree = open_archive(item.tree, item.path, self._new_file)
+        tree = open_archive(item.tree, item.path, self._new_file, self._store.progress.cancel.check)
         closing.callback(tree.close)
         root = tree.lstat("")
         assert root is not None

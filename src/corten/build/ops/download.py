@@ -18,7 +18,6 @@ from corten.build.operations import Download
 from corten.build.ops.store import LayerStore
 from corten.engine.images.progress import Progress
 from corten.errors import CortenError
-from corten.lib import blocking
 from corten.lib.tar import Entry
 from corten.lib.tar_writer import TarWriter
 
@@ -53,7 +52,7 @@ class Downloader:
             modified = await self._web.fetch(wanted.url, file, self._store.progress)
             file.flush()
             if wanted.checksum:
-                await blocking.run(_check, file, wanted, vertex.lines[0])
+                await self._store.work(_check, file, wanted, vertex.lines[0])
             entry = Entry(file_name(wanted.url).encode(), "file", 0o600, 0, 0, file.tell(), _time_ns(modified))
             return await self._store.add(FileSystem(), lambda writer: _write(writer, entry, file))
 

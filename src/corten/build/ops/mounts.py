@@ -87,8 +87,8 @@ class StepMounts:
         closing.push_async_callback(self._remove, home)
         filesystem = results[mount.input]
         if filesystem is None:
-            return await blocking.run(self._unpack, vertex, mount, results, home)
-        return await blocking.run(self._attach, mount, filesystem, home)
+            return await self._store.work(self._unpack, vertex, mount, results, home)
+        return await self._store.work(self._attach, mount, filesystem, home)
 
     def _attach(self, mount: Mount, filesystem: FileSystem, home: Path) -> str:
         """Mount a file system; the path below it has no links left. Blocking."""

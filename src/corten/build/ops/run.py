@@ -26,7 +26,6 @@ from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, InvalidArgument, NotFound
 from corten.errors import NotImplemented as NotOffered
-from corten.lib import blocking
 from corten.lib.faultpoint import reach
 from corten.spec.docker.container import CreateRequest, CreateResponse
 from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
@@ -121,14 +120,14 @@ class Runner:
 
     async def digest(self, vertex: Vertex, run: Run, inputs: Sequence[FileSystem | None]) -> str:
         """What the command's mounts show it. Raises NotFound, OSError."""
-        return await blocking.run(self._mounts.digest, vertex, run, inputs)
+        return await self._store.work(self._mounts.digest, vertex, run, inputs)
 
     async def run(self, vertex: Vertex, run: Run, inputs: Sequence[FileSystem | None]) -> FileSystem:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
         below = inputs[0]
         assert below is not None
         async with self._mounts.hold(vertex, run, inputs) as mounts:
-            stubs = await blocking.run(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
+            stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
             return await self._run(vertex, self._request(run, below, mounts), below, stubs)
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:

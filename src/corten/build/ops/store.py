@@ -7,14 +7,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from corten.build.export import time_text
 from corten.build.filesystem import FileSystem, Layer
 from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import EmptyTree, Tree
 from corten.engine.images.assemble import Assembler
-from corten.engine.images.progress import Progress
+from corten.engine.images.progress import Progress, run_cancellable
 from corten.lib import blocking
 from corten.lib.tar_writer import TarWriter
 from corten.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
@@ -24,6 +24,9 @@ from corten.store.snapshots.driver import Change
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Snapshots(Protocol):
@@ -52,7 +55,8 @@ class Snapshots(Protocol):
 
 
 class LayerStore:
-    """Layers as a build's operations make them. `epoch_ns` is SOURCE_DATE_EPOCH, the latest time in a layer."""
+    """Layers as a build's operations make them. `epoch_ns` is SOURCE_DATE_EPOCH, the latest time in a layer; `progress`
+    is the build's, whose cancellation ends what threads do."""
 
     def __init__(
         self,
@@ -62,17 +66,22 @@ class LayerStore:
         lease: Lease,
         now_ns: Callable[[], int],
         epoch_ns: int | None,
+        progress: Progress,
     ) -> None:
         self._assembler = assembler
         self._snapshots = snapshots
         self._lease = lease
         self._now_ns = now_ns
         self.epoch_ns = epoch_ns
-        self.progress = Progress()
+        self.progress = progress
 
     def now_ns(self) -> int:
         """The time that new things get."""
         return self._now_ns() if self.epoch_ns is None else self.epoch_ns
+
+    async def work(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `fn` in a thread; a build that is cancelled waits until that has let go of its files and mounts."""
+        return await run_cancellable(self.progress, "disk", fn, *args, **kwargs)
 
     @contextmanager
     def tree(self, filesystem: FileSystem) -> Iterator[Tree]:
@@ -80,7 +89,7 @@ class LayerStore:
         if not filesystem.layers:
             yield EmptyTree()
             return
-        tree = MountedTree(self._snapshots.image_fd(filesystem.chain_id))
+        tree = MountedTree(self._snapshots.image_fd(filesystem.chain_id), check=self.progress.cancel.check)
         try:
             yield tree
         finally:
@@ -108,8 +117,8 @@ class LayerStore:
         `stubs` are paths that were made for mounts alone, those within others first: they go where they are empty.
         """
         if stubs:
-            await blocking.run(self._remove_stubs, key, stubs)
-        if await blocking.run(self._is_unchanged, key):
+            await self.work(self._remove_stubs, key, stubs)
+        if await self.work(self._is_unchanged, key):
             return below
         return await self._add(below, lambda: PackedLayer(self._snapshots.upper_fd(key), newest_ns=self.epoch_ns))
 

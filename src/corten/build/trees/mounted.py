@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from corten.build.trees.tree import Node
 from corten.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
@@ -28,10 +28,12 @@ _KINDS = {
 
 
 class MountedTree:
-    """The tree below a directory's descriptor, which is its own to close."""
+    """The tree below a directory's descriptor, which is its own to close; `check` is called now and then, and may
+    raise."""
 
-    def __init__(self, root_fd: int) -> None:
+    def __init__(self, root_fd: int, *, check: Callable[[], None] = lambda: None) -> None:
         self._root = root_fd
+        self._check = check
         self._open: OrderedDict[str, int] = OrderedDict()
 
     @property
@@ -86,6 +88,7 @@ class MountedTree:
 
     def names(self, path: str) -> list[str]:
         """What a directory holds."""
+        self._check()
         return sorted(os.listdir(self._directory(path)))
 
     def chunks(self, path: str) -> Iterator[bytes]:
@@ -95,6 +98,7 @@ class MountedTree:
         try:
             left = os.fstat(fd).st_size
             while left > 0:
+                self._check()
                 data = os.read(fd, min(left, _CHUNK))
                 if not data:
                     raise OSError(errno.EIO, os.strerror(errno.EIO), path)

@@ -33,11 +33,13 @@ class _Member:
 class TarTree:
     """The tree of an uncompressed tar in a seekable file, which is its own to close.
 
-    `check` is called now and then while the members are read, and may raise. Raises InvalidTar.
+    `check` is called now and then while it is read, and may raise: a hole of a few bytes in the archive is as long as
+    it says. Raises InvalidTar.
     """
 
     def __init__(self, file: BinaryIO, *, check: Callable[[], None] = lambda: None) -> None:
         self._file = file
+        self._check = check
         self._members: dict[str, _Member] = {"": _directory()}
         self._memory = 0
         file.seek(0)
@@ -136,11 +138,16 @@ class TarTree:
 
     def names(self, path: str) -> list[str]:
         """The members below a directory."""
+        self._check()
         return sorted(self._members[path].names or ())
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file's bytes, its holes as zeros."""
-        member = self._members[path]
+        for chunk in self._chunks(self._members[path]):
+            self._check()
+            yield chunk
+
+    def _chunks(self, member: _Member) -> Iterator[bytes]:
         entry = member.entry
         if entry.pieces is None:
             yield from self._stored(member.offset, entry.size)
