@@ -7,6 +7,7 @@ that the build would give if it ended there; no such image is stored. Source: Do
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -92,8 +93,9 @@ class ClassicStream:
 
     # -- what the solver reports
 
-    def changed(self) -> None:
-        """Something has happened: tell what is to be told by now."""
+    async def changed(self) -> None:
+        """Something has happened: tell what is to be told by now; others have their turn after each step, whose id
+        costs as much as the image's history is long."""
         settled = self._solver.settled()
         while self._number < len(self._steps):
             stage, step = self._steps[self._number]
@@ -112,6 +114,7 @@ class ClassicStream:
                 self._say(stream_line(f" ---> {found.removeprefix('sha256:')[:_SHORT]}\n"))
             self._number += 1
             self._is_headed = False
+            await asyncio.sleep(0)
 
     def _left(self) -> range:
         return range(self._number, len(self._steps))

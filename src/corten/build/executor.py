@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -41,7 +41,13 @@ class Executor:
         self._locks = KeyLock()
 
     async def run(
-        self, solver: Solver, worker: Worker, lease: Lease, *, use_cache: bool = True, changed: Callable[[], None]
+        self,
+        solver: Solver,
+        worker: Worker,
+        lease: Lease,
+        *,
+        use_cache: bool = True,
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
         """Solve to the end; `changed` is called whenever something has happened. Raises what a step raises.
 
@@ -63,13 +69,13 @@ class Executor:
                     if task.exception() is not None:
                         solver.failed(action.vertex)
                     start(build.report(action, task.result()))
-                changed()
+                await changed()
         except BaseException:
             solver.cancel()
             for task in tasks:
                 task.cancel()
             await settled(tasks)
-            changed()
+            await changed()
             raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.unit.build.test_the_cache_is_pruned import Rows, cache, filesystem
@@ -61,7 +61,7 @@ class Build:
     def __init__(self, executor: Executor, worker: Worker, *targets: Vertex) -> None:
         self.solver = Solver(targets, keying_of)
         self.executor, self.worker = executor, worker
-        self.changed: Callable[[], None] = lambda: None
+        self.changed: Callable[[], Awaitable[None]] = never_full
 
     async def go(self) -> None:
         with Leases().hold([]) as lease:
@@ -229,10 +229,25 @@ async def test_what_all_steps_keep_for_their_turn_is_bounded():
     assert sum(map(len, waiting)) < 30_000
 
 
+async def test_others_have_their_turn_between_steps_that_are_told():
+    steps = [(f"ENV A{number}=1", BASE) for number in range(50)]
+    build = Build(executor(), Worker(), BASE)
+    told: list[ProgressMessage] = []
+    stream = ClassicStream(plan_of(*steps), build.solver, told.append, never_full, lambda _stage, _step: "")
+    build.changed = stream.changed
+    going, most = asyncio.ensure_future(build.go()), 0
+    while not going.done():
+        before = len(told)
+        await asyncio.sleep(0)
+        most = max(most, len(told) - before)
+    assert len(told) == 100
+    assert most < 10
+
+
 async def test_what_is_told_at_once_waits_for_the_reader_and_keeps_characters_whole():
     a, told, room = run("a"), [], asyncio.Event()
     stream = ClassicStream(plan_of(("RUN a", a)), Solver([a], keying_of), told.append, room.wait, lambda *_: "")
-    stream.changed()
+    await stream.changed()
     text = "应用"
     sent = [asyncio.ensure_future(stream.output(a, 1, piece)) for piece in (text.encode()[:4], text.encode()[4:])]
     await asyncio.sleep(0)
