@@ -220,6 +220,16 @@ def test_limits_hosts_and_networks_are_those_of_the_request(daemon: Daemon, buil
     assert "67108864" in output
 
 
+def test_what_a_step_may_see_of_the_network_is_part_of_its_cache_key(build: Build) -> None:
+    dockerfile = "FROM busybox\nRUN cat /etc/hosts; ls /sys/class/net\n"
+    asked = ((), ("--add-host", "there:192.0.2.7"), ("--add-host", "there:192.0.2.8"), ("--network", "none"))
+    for flags in asked:
+        output = build(dockerfile, *flags).stdout
+        assert "Using cache" not in output
+        assert "Using cache" in build(dockerfile, *flags).stdout
+    assert "Using cache" in build(dockerfile, "--network", "bridge").stdout  # which is the default
+
+
 def test_arguments_and_labels_reach_the_image(daemon: Daemon, build: Build) -> None:
     build(
         "FROM busybox\nARG WHO=nobody\nENV HELLO=$WHO\nRUN echo $WHO > /who\n",

@@ -134,7 +134,8 @@ class Run(Operation, frozen=True, kw_only=True):
     """A command (RUN). Inputs: the root file system, then those that mounts name.
 
     `args` is the whole command, the shell included; `env` is NAME=value; `secret_env` likewise (predefined proxies and
-    their like), without a part in the cache key.
+    their like), without a part in the cache key. `network` is a network mode; `hosts` are further lines of /etc/hosts
+    (`name:address`).
     """
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"secret_env"})
@@ -144,6 +145,7 @@ class Run(Operation, frozen=True, kw_only=True):
     user: str = ""
     working_dir: str = "/"
     network: str = "default"
+    hosts: tuple[str, ...] = ()
     security: str = "sandbox"
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()

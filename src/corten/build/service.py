@@ -37,6 +37,7 @@ from corten.store.gc import Node
 from corten.store.leases import Lease
 
 _DOCKERFILE_LIMIT = 4 << 20
+_DEFAULT_NETWORK = ("", "default", "bridge")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _EPOCH_LIMIT = 1 << 40
 
@@ -210,6 +211,8 @@ def _request(options: BuildOptions) -> BuildRequest:
         target=options.target,
         platform=options.platform,
         labels=dict(options.labels),
+        network="" if options.host.network_mode in _DEFAULT_NETWORK else options.host.network_mode,
+        hosts=tuple(options.host.extra_hosts or ()),
     )
 
 

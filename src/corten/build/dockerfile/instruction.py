@@ -28,6 +28,10 @@ class Places(Protocol):
         """The network of RUN where it names none."""
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """What RUN's /etc/hosts has besides (`name:address`)."""
+
+    @property
     def hidden_environment(self) -> tuple[str, ...]:
         """NAME=value of proxies and their like, which RUN sees and no cache key, history or configuration shows."""
 

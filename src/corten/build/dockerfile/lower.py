@@ -257,6 +257,10 @@ class _StagePlaces:
         return self._lowering.request.network
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        return self._lowering.request.hosts
+
+    @property
     def hidden_environment(self) -> tuple[str, ...]:
         return hidden_environment(self._lowering.request, dict(self._state.arguments))
 

@@ -24,7 +24,7 @@ from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
-from corten.errors import CortenError, InvalidArgument, NotFound
+from corten.errors import CortenError, NotFound
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
 from corten.spec.docker.container import CreateRequest, CreateResponse
@@ -35,7 +35,6 @@ from corten.spec.platform import host_platform
 
 OWNER = "build"  # in the records of a build's containers
 _FRAME = 8
-_NETWORKS = {"default": "", "none": "none", "host": "host"}
 
 
 class StepFailed(CortenError):
@@ -195,10 +194,7 @@ class Runner:
 
     def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
         host = self._settings.host
-        network = _NETWORKS.get(run.network)
-        if network is None:
-            raise InvalidArgument(f"unsupported network mode {run.network!r}")
-        if network == "host" and host.network_mode != "host":
+        if run.network == "host" and host.network_mode != "host":
             raise NotOffered("RUN --network=host needs a build with the network mode host")
         if run.security != "sandbox":
             raise NotOffered(f"RUN --security={run.security} is not supported yet")
@@ -211,14 +207,15 @@ class Runner:
             env=[*run.env, *run.secret_env],
             user=run.user,
             working_dir=run.working_dir,
-            host_config=_replaced(host, network, mounts),
+            host_config=_replaced(host, run, mounts),
         )
 
 
-def _replaced(host: HostConfig, network: str, mounts: list[HostMount]) -> HostConfig:
+def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig:
     fields = {name: getattr(host, name) for name in host.__struct_fields__}
     fields["log_config"] = LogConfig(type="none")
-    fields["network_mode"] = network or host.network_mode
+    fields["network_mode"] = host.network_mode if run.network == "default" else run.network
+    fields["extra_hosts"] = list(run.hosts) or None
     fields["mounts"] = mounts or None
     return HostConfig(**fields)
 

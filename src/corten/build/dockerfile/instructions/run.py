@@ -122,6 +122,7 @@ class Run(Instruction):
             user=state.config.user,
             working_dir=state.working_dir,
             network=self.network if self.network not in ("", "default") else places.network or "default",
+            hosts=places.hosts,
             security=self.security or "sandbox",
             mounts=tuple(mounts),
             devices=self.devices,
