@@ -6,6 +6,7 @@ stream's last message, as clients of the classic builder expect. Closing the str
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO
@@ -37,6 +38,7 @@ from corten.store.gc import Node
 from corten.store.leases import Lease
 
 _DOCKERFILE_LIMIT = 4 << 20
+_KEPT = 256  # messages
 _DEFAULT_NETWORK = ("", "default", "bridge")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _EPOCH_LIMIT = 1 << 40
@@ -80,12 +82,16 @@ class BuildService:
         body: AsyncIterator[bytes],
         progress: Progress,
     ) -> None:
+        kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
+        say = kept.append if options.quiet else progress.say
         file = await self._spool.receive(body, progress)
         try:
             context, dockerfile = await run_cancellable(progress, "disk", _read, file, options.dockerfile, progress)
             try:
-                await self._solve(options, names, epoch_s, context, dockerfile, progress)
+                await self._solve(options, names, epoch_s, context, dockerfile, progress, say)
             except (CortenError, OSError) as error:
+                for message in kept:
+                    progress.say(message)
                 progress.say(_failure(error))
         finally:
             file.close()
@@ -99,8 +105,8 @@ class BuildService:
         context: TarTree,
         dockerfile: Dockerfile,
         progress: Progress,
+        say: Callable[[ProgressMessage], None],
     ) -> None:
-        say = _nothing if options.quiet else progress.say
         async with self._leased() as lease:
             bases = Bases(
                 library=self._library,
@@ -168,10 +174,6 @@ class BuildService:
 
     def _shared(self) -> set[str]:
         return {chain_id for entry in self._library.catalog for chain_id in entry.chain}
-
-
-def _nothing(_message: ProgressMessage) -> None:
-    """A quiet build says nothing but its end."""
 
 
 def _read(file: BinaryIO, dockerfile: str, progress: Progress) -> tuple[TarTree, Dockerfile]:

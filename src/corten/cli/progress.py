@@ -48,7 +48,7 @@ def _failure(detail: dict[str, Any]) -> CliError:
     text = str(detail.get("message") or "")
     if detail.get("code") == 401:
         text = "authentication is required"
-    return CliError(text, status=detail.get("code") or 1 if detail.get("code") in range(1, 126) else 1)
+    return CliError(text, status=detail.get("code") or 1 if detail.get("code") in range(1, 256) else 1)
 
 
 def _show_line(message: dict[str, Any], key: str, lines: dict[str, int], out: TextIO, terminal: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -40,7 +41,15 @@ def build(call: Call) -> None:
         headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
     )
     ids: list[str] = []
-    show_progress(messages, sys.stdout, on_aux=lambda message: ids.append(message["aux"].get("ID", "")))
+    out = io.StringIO() if values["quiet"] else sys.stdout
+    try:
+        show_progress(messages, out, on_aux=lambda message: ids.append(message["aux"].get("ID", "")))
+    except CliError:
+        if isinstance(out, io.StringIO):  # what the steps have said, which is wanted now
+            sys.stderr.write(out.getvalue())
+        raise
+    if isinstance(out, io.StringIO):
+        sys.stdout.write(out.getvalue())
     if values["iidfile"] and ids:
         with open(values["iidfile"], "w", encoding="ascii") as file:
             file.write(ids[-1])
