@@ -156,6 +156,7 @@ class Engine:
             library=self._library,
             images=self._images,
             pending=self._content,
+            steps=self._build_cache,
             events=self.events,
             measure=partial(fill, config.data_root),
             engine_id=self.id,
