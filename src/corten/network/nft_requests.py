@@ -27,12 +27,13 @@ _NFGENMSG = 4  # struct nfgenmsg before the attributes
 _BATCH_BEGIN = 0x10
 _BATCH_END = 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 1, 2, 3, 4
-_NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM, _NEWGEN = 6, 9, 12, 14, 15
+_NEWRULE, _NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _NEWGEN = 6, 9, 12, 13, 14, 15
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _SET_MAP = 0x8
 _DATA_VERDICT = 0xFFFFFF00
 # nft's own numbers of data types, so that `nft list` shows the sets readably
 _TYPES = {
+    "integer": (4, 4),
     "ipv4_addr": (7, 4),
     "ipv6_addr": (8, 16),
     "inet_proto": (12, 1),
@@ -65,6 +66,11 @@ def get_chain(table: str, chain: str) -> bytes:
 def get_tables() -> bytes:
     """Ask for all tables of the family."""
     return _request(_GETTABLE, NLM_F_DUMP)
+
+
+def get_elements(table: str, name: str) -> bytes:
+    """Ask for the elements of a set; the kernel answers ENOENT when table or set is missing."""
+    return _request(_GETSETELEM, NLM_F_DUMP, attr_text(1, table), attr_text(2, name))
 
 
 def touched_table(event: Message) -> str:
@@ -112,7 +118,7 @@ def _add_set(table: str, item: Set, number: int) -> bytes:
     if item.data:
         kind, length = _type_of(item.data)
         attrs += [attr_be32(6, kind), attr_be32(7, length)]
-    if item.key == ("ifname",):
+    if item.key in (("ifname",), ("integer",)):
         attrs.append(attr(13, _HOST_ORDER))
     return _request(_NEWSET, NLM_F_CREATE, *attrs)
 

@@ -11,6 +11,7 @@ from corten.linux.netlink import (
     NETLINK_NETFILTER,
     NLM_F_ACK,
     NLMSG_ERROR,
+    Message,
     NetlinkError,
     NetlinkSocket,
     attributes,
@@ -89,6 +90,20 @@ class NftSocket:
         replies = self._netlink.dump(nft_requests.get_tables(), "list tables")
         names = (attributes(reply.payload, _NFGENMSG).get(_NFTA_TABLE_NAME, b"") for reply in replies)
         return [name.rstrip(b"\0").decode("utf-8", "replace") for name in names]
+
+    def elements(self, table: str, name: str) -> list[Message]:
+        """The answers that hold a set's elements; none when there is no such set."""
+        try:
+            return self._netlink.dump(nft_requests.get_elements(table, name), f"list {name} of table {table}")
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise
+
+    @property
+    def netlink(self) -> NetlinkSocket:
+        """The socket itself, for what else netfilter is asked: tracked flows."""
+        return self._netlink
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether the kernel has this chain."""
