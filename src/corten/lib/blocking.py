@@ -1,7 +1,8 @@
 """The one crossing from async to blocking code: bounded, named thread pools. Daemon only.
 
 `disk` for file and mount work, `net` for registry transfers (long), `cpu` for hashing and compression, `stream` for
-what goes at a client's pace: slow clients must not take the threads that a start needs. Work under about
+what goes at a client's pace: slow clients must not take the threads that a start needs. `filter` is for the packet
+filters of containers' namespaces, which a hostile container can keep busy. Work under about
 a millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
 """
 
@@ -15,9 +16,9 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
-Pool = Literal["disk", "net", "cpu", "stream"]
+Pool = Literal["disk", "net", "cpu", "stream", "filter"]
 
-_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64}
+_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "filter": 16}
 _pools: dict[Pool, ThreadPoolExecutor] = {}
 
 

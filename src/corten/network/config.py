@@ -93,13 +93,14 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class PortRecord(msgspec.Struct, kw_only=True, frozen=True):
-    """A published port of an endpoint."""
+    """A published port of an endpoint; `service`: the key of the service whose members share it."""
 
     protocol: str
     container_port: int
     host_ip: str
     host_port: int
     sources: list[str] = []
+    service: str = ""
 
 
 class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -129,7 +130,7 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     """All of a running container's endpoints and published ports: what is stored while it runs.
 
     `dns` are the name servers given to it, `resolver` says that the embedded one serves it, `checked` that it has a
-    health check.
+    health check, `health` what that has said last, `labels` what its labels say of services.
     """
 
     container: str
@@ -140,6 +141,8 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     dns: list[str] = []
     resolver: bool = False
     checked: bool = False
+    health: str = ""
+    labels: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

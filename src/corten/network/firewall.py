@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
 from corten.network import nft_requests, ruleset
+from corten.network.balancing import Service
+from corten.network.nft_balancing import Spread, counts_of
 from corten.network.nft_socket import NftSocket
 from corten.network.ruleset import NOTHING_RELAYED, BridgeRules, PortRule, Relaying
 
@@ -33,6 +35,8 @@ class Firewall:
         self._socket: NftSocket | None = None
         self._bridges: tuple[BridgeRules, ...] = ()
         self._ports: dict[PortRule, None] = {}
+        self._services: Mapping[str, Service] = {}
+        self._spreads: list[Spread] = []
         self._guard = False
         self._installed = False
 
@@ -68,9 +72,34 @@ class Firewall:
     def replace(self, bridges: Sequence[BridgeRules], ports: Sequence[PortRule] | None = None) -> None:
         """Make the whole table anew for these networks (and ports, else those known). Raises Unavailable."""
         wanted = dict.fromkeys(ports) if ports is not None else self._ports
-        table = ruleset.build(self._table, bridges, list(wanted), guard=self._guard, relaying=self._relaying)
+        spreads = ruleset.spreads(list(wanted), self._services)
+        table = ruleset.build(
+            self._table,
+            bridges,
+            list(wanted),
+            guard=self._guard,
+            relaying=self._relaying,
+            spread=spreads,
+            counts=self._counts(spreads),
+        )
         self._commit(nft_requests.replace_table(table), "replace the packet filter rules")
-        self._bridges, self._ports, self._installed = tuple(bridges), wanted, True
+        self._bridges, self._ports, self._spreads, self._installed = tuple(bridges), wanted, spreads, True
+
+    def balance(self, services: Mapping[str, Service]) -> None:
+        """Services, their addresses and who serves are now these, by key. Raises Unavailable."""
+        self._services = dict(services)
+        if self._installed and ruleset.spreads(list(self._ports), services) != self._spreads:
+            self.replace(self._bridges)
+
+    def counts(self) -> dict[tuple[str, bytes], int]:
+        """New connections, by map and backend. Raises OSError."""
+        return self._counts(self._spreads)
+
+    def _counts(self, spreads: Sequence[Spread]) -> dict[tuple[str, bytes], int]:
+        found: dict[tuple[str, bytes], int] = {}
+        for spread in spreads:
+            found |= counts_of(spread.name, self._open().elements(self._table, spread.name))
+        return found
 
     def restore(self) -> bool:
         """Make the table what it was when we last changed it, whatever others did to it since; False when there is to
@@ -84,7 +113,7 @@ class Firewall:
         if not ports:
             return
         wanted = dict.fromkeys([*self._ports, *ports])
-        if any(port.sources is not None for port in ports):  # a list is a chain of its own
+        if any(port.sources is not None or port.service for port in ports):  # these have chains of their own
             self.replace(self._bridges, list(wanted))
             return
         requests: list[bytes] = []
@@ -98,7 +127,7 @@ class Firewall:
             return
         gone_ports = frozenset(ports)
         left = {port: None for port in self._ports if port not in gone_ports}
-        if any(port.sources is not None for port in ports):
+        if any(port.sources is not None or port.service for port in ports):
             self.replace(self._bridges, list(left))
             return
         stay = {element for elements in ruleset.port_elements(list(left)).values() for element in elements}
@@ -110,7 +139,7 @@ class Firewall:
 
     def uninstall(self) -> None:
         """Remove the table, with all rules."""
-        self._ports, self._bridges, self._installed = {}, (), False
+        self._ports, self._bridges, self._spreads, self._installed = {}, (), [], False
         self._commit(
             [nft_requests.add_table(self._table), nft_requests.delete_table(self._table)],
             "remove the packet filter rules",

@@ -177,9 +177,7 @@ def _address_verdict(version: int, name: str) -> nft.Expression:
 
 def _header_field(place: tuple[int, int], register: int) -> bytes:
     offset, length = place
-    return _expression(
-        "payload", attr_be32(1, register), attr_be32(2, 1), attr_be32(3, offset), attr_be32(4, length)
-    )
+    return _expression("payload", attr_be32(1, register), attr_be32(2, 1), attr_be32(3, offset), attr_be32(4, length))
 
 
 def _dnat_by_slot(spread: Spread, modulus: int) -> nft.Expression:
@@ -190,10 +188,10 @@ def _dnat_by_slot(spread: Spread, modulus: int) -> nft.Expression:
         length = _SOURCE[version][1]
         source = _header_field(_SOURCE[version], _REG32 + 4)
         attrs = (attr_be32(1, _REG32 + 4), attr_be32(2, _REG32), attr_be32(3, length), attr_be32(4, modulus))
-        code = (source, _expression("hash", *attrs, attr_be32(5, _SEED)))
+        code = [source, _expression("hash", *attrs, attr_be32(5, _SEED))]
         text = f"jhash {word} saddr mod {modulus} seed {_SEED:#x}"
     else:
-        code = (_expression("numgen", attr_be32(1, _REG32), attr_be32(2, modulus), attr_be32(3, 0)),)
+        code = [_expression("numgen", attr_be32(1, _REG32), attr_be32(2, modulus), attr_be32(3, 0))]
         text = f"numgen inc mod {modulus}"
     lookup = _expression("lookup", attr_text(1, spread.name), attr_be32(2, _REG32), attr_be32(3, _REG32_DATA))
     family = nft.NFPROTO_IPV4 if version == 4 else nft.NFPROTO_IPV6
@@ -205,7 +203,9 @@ def _dnat_by_slot(spread: Spread, modulus: int) -> nft.Expression:
 
 def _is_tcp() -> nft.Expression:
     meta = _expression("meta", attr_be32(2, 16), attr_be32(1, _REG_1))
-    compare = _expression("cmp", attr_be32(1, _REG_1), attr_be32(2, 0), nft.data_value(3, bytes([nft.PROTOCOLS["tcp"]])))
+    compare = _expression(
+        "cmp", attr_be32(1, _REG_1), attr_be32(2, 0), nft.data_value(3, bytes([nft.PROTOCOLS["tcp"]]))
+    )
     return nft.Expression("meta l4proto tcp", (meta, compare))
 
 

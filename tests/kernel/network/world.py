@@ -272,6 +272,7 @@ class World:
         self.services = []
         self.networks = MemoryRecords()
         self.endpoints = MemoryRecords()
+        self.service_rows = MemoryRecords()
         self.directory = Directory()
         self.of = {}  # container id -> its box
         self.resolv_conf = tempfile.NamedTemporaryFile("w", suffix=".conf")
@@ -282,6 +283,7 @@ class World:
             settings=NetworkSettings(**{"instance": "-00test", **settings}),
             networks=self.networks,
             endpoints=self.endpoints,
+            services=self.service_rows,
             events=Events(),
             host_resolv=HostResolvConf(self.resolv_conf.name),
         )

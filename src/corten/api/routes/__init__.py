@@ -34,6 +34,7 @@ MODULES = (
     "containers.wait",
     "corten.fsck",
     "corten.images",
+    "corten.services",
     "distribution",
     "events",
     "exec.inspect",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from corten.engine.networks.settings import AttachRequest
+from corten.engine.networks.settings import Attached, AttachRequest
 from corten.errors import Forbidden, InvalidArgument
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, check_interface_name, container_prefix
-from corten.spec.docker.network import EndpointSettings
+from corten.network.service_labels import LABEL, parse_labels
+from corten.spec.docker.network import EndpointSettings, PortMap
 
 OPTION_IFNAME = "com.docker.network.endpoint.ifname"
 OPTION_SYSCTLS = "com.docker.network.endpoint.sysctls"
@@ -103,6 +104,21 @@ def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSe
     )
 
 
+def name_endpoint(
+    endpoint: Endpoint,
+    cid: str,
+    settings: EndpointSettings,
+    request: AttachRequest,
+    known: ContainerEndpoints | None,
+) -> None:
+    """What a container is called in a user-defined network; `known` is its record when it runs already."""
+    service = parse_labels(known.labels if known else request.labels).name
+    names = [request.name, *(settings.aliases or []), cid[:12], request.hostname, service]
+    endpoint.aliases = list(settings.aliases or [])
+    endpoint.links = list(settings.links or [])
+    endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
+
+
 def new_record(cid: str, request: AttachRequest, networks: Sequence[NetworkConfig]) -> ContainerEndpoints:
     """The record of a container that is to be in `networks`, before it has endpoints."""
     return ContainerEndpoints(
@@ -111,6 +127,29 @@ def new_record(cid: str, request: AttachRequest, networks: Sequence[NetworkConfi
         dns=list(request.dns),
         resolver=any(not network.predefined for network in networks),
         checked=request.checked,
+        labels={label: value for label, value in request.labels.items() if label.startswith(LABEL)},
+    )
+
+
+def attached(
+    record: ContainerEndpoints,
+    wanted: Sequence[tuple[NetworkConfig, EndpointSettings]],
+    interfaces: list[dict[str, object]],
+    ports: PortMap,
+    *,
+    renew: bool,
+) -> Attached:
+    """What a start is told of the networks that its container is in now."""
+    pairs = zip(record.endpoints, wanted, strict=True)
+    addresses = [str(a) for e in record.endpoints for version in (4, 6) if (a := e.address(version)) is not None]
+    return Attached(
+        interfaces=interfaces,
+        settings={network.name: endpoint_settings(endpoint, asked) for endpoint, (network, asked) in pairs},
+        ports=ports,
+        addresses=addresses,
+        ipv6=any(endpoint.ipv6 for endpoint in record.endpoints),
+        resolver=record.resolver,
+        renew=renew,
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from corten.engine.events import Events
 from corten.engine.networks.endpoint_settings import (
+    attached,
     check_endpoint,
     check_mac,
     choose_gateways,
@@ -20,11 +21,13 @@ from corten.engine.networks.endpoint_settings import (
     endpoint_settings,
     endpoint_sysctls,
     interface_name,
+    name_endpoint,
     new_record,
 )
 from corten.engine.networks.lingering import Lingering, detach_logged
 from corten.engine.networks.publishing import Publisher, published_place
 from corten.engine.networks.registry import Registry, new_id
+from corten.engine.networks.services import Services
 from corten.engine.networks.settings import Attached, AttachRequest, Records
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import codec
@@ -34,6 +37,7 @@ from corten.network.driver import NetworkDriver
 from corten.network.drivers.bridge import BridgeDriver, link_exists, veth_name
 from corten.network.ipam import mac_of, parse_interface
 from corten.network.ports import parse_bindings
+from corten.network.service_labels import parse_labels
 from corten.spec.docker.network import EndpointSettings
 
 
@@ -50,6 +54,7 @@ class Endpoints:
         records: Records,
         events: Events,
         names: NameDirectory,
+        services: Services,
     ) -> None:
         self._registry = registry
         self._drivers = drivers
@@ -58,6 +63,7 @@ class Endpoints:
         self._records = records
         self._events = events
         self._names = names
+        self._services = services
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
         self._prewarmed: dict[str, str] = {}  # container id -> veth
@@ -107,12 +113,14 @@ class Endpoints:
         for endpoint in record.endpoints:
             self._members.setdefault(endpoint.network, {})[cid] = endpoint
             self._announce("connect", cid, endpoint.network)
-        return self._answer(record, interfaces, {n.id: s for n, s in wanted}, renew=renew)
+        ports = self._publisher.map_of(record) if any(e.veth for e in record.endpoints) else {}
+        return attached(record, wanted, interfaces, ports, renew=renew)
 
     def check(self, request: AttachRequest) -> None:
         """What can be refused before a start: unknown networks, bad addresses, MACs and ports."""
         parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
         check_mac(request.mac)
+        parse_labels(request.labels)
         if request.mode.startswith("container:"):
             return
         for network, settings in self._wanted(request):
@@ -154,10 +162,7 @@ class Endpoints:
         if driver is self._bridge:
             endpoint.veth = self._prewarmed.pop(cid, "") or _fresh_veth(cid)
         if not network.predefined:
-            names = [request.name, *(settings.aliases or []), cid[:12], request.hostname]
-            endpoint.aliases = list(settings.aliases or [])
-            endpoint.links = list(settings.links or [])
-            endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
+            name_endpoint(endpoint, cid, settings, request, self._attached.get(cid))
         undo.callback(detach_logged, driver, endpoint)
         interface = driver.attach(network, endpoint, pid=pid)
         if interface is not None:
@@ -216,32 +221,8 @@ class Endpoints:
         if place is None:
             return
         endpoint, network = place
-        record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
+        record.ports = self._publisher.publish(record, network, endpoint, ports)
         undo.callback(self._publisher.withdraw, record.container)
-
-    def _answer(
-        self,
-        record: ContainerEndpoints,
-        interfaces: list[dict[str, object]],
-        asked: Mapping[str, EndpointSettings],
-        *,
-        renew: bool,
-    ) -> Attached:
-        settings = {}
-        for endpoint in record.endpoints:
-            network = self._registry.get(endpoint.network)
-            if network is not None:
-                settings[network.name] = endpoint_settings(endpoint, asked[network.id])
-        texts = [str(a) for e in record.endpoints for version in (4, 6) if (a := e.address(version)) is not None]
-        return Attached(
-            interfaces=interfaces,
-            settings=settings,
-            ports=self._publisher.map_of(record) if any(e.veth for e in record.endpoints) else {},
-            addresses=texts,
-            ipv6=any(e.ipv6 for e in record.endpoints),
-            resolver=record.resolver,
-            renew=renew,
-        )
 
     def release(self, cid: str) -> None:
         """The container ended, or its prepared sandbox is given up: records, ports and names go at once."""
@@ -252,6 +233,7 @@ class Endpoints:
         if record is None:
             return
         self._names.drop(cid)
+        self._services.drop(cid)
         self._publisher.withdraw(cid)
         self._records.delete(cid)
         for endpoint in record.endpoints:
@@ -329,8 +311,19 @@ class Endpoints:
         return [(e, network) for e in record.endpoints if (network := self._registry.get(e.network)) is not None]
 
     def _name(self, record: ContainerEndpoints) -> None:
-        """Tell the name server of a container's networks as they are now."""
+        """Tell the name server and services of a container's networks as they are now."""
         self._names.put(record, self._places(record))
+        self._services.put(record, self._places(record))
+
+    def set_health(self, cid: str, status: str) -> None:
+        """What its health check says from now on; the next daemon begins with it."""
+        record = self._attached.get(cid)
+        if record is None:
+            return
+        record.health = status
+        self._records.put(cid, codec.encode(record))
+        self._names.set_health(cid, status)
+        self._services.health_changed()
 
     def rename(self, cid: str, name: str) -> None:
         """It is called otherwise now; its aliases, id and host name stay."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from corten.engine.networks.shared_relays import SharedRelays
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.network.config import (
     BridgeOptions,
@@ -22,8 +23,9 @@ from corten.network.drivers.bridge import BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.ipam import IPAddress, parse_address
 from corten.network.ports import ANY4, ANY6, LOOPBACK, HeldPort, PortHolder, PortRequest, PublishPolicy, port_map
-from corten.network.relay import Relay
+from corten.network.relay import Relay, always
 from corten.network.ruleset import PortRule, Relaying
+from corten.network.service_labels import parse_labels, service_key
 from corten.spec.docker.network import PortMap
 
 _LOG = logging.getLogger("corten.network")
@@ -49,11 +51,14 @@ class Publisher:
         self._policy = policy
         self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
+        self.shared = SharedRelays()
 
     def publish(
-        self, cid: str, name: str, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
+        self, record: ContainerEndpoints, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
     ) -> list[PortRecord]:
-        """Publish all ports of a container or none. Raises ResourceExhausted with Docker's text."""
+        """Publish all ports of a container or none; members of a service may share them. Raises ResourceExhausted with
+        Docker's text."""
+        cid, name, service = record.container, record.name, parse_labels(record.labels).name
         item = self._published[cid] = _Published(endpoint.id)
         options = bridge_options(network)
         # 0.0.0.0 is Docker's way to say any address, of both families
@@ -65,6 +70,8 @@ class Publisher:
                 wanted = request
                 if not binding.is_unspecified and request.address is None:
                     wanted = replace(request, address=binding)
+                if service and request.first and request.first == request.last:
+                    wanted = replace(wanted, service=service_key(network.id, service))
                 target = endpoint.address(4) or endpoint.address(6)
                 item.held += self._holder.hold(wanted, target, families=bound)
                 item.held += [_routed_port(request, version) for version in routed]
@@ -72,7 +79,7 @@ class Publisher:
             self._bridge.publish(network, endpoint)
             self._firewall.publish(rules)
             item.rules = rules
-            _forget_flows(item)
+            self._forget_flows(item)
             self._serve(item, endpoint)
         except ResourceExhausted as error:
             self.withdraw(cid)
@@ -98,6 +105,7 @@ class Publisher:
                     port=port.host_port,
                     socket=None,
                     sources=tuple(map(ipaddress.ip_network, port.sources)),
+                    service=port.service,
                 )
             )
             if held.socket is None and held.port and port.protocol != "sctp":
@@ -113,11 +121,14 @@ class Publisher:
             return
         for relay in item.relays:
             relay.close()
+        for held in item.held:
+            if held.service:
+                self.shared.leave(held, item.endpoint)
         try:
             self._firewall.withdraw(item.rules)
         except (CortenError, OSError):
             _LOG.exception("published ports could not be withdrawn", extra={"container": cid})
-        _forget_flows(item)
+        self._forget_flows(item)
         for held in item.held:
             self._holder.release(held)
 
@@ -141,9 +152,14 @@ class Publisher:
                 host_ip=str(held.address),
                 host_port=held.port,
                 sources=[str(source) for source in held.sources],
+                service=held.service,
             )
             for held in (item.held if item else ())
         ]
+
+    def shared_by(self, service: str) -> list[HeldPort]:
+        """The ports that members of a service share, one for each member that has it."""
+        return [held for item in self._published.values() for held in item.held if held.service == service]
 
     def map_of(self, record: ContainerEndpoints) -> PortMap:
         """`NetworkSettings.Ports`."""
@@ -152,6 +168,7 @@ class Publisher:
 
     def close(self) -> None:
         """The daemon ends: relays stop, rules stay for the containers that go on."""
+        self.shared.close()
         for item in self._published.values():
             for relay in item.relays:
                 relay.close()
@@ -177,22 +194,28 @@ class Publisher:
             return
         for held in item.held:
             target = endpoint.address(held.address.version) or endpoint.address(4) or endpoint.address(6)
-            if held.socket is not None and target is not None and held.protocol != "sctp":
-                item.relays.append(Relay(held.socket, target, held.container_port))
+            if held.socket is None or target is None or held.protocol == "sctp":
+                continue
+            if held.service:
+                self.shared.join(held, endpoint)
+            else:
+                item.relays.append(Relay(held.socket, always(target, held.container_port)))
+
+    def _forget_flows(self, item: _Published) -> None:
+        """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent. A
+        port that others share is theirs: who served it no longer is forgotten by `services`."""
+        try:
+            forget_udp_flows(
+                {h.port for h in item.held if h.protocol == "udp" and h.port and not self._holder.is_shared(h)}
+            )
+        except OSError:
+            _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 
 
 def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[Endpoint, NetworkConfig] | None:
     """Where a container's published ports lead: its first endpoint on a bridge that is not internal. None: its ports
     are discarded, as Docker does with host, none and internal networks."""
     return next(((e, n) for e, n in places if n.driver == "bridge" and not n.internal), None)
-
-
-def _forget_flows(item: _Published) -> None:
-    """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent."""
-    try:
-        forget_udp_flows({held.port for held in item.held if held.protocol == "udp" and held.port})
-    except OSError:
-        _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 
 
 def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:
@@ -213,6 +236,7 @@ def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:
                 target=target,
                 target_port=item.container_port,
                 sources=tuple(s for s in item.sources if s.version == item.address.version) if item.sources else None,
+                service=item.service,
             )
         )
     return rules

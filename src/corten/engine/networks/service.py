@@ -23,6 +23,8 @@ from corten.engine.networks.planning import plan
 from corten.engine.networks.publishing import Publisher, default_addresses, relaying
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.resolvers import Resolvers
+from corten.engine.networks.service_listing import ServiceListing
+from corten.engine.networks.services import Services
 from corten.engine.networks.settings import (
     Attached,
     AttachRequest,
@@ -41,6 +43,7 @@ from corten.network.drivers import DRIVERS, BridgeDriver
 from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.ports import PortHolder
+from corten.network.service_labels import check_option
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
@@ -56,6 +59,7 @@ class NetworkService:
         settings: NetworkSettings,
         networks: Records,
         endpoints: Records,
+        services: Records,
         events: Events,
         host_resolv: HostResolvConf,
     ) -> None:
@@ -81,6 +85,20 @@ class NetworkService:
             relay=settings.userland_proxy,
         )
         names = NameDirectory()
+        self._services = Services(
+            registry=self._registry,
+            records=services,
+            names=names,
+            firewall=self._firewall,
+            relays=self._publisher.shared,
+        )
+        self.services = ServiceListing(
+            services=self._services,
+            registry=self._registry,
+            names=names,
+            publisher=self._publisher,
+            firewall=self._firewall,
+        )
         self._endpoints = Endpoints(
             registry=self._registry,
             drivers=self._drivers,
@@ -89,16 +107,17 @@ class NetworkService:
             records=endpoints,
             events=events,
             names=names,
+            services=self._services,
         )
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
-        events.listen(partial(follow_containers, names, self._endpoints))
+        events.listen(partial(follow_containers, self._services, self._endpoints))
         self._collecting: asyncio.TimerHandle | None = None
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
         self.containers = self._connections.containers = containers
-        self._resolvers.netns = self._connections.netns = netns
+        self._resolvers.netns = self._connections.netns = self._services.maps.netns = netns
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -115,6 +134,7 @@ class NetworkService:
                 self._drivers[network.driver].ensure(network)
             except OSError:
                 _LOG.exception("network could not be set up", extra={"network": network.name})
+        self._services.load(living, self._exists)
         self._endpoints.recover(living)
         strays = self._bridge.strays(self._registry.all(), self._endpoints.veths())
         self._bridge.delete_links(strays)
@@ -124,6 +144,7 @@ class NetworkService:
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
+        await self._services.settle()
         await self._resolvers.recover(self._endpoints.with_resolver())
 
     def _forward(self, *, ipv6: bool) -> None:
@@ -140,6 +161,7 @@ class NetworkService:
         if self._collecting is not None:
             self._collecting.cancel()
         self._resolvers.close_all()
+        await self._services.close()
         with contextlib.suppress(OSError):
             self._endpoints.collect()
         self._publisher.close()
@@ -170,7 +192,12 @@ class NetworkService:
             self._collect_later()
         if attached.resolver:
             await self._resolvers.open(cid)
+        await self._services.ready(cid)
         return attached
+
+    async def withdraw(self, cid: str, *, drain: bool) -> None:
+        """A container is going to be stopped: its services send nothing new to it, see `Services.withdraw`."""
+        await self._services.withdraw(cid, lambda: self._view(cid).pid, drain=drain)
 
     async def release(self, cid: str) -> None:
         """The container ended or its sandbox is given up; idempotent. The links' end is awaited off this path."""
@@ -227,6 +254,7 @@ class NetworkService:
             host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
         )
         driver = self._drivers[network.driver]
+        check_option(network.options)
         driver.check(network, self._registry.all())
         driver.ensure(network)
         try:
@@ -253,6 +281,7 @@ class NetworkService:
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
         self._drivers[network.driver].remove(network)
         self._registry.remove(network)
+        self._services.network_removed(network.id)
         self._firewall.replace(self._rules())
         self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
 
@@ -272,7 +301,9 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        await self._connections.connect(self._registry.find(reference), self._view(container), settings)
+        view = self._view(container)
+        await self._connections.connect(self._registry.find(reference), view, settings)
+        await self._services.ready(view.id)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
@@ -284,6 +315,13 @@ class NetworkService:
                 raise
             return
         await self._connections.disconnect(network, view)
+        self._services.left(view.id, network.id)
+
+    def _exists(self, cid: str) -> bool:
+        try:
+            return bool(self._view(cid))
+        except NotFound:
+            return False
 
     def _view(self, container: str) -> ContainerView:
         if self.containers is None:
