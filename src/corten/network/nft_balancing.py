@@ -104,7 +104,10 @@ def parts(spreads: Sequence[Spread], counts: Counts | None = None, *, turn: int 
 def client_table(spreads: Sequence[Spread], counts: Counts | None = None, *, turn: int = 0) -> nft.Table:
     """The table of a client's network namespace. It says nothing of ports: those are the host's."""
     found = parts(spreads, counts, turn=turn)
-    output = nft.Chain("output", found.to_services, "nat", "output", _DSTNAT)
+    # A NAT chain sees nothing in a family whose connections are not tracked, and what has them tracked is a rule that
+    # asks for their state or translates them: where nobody serves there is no other.
+    tracked = (nft.established(), nft.verdict("accept"))
+    output = nft.Chain("output", (tracked, *found.to_services), "nat", "output", _DSTNAT)
     return nft.Table(CLIENT_TABLE, found.sets, (*found.chains, output))
 
 

@@ -22,6 +22,7 @@ from corten.engine.events import Events
 from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
+from corten.errors import NotFound
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import bring_up_loopback, configure_interfaces
@@ -251,6 +252,8 @@ class Directory:
         self.views = {}
 
     def view(self, reference):
+        if reference not in self.views:
+            raise NotFound(f"No such container: {reference}")
         return self.views[reference]
 
     async def set_endpoint(self, cid, network, settings, *, resolver=False):
