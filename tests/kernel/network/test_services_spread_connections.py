@@ -233,6 +233,7 @@ def test_addresses_outlive_the_daemon_and_end_with_the_last_container():
         world.kill(first)
         assert await client.ado(count, address, 3) == {"a": 1, "b": 1, "e": 1}
 
+        box.end()  # of "e", which was made last
         living = {cid: client.pid, **{ids[name]: pids[ids[name]] for name in ("a", "b", "c")}}
         second = await world.service(living)
 
@@ -243,7 +244,7 @@ def test_addresses_outlive_the_daemon_and_end_with_the_last_container():
         for talk in talks:
             talk.say(5)
         ends = await asyncio.gather(*(asyncio.to_thread(talk.end) for talk in talks), return_exceptions=True)
-        assert sorted(end for end in ends if isinstance(end, list)) == [["a", 6], ["b", 6]]
+        assert sorted(end for end in ends if isinstance(end, list) and end[0] != "e") == [["a", 6], ["b", 6]]
         await replica(world, second, "d")
         assert await client.ado(count, address, 3) == {"a": 1, "b": 1, "d": 1}
         for key in ("a", "b", "c"):

@@ -140,6 +140,7 @@ class NetworkService:
         self._bridge.delete_links(strays)
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
+            self._services.tell()  # before the rules, so that no port of theirs is without members for a moment
             self._firewall.replace(self._rules(), self._publisher.rules())
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work

@@ -107,7 +107,7 @@ class Services:
 
     async def settle(self) -> None:
         """Everything that was decided is told; to slow namespaces a bounded time."""
-        self._tell()
+        self.tell()
         await self.maps.settle()
 
     async def close(self) -> None:
@@ -173,7 +173,7 @@ class Services:
     async def ready(self, cid: str) -> None:
         """A container that is about to start reaches the services of its networks."""
         if self._records:
-            self._tell()
+            self.tell()
             await self.maps.settle([cid])
 
     async def withdraw(self, cid: str, pid_of: Callable[[], int], *, drain: bool) -> None:
@@ -242,9 +242,9 @@ class Services:
 
     def _changed(self) -> None:
         if self._push is None and (self._records or self._told):
-            self._push = asyncio.get_running_loop().call_soon(self._tell)
+            self._push = asyncio.get_running_loop().call_soon(self.tell)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Names, clients, host and relays learn what has changed."""
         if self._push is not None:
             self._push.cancel()
