@@ -5,7 +5,7 @@ import os
 import socket
 
 import pytest
-from tests.kernel.network.asking import A, AAAA, ask
+from tests.kernel.network.asking import AAAA, A, ask
 from tests.kernel.network.packets import table_contents
 from tests.kernel.network.replicas import Talk, UdpTalk, address_of, count, health, replica, who_tcp, who_udp
 from tests.kernel.network.world import in_own_world
@@ -133,7 +133,7 @@ def test_without_anyone_who_serves_connections_are_refused_at_once():
     async def scenario(world):
         service = await world.service()
         await net(service, enable_ipv6=True)
-        cid, box = await replica(world, service, "a", families=BOTH, started=False)
+        cid, _box = await replica(world, service, "a", families=BOTH, started=False)
         _cid, client, _attached = await world.container(service, mode="net")
         host = world.box_of_host()
         addresses = [await address_of(service, version=version) for version in (4, 6)]
