@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import socket
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from corten.network.ipam import IPAddress
@@ -63,6 +64,12 @@ class Relay:
             task.cancel()
         while self._clients:
             self._forget(next(iter(self._clients)))
+
+    def keep_only(self, targets: Collection[IPAddress]) -> None:
+        """Datagrams of clients that went to others begin anew; connections stay."""
+        for key, client in list(self._clients.items()):
+            if ipaddress.ip_address(client.getpeername()[0]) not in targets:
+                self._forget(key)
 
     def _accept(self) -> None:
         try:

@@ -131,7 +131,14 @@ def test_what_the_daemon_relays_is_spread_too():
             talk.say()
         while sum(m.connections for m in (await service.services.inspect("web")).members) < 4 * 6 + 3:
             await asyncio.sleep(0.01)
+        udp = UdpTalk(lan, HOST, 8080)
+        while (first := await asyncio.to_thread(udp.ask)) != "a":
+            await asyncio.to_thread(udp.end)
+            udp = UdpTalk(lan, HOST, 8080)
+        assert await asyncio.to_thread(udp.ask) == first
         await service.withdraw(ids["a"], drain=False)
+        assert await asyncio.to_thread(udp.ask) in {"b", "c"}
+        await asyncio.to_thread(udp.end)
         assert await lan.ado(count, HOST, 4, 8080) == {"b": 2, "c": 2}
         for talk in talks:
             talk.say(5)

@@ -94,7 +94,6 @@ class FakeNetworks:
     def __init__(self) -> None:
         self.attached: dict[str, Any] = {}
         self.failure: Exception | None = None
-        self.withdrawn: list[tuple[str, bool]] = []
 
     def check(self, request: Any) -> None:
         for name in request.endpoints:
@@ -112,7 +111,7 @@ class FakeNetworks:
         self.attached.pop(cid, None)
 
     async def withdraw(self, cid: str, *, drain: bool) -> None:
-        self.withdrawn.append((cid, drain))
+        assert cid
 
     def host_gateways(self) -> list[str]:
         return ["172.17.0.1"]

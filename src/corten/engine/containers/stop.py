@@ -70,8 +70,9 @@ class Stopper:
         self, container: Container, *, timeout_s: int | None, number: int, manual: bool = True
     ) -> None:
         """Stop a container that may have ended meanwhile. Before it hears of that, nothing new is sent to it."""
-        if container.record.status.status.is_running:
-            await self._networks.withdraw(container.id, drain=True)
+        status = container.record.status.status
+        if status.has_process:  # a frozen one would not come to an end with its connections
+            await self._networks.withdraw(container.id, drain=status is not Status.PAUSED)
         async with container.lock:
             status = container.record.status.status
             if status is Status.RESTARTING:

@@ -270,7 +270,7 @@ class Services:
         return {key.partition("/")[0] for key in self._told}
 
     def _tell_host(self, before: Mapping[str, balancing.Service], now: Mapping[str, balancing.Service]) -> None:
-        self._relays.services = now
+        self._relays.tell(now)
         try:
             self._firewall.balance(now)
         except (CortenError, OSError):

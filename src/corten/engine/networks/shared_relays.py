@@ -28,10 +28,10 @@ class _Port:
 
 
 class SharedRelays:
-    """All of them. `services` says who serves; `connections` counts what was relayed to each address."""
+    """All of them; `connections` counts what was relayed to each address of a service's members."""
 
     def __init__(self) -> None:
-        self.services: Mapping[str, Service] = {}
+        self._services: Mapping[str, Service] = {}
         self.connections: dict[tuple[str, IPAddress], int] = {}
         self._ports: dict[_Place, _Port] = {}
 
@@ -51,6 +51,14 @@ class SharedRelays:
         if port.relay is not None:
             port.relay.close()
 
+    def tell(self, services: Mapping[str, Service]) -> None:
+        """Who serves now, by the services' keys."""
+        self._services = services
+        for port in self._ports.values():
+            if port.relay is not None:
+                members = services.get(port.service, Service()).members
+                port.relay.keep_only({address for member in members for address in member.addresses})
+
     def close(self) -> None:
         """The daemon ends."""
         for port in self._ports.values():
@@ -59,7 +67,7 @@ class SharedRelays:
         self._ports.clear()
 
     def _choose(self, port: _Port, client: str) -> tuple[IPAddress, int] | None:
-        service = self.services.get(port.service, Service())
+        service = self._services.get(port.service, Service())
         weights = {address: member.weight for member in service.members for address in member.addresses}
         backends = []
         for endpoint, number in port.members.values():
