@@ -16,7 +16,8 @@ from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
 from corten.network import nft_requests, ruleset
 from corten.network.balancing import Service
-from corten.network.nft_balancing import Spread, counts_of
+from corten.network.ipam import IPAddress
+from corten.network.nft_balancing import Spread, counts_of, parts_of, silenced
 from corten.network.nft_socket import NftSocket
 from corten.network.ruleset import NOTHING_RELAYED, BridgeRules, PortRule, Relaying
 
@@ -85,11 +86,25 @@ class Firewall:
         self._commit(nft_requests.replace_table(table), "replace the packet filter rules")
         self._bridges, self._ports, self._spreads, self._installed = tuple(bridges), wanted, spreads, True
 
-    def balance(self, services: Mapping[str, Service]) -> None:
-        """Services, their addresses and who serves are now these, by key. Raises Unavailable."""
+    def balance(self, services: Mapping[str, Service]) -> set[IPAddress]:
+        """Services, their addresses and who serves are now these, by key. Returns who takes no datagrams any more, but
+        has flows. Raises Unavailable."""
         self._services = dict(services)
-        if self._installed and ruleset.spreads(list(self._ports), services) != self._spreads:
+        spreads = ruleset.spreads(list(self._ports), services)
+        if not self._installed or spreads == self._spreads:
+            return set()
+        counts = self._counts(spreads)
+        if [spread.name for spread in spreads] != [spread.name for spread in self._spreads]:
             self.replace(self._bridges)
+            return silenced(spreads, counts)
+        requests: list[bytes] = []
+        for spread in spreads:
+            if spread not in self._spreads:
+                chain, maps = parts_of(spread, counts)
+                requests += nft_requests.refill(self._table, chain, maps)
+        self._change(requests, "change who serves", self._ports)
+        self._spreads = spreads
+        return silenced(spreads, counts)
 
     def counts(self) -> dict[tuple[str, bytes], int]:
         """New connections, by map and backend. Raises OSError."""
@@ -98,7 +113,8 @@ class Firewall:
     def _counts(self, spreads: Sequence[Spread]) -> dict[tuple[str, bytes], int]:
         found: dict[tuple[str, bytes], int] = {}
         for spread in spreads:
-            found |= counts_of(spread.name, self._open().elements(self._table, spread.name))
+            for name in spread.maps:
+                found |= counts_of(name, self._open().elements(self._table, name))
         return found
 
     def restore(self) -> bool:

@@ -7,6 +7,7 @@ The same parts stand in the instance's table on the host and in a table of each 
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _SEED = 0x436F7274  # any, but the same in all namespaces and at all times: a cl
 _SOURCE = {4: (12, 4), 6: (8, 16)}  # offset and length in the IP header
 _DESTINATION = {4: (16, 4), 6: (24, 16)}
 _NFGENMSG = 4
+_UDP = "udp-"
 _ICMPX_PORT_UNREACHABLE = 1
 
 Counts = Mapping[tuple[str, bytes], int]
@@ -42,8 +44,14 @@ class Spread:
 
     @property
     def name(self) -> str:
-        """The name of its chain and of its map."""
+        """The name of its chain and of its first map."""
         return f"to-{self.address}" if not self.protocol else f"port-{self.protocol}-{self.address}-{self.port}"
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The names of its maps of slots: datagrams have their own, so that it is known whether there are any flows
+        to forget when a member leaves."""
+        return (self.name,) if self.protocol else (self.name, f"{_UDP}{self.name}")
 
     @property
     def leads_from(self) -> str:
@@ -77,12 +85,10 @@ def parts(spreads: Sequence[Spread], counts: Counts | None = None, *, turn: int 
     chains: list[nft.Chain] = []
     leading: dict[str, list[nft.Element]] = {}
     for spread in spreads:
-        cycle = slots(spread.backends, spread.balance)
-        chains.append(nft.Chain(spread.name, _rules(spread, len(cycle))))
+        chain, maps = parts_of(spread, counts, turn=turn)
+        chains.append(chain)
+        sets += maps
         leading.setdefault(spread.leads_from, []).append(_jump(spread))
-        if cycle:
-            data = (f"ipv{spread.address.version}_addr", *(["inet_service"] if spread.protocol else []))
-            sets.append(nft.Set(spread.name, ("integer",), data, _slots(spread, cycle, counts or {}, turn)))
     rules: dict[str, list[nft.Rule]] = {"to_services": [], "to_ports": []}
     for name in sorted(leading):
         version = int(name[-1])
@@ -99,6 +105,16 @@ def parts(spreads: Sequence[Spread], counts: Counts | None = None, *, turn: int 
         to_services=tuple(rules["to_services"]),
         to_ports=tuple(rules["to_ports"]),
     )
+
+
+def parts_of(spread: Spread, counts: Counts | None = None, *, turn: int = 0) -> tuple[nft.Chain, list[nft.Set]]:
+    """The chain and the maps of one: what changes when members come and go."""
+    cycle = slots(spread.backends, spread.balance)
+    data = (f"ipv{spread.address.version}_addr", *(["inet_service"] if spread.protocol else []))
+    maps = [
+        nft.Set(name, ("integer",), data, _slots(spread, name, cycle, counts or {}, turn=turn)) for name in spread.maps
+    ]
+    return nft.Chain(spread.name, _rules(spread, len(cycle))), maps
 
 
 def client_table(spreads: Sequence[Spread], counts: Counts | None = None, *, turn: int = 0) -> nft.Table:
@@ -119,12 +135,13 @@ def _jump(spread: Spread) -> nft.Element:
 
 
 def _rules(spread: Spread, modulus: int) -> tuple[nft.Rule, ...]:
-    if modulus:
-        return ((_dnat_by_slot(spread, modulus),),)
-    return ((_is_tcp(), _reject_tcp()), (_reject(),))
+    if not modulus:
+        return ((_is_protocol("tcp"), _reject_tcp()), (_reject(),))
+    *datagrams, everything = ((_dnat_by_slot(spread, name, modulus),) for name in reversed(spread.maps))
+    return (*((_is_protocol("udp"), *rule) for rule in datagrams), everything)
 
 
-def _slots(spread: Spread, cycle: Sequence[int], counts: Counts, turn: int) -> tuple[nft.Element, ...]:
+def _slots(spread: Spread, name: str, cycle: Sequence[int], counts: Counts, *, turn: int) -> tuple[nft.Element, ...]:
     """One element a slot; the first slot of a backend goes on from what all of its slots had counted."""
     found = []
     counted: set[int] = set()
@@ -133,7 +150,7 @@ def _slots(spread: Spread, cycle: Sequence[int], counts: Counts, turn: int) -> t
         index = cycle[position if ordered else (position + turn) % len(cycle)]
         backend = spread.backends[index]
         raw = backend_bytes(backend, with_port=bool(spread.protocol))
-        before = 0 if index in counted else counts.get((spread.name, raw), 0)
+        before = 0 if index in counted else counts.get((name, raw), 0)
         counted.add(index)
         target = f"{backend.address} . {backend.port}" if spread.protocol else str(backend.address)
         counter = nested(7, attr_text(1, "counter"), nested(2, attr(1, bytes(8)), attr(2, struct.pack("!Q", before))))
@@ -161,6 +178,18 @@ def counts_of(name: str, replies: Iterable[Message]) -> dict[tuple[str, bytes], 
     return found
 
 
+def silenced(spreads: Iterable[Spread], counts: Counts) -> set[IPAddress]:
+    """Who has taken datagrams, by what was counted, and takes none any more: flows to there are to be forgotten."""
+    found = set()
+    for spread in spreads:
+        name = spread.name if spread.protocol == "udp" else f"{_UDP}{spread.name}"
+        serving = {backend_bytes(backend, with_port=bool(spread.protocol)) for backend in spread.backends}
+        width = len(spread.address.packed)
+        taken = [raw for (where, raw), count in counts.items() if where == name and count and raw not in serving]
+        found |= {ipaddress.ip_address(raw[:width]) for raw in taken}
+    return found
+
+
 # -- expressions -------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +212,7 @@ def _header_field(place: tuple[int, int], register: int) -> bytes:
     return _expression("payload", attr_be32(1, register), attr_be32(2, 1), attr_be32(3, offset), attr_be32(4, length))
 
 
-def _dnat_by_slot(spread: Spread, modulus: int) -> nft.Expression:
+def _dnat_by_slot(spread: Spread, name: str, modulus: int) -> nft.Expression:
     """`dnat ip to numgen inc mod 3 map @name`, or by `jhash ip saddr mod 256`."""
     version = spread.address.version
     word = "ip" if version == 4 else "ip6"
@@ -196,20 +225,18 @@ def _dnat_by_slot(spread: Spread, modulus: int) -> nft.Expression:
     else:
         code = [_expression("numgen", attr_be32(1, _REG32), attr_be32(2, modulus), attr_be32(3, 0))]
         text = f"numgen inc mod {modulus}"
-    lookup = _expression("lookup", attr_text(1, spread.name), attr_be32(2, _REG32), attr_be32(3, _REG32_DATA))
+    lookup = _expression("lookup", attr_text(1, name), attr_be32(2, _REG32), attr_be32(3, _REG32_DATA))
     family = nft.NFPROTO_IPV4 if version == 4 else nft.NFPROTO_IPV6
     nat = [attr_be32(1, 1), attr_be32(2, family), attr_be32(3, _REG32_DATA)]
     if spread.protocol:
         nat.append(attr_be32(5, _REG32_DATA + (1 if version == 4 else 4)))
-    return nft.Expression(f"dnat {word} to {text} map @{spread.name}", (*code, lookup, _expression("nat", *nat)))
+    return nft.Expression(f"dnat {word} to {text} map @{name}", (*code, lookup, _expression("nat", *nat)))
 
 
-def _is_tcp() -> nft.Expression:
+def _is_protocol(name: str) -> nft.Expression:
     meta = _expression("meta", attr_be32(2, 16), attr_be32(1, _REG_1))
-    compare = _expression(
-        "cmp", attr_be32(1, _REG_1), attr_be32(2, 0), nft.data_value(3, bytes([nft.PROTOCOLS["tcp"]]))
-    )
-    return nft.Expression("meta l4proto tcp", (meta, compare))
+    compare = _expression("cmp", attr_be32(1, _REG_1), attr_be32(2, 0), nft.data_value(3, bytes([nft.PROTOCOLS[name]])))
+    return nft.Expression(f"meta l4proto {name}", (meta, compare))
 
 
 def _reject_tcp() -> nft.Expression:

@@ -27,7 +27,7 @@ _NFGENMSG = 4  # struct nfgenmsg before the attributes
 _BATCH_BEGIN = 0x10
 _BATCH_END = 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = 0, 1, 2, 3, 4
-_NEWRULE, _NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _NEWGEN = 6, 9, 12, 13, 14, 15
+_NEWRULE, _DELRULE, _NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _NEWGEN = 6, 8, 9, 12, 13, 14, 15
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _SET_MAP = 0x8
 _DATA_VERDICT = 0xFFFFFF00
@@ -137,6 +137,17 @@ def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[byt
 def delete_elements(table: str, name: str, elements: Sequence[Element]) -> list[bytes]:
     """Delete elements of a set; one that is missing fails the transaction."""
     return list(_elements(_DELSETELEM, 0, table, name, elements))
+
+
+def refill(table: str, chain: Chain, sets: Sequence[Set]) -> list[bytes]:
+    """Requests that give a chain other rules, and the sets that they use other elements; all of them exist."""
+    requests = [_request(_DELRULE, 0, attr_text(1, table), attr_text(2, chain.name))]
+    for item in sets:
+        requests.append(_request(_DELSETELEM, 0, attr_text(1, table), attr_text(2, item.name)))
+        requests += add_elements(table, item.name, item.elements)
+    for rule in chain.rules:
+        requests += add_rule(table, chain.name, rule)
+    return requests
 
 
 def _add_chain(table: str, chain: Chain) -> bytes:

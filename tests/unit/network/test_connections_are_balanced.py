@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from corten.errors import InvalidArgument
 from corten.network.balancing import HASH_SLOTS, MAX_WEIGHT, Backend, Balance, Picker, slots
 from corten.network.config import Endpoint, NetworkConfig
-from corten.network.nft_balancing import Spread, client_table
+from corten.network.nft_balancing import Spread, client_table, silenced
 from corten.network.service_labels import MAX_DRAIN_S, NO_LABELS, names_of_services, parse_labels
 
 A = ipaddress.ip_address
@@ -90,6 +90,17 @@ table inet corten-services {
 		0 counter : 10.0.0.2
 		1 counter : 10.0.0.1
 	}
+	map udp-to-172.18.0.9 {
+		type integer : ipv4_addr
+		0 counter : 10.0.0.2
+		1 counter : 10.0.0.1
+	}
+	map to-fd00::9 {
+		type integer : ipv6_addr
+	}
+	map udp-to-fd00::9 {
+		type integer : ipv6_addr
+	}
 	map services4 {
 		type ipv4_addr : verdict
 		172.18.0.9 : jump to-172.18.0.9
@@ -99,6 +110,7 @@ table inet corten-services {
 		fd00::9 : jump to-fd00::9
 	}
 	chain to-172.18.0.9 {
+		meta l4proto udp dnat ip to numgen inc mod 2 map @udp-to-172.18.0.9
 		dnat ip to numgen inc mod 2 map @to-172.18.0.9
 	}
 	chain to-fd00::9 {
@@ -129,6 +141,24 @@ def test_wherever_a_cycle_begins_it_serves_the_same_members(turn):
     table = client_table([spread], turn=turn)
     served = Counter(element.text.rpartition(" ")[2] for element in table.sets[0].elements)
     assert served == {"10.0.0.1": 3, "10.0.0.2": 2, "10.0.0.3": 1}
+
+
+def test_who_had_datagrams_and_serves_no_longer_is_known():
+    one, two, three = backends(1, 1, 1)
+    at = {"address": A("172.18.0.9"), "balance": Balance.ROUND_ROBIN}
+    spread = Spread(**at, backends=(one,))
+    port = Spread(**at, protocol="udp", port=53, backends=(Backend(address=two.address, port=53),))
+    counts = {
+        ("udp-to-172.18.0.9", one.address.packed): 5,
+        ("udp-to-172.18.0.9", two.address.packed): 0,
+        ("udp-to-172.18.0.9", three.address.packed): 1,
+        ("to-172.18.0.9", two.address.packed): 7,
+        ("port-udp-172.18.0.9-53", two.address.packed + b"\0\x35\0\0"): 7,
+        ("port-udp-172.18.0.9-53", one.address.packed + b"\0\x35\0\0"): 7,
+    }
+    assert silenced([spread], counts) == {three.address}
+    assert silenced([port], counts) == {one.address}
+    assert silenced([spread], {}) == set()
 
 
 def test_labels_are_read():

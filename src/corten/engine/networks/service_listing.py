@@ -111,7 +111,7 @@ class ServiceListing:
         """The names of the maps that count for a service."""
         found: dict[str, set[str]] = {}
         for key, record in self._services.records().items():
-            found[key] = {f"to-{parse_interface(cidr).ip}" for cidr in record.addresses}
+            found[key] = {f"{kind}to-{parse_interface(cidr).ip}" for kind in ("", "udp-") for cidr in record.addresses}
             found[key] |= {
                 f"port-{held.protocol}-{held.address}-{held.port}" for held in self._publisher.shared_by(key)
             }

@@ -20,8 +20,7 @@ from corten.lib import blocking
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkSocket
 from corten.network import nft_requests
 from corten.network.conntrack import forget_udp_flows_to
-from corten.network.ipam import IPAddress
-from corten.network.nft_balancing import CLIENT_TABLE, Spread, client_table, counts_of
+from corten.network.nft_balancing import CLIENT_TABLE, Spread, client_table, counts_of, silenced
 from corten.network.nft_socket import NftSocket
 
 _LOG = logging.getLogger("corten.network")
@@ -141,7 +140,7 @@ class ServiceMaps:
                 (made,) = await self.netns.open_sockets(lane.cid, _SOCKET)
                 lane.filters = NftSocket(NetlinkSocket(NETLINK_NETFILTER, fileno=made.detach()))
             self._turn += 1
-            await self._in_thread(_replace, lane.filters, wanted, _gone(lane.applied or (), wanted), self._turn)
+            await self._in_thread(_replace, lane.filters, wanted, self._turn)
             lane.applied = wanted
 
     async def _read(self, lane: _Lane) -> Counts:
@@ -173,25 +172,22 @@ class ServiceMaps:
             raise
 
 
-def _replace(filters: NftSocket, spreads: Sequence[Spread], gone: Sequence[IPAddress], turn: int) -> None:
+def _replace(filters: NftSocket, spreads: Sequence[Spread], turn: int) -> None:
     """Put a table in the place of the one that is there. Blocking."""
-    table = client_table(spreads, _counts(filters, spreads), turn=turn)
+    counts = _counts(filters, spreads)
+    table = client_table(spreads, counts, turn=turn)
     filters.commit(nft_requests.replace_table(table), "tell a container of services")
-    if gone:
+    gone = silenced(spreads, counts)
+    if gone:  # a walk through all flows of the machine: some milliseconds
         forget_udp_flows_to(gone, filters.netlink)
 
 
 def _counts(filters: NftSocket, spreads: Sequence[Spread]) -> Counts:
     found: Counts = {}
     for spread in spreads:
-        found |= counts_of(spread.name, filters.elements(CLIENT_TABLE, spread.name))
+        for name in spread.maps:
+            found |= counts_of(name, filters.elements(CLIENT_TABLE, name))
     return found
-
-
-def _gone(before: Sequence[Spread], after: Sequence[Spread]) -> list[IPAddress]:
-    """Who takes nothing any more of what he took."""
-    serving = {(spread.address, backend.address) for spread in after for backend in spread.backends}
-    return [b.address for spread in before for b in spread.backends if (spread.address, b.address) not in serving]
 
 
 def _add(total: Counts, more: Counts) -> None:

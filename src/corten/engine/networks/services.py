@@ -263,19 +263,19 @@ class Services:
         for cid, networks in self._networks.items():
             self.maps.set(cid, [spread for network_id in networks for spread in spreads.get(network_id, ())])
         if now != self._told:
-            before, self._told = self._told, now
-            self._tell_host(before, now)
+            self._told = now
+            self._tell_host(now)
 
     def _networks_told(self) -> set[str]:
         return {key.partition("/")[0] for key in self._told}
 
-    def _tell_host(self, before: Mapping[str, balancing.Service], now: Mapping[str, balancing.Service]) -> None:
+    def _tell_host(self, now: Mapping[str, balancing.Service]) -> None:
         self._relays.tell(now)
         try:
-            self._firewall.balance(now)
+            gone = self._firewall.balance(now)
         except (CortenError, OSError):
             _LOG.exception("the host's rules of services could not be changed")
-        gone = _addresses(before) - _addresses(now)
+            return
         if gone:
             self._spawn(blocking.run(_forget_on_host, gone, pool="filter"))
 
@@ -339,10 +339,6 @@ def spreads_of(service: balancing.Service) -> list[Spread]:
         Spread(address=address, balance=service.balance, backends=service.backends(address.version))
         for address in service.addresses
     ]
-
-
-def _addresses(services: Mapping[str, balancing.Service]) -> set[IPAddress]:
-    return {address for service in services.values() for member in service.members for address in member.addresses}
 
 
 def _forget_on_host(gone: set[IPAddress]) -> None:
