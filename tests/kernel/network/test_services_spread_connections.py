@@ -53,6 +53,19 @@ def test_connections_of_both_families_and_protocols_are_spread_evenly():
     in_own_world(scenario)
 
 
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_networks_without_a_bridge_have_services(driver):
+    async def scenario(world):
+        service = await world.service()
+        await net(service, driver=driver)
+        for name in NAMES:
+            await replica(world, service, name)
+        _cid, client, _attached = await world.container(service, mode="net")
+        assert await client.ado(count, await address_of(service), 6) == {"a": 2, "b": 2, "c": 2}
+
+    in_own_world(scenario)
+
+
 def test_weights_and_the_clients_address_decide():
     async def scenario(world):
         service = await world.service()
