@@ -12,7 +12,7 @@ from tests.kernel.network.world import in_own_world
 
 from corten.errors import InvalidArgument
 from corten.network.nft_balancing import CLIENT_TABLE
-from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest
+from corten.spec.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreateRequest
 
 pytestmark = pytest.mark.root
 
@@ -53,11 +53,12 @@ def test_connections_of_both_families_and_protocols_are_spread_evenly():
     in_own_world(scenario)
 
 
-@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
-def test_networks_without_a_bridge_have_services(driver):
+def test_a_network_without_a_bridge_has_services():
     async def scenario(world):
         service = await world.service()
-        await net(service, driver=driver)
+        world.neighbour()
+        ipam = IPAM(config=[IPAMConfig(subnet="203.0.113.0/24", ip_range="203.0.113.64/26", gateway="203.0.113.2")])
+        await net(service, driver="macvlan", options={"parent": "lan0"}, ipam=ipam)
         for name in NAMES:
             await replica(world, service, name)
         _cid, client, _attached = await world.container(service, mode="net")
