@@ -39,15 +39,19 @@ _FILTERED_PORTS = 4  # so many walks through the table at most; for more ports o
 _GONE = frozenset({errno.ENOENT})
 
 
-def forget_udp_flows(ports: Collection[int]) -> None:
-    """Drop what is known of UDP flows to these ports of the host, in both families. Raises OSError."""
+def forget_udp_flows(ports: Collection[int], netlink: NetlinkSocket | None = None) -> None:
+    """Drop what is known of UDP flows to these ports, in both families: of the host, or of the namespace that the
+    socket is of. Raises OSError."""
     if not ports:
         return
-    with NetlinkSocket(NETLINK_NETFILTER) as netlink:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            wanted = sorted(ports) if len(ports) <= _FILTERED_PORTS else [0]
-            deletions = [deletion for port in wanted for deletion in _deletions(netlink, family, port, ports)]
-            netlink.batch(deletions, "forget UDP flows", ignore=[_GONE] * len(deletions))
+    if netlink is None:
+        with NetlinkSocket(NETLINK_NETFILTER) as own:
+            forget_udp_flows(ports, own)
+        return
+    for family in (socket.AF_INET, socket.AF_INET6):
+        wanted = sorted(ports) if len(ports) <= _FILTERED_PORTS else [0]
+        deletions = [deletion for port in wanted for deletion in _deletions(netlink, family, port, ports)]
+        netlink.batch(deletions, "forget UDP flows", ignore=[_GONE] * len(deletions))
 
 
 def forget_udp_flows_to(targets: Collection[IPAddress], netlink: NetlinkSocket) -> None:

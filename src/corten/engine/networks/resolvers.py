@@ -22,8 +22,9 @@ from corten.errors import CortenError, Unavailable
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 from corten.network import nft_requests
 from corten.network.config import ContainerEndpoints
+from corten.network.conntrack import forget_udp_flows
 from corten.network.dns.directory import NameDirectory
-from corten.network.dns.redirect import redirect_table
+from corten.network.dns.redirect import PORT, redirect_table
 from corten.network.dns.upstream import Upstream, upstreams
 from corten.network.hosts_files import EMBEDDED_SERVER
 from corten.network.nft_socket import NftSocket
@@ -117,6 +118,8 @@ def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None
                 raise
             # an earlier daemon's; whoever deletes waits some 10 ms when the socket is closed
             filters.commit(nft_requests.replace_table(table), what)
+            # a client whose port was used before would be led to where the earlier server was
+            forget_udp_flows({PORT}, filters.netlink)
     except OSError as error:
         raise Unavailable(f"the container's name server cannot be reached: {error}") from error
     finally:
