@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corten.errors import InvalidArgument
-from corten.network.balancing import HASH_SLOTS, MAX_WEIGHT, Backend, Balance, Picker, slots
+from corten.network.balancing import HASH_SLOTS, MAX_WEIGHT, Backend, Balance, Member, Picker, Service, slots
 from corten.network.config import Endpoint, NetworkConfig
 from corten.network.nft_balancing import Spread, client_table, silenced
+from corten.network.ruleset import PortRule, build, spreads
 from corten.network.service_labels import MAX_DRAIN_S, NO_LABELS, names_of_services, parse_labels
 
 A = ipaddress.ip_address
@@ -199,3 +200,37 @@ def test_a_networks_option_makes_aliases_services():
     labels = parse_labels({"corten.service": "shop"})
     assert names_of_services(labels, plain, place, own=own) == ["shop"]
     assert names_of_services(labels, vip, place, own=own) == ["shop", "web"]
+
+
+def rule(target, protocol="tcp", address="0.0.0.0", **more):
+    more.setdefault("host_port", 8080)
+    return PortRule(
+        protocol=protocol, host_address=A(address), target=A(target), target_port=80, service="n/web", **more
+    )
+
+
+def test_the_host_spreads_shared_ports_and_the_services_addresses():
+    members = tuple(Member(addresses=(A(f"10.0.0.{n}"), A(f"fd00::{n}")), weight=n) for n in (1, 2))
+    service = Service(balance=Balance.WEIGHTED, addresses=(A("10.0.0.9"),), members=members)
+    ports = [rule(f"10.0.0.{n}", protocol) for protocol in ("tcp", "sctp") for n in (1, 2, 3)]  # 3 does not serve
+    ports += [rule("fd00::2", address="2001:db8::1"), rule("10.0.0.1", host_port=0)]
+    found = {spread.name: spread for spread in spreads(ports, {"n/web": service})}
+    assert {name: [(str(b.address), b.port, b.weight) for b in spread.backends] for name, spread in found.items()} == {
+        "to-10.0.0.9": [("10.0.0.1", 0, 1), ("10.0.0.2", 0, 2)],
+        "port-tcp-0.0.0.0-8080": [("10.0.0.1", 80, 1), ("10.0.0.2", 80, 2)],
+        "port-sctp-0.0.0.0-8080": [("10.0.0.1", 80, 1), ("10.0.0.2", 80, 2)],
+        "port-tcp-2001:db8::1-8080": [("fd00::2", 80, 2)],
+    }
+    text = build("t", [], ports, guard=False, spread=list(found.values())).text()
+    for line in (
+        "sctp . 8080 : jump port-sctp-0.0.0.0-8080",
+        "2001:db8::1 . tcp . 8080 : jump port-tcp-2001:db8::1-8080",
+        "0 counter : 10.0.0.2 . 80",
+        "dnat ip to numgen inc mod 3 map @port-sctp-0.0.0.0-8080",
+        "10.0.0.3 . tcp . 80",  # is exposed, so that what is established goes on
+    ):
+        assert f"\t\t{line}\n" in text
+    assert "tcp . 8080 : 10.0.0." not in text
+    publish = text[text.index("chain publish") : text.index("chain raw-prerouting")]
+    assert publish.index("vmap @spread-any4") < publish.index("map @host4")
+    assert [s.backends for s in spreads(ports, {})] == [(), (), ()]
