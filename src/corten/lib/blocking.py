@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 Pool = Literal["disk", "net", "cpu", "stream", "filter"]
 
-_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "filter": 16}
+_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "filter": 64}
 _pools: dict[Pool, ThreadPoolExecutor] = {}
 
 

@@ -293,6 +293,7 @@ def test_a_namespace_that_does_not_answer_keeps_nobody_waiting_for_long():
         async with lane.lock:  # as while a change of its table takes for ever
             await service.withdraw(first, drain=False)
             assert await client.ado(count, address, 4) == {"b": 4}
+            assert (await service.services.inspect("web")).connections == 4
         await service._services.settle()
         assert await world.of[slow].ado(count, address, 4) == {"b": 4}
 
