@@ -157,6 +157,8 @@ def test_ports_are_shared_again_after_the_daemons_death():
         talks = [Talk(lan, HOST, 8080) for _ in range(3)]
         for talk in talks:
             talk.say()
+        while (await first.services.inspect("web")).connections < 6 + len(talks):
+            await asyncio.sleep(0.01)
         world.kill(first)
         assert await lan.ado(count, HOST, 6, 8080) == {"a": 2, "b": 2, "c": 2}
         second = await world.service({cid: world.of[cid].pid for cid in ids.values()})
