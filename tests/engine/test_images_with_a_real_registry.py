@@ -23,6 +23,7 @@ from corten.api.routing import json_response, route
 from corten.api.server import Server
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.service import ImageService
 from corten.engine.images.transfer import TransferService
 from corten.registry.client import RegistryClient
@@ -66,6 +67,7 @@ def engine(tmp_path, **config):
         client = RegistryClient(RegistryConfig(**config), environ={})
         services = SimpleNamespace(
             images=ImageService(library=library, events=events, containers=NoContainers()),
+            listing=ImageListing(library=library, containers=NoContainers()),
             transfer=TransferService(
                 library=library,
                 client=client,

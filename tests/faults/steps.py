@@ -129,7 +129,8 @@ def disk_usage(daemon: Daemon) -> list[dict[str, Any]]:
 def unexplained(daemon: Daemon) -> list[str]:
     """Where `system df -v` and du(1) differ, and what waits to be deleted."""
     rows = {row["Type"]: row["Size"] for row in disk_usage(daemon)}
-    said = int(subprocess.check_output(["du", "-sx", "--block-size=1", daemon.data_root], text=True).split()[0])
+    du = ["du", "-sx", "--block-size=1", daemon.data_root]  # which fails when something is deleted meanwhile
+    said = int(subprocess.run(du, text=True, check=False, stdout=subprocess.PIPE).stdout.split()[0])
     found = [] if abs(sum(rows.values()) - said) <= _SLACK else [f"df says {rows}, du {said}"]
     waiting = {kind: rows[kind] for kind in ("Deleted, not yet freed", "Archives being read") if rows[kind]}
     return found + [f"{kind}: {size} bytes" for kind, size in waiting.items()]

@@ -1,6 +1,6 @@
 """A full disk at every step: one clear error, nothing half-made, and an engine that goes on serving.
 
-The data root is a small ext4 of its own. A daemon with all fault points of lib/faultpoint.py armed by SIGSTOP stops at each; the
+The data root is a small ext4 of its own. A daemon with the fault points of lib/faultpoint.py armed by SIGSTOP stops at each; the
 disk is filled there, and the daemon goes on until what was asked for succeeds or fails. Then there is room again.
 """
 
@@ -28,6 +28,7 @@ from corten.testing.made_images import tar_of
 from corten.testing.registry import FakeRegistry
 
 _SIZE = 32 << 20
+_PLACES = {point for point in POINTS if not point.startswith("network.")}  # those are met before the daemon answers
 _WORDS = "no space left on device"
 
 
@@ -161,7 +162,7 @@ def test_full_at_every_step_nothing_is_torn(engine: Daemon, registry: FakeRegist
     steps.pull()
     steps.save()
     engine.stop()
-    engine.environment["CORTEN_FAULT"] = ",".join(f"{point}=STOP" for point in POINTS)
+    engine.environment["CORTEN_FAULT"] = ",".join(f"{point}=STOP" for point in _PLACES)
     engine.start()
     filler = Filler(engine, disk)  # to the end: what the daemon does on its own meets these places, too
     filler.start()
@@ -179,7 +180,7 @@ def test_full_at_every_step_nothing_is_torn(engine: Daemon, registry: FakeRegist
             assert settled(engine) == [], f"{point}\n{engine.log_text()}"
         assert outcome == ("", "")
         assert failures > 10
-        assert filler.done == set(POINTS)
+        assert filler.done == _PLACES
         steps.clear()
         assert settled(engine) == []
         assert kept(engine) == {}

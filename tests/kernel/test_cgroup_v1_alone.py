@@ -95,3 +95,21 @@ def test_kill_reaches_processes_that_fork_all_the_time(cgroup: V1Cgroup, path: s
     wait_until(lambda: cgroup.pids() == [])
     cgroup.remove()
     assert not any(os.path.exists(directory) for directory in directories(path))
+
+
+def test_one_below_a_cgroup_that_another_process_has_just_begun_to_make_takes_processes(
+    path: str, spawn: Callable[[Callable[[], int | None]], Task]
+) -> None:
+    mounts = cgroup_mounts()._replace(unified=None)
+    cpuset = next(one.mountpoint for one in mounts.v1 if "cpuset" in one.controllers)
+    os.mkdir(cpuset + path)  # its processors are not set yet
+    child = V1Cgroup(f"{path}/child", mounts)
+    child.create()
+    try:
+        task = spawn(signal.pause)
+        child.add(task.pid)
+        assert child.pids() == [task.pid]
+    finally:
+        child.kill()
+        child.remove()
+        V1Cgroup(path, mounts).remove()

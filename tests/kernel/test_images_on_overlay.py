@@ -9,6 +9,7 @@ import pytest
 
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.service import ImageService
 from corten.engine.images.transfer import TransferService
 from corten.errors import CortenError
@@ -45,6 +46,7 @@ class Engine:
         events = Events()
         client = RegistryClient(RegistryConfig(certs_dirs=()), environ={})
         self.images = ImageService(library=self.library, events=events, containers=NoContainers())
+        self.listing = ImageListing(library=self.library, containers=NoContainers())
         self.transfer = TransferService(
             library=self.library,
             client=client,
@@ -86,11 +88,11 @@ async def test_layers_are_unpacked_and_found_again_after_a_restart(make):
         image = await pulled(engine, registry, files=[{"low": b"1"}, {"high": b"22"}])
         assert engine.files("low") == {"low"}
         assert engine.layers.has(engine.images.resolve(image.image_id).chain_id)
-        assert engine.images.inspect(image.image_id).size == 3
+        assert engine.listing.inspect(image.image_id).size == 3
         again = make()
         assert again.images.resolve(f"{registry.host}/demo").id == image.image_id
         await again.images.remove(f"{registry.host}/demo")
-        assert again.images.count() == 0
+        assert again.listing.count() == 0
         again.layers.purge()
         assert again.files("low") == again.files("high") == set()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from corten.engine.events import Events
     from corten.engine.fsck.service import FsckService
     from corten.engine.images.insight import ImageInsight
+    from corten.engine.images.listing import ImageListing
     from corten.engine.images.mounting import ImageMounts
     from corten.engine.images.service import ImageService
     from corten.engine.images.transfer import TransferService
@@ -41,7 +42,8 @@ class Services:
     commits: CommitService
     logs: LogService
     stats: StatsService  # stats, top
-    images: ImageService  # list, inspect, history, tag, remove, prune
+    images: ImageService  # tag, remove, prune
+    listing: ImageListing  # list, inspect, history
     transfer: TransferService  # pull, push, load, save, import, distribution
     insight: ImageInsight  # image trees and differences
     mounts: ImageMounts

@@ -15,6 +15,7 @@ from corten.engine.disk_usage import explain
 from corten.engine.events import Event, Events
 from corten.engine.images.gc_policy import GcPolicy
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.volumes import VolumeService
@@ -58,7 +59,7 @@ class Usage:
         self,
         *,
         containers: ContainerService,
-        images: ImageService,
+        images: ImageListing,
         volumes: VolumeService,
         data_root: Path,
         library: ImageLibrary,

@@ -34,6 +34,7 @@ from corten.engine.events import Events
 from corten.engine.images.gc_policy import GcPolicy, fill
 from corten.engine.images.insight import ImageInsight
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.mounting import ImageMounts
 from corten.engine.images.service import ImageService
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -119,6 +120,7 @@ class Engine:
         )
         in_use = _LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
+        self._listing = ImageListing(library=self._library, containers=in_use)
         self._insight = ImageInsight(library=self._library, containers=in_use)
         self._mounts = self._images.mounts = ImageMounts(
             library=self._library,
@@ -221,6 +223,7 @@ class Engine:
             logs=LogService(containers=containers.registry),
             stats=StatsService(containers=containers.registry, events=self.events),
             images=self._images,
+            listing=self._listing,
             transfer=transfer,
             insight=self._insight,
             mounts=self._mounts,
@@ -230,10 +233,10 @@ class Engine:
                 settings=self._system,
                 events=self.events,
                 containers=Counts(containers.registry),
-                images=self._images,
+                images=self._listing,
                 usage=Usage(
                     containers=containers.service,
-                    images=self._images,
+                    images=self._listing,
                     volumes=self._volumes,
                     data_root=self._config.data_root,
                     library=self._library,

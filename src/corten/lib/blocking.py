@@ -1,9 +1,9 @@
 """The one crossing from async to blocking code: bounded, named thread pools. Daemon only.
 
 `disk` for file and mount work, `net` for registry transfers (long), `cpu` for hashing and compression, `stream` for
-what goes at a client's pace: slow clients must not take the threads that a start needs. `filter` is for the packet
-filters of containers' namespaces, which a hostile container can keep busy. Work under about
-a millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
+what goes at a client's pace: slow clients must not take the threads that a start needs; `netns` for requests to the
+kernel that a running container may hold up, in its own network namespace: no other work waits for them. Work under
+about a millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
-Pool = Literal["disk", "net", "cpu", "stream", "filter"]
+Pool = Literal["disk", "net", "cpu", "stream", "netns"]
 
-_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "filter": 64}
+_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "netns": 16}
 _pools: dict[Pool, ThreadPoolExecutor] = {}
 
 

@@ -32,6 +32,7 @@ POINTS: dict[str, str] = {
     "layer.read": "a layer's tar was read to its verified end, and is not committed",
     "layer.applied": "a layer is there for good",
     "layer.removing": "the collector deletes a layer",
+    "network.linked": "a network's link is made, and nothing else is there of it",
     "upload.received": "an archive that a client sends is here",
     **{f"row.{kind}.{step}": f"a row of {kind}" for kind in _ROWS for step in _ROW_STEPS},
 }

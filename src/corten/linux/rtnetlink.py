@@ -114,7 +114,7 @@ def _link(kind: int, flags: int, index: int, state: int, change: int, *attrs: by
     return message(kind, flags, _IFINFO.pack(0, 0, index, state, change) + b"".join(attrs))
 
 
-def create_bridge_request(name: str, *, mtu: int, mac: str) -> bytes:
+def create_bridge_request(name: str, *, mtu: int, mac: str, group: int = 0) -> bytes:
     """A bridge that is up. Its MAC is set so that it does not change with its ports."""
     attrs = [
         attr_text(IFLA_IFNAME, name),
@@ -123,6 +123,8 @@ def create_bridge_request(name: str, *, mtu: int, mac: str) -> bytes:
     ]
     if mtu:
         attrs.append(attr_u32(IFLA_MTU, mtu))
+    if group:
+        attrs.append(attr_u32(IFLA_GROUP, group))
     return _link(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, IFF_UP, IFF_UP, *attrs)
 
 

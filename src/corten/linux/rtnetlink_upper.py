@@ -7,6 +7,7 @@ for as long as the other lives, so nobody has to enter it and no process id has 
 
 from __future__ import annotations
 
+import errno
 import struct
 
 from corten.linux.addresses import mac_bytes
@@ -56,6 +57,7 @@ IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 
 _NSID_NONE = -1
+_NAME_BYTES = 16  # IFNAMSIZ
 _IFINFO = struct.Struct("=BxHiII")
 _RTGEN = b"\0\0\0\0"  # struct rtgenmsg, padded
 
@@ -81,14 +83,26 @@ def _new(
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _IFINFO.pack(0, 0, 0, state, state) + b"".join(attrs))
 
 
-def create_dummy_request(name: str, *, mtu: int) -> bytes:
+def create_dummy_request(name: str, *, mtu: int, group: int = 0) -> bytes:
     """A dummy that is up: a parent that leads nowhere."""
-    return _new(name, "dummy", mtu=mtu)
+    return _new(name, "dummy", mtu=mtu, group=group)
 
 
-def create_vlan_request(name: str, *, parent: int, vlan: int) -> bytes:
+def create_vlan_request(name: str, *, parent: int, vlan: int, group: int = 0) -> bytes:
     """The 802.1Q sub-interface of link `parent` with this VLAN id (1 to 4094), up."""
-    return _new(name, "vlan", attr_u16(IFLA_VLAN_ID, vlan), parent=parent)
+    return _new(name, "vlan", attr_u16(IFLA_VLAN_ID, vlan), parent=parent, group=group)
+
+
+def has_upper_kind(netlink: NetlinkSocket, kind: str) -> bool:
+    """Whether the kernel has interfaces of a kind that stand on a parent; it may load their module to say so.
+
+    One without a parent is asked for: EINVAL says that the kind is known, EOPNOTSUPP that it is not.
+    """
+    try:
+        netlink.batch([_new("corten-probe", kind)], f"look for interfaces of kind {kind}")
+    except NetlinkError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
 
 
 def create_macvlan_request(
@@ -126,6 +140,22 @@ def _nsid(netlink: NetlinkSocket, target: bytes, what: str) -> int:
     (reply,) = netlink.dump(message(RTM_GETNSID, 0, _RTGEN + target), what)
     raw = attributes(reply.payload, len(_RTGEN)).get(NETNSA_NSID)
     return int(struct.unpack("=i", raw)[0]) if raw else _NSID_NONE
+
+
+def find_link(netlink: NetlinkSocket, name: str) -> Link | None:
+    """A link of the socket's own namespace by its name, not by another name of it; None when there is none."""
+    if not 0 < len(name.encode()) < _NAME_BYTES:
+        return None
+    request = message(RTM_GETLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + attr_text(IFLA_IFNAME, name))
+    try:
+        (reply,) = netlink.dump(request, f"find the interface {name}")
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    _af, _kind, index, flags, _change = _IFINFO.unpack_from(reply.payload)
+    link = Link(index, flags, attributes(reply.payload, _IFINFO.size))
+    return link if link.name == name else None
 
 
 def find_link_in(netlink: NetlinkSocket, nsid: int, name: str) -> Link | None:

@@ -116,6 +116,7 @@ class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
     ipv6: str = ""
     gateway: str = ""
     gateway6: str = ""
+    gw_priority: int = 0
     aliases: list[str] = []
     dns_names: list[str] = []
     links: list[str] = []

@@ -8,9 +8,11 @@ address of a container that is gone. TCP needs nothing of this: a connection end
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
 
 from corten.linux.netlink import (
     NETLINK_NETFILTER,
@@ -23,15 +25,16 @@ from corten.linux.netlink import (
     message,
     nested,
 )
+from corten.linux.rtnetlink import list_addresses
 from corten.network.ipam import IPAddress
 
 _SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = 1, 2
 _NFGENMSG = 4
 # include/uapi/linux/netfilter/nfnetlink_conntrack.h
-_TUPLE_ORIG, _TUPLE_REPLY, _ID, _FILTER = 1, 2, 12, 25
+_TUPLE_ORIG, _ID, _FILTER = 1, 12, 25
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
-_V4_SRC, _V4_DST, _V6_SRC, _V6_DST = 1, 2, 3, 4
+_IP_DST: dict[int, int] = {socket.AF_INET: 2, socket.AF_INET6: 4}  # CTA_IP_V4_DST, CTA_IP_V6_DST
 _PROTO_NUM, _PROTO_DST_PORT = 1, 3
 _FILTER_ORIG_FLAGS = 1
 _BY_PROTO_NUM, _BY_PROTO_DST_PORT = 1 << 3, 1 << 5  # CTA_FILTER_F_*, since Linux 5.8; we look again ourselves
@@ -39,50 +42,44 @@ _FILTERED_PORTS = 4  # so many walks through the table at most; for more ports o
 _GONE = frozenset({errno.ENOENT})
 
 
-def forget_udp_flows(ports: Collection[int], netlink: NetlinkSocket | None = None) -> None:
-    """Drop what is known of UDP flows to these ports, in both families: of the host, or of the namespace that the
-    socket is of. Raises OSError."""
-    if not ports:
-        return
-    if netlink is None:
-        with NetlinkSocket(NETLINK_NETFILTER) as own:
-            forget_udp_flows(ports, own)
-        return
-    for family in (socket.AF_INET, socket.AF_INET6):
-        wanted = sorted(ports) if len(ports) <= _FILTERED_PORTS else [0]
-        deletions = [deletion for port in wanted for deletion in _deletions(netlink, family, port, ports)]
-        netlink.batch(deletions, "forget UDP flows", ignore=[_GONE] * len(deletions))
-
-
-def forget_udp_flows_to(targets: Collection[IPAddress], netlink: NetlinkSocket) -> None:
-    """Drop what is known of UDP flows that are translated to these addresses, in the socket's namespace: their clients'
-    next datagrams go to others. Raises OSError."""
-    for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
-        wanted = {address.packed for address in targets if address.version == version}
-        if wanted:
-            deletions = list(_translated(netlink, family, wanted))
+def forget_udp_flows(targets: Collection[tuple[IPAddress, int]], inside: NetlinkSocket | None = None) -> None:
+    """Drop what is known of UDP flows to these addresses and ports of the host; an unspecified address stands for all
+    that the host has in its family. Flows to the same port elsewhere stay. With a socket of another namespace: of
+    flows there. Raises OSError."""
+    local = _local_addresses() if any(address.is_unspecified for address, _port in targets) else frozenset()
+    for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+        wanted: dict[int, set[IPAddress]] = {}
+        for address, port in targets:
+            if address.version == version:
+                wanted.setdefault(port, set()).add(address)
+        if not wanted:
+            continue
+        with nullcontext(inside) if inside is not None else NetlinkSocket(NETLINK_NETFILTER) as netlink:
+            asked = sorted(wanted) if len(wanted) <= _FILTERED_PORTS else [0]
+            deletions = [each for port in asked for each in _deletions(netlink, family, port, wanted, local)]
             netlink.batch(deletions, "forget UDP flows", ignore=[_GONE] * len(deletions))
 
 
-def _translated(netlink: NetlinkSocket, family: int, targets: Collection[bytes]) -> Iterator[bytes]:
-    """Requests that delete the flows whose answers come from `targets`, but were not sent to there."""
-    head = struct.pack("!BBH", family, 0, 0)
-    proto = nested(_TUPLE_ORIG, nested(_TUPLE_PROTO, attr_u8(_PROTO_NUM, socket.IPPROTO_UDP)))
-    body = proto + nested(_FILTER, attr_u32(_FILTER_ORIG_FLAGS, _BY_PROTO_NUM))
-    source, destination = (_V4_SRC, _V4_DST) if family == socket.AF_INET else (_V6_SRC, _V6_DST)
-    for flow in netlink.dump(message(_SUBSYSTEM << 8 | _GET, NLM_F_DUMP, head + body), "list UDP flows"):
-        fields = attributes(flow.payload, _NFGENMSG)
-        asked = attributes(fields.get(_TUPLE_ORIG, b""))
-        answer = attributes(attributes(fields.get(_TUPLE_REPLY, b"")).get(_TUPLE_IP, b"")).get(source, b"")
-        if attributes(asked.get(_TUPLE_PROTO, b"")).get(_PROTO_NUM) != bytes([socket.IPPROTO_UDP]):
-            continue
-        if answer in targets and attributes(asked.get(_TUPLE_IP, b"")).get(destination) != answer:
-            which = nested(_TUPLE_ORIG, fields[_TUPLE_ORIG]) + attr(_ID, fields[_ID])
-            yield message(_SUBSYSTEM << 8 | _DELETE, 0, head + which)
+def _local_addresses() -> frozenset[IPAddress]:
+    with NetlinkSocket() as netlink:
+        return frozenset(ipaddress.ip_interface(text).ip for _index, text in list_addresses(netlink))
 
 
-def _deletions(netlink: NetlinkSocket, family: int, port: int, ports: Collection[int]) -> Iterator[bytes]:
-    """Requests that delete the flows to `ports`, asking for those to `port` alone unless it is 0."""
+def is_wanted(address: IPAddress, asked: Collection[IPAddress], local: Collection[IPAddress]) -> bool:
+    """Whether a flow to `address` is one to those `asked` for. All of 127.0.0.0/8 is the host. Pure."""
+    if address in asked:
+        return True
+    return any(each.is_unspecified for each in asked) and (address in local or address.is_loopback)
+
+
+def _deletions(
+    netlink: NetlinkSocket,
+    family: int,
+    port: int,
+    wanted: Mapping[int, Collection[IPAddress]],
+    local: Collection[IPAddress],
+) -> Iterator[bytes]:
+    """Requests that delete the flows to `wanted` (by port), asking for those to `port` alone unless it is 0."""
     proto = [attr_u8(_PROTO_NUM, socket.IPPROTO_UDP)]
     flags = _BY_PROTO_NUM
     if port:
@@ -92,9 +89,12 @@ def _deletions(netlink: NetlinkSocket, family: int, port: int, ports: Collection
     body = nested(_TUPLE_ORIG, nested(_TUPLE_PROTO, *proto)) + nested(_FILTER, attr_u32(_FILTER_ORIG_FLAGS, flags))
     for flow in netlink.dump(message(_SUBSYSTEM << 8 | _GET, NLM_F_DUMP, head + body), "list UDP flows"):
         fields = attributes(flow.payload, _NFGENMSG)
-        told = attributes(attributes(fields.get(_TUPLE_ORIG, b"")).get(_TUPLE_PROTO, b""))
-        if told.get(_PROTO_NUM) != bytes([socket.IPPROTO_UDP]):
+        told = attributes(fields.get(_TUPLE_ORIG, b""))
+        proto_told = attributes(told.get(_TUPLE_PROTO, b""))
+        raw = attributes(told.get(_TUPLE_IP, b"")).get(_IP_DST[family], b"")
+        if proto_told.get(_PROTO_NUM) != bytes([socket.IPPROTO_UDP]) or not raw:
             continue
-        if int.from_bytes(told.get(_PROTO_DST_PORT, b""), "big") in ports:
+        asked = wanted.get(int.from_bytes(proto_told.get(_PROTO_DST_PORT, b""), "big"), ())
+        if is_wanted(ipaddress.ip_address(raw), asked, local):
             which = nested(_TUPLE_ORIG, fields[_TUPLE_ORIG]) + attr(_ID, fields[_ID])
             yield message(_SUBSYSTEM << 8 | _DELETE, 0, head + which)

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from corten.linux.netlink import NetlinkError
 from corten.network.config import Endpoint, NetworkConfig
 from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
+
+
+class ParentBusy(NetlinkError):
+    """What the interface stands on is another's, who may have ended and be on the way out: to be tried again soon."""
 
 
 class NetworkDriver(Protocol):
@@ -39,7 +44,7 @@ class NetworkDriver(Protocol):
     def attach(self, network: NetworkConfig, endpoint: Endpoint, *, pid: int) -> dict[str, Any] | None:
         """Place an interface in the network namespace of `pid`; returns what init configures there, None for nothing.
 
-        May fill in what the driver alone knows of the endpoint: its `mac`, its `netns`. Raises OSError.
+        May fill in what the driver alone knows of the endpoint: its `mac`, its `netns`. Raises OSError, ParentBusy.
 
         The fields are those of docs/architecture.md, without the default gateway.
         """

@@ -101,9 +101,7 @@ def hosts_file(
         for part in name.split(" "):
             check_host_name(part)
         text += f"{ipaddress.ip_address(address)}\t{name}\n"
-    for address in addresses:
-        text += f"{address}\t{names}\n"
-    return text
+    return text + own_lines(addresses, names)
 
 
 def hostname_file(hostname: str) -> str:
@@ -184,17 +182,15 @@ def embedded_resolv_conf(
     return f"{text}\n# ExtServers: [{' '.join(map(str, upstreams))}]\n"
 
 
-def add_own_addresses(text: str, addresses: Iterable[str], names: str) -> str:
-    """A hosts file, which its container may have changed, with lines for more addresses of the container's own."""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    return text + "".join(f"{address}\t{names}\n" for address in addresses)
+def own_lines(addresses: Iterable[str], names: str) -> str:
+    """The lines of a container's own addresses."""
+    return "".join(f"{address}\t{names}\n" for address in addresses)
 
 
-def remove_own_addresses(text: str, addresses: Iterable[str], names: str) -> str:
-    """The same without the lines of addresses that the container has lost."""
-    gone = {f"{address}\t{names}" for address in addresses}
-    return "".join(line for line in text.splitlines(keepends=True) if line.rstrip("\n") not in gone)
+def without_lines(content: bytes, lines: str) -> bytes:
+    """A hosts file, which its container may have changed, without any of these lines."""
+    gone = set(lines.encode().splitlines())
+    return b"".join(line for line in content.splitlines(keepends=True) if line.rstrip(b"\n") not in gone)
 
 
 def check_dns(dns: Sequence[str], search: Sequence[str], options: Sequence[str]) -> None:

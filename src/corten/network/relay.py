@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from corten.network.ipam import IPAddress
+from corten.network.listener import Listener
 
 _MAX_CONNECTIONS = 4096
 _MAX_CLIENTS = 256
@@ -49,17 +50,25 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: OrderedDict[_Client, socket.socket] = OrderedDict()
-        self._stream = held.type == socket.SOCK_STREAM
-        if not self._stream:  # an answer leaves from the address that was asked, of all that the host has
+        if (
+            held.type != socket.SOCK_STREAM
+        ):  # an answer leaves from the address that was asked, of all that the host has
             if held.family == socket.AF_INET:
                 held.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             else:
                 held.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        self._loop.add_reader(held.fileno(), self._accept if self._stream else self._datagram)
+        self._listener = Listener(held, self._accepted) if held.type == socket.SOCK_STREAM else None
+        if self._listener is not None:
+            self._listener.open()
+        else:
+            self._loop.add_reader(held.fileno(), self._datagram)
 
     def close(self) -> None:
         """Stop serving and cut what is relayed."""
-        self._loop.remove_reader(self._held.fileno())
+        if self._listener is not None:
+            self._listener.close()
+        else:
+            self._loop.remove_reader(self._held.fileno())
         for task in self._tasks:
             task.cancel()
         while self._clients:
@@ -71,24 +80,25 @@ class Relay:
             if ipaddress.ip_address(client.getpeername()[0]) not in targets:
                 self._forget(key)
 
-    def _accept(self) -> None:
-        try:
-            client, address = self._held.accept()
-        except OSError:  # the client is gone again, or descriptors are short: the next event tries anew
-            return
-        target = self._choose(address[0]) if len(self._tasks) < _MAX_CONNECTIONS else None
+    def _accepted(self, client: socket.socket) -> None:
+        target = self._target_of(client) if len(self._tasks) < _MAX_CONNECTIONS else None
         if target is None:
             client.close()
             return
-        client.setblocking(False)
         task = self._loop.create_task(self._connection(client, target))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _target_of(self, client: socket.socket) -> tuple[IPAddress, int] | None:
+        try:
+            return self._choose(client.getpeername()[0])
+        except OSError:  # it is gone again
+            return None
+
     async def _connection(self, client: socket.socket, target: tuple[IPAddress, int]) -> None:
         family = socket.AF_INET if target[0].version == 4 else socket.AF_INET6
-        server = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        with client, server, contextlib.suppress(OSError, TimeoutError):
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        with client, contextlib.suppress(OSError, TimeoutError), socket.socket(family, kind) as server:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await self._loop.sock_connect(server, (str(target[0]), target[1]))
             async with asyncio.TaskGroup() as group:

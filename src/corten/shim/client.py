@@ -125,10 +125,11 @@ class Shims:
     async def _cold(self, cid: str, wanted: Sandbox) -> Shim:
         """A new sandbox now. A zygote that died with the request in its socket is replaced, once."""
         shim = self._fork(cid, wanted)
+        asked = self._zygote.pid
         try:
             await shim.prepared
         except Unavailable:
-            self._zygote.close()
+            self._zygote.give_up(asked)
             shim = self._fork(cid, wanted)
             await shim.prepared
         return shim
@@ -186,7 +187,6 @@ class Shims:
         try:
             return await receive_sockets(self._zygote, wanted, sysctls, netns)
         except Unavailable:
-            self._zygote.close()
             return await receive_sockets(self._zygote, wanted, sysctls, netns)
 
     def _fork(self, cid: str, sandbox: Sandbox, sketch: dict[str, Any] | None = None) -> Shim:

@@ -22,14 +22,14 @@ async def receive_sockets(
     netns: int,
 ) -> list[socket.socket]:
     """The sockets, in the order asked for, once `sysctls` of interfaces are written there. Raises Unavailable (no
-    answer), SyscallError (the kernel refused)."""
+    answer; the zygote is given up), SyscallError (the kernel refused)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours:
         ours.setblocking(False)
         try:
             sockets = [(int(family), int(kind), number, address) for family, kind, number, address in wanted]
             request = {"sockets": sockets, "sysctls": {name: dict(values) for name, values in sysctls.items()}}
-            zygote.send(request, [theirs.fileno(), netns])
+            asked = zygote.send(request, [theirs.fileno(), netns])
         except OSError as error:
             raise Unavailable(f"no zygote to make sockets: {error}") from error
         finally:
@@ -39,6 +39,7 @@ async def receive_sockets(
             async with asyncio.timeout(_REPLY_S):
                 reply, fds = await _reply(ours, receiver)
         except (TimeoutError, OSError, protocol.ProtocolError) as error:
+            zygote.give_up(asked)
             raise Unavailable(f"no sockets from the zygote: {error}") from error
         finally:
             receiver.close()

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -27,12 +28,14 @@ class ZygoteProcess:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)  # as it was given: the daemon raises its own
+        self._ending: list[int] = []  # not reaped yet
         self.pid = 0
 
     def ensure(self) -> None:
         """Start a zygote unless one runs. Raises OSError."""
         if self._socket is not None:
             return
+        self._reap(os.WNOHANG)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         source = str(Path(corten.__file__).parent.parent)
         program = f"import sys; sys.path.insert(0, {source!r}); from corten.shim.zygote import main; main({_FD})"
@@ -53,8 +56,9 @@ class ZygoteProcess:
         ours.settimeout(10)
         self._socket = ours
 
-    def send(self, request: protocol.Message, fds: Sequence[int]) -> None:
-        """Ask for a shim. A zygote that died is replaced once. Raises OSError."""
+    def send(self, request: protocol.Message, fds: Sequence[int]) -> int:
+        """Ask for a shim or sockets; returns the pid of the zygote that was asked, for `give_up`. One that died is
+        replaced once. Raises OSError."""
         for last in (False, True):
             self.ensure()
             assert self._socket is not None
@@ -62,17 +66,36 @@ class ZygoteProcess:
                 protocol.send(self._socket, request, fds)
             except OSError:
                 _LOG.warning("the zygote (pid %d) died; starting another", self.pid)
-                self.close()
+                self.give_up(self.pid)
                 if last:
                     raise
             else:
-                return
+                return self.pid
+        raise AssertionError  # the last try returns or raises
+
+    def give_up(self, pid: int) -> None:
+        """The zygote with this pid did not answer: the next request gets another one. Nothing is done when that has
+        happened already: others may be waiting for the new one's answers. Does not wait for its end."""
+        if pid != self.pid or self._socket is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self._socket.close()
+        self._socket, self.pid = None, 0
+        self._ending.append(pid)
+        self._reap(os.WNOHANG)
+
+    def _reap(self, options: int) -> None:
+        for pid in list(self._ending):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, options)[0] == 0:
+                    continue
+            self._ending.remove(pid)
 
     def close(self) -> None:
         """Let it end, and reap it."""
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
-            self.pid = 0
+            self._ending.append(self.pid)
+            self._socket, self.pid = None, 0
+        self._reap(0)

@@ -1,5 +1,6 @@
 """The service against a host that a killed daemon, or someone else, left in some state; connect and disconnect."""
 
+import errno
 import socket
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tests.kernel.network.packets import sysctl
 from tests.kernel.network.world import ask_tcp, in_own_world, refused_tcp
 
 from corten.engine.networks.settings import ContainerView
-from corten.errors import Conflict, Forbidden, NotFound, ResourceExhausted
+from corten.errors import Conflict, Forbidden, NotFound, ResourceExhausted, Unavailable
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network import nft_requests
@@ -52,6 +53,37 @@ def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
         assert second.inspect("net").id == first.inspect("net").id
         await second.release(cid)
         assert lan.do(refused_tcp, "203.0.113.1", 8080)
+
+    in_own_world(scenario)
+
+
+def test_a_network_that_cannot_be_recorded_leaves_neither_link_nor_rules():
+    async def scenario(world):
+        service = await world.service()
+        with NetlinkSocket() as netlink:
+            netlink.batch([rtnetlink.create_bridge_request("theirs0", mtu=1500, mac="02:42:00:00:00:09")], "theirs")
+        before = links()
+        firewall = service._firewall
+        known, put = firewall._bridges, world.networks.put
+
+        def full(*_args):
+            raise OSError(errno.ENOSPC, "no space left for the record")
+
+        for options in ({}, {"com.docker.network.bridge.name": "theirs0"}):
+            world.networks.put = full
+            with pytest.raises(OSError, match="no space left"):
+                await service.create(NetworkCreateRequest(name="net", options=options))
+            world.networks.put = put
+            assert links() == before
+            assert firewall._bridges == known
+            with pytest.raises(NotFound):
+                service.inspect("net")
+        firewall._table = "no such table " * 99  # too long a name: refused by the kernel
+        with pytest.raises(Unavailable):
+            await service.create(NetworkCreateRequest(name="net"))
+        assert links() == before
+        assert [network.name for network in service.list_()] == ["host", "none", "bridge"]
+        assert len(world.networks.rows) == 3
 
     in_own_world(scenario)
 

@@ -142,10 +142,10 @@ def test_a_udp_client_that_keeps_its_socket_reaches_the_container_of_now(publish
         assert os.read(asked, 1) == b"x"
         if published_before:
             await service.release(cid)
-            old.end()
         _cid, new, attached = await world.container(service, port_bindings=ports)
         if published_before:
             assert attached.settings["bridge"].ip_address == "172.17.0.3"
+            old.end()
         new.serve_udp(53)
         os.write(go, b"x")
         assert await asyncio.to_thread(result) == ["203.0.113.2" if published_before else "", "203.0.113.2"]

@@ -23,6 +23,7 @@ from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
 from corten.errors import NotFound
+from corten.lib import blocking
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import bring_up_loopback, configure_interfaces
@@ -62,6 +63,7 @@ def in_own_world(scenario):
         text = ""
         try:
             os.setpgid(0, 0)
+            blocking._pools.clear()  # their threads are in the process that we come from
             _check(_LIBC.unshare(CLONE_NEWNET))
             asyncio.run(_run(scenario))
         except BaseException:

@@ -9,6 +9,7 @@ import pytest
 
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.listing import ImageListing
 from corten.engine.images.service import ImageService
 from corten.engine.images.transfer import TransferService
 from corten.registry.client import RegistryClient
@@ -49,6 +50,10 @@ class Engine:
         library = ImageLibrary(blobs=self.blobs, layers=self.layers, records=self.records)
         library.load()
         return library
+
+    @property
+    def listing(self):
+        return ImageListing(library=self.library, containers=self.containers)
 
     def digests(self):
         return set(self.blobs.digests())

@@ -101,7 +101,7 @@ async def test_a_saved_image_loads_with_the_same_digests(filled, make_engine, pa
     messages = await load(other, data)
     assert [m.stream for m in messages if m.stream] == ["Loaded image: demo:1\n", "Loaded image: demo:2\n"]
     assert other.images.resolve("demo:2").id == filled.made.image_id
-    assert other.images.inspect("demo:1").descriptor.digest == filled.made.digest
+    assert other.listing.inspect("demo:1").descriptor.digest == filled.made.digest
     assert other.ingests() == []
     assert other.actions() == ["load", "load"]
 
@@ -134,7 +134,7 @@ async def test_a_tag_that_moves_is_announced(engine):
     messages = await load(engine, second)
     text = f"The image loaded:1 already exists, renaming the old one with ID {old_id} to empty string\n"
     assert text in [m.stream for m in messages]
-    assert engine.images.inspect(old_id).repo_tags == []
+    assert engine.listing.inspect(old_id).repo_tags == []
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "link", "dir/../l/layer.tar", "", "l"])
@@ -196,7 +196,7 @@ async def test_an_import_makes_an_image_of_one_layer(engine):
     assert (defaults.cmd, defaults.env) == (["/bin/x"], ["A=b", "C=d e"])
     assert (defaults.exposed_ports, defaults.labels) == ({"80/tcp": {}}, {"k": "v"})
     assert defaults.healthcheck.interval == 5_000_000_000
-    assert engine.images.history("made:1")[0].comment == "from a tar"
+    assert engine.listing.history("made:1")[0].comment == "from a tar"
     assert engine.actions() == ["import"]
 
 
@@ -221,7 +221,7 @@ async def test_a_commit_adds_a_layer_to_its_parent(engine):
     assert entry.config.defaults.user == "5"
     assert entry.config.diff_ids[:1] == parent.config.diff_ids
     assert engine.layers.tars[entry.chain_id][0] == parent.chain_id
-    assert engine.images.inspect("child").parent == parent.id
+    assert engine.listing.inspect("child").parent == parent.id
     assert len(await saved(engine, "child")) > 0
 
 

@@ -169,7 +169,7 @@ async def test_the_last_name_of_an_image_with_children_goes_and_the_image_with_i
     assert [item.deleted for item in items] == ["", ""]
     with pytest.raises(Conflict, match=r"\(cannot be forced\) - image has dependent child images"):
         await two.images.remove(two.a.image_id, force=True)
-    assert [row.repo_tags for row in two.images.summaries()] == [["child:1"], [f"{two.host}/b:latest"]]
+    assert [row.repo_tags for row in two.listing.summaries()] == [["child:1"], [f"{two.host}/b:latest"]]
     deleted = [item.deleted for item in await two.images.remove("child:1") if item.deleted]
     assert two.a.image_id in deleted
 
@@ -223,7 +223,7 @@ async def test_lists_follow_the_filters(two):
     await two.images.tag(two.a.image_id, "x/y", "1")
 
     def ids(**filters):
-        return {row.id for row in two.images.summaries({k: [v] for k, v in filters.items()})}
+        return {row.id for row in two.listing.summaries({k: [v] for k, v in filters.items()})}
 
     both = {two.a.image_id, two.b.image_id}
     assert ids() == both
@@ -243,17 +243,17 @@ async def test_lists_follow_the_filters(two):
         ids(reference="[")
     with pytest.raises(ImageNotFound):
         ids(before="nope")
-    (row,) = two.images.summaries({"reference": ["x/y"]})
+    (row,) = two.listing.summaries({"reference": ["x/y"]})
     assert row.repo_tags == ["x/y:1"]
 
 
 async def test_shared_layers_are_counted(two):
-    rows = two.images.summaries(shared_size=True)
+    rows = two.listing.summaries(shared_size=True)
     assert all(0 < row.shared_size < row.size for row in rows)
 
 
 async def test_history_goes_from_the_newest_step(two):
-    rows = two.images.history(two.a.image_id)
+    rows = two.listing.history(two.a.image_id)
     assert [row.created_by for row in rows] == ["layer 1", "layer 0"]
     assert [row.id for row in rows] == [two.a.image_id, "<missing>"]
     assert all(row.size > 0 for row in rows)
@@ -277,8 +277,8 @@ async def test_a_damaged_record_does_not_keep_the_others_from_loading(two):
     ],
 )
 async def test_each_version_of_the_api_has_its_fields(two, api, fields):
-    shown = json.loads(codec.encode(two.images.inspect(two.a.image_id, api=api)))
+    shown = json.loads(codec.encode(two.listing.inspect(two.a.image_id, api=api)))
     assert {"VirtualSize", "ContainerConfig", "Descriptor", "Container"} & set(shown) == fields
     assert ("Hostname" in shown["Config"]) == (api < (1, 50))
-    row = json.loads(codec.encode(two.images.summaries(api=api)[0]))
+    row = json.loads(codec.encode(two.listing.summaries(api=api)[0]))
     assert {"VirtualSize", "Descriptor"} & set(row) == fields - {"ContainerConfig"}

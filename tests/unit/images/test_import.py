@@ -44,7 +44,7 @@ async def test_an_import_takes_its_tar_from_a_web_server(engine, web):
     url = f"http://127.0.0.1:{web.server_port}/rootfs.tar.gz"
     told = await collect(engine.transfer.import_image(body_of(b""), url=url, repository="got", tag="1"))
     assert told[0].status == f"Downloading from {url}"
-    shown = engine.images.inspect("got:1")
+    shown = engine.listing.inspect("got:1")
     assert (shown.id, shown.comment) == (told[-1].status, f"Imported from {url}")
     assert shown.root_fs.layers == [digest_of(plain)]
 
@@ -74,7 +74,7 @@ async def test_an_import_with_wrong_words_is_refused_at_once(engine, options, te
 async def test_an_empty_command_takes_the_images_away(engine):
     changes = ["ENTRYPOINT a", "CMD b", "ENTRYPOINT", "CMD"]
     await collect(engine.transfer.import_image(body_of(tar_of({"f": b""})), repository="x", changes=changes))
-    config = engine.images.inspect("x").config
+    config = engine.listing.inspect("x").config
     assert (config.get("Cmd"), config.get("Entrypoint")) == ([], [])
     with pytest.raises(InvalidArgument, match=r"^ENV requires at least one argument$"):
         engine.transfer.import_image(body_of(b""), changes=["ENV"])

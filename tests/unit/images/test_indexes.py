@@ -61,8 +61,8 @@ async def test_load_and_save_keep_every_digest_of_an_index(engine, make_engine, 
     second = make_engine("second")
     await load(second, gzip.compress(out))
     assert blobs_of(await saved(second, NAME)) == made.blobs
-    assert second.images.inspect(NAME).id == made.image_id(HOST)
-    assert second.images.inspect(NAME).descriptor.digest == made.digest
+    assert second.listing.inspect(NAME).id == made.image_id(HOST)
+    assert second.listing.inspect(NAME).descriptor.digest == made.digest
 
 
 async def test_a_pull_brings_one_platform_with_its_attestation_and_tells_of_the_others(engine, registry):
@@ -70,8 +70,8 @@ async def test_a_pull_brings_one_platform_with_its_attestation_and_tells_of_the_
     made.serve(registry, "app")
     await collect(engine.transfer.pull(f"{registry.host}/app", "latest"))
     name = f"{registry.host}/app:latest"
-    assert engine.images.inspect(name).repo_digests == [f"{registry.host}/app@{made.digest}"]
-    rows = {row.id: row for row in await engine.images.inspect_manifests(name)}
+    assert engine.listing.inspect(name).repo_digests == [f"{registry.host}/app@{made.digest}"]
+    rows = {row.id: row for row in await engine.listing.inspect_manifests(name)}
     assert list(rows) == [*made.manifests.values(), *made.attestations.values()]
     here, there = rows[made.manifests[HOST]], rows[made.manifests[OTHER]]
     assert (here.kind, here.available) == ("image", True)
@@ -87,9 +87,9 @@ async def test_a_list_tells_the_size_and_the_users_of_each_platform(engine):
     made = index_of()
     await load(engine, made.layout(NAME))
     engine.containers.by_image[made.image_id(HOST)] = [("c" * 64, True, NAME)]
-    rows = engine.images.summaries()
+    rows = engine.listing.summaries()
     assert rows[0].descriptor.digest == made.digest
-    await engine.images.with_manifests(rows)
+    await engine.listing.with_manifests(rows)
     by_id = {row.id: row for row in rows[0].manifests}
     host, other = by_id[made.manifests[HOST]], by_id[made.manifests[OTHER]]
     assert (host.image_data.containers, other.image_data.containers) == (["c" * 64], [])
@@ -144,7 +144,7 @@ async def test_a_platform_that_is_not_here_is_told(engine):
 async def test_only_the_platforms_that_were_asked_for_are_loaded(engine, platforms, own, kept):
     made = index_of()
     await load(engine, made.layout(NAME), *platforms)
-    assert engine.images.inspect(NAME).id == made.image_id(own)
+    assert engine.listing.inspect(NAME).id == made.image_id(own)
     found = engine.digests()
     for name in made.manifests:
         assert (made.belonging(name) <= found) == (name in kept)
@@ -160,7 +160,7 @@ async def test_a_platform_that_an_archive_lacks_is_told_and_leaves_nothing(engin
 async def test_two_names_of_one_index_are_two_names_of_one_image(engine):
     made = index_of()
     await load(engine, made.layout(NAME, "example.test/team/app:2"))
-    assert engine.images.inspect(made.image_id(HOST)).repo_tags == [NAME, "example.test/team/app:2"]
+    assert engine.listing.inspect(made.image_id(HOST)).repo_tags == [NAME, "example.test/team/app:2"]
     out = await saved(engine, "example.test/team/app")
     assert [e["digest"] for e in json.loads(files_of(out)["index.json"])["manifests"]] == [made.digest] * 2
 
@@ -185,8 +185,8 @@ async def test_a_platform_is_taken_away_and_the_others_stay(engine):
         kept = name in (HOST, "linux/arm/v7")
         assert bool(made.belonging(name) & found) == kept
         assert (made.attestations[name] in found) == kept
-    assert engine.images.inspect(NAME).descriptor.digest == made.digest
-    rows = {row.id: row.available for row in await engine.images.inspect_manifests(NAME)}
+    assert engine.listing.inspect(NAME).descriptor.digest == made.digest
+    rows = {row.id: row.available for row in await engine.listing.inspect_manifests(NAME)}
     assert rows[made.manifests[HOST]]
     assert not rows[made.manifests[OTHER]]
     again = engine.restarted()

@@ -41,7 +41,7 @@ async def test_a_pull_says_what_dockers_says_and_names_the_image(engine, registr
     assert resolved.id == image.image_id
     assert resolved.config.defaults.cmd == ["/hello"]
     assert resolved.chain_id in engine.layers.tars
-    shown = engine.images.inspect(f"{host}/demo:1.0")
+    shown = engine.listing.inspect(f"{host}/demo:1.0")
     assert shown.repo_tags == [f"{host}/demo:1.0"]
     assert shown.repo_digests == [f"{host}/demo@{image.digest}"]
     assert engine.actions() == ["pull"]
@@ -97,7 +97,7 @@ async def test_the_index_decides_by_platform(engine, registry):
     digest = registry.add_manifest("demo", "latest", raw, INDEX)
     messages = words(await pull(engine, registry, platform="linux/arm64/v8"))
     assert ("", f"Digest: {digest}") in messages
-    assert engine.images.inspect(f"{registry.host}/demo").architecture == "arm64"
+    assert engine.listing.inspect(f"{registry.host}/demo").architecture == "arm64"
     assert engine.blobs.size(digest) == len(raw)
     with pytest.raises(NotFound, match="no matching manifest for linux/s390x in the manifest list entries"):
         await pull(engine, registry, platform="linux/s390x")
@@ -129,7 +129,7 @@ async def test_by_digest_the_image_has_no_tag(engine, registry):
     messages = words(await collect(engine.transfer.pull(f"{registry.host}/demo", image.digest)))
     assert messages[0] == (image.digest, "Pulling from demo")
     assert messages[-1][1] == f"Status: Downloaded newer image for {registry.host}/demo@{image.digest}"
-    shown = engine.images.inspect(f"{registry.host}/demo@{image.digest}")
+    shown = engine.listing.inspect(f"{registry.host}/demo@{image.digest}")
     assert shown.repo_tags == []
 
 
@@ -248,7 +248,7 @@ async def test_a_moved_tag_leaves_the_old_image_without_it(engine, registry):
     new = registry.add_image("demo", files=[{"a": b"new"}])
     await pull(engine, registry)
     assert engine.images.resolve(f"{registry.host}/demo").id == new.image_id
-    assert engine.images.inspect(old.image_id).repo_tags == []
+    assert engine.listing.inspect(old.image_id).repo_tags == []
     again = engine.restarted()
     assert again.catalog.resolve(f"{registry.host}/demo").id == new.image_id
     assert len(again.catalog) == 2

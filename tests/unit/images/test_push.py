@@ -37,7 +37,7 @@ async def test_a_push_says_what_dockers_says_and_keeps_the_digest(filled):
         assert said[-2] == ("", f"1: digest: {filled.made.digest} size: {size}")
         assert messages[-1].aux == {"Tag": "1", "Digest": filled.made.digest, "Size": size}
         assert target.manifests[("copy", "1")][1] == filled.made.manifest
-        assert f"{name}@{filled.made.digest}" in filled.images.inspect(name + ":1").repo_digests
+        assert f"{name}@{filled.made.digest}" in filled.listing.inspect(name + ":1").repo_digests
 
 
 async def test_layers_that_are_there_are_not_sent_again(filled):
@@ -160,7 +160,7 @@ async def test_an_index_is_pushed_whole_with_its_platforms_and_attestations(engi
         ]
         assert len(named) == 5
         assert named[-1] == "1"
-        assert f"{target.host}/copy@{digest}" in engine.images.inspect(f"{target.host}/copy:1").repo_digests
+        assert f"{target.host}/copy@{digest}" in engine.listing.inspect(f"{target.host}/copy:1").repo_digests
 
 
 async def test_an_index_of_one_platform_comes_through_with_its_attestation(engine, registry):

@@ -115,7 +115,7 @@ async def test_create_needs_a_source(engine):
 async def test_create_pulls_with_the_clients_credentials(engine, registry):
     registry.users = {"u": "p"}
     image = registry.add_image("demo")
-    services = type("Services", (), {"transfer": engine.transfer, "images": engine.images})
+    services = type("Services", (), {"transfer": engine.transfer, "listing": engine.listing})
     auth = base64.urlsafe_b64encode(b'{"username":"u","password":"p"}').decode()
     query = f"fromImage={registry.host}/demo&tag=latest"
     body = await text(await image_create(request("POST", query, headers={"x-registry-auth": auth}), services))

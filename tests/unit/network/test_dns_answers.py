@@ -1,6 +1,7 @@
 """Who is named to whom: zones, links, health; what is answered, and what is forwarded."""
 
 import ipaddress
+import socket
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,13 @@ from tests.kernel.network.asking import parse, query
 
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig, SubnetConfig
 from corten.network.dns import message
-from corten.network.dns.answers import answer, port_of, reverse_address
+from corten.network.dns.answers import answer, reverse_address
 from corten.network.dns.directory import NameDirectory
 from corten.network.dns.message import parse_query
 from corten.network.dns.redirect import redirect_table
+from corten.network.dns.services import known_services, parse_services, port_of
 from corten.network.dns.upstream import upstreams
-from corten.network.hosts_files import ResolvConf, add_own_addresses, embedded_resolv_conf, remove_own_addresses
+from corten.network.hosts_files import ResolvConf, embedded_resolv_conf, own_lines, without_lines
 
 NET = NetworkConfig(id="n1", name="net", driver="bridge", created="", subnets=[SubnetConfig(subnet="10.1.0.0/16")])
 INSIDE = NetworkConfig(id="n2", name="inside", driver="bridge", created="", internal=True)
@@ -171,6 +173,14 @@ def test_ports_are_numbers_or_names(service, port):
     assert port_of(service, "tcp") == port
 
 
+def test_names_of_services_are_read_as_the_system_does_and_once():
+    text = "# comment\nhttp 80/tcp www # world\nhttp 81/tcp\nntp\t123/udp\nbad x/tcp\nworse 70000/tcp\nalone\n"
+    assert parse_services(text) == {("http", "tcp"): 80, ("www", "tcp"): 80, ("ntp", "udp"): 123}
+    known = known_services()
+    assert known[("http", "tcp")] == socket.getservbyname("http", "tcp")
+    assert known_services() is known
+
+
 @given(st.ip_addresses())
 def test_reverse_names_are_read_back(address):
     assert reverse_address(address.reverse_pointer) == address
@@ -212,7 +222,7 @@ def test_the_resolv_conf_of_the_embedded_server():
 
 def test_own_lines_of_hosts_come_and_go_and_others_stay():
     text = "127.0.0.1\tlocalhost\n10.0.0.9\tmine"
-    more = add_own_addresses(text, ["10.1.0.2", "fd00::2"], "web")
-    assert more == f"{text}\n10.1.0.2\tweb\nfd00::2\tweb\n"
-    assert remove_own_addresses(more, ["10.1.0.2", "fd00::2"], "web") == f"{text}\n"
-    assert remove_own_addresses("10.1.0.2\tother\n", ["10.1.0.2"], "web") == "10.1.0.2\tother\n"
+    lines = own_lines(["10.1.0.2", "fd00::2"], "web")
+    assert lines == "10.1.0.2\tweb\nfd00::2\tweb\n"
+    assert without_lines(f"{text}\n{lines}".encode(), lines) == f"{text}\n".encode()
+    assert without_lines(b"10.1.0.2\tother\n\xff", lines) == b"10.1.0.2\tother\n\xff"

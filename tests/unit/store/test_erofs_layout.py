@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -147,9 +150,43 @@ def test_an_attribute_larger_than_its_length_can_say_is_refused() -> None:
             encoded_xattrs({name: bytes(size)}, "file")
 
 
-def test_a_layer_of_too_many_files_is_refused_whatever_their_names_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_INODES_MAX", 100)
+def _many(kind: str) -> Iterator[Entry]:
+    """Entries without end."""
+    yield Entry(b"first", "file", 0o644, 0, 0, 0, 0)
+    for number in itertools.count():
+        name = b"%d" % number
+        if kind == "one name":
+            yield Entry(b"a", "file", 0o644, 0, 0, 0, 0)
+        elif kind == "links":
+            yield Entry(name, "hardlink", 0o644, 0, 0, 0, 0, link=b"first")
+        elif kind == "long links":
+            yield Entry(name, "symlink", 0o777, 0, 0, 0, 0, link=b"t" * 4000)
+        elif kind == "attributes":
+            yield Entry(name, "directory", 0o755, 0, 0, 0, 0, xattrs={b"user.a": bytes(100)})
+        elif kind == "sparse":
+            pieces = [(at * 1024 + 1, 1) for at in range(100)]
+            yield Entry(name, "file", 0o644, 0, 0, 200_000, 0, pieces=pieces)
+        elif kind == "parents":
+            yield Entry(name + b"/f", "file", 0o644, 0, 0, 0, 0)
+        else:
+            yield Entry(name, kind, 0o755, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "kind", ["one name", "links", "long links", "attributes", "sparse", "parents", "file", "directory"]
+)
+def test_a_layer_that_would_take_too_much_memory_is_refused_whatever_it_is_made_of(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    limit = 2 << 20
+    monkeypatch.setattr(tree, "_MEMORY_MAX", limit)
     layer = LayerTree(lambda _path: None, now_ns=0)
-    with pytest.raises(InvalidTar, match="more than 100 files"):
-        for _ in range(200):
-            layer.place(Entry(b"a", "file", 0o644, 0, 0, 0, 0), 4608)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidTar, match="too many files, or too long names or attributes, for 2 MB of memory"):
+            for entry in _many(kind):
+                layer.place(entry, 4608)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < limit

@@ -10,6 +10,7 @@ from corten.engine.containers.netfiles import NetworkFileWriter
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.status import Status
 from corten.engine.networks.settings import ContainerView
+from corten.lib import blocking
 from corten.spec.docker.network import EndpointSettings
 
 
@@ -42,19 +43,20 @@ class Directory:
         `resolver` the embedded name server serves it from now on."""
         container = self._registry.find(cid)
         async with container.lock:
+            if container.record.status.status.has_process:
+                place = container.record.attached.get(network)
+                if settings is not None:
+                    await blocking.run(self._files.joined, container, settings, resolver=resolver)
+                elif place is not None:
+                    await blocking.run(self._files.left, container, place)
             record = container.record
             networks, attached = dict(record.networks), dict(record.attached)
-            running = record.status.status.has_process
-            if settings is None:
-                networks.pop(network, None)
-                place = attached.pop(network, None)
-                if place is not None and running:
-                    self._files.left(container, place)
-            else:
+            networks.pop(network, None)
+            attached.pop(network, None)
+            if settings is not None:
                 networks[network] = _asked(settings)
-                if running:
+                if record.status.status.has_process:
                     attached[network] = settings
-                    self._files.joined(container, settings, resolver=resolver)
             self._registry.save(container, msgspec.structs.replace(record, networks=networks, attached=attached))
 
     def using(self, network_id: str, name: str) -> list[str]:

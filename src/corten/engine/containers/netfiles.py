@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from corten.engine.containers.hosts_edit import add_lines, remove_lines, write_whole
 from corten.engine.containers.live import Container
 from corten.engine.containers.namespaces import hostname_of
 from corten.engine.containers.oci_spec import NetworkFiles
@@ -34,7 +35,7 @@ def file_paths(directory: Path) -> NetworkFiles:
 def _write(path: str, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
-        os.write(fd, text.encode())
+        write_whole(fd, text.encode(errors="surrogateescape"))
     finally:
         os.close(fd)
 
@@ -74,7 +75,7 @@ class NetworkFileWriter:
         host = record.host_config
         extra = hosts_files.extra_hosts(host.extra_hosts or (), host_gateways)
         if mode == "host":
-            hosts = read_text("/etc/hosts") + "".join(f"{address}\t{name}\n" for address, name in extra)
+            hosts = read_text("/etc/hosts", limit=-1) + "".join(f"{address}\t{name}\n" for address, name in extra)
         else:
             hosts = hosts_files.hosts_file(
                 hostname=hostname,
@@ -119,8 +120,7 @@ class NetworkFileWriter:
         """
         record = container.record
         files = file_paths(self._settings.directory(record.id))
-        hosts = hosts_files.add_own_addresses(read_text(files.hosts), _addresses(place), self._own_names(record))
-        _write(files.hosts, hosts)
+        add_lines(files.hosts, self._own_lines(record, place))
         if resolver:
             written = read_text(files.resolv_conf)
             if written in (self._resolv_conf(record, ipv6=ipv6) for ipv6 in (False, True)):
@@ -130,12 +130,11 @@ class NetworkFileWriter:
         """It has left one. Raises OSError."""
         record = container.record
         hosts = file_paths(self._settings.directory(record.id)).hosts
-        text = hosts_files.remove_own_addresses(read_text(hosts), _addresses(place), self._own_names(record))
-        _write(hosts, text)
+        remove_lines(hosts, self._own_lines(record, place))
 
-    def _own_names(self, record: ContainerRecord) -> str:
+    def _own_lines(self, record: ContainerRecord, place: EndpointSettings) -> str:
         hostname = hostname_of(record.host_config, record.config.hostname, record.id, self._registry.find)
-        return hosts_files.own_names(hostname, record.config.domainname)
+        return hosts_files.own_lines(_addresses(place), hosts_files.own_names(hostname, record.config.domainname))
 
     def _links(self, container: Container) -> list[tuple[str, str]]:
         """Lines of `--link name:alias`: the other container's address on the default bridge. In a user-defined network

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from corten.errors import NotFound
+from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.digest import is_digest
 from corten.spec.oci_image import Descriptor, Image
@@ -160,6 +161,18 @@ class Catalog:
         if digits is None:
             raise ImageNotFound(f"No such image: {missing}")
         return self._by_prefix(digits, missing), None
+
+    def provided(self, text: str, platform: str) -> ImageEntry:
+        """The image with this name or id, for this platform ("": any). Raises ImageNotFound, also for one that is here
+        for another platform only."""
+        entry, _ = self.lookup(text)
+        if platform:
+            wanted = platforms.parse(platform)
+            if not platforms.matches(entry.config.platform, wanted):
+                raise ImageNotFound(
+                    f"image with reference {text} was found but does not provide the specified platform ({wanted})"
+                )
+        return entry
 
     def resolve(self, text: str) -> ResolvedImage:
         """As `lookup`, remembered until an image or a name changes: the way of every `create`."""

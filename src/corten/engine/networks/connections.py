@@ -7,8 +7,13 @@ network brings it the embedded DNS server.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
+from corten.engine.networks.busy import when_free
 from corten.engine.networks.endpoints import Endpoints
+from corten.engine.networks.inside import in_namespace
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import AttachRequest, ContainerDirectory, ContainerView, NetnsSockets
 from corten.errors import FailedPrecondition, Forbidden
@@ -51,7 +56,7 @@ class Connections:
         try:
             await self.containers.set_endpoint(view.id, network.name, attached, resolver=not network.predefined)
         except BaseException:
-            self._undo(view.id, network)
+            await self._undo(view, network)
             raise
 
     async def _connect_running(
@@ -59,22 +64,29 @@ class Connections:
     ) -> None:
         if self.netns is None:
             raise FailedPrecondition("this daemon cannot reach the network namespace of running containers")
-        interface = self._endpoints.add(view.id, network, asked, request, view.pid)
+        interface = await when_free(partial(self._endpoints.add, view.id, network, asked, request, view.pid))
         try:
             (opened,) = await self.netns.open_sockets(
                 view.id, [_ROUTE_SOCKET], sysctls=remote_interfaces.sysctls_of(interface)
             )
-            with NetlinkSocket(fileno=opened.detach()) as inside:
-                remote_interfaces.configure_remote_interface(inside, interface)
+            await in_namespace(opened, partial(_configure, interface=interface))
             if not network.predefined:
-                await self._resolvers.open(view.id)
+                await self._resolvers.open(view.id, running=True)
         except BaseException:
-            self._undo(view.id, network)
+            await self._undo(view, network)
             raise
 
-    def _undo(self, cid: str, network: NetworkConfig) -> None:
-        if cid in self._endpoints.members(network.id):  # else it ended meanwhile
-            self._endpoints.drop(cid, network)
+    async def _undo(self, view: ContainerView, network: NetworkConfig) -> None:
+        if view.id in self._endpoints.members(network.id):  # else it ended meanwhile
+            await self._leave(view, network)
+
+    async def _leave(self, view: ContainerView, network: NetworkConfig) -> None:
+        """Its endpoint goes; the default routes that it had lead over another network, if there is one."""
+        before = self._endpoints.gateways(view.id)
+        try:
+            self._endpoints.drop(view.id, network)
+        finally:
+            await self._reroute(view, before)
 
     def _check(self, network: NetworkConfig, view: ContainerView) -> None:
         if network.driver == "host":
@@ -101,9 +113,7 @@ class Connections:
             raise Forbidden(f"container {view.id} is not connected to network {network.name}")
         try:
             if member:
-                before = self._endpoints.gateways(view.id)
-                self._endpoints.drop(view.id, network)
-                await self._reroute(view, before)
+                await self._leave(view, network)
         finally:  # what was left is left, also when no other network can lead outside in its place
             if view.id not in self._endpoints.members(network.id):
                 await self.containers.set_endpoint(view.id, network.name, None)
@@ -115,8 +125,7 @@ class Connections:
         if not changed or self.netns is None:
             return
         (opened,) = await self.netns.open_sockets(view.id, [_ROUTE_SOCKET])
-        with NetlinkSocket(fileno=opened.detach()) as inside:
-            remote_interfaces.set_default_routes(inside, changed)
+        await in_namespace(opened, partial(_lead, gateways=changed))
 
     def force(self, network: NetworkConfig, container: str) -> bool:
         """Drop the endpoint of a container that is not known any more; False when it has none."""
@@ -125,3 +134,13 @@ class Connections:
                 self._endpoints.drop(cid, network)
                 return True
         return False
+
+
+def _configure(opened: socket.socket, *, interface: Mapping[str, Any]) -> None:
+    with NetlinkSocket(fileno=opened.detach()) as inside:
+        remote_interfaces.configure_remote_interface(inside, interface)
+
+
+def _lead(opened: socket.socket, *, gateways: Sequence[tuple[str, str]]) -> None:
+    with NetlinkSocket(fileno=opened.detach()) as inside:
+        remote_interfaces.set_default_routes(inside, gateways)

@@ -24,7 +24,7 @@ async def until_drained(pid: int, seconds: float, *, ended: Callable[[], bool]) 
     deadline = loop.time() + seconds
     while not ended() and (left := deadline - loop.time()) > 0:
         await asyncio.sleep(min(_POLL_S, left))
-        if not await blocking.run(_incoming, pid, pool="filter"):
+        if not await blocking.run(_incoming, pid, pool="netns"):
             return
 
 

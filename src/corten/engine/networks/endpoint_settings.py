@@ -153,30 +153,19 @@ def attached(
     )
 
 
-def choose_gateways(
-    record: ContainerEndpoints,
-    wanted: Sequence[tuple[NetworkConfig, EndpointSettings]],
-    interfaces: Sequence[dict[str, object]],
-) -> None:
-    """The default gateway: of the network with the highest GwPriority, then by name; never of an internal one."""
+def choose_gateways(places: Iterable[tuple[Endpoint, NetworkConfig]], interfaces: Sequence[dict[str, object]]) -> None:
+    """Tell the interfaces of a container that is about to start which of them have the default routes."""
     by_name = {interface["name"]: interface for interface in interfaces}
-    for key, text in (("gateway", "gateway"), ("gateway6", "gateway6")):
-        candidates = [
-            (-settings.gw_priority, network.name, endpoint)
-            for endpoint, (network, settings) in zip(record.endpoints, wanted, strict=True)
-            if getattr(endpoint, text) and not network.internal and endpoint.ifname in by_name
-        ]
-        if candidates:
-            best = min(candidates, key=lambda item: item[:2])[2]
-            by_name[best.ifname][key] = getattr(best, text)
+    for key, (ifname, gateway) in default_gateways(places).items():
+        by_name[ifname][key] = gateway
 
 
 def default_gateways(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> dict[str, tuple[str, str]]:
-    """What a running container's default routes lead to: "gateway" and "gateway6" -> interface and address, of the
-    first network by name that leads outside."""
+    """What a container's default routes lead to: "gateway" and "gateway6" -> interface and address, of the network that
+    leads outside and has the highest GwPriority, then the first by name; never of an internal one."""
     found: dict[str, tuple[str, str]] = {}
-    outward = [(network.name, endpoint) for endpoint, network in places if not network.internal]
-    for _name, endpoint in sorted(outward, key=lambda place: place[0]):
+    outward = [(-endpoint.gw_priority, network.name, endpoint) for endpoint, network in places if not network.internal]
+    for _priority, _name, endpoint in sorted(outward, key=lambda place: place[:2]):
         for key in ("gateway", "gateway6"):
             if getattr(endpoint, key):
                 found.setdefault(key, (endpoint.ifname, getattr(endpoint, key)))

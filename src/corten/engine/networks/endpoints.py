@@ -104,7 +104,7 @@ class Endpoints:
                 if interface is not None:
                     interfaces.append(interface)
             renew = not interfaces and self._leave_prewarmed(cid)
-            choose_gateways(record, wanted, interfaces)
+            choose_gateways(zip(record.endpoints, (n for n, _s in wanted), strict=True), interfaces)
             self._publish(record, request, wanted, undo)
             self._records.put(cid, codec.encode(record))
             undo.pop_all()
@@ -153,7 +153,7 @@ class Endpoints:
     ) -> tuple[Endpoint, dict[str, object] | None]:
         """One endpoint: addresses, then the link."""
         driver = self._drivers[network.driver]
-        endpoint = Endpoint(id=new_id(), network=network.id)
+        endpoint = Endpoint(id=new_id(), network=network.id, gw_priority=settings.gw_priority)
         if not driver.addressed:
             return endpoint, driver.attach(network, endpoint, pid=pid)
         check_endpoint(network, settings)
@@ -235,11 +235,11 @@ class Endpoints:
         self._names.drop(cid)
         self._services.drop(cid)
         self._publisher.withdraw(cid)
-        self._records.delete(cid)
         for endpoint in record.endpoints:
             self._members.get(endpoint.network, {}).pop(cid, None)
             self._lingering.add(endpoint)
             self._announce("disconnect", cid, endpoint.network)
+        self._records.delete(cid)  # last, since it may fail: the next daemon deletes records of ended containers
 
     def add(
         self, cid: str, network: NetworkConfig, settings: EndpointSettings, request: AttachRequest, pid: int
@@ -254,9 +254,9 @@ class Endpoints:
             updated = codec.decode(ContainerEndpoints, codec.encode(record))
             updated.endpoints.append(endpoint)
             updated.resolver = updated.resolver or not network.predefined
-            taken = self.gateways(cid)
-            for key in ("gateway", "gateway6"):
-                interface[key] = None if network.internal or key in taken else getattr(endpoint, key) or None
+            for key, (name, gateway) in default_gateways(self._places(updated)).items():
+                if name == ifname:
+                    interface[key] = gateway
             self._records.put(cid, codec.encode(updated))
             undo.pop_all()
         self._attached[cid] = updated
@@ -266,19 +266,18 @@ class Endpoints:
         return interface
 
     def drop(self, cid: str, network: NetworkConfig) -> None:
-        """Take a running container out of a network: its interface goes now."""
+        """Take a running container out of a network: its interface goes now, or else its address waits until it has."""
         record = self._attached[cid]
         endpoint = self._members[network.id].pop(cid)
         record.endpoints = [e for e in record.endpoints if e.id != endpoint.id]
         self._name(record)
         self._publisher.withdraw_endpoint(cid, endpoint)
         record.ports = self._publisher.records_of(cid)
-        self._records.put(cid, codec.encode(record))
-        self._drivers[network.driver].detach(endpoint)
-        for cidr in (endpoint.ipv4, endpoint.ipv6):
-            if cidr:
-                self._registry.free(network.id, cidr)
         self._announce("disconnect", cid, network.id)
+        try:
+            self._records.put(cid, codec.encode(record))
+        finally:
+            self._lingering.end(endpoint)
 
     def gateways(self, cid: str) -> dict[str, tuple[str, str]]:
         """The default gateways of a running container, see `default_gateways`."""

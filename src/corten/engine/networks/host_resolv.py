@@ -12,11 +12,11 @@ _STUB = ("127.0.0.53",)
 _MAX = 64 * 1024
 
 
-def read_text(path: str) -> str:
-    """A small file of the host's; empty when it is not there."""
+def read_text(path: str, *, limit: int = _MAX) -> str:
+    """A small file of the host's, `limit` characters at most (-1: all of it); empty when it is not there."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_MAX)
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(limit)
     except OSError:
         return ""
 

@@ -31,6 +31,15 @@ class Lingering:
         if endpoint.veth or endpoint.ifname:
             self._endpoints[endpoint.id] = endpoint
 
+    def end(self, endpoint: Endpoint) -> None:
+        """The endpoint's container lives on without it: its link goes now. One that does not waits like those of
+        ended containers, for the next `collect`. Raises OSError."""
+        self._endpoints[endpoint.id] = endpoint
+        network = self._registry.get(endpoint.network)
+        if network is not None:
+            self._drivers[network.driver].detach(endpoint)
+        self._free(endpoint)
+
     def holds(self, network_id: str) -> bool:
         """Whether addresses of this network wait."""
         return any(endpoint.network == network_id for endpoint in self._endpoints.values())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from corten.engine.networks.shared_relays import SharedRelays
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
+from corten.lib import blocking
 from corten.network.config import (
     BridgeOptions,
     ContainerEndpoints,
@@ -52,6 +54,7 @@ class Publisher:
         self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
         self.shared = SharedRelays()
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     def publish(
         self, record: ContainerEndpoints, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
@@ -188,6 +191,21 @@ class Publisher:
                 f"port {port} cannot be published: SCTP is not relayed, as publish.policy host-firewall wants it"
             )
 
+    def _forget_flows(self, item: _Published) -> None:
+        """UDP flows to these ports begin anew. Off the loop: the table of flows is as long as containers make it. A
+        port that others share is theirs: who serves it no longer is forgotten by `services`."""
+        ports = (held for held in item.held if held.protocol == "udp" and held.port)
+        targets = {(held.address, held.port) for held in ports if not self._holder.is_shared(held)}
+        if targets:
+            task = asyncio.get_running_loop().create_task(blocking.run(_forget_flows, targets, pool="netns"))
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
+
+    async def settled(self) -> None:
+        """UDP clients of what was published find it now."""
+        if self._forgetting:
+            await asyncio.wait(self._forgetting)
+
     def _serve(self, item: _Published, endpoint: Endpoint) -> None:
         """Relays for what the kernel does not translate: another family, and ::1, which has no route_localnet."""
         if not self._relay:
@@ -201,21 +219,19 @@ class Publisher:
             else:
                 item.relays.append(Relay(held.socket, always(target, held.container_port)))
 
-    def _forget_flows(self, item: _Published) -> None:
-        """UDP flows to these ports begin anew; one that could not be forgotten ends when its client falls silent. A
-        port that others share is theirs: who served it no longer is forgotten by `services`."""
-        try:
-            forget_udp_flows(
-                {h.port for h in item.held if h.protocol == "udp" and h.port and not self._holder.is_shared(h)}
-            )
-        except OSError:
-            _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
-
 
 def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[Endpoint, NetworkConfig] | None:
     """Where a container's published ports lead: its first endpoint on a bridge that is not internal. None: its ports
     are discarded, as Docker does with host, none and internal networks."""
     return next(((e, n) for e, n in places if n.driver == "bridge" and not n.internal), None)
+
+
+def _forget_flows(targets: Collection[tuple[IPAddress, int]]) -> None:
+    """One that could not be forgotten ends when its client falls silent."""
+    try:
+        forget_udp_flows(targets)
+    except OSError:
+        _LOG.warning("tracked UDP flows to published ports could not be forgotten", exc_info=True)
 
 
 def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:

@@ -17,6 +17,7 @@ from corten.network.dns import message
 from corten.network.dns.answers import answer
 from corten.network.dns.directory import NameDirectory
 from corten.network.dns.message import Malformed, Query
+from corten.network.listener import Listener
 
 _LOG = logging.getLogger("corten.dns")
 _DATAGRAMS_A_WAKE = 32
@@ -39,6 +40,7 @@ class Resolver:
         self._forwarder = forwarder
         self._udp = udp
         self._tcp = tcp
+        self._listener = Listener(tcp, self._connected, at_once=_CONNECTIONS_A_WAKE)
         self._streams: set[DnsStream] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
@@ -49,14 +51,15 @@ class Resolver:
         self._udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_S)
         self._loop.add_reader(self._udp.fileno(), self._datagrams)
-        self._loop.add_reader(self._tcp.fileno(), self._connections)
+        self._listener.open()
 
     def close(self) -> None:
         """End: every socket is closed, so that nothing keeps the container's network namespace."""
-        for sock in (self._udp, self._tcp):
-            if sock.fileno() >= 0:
-                self._loop.remove_reader(sock.fileno())
-                sock.close()
+        self._listener.close()
+        self._tcp.close()
+        if self._udp.fileno() >= 0:
+            self._loop.remove_reader(self._udp.fileno())
+            self._udp.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
         for stream in list(self._streams):
@@ -118,18 +121,13 @@ class Resolver:
 
     # -- TCP
 
-    def _connections(self) -> None:
-        for _ in range(_CONNECTIONS_A_WAKE):
-            try:
-                client, _peer = self._tcp.accept()
-            except OSError:
-                return
-            if len(self._streams) >= _MAX_CONNECTIONS:
-                client.close()
-                continue
-            stream = DnsStream(client, self._answer_stream, self._streams.discard)
-            self._streams.add(stream)
-            stream.open()
+    def _connected(self, client: socket.socket) -> None:
+        if len(self._streams) >= _MAX_CONNECTIONS:
+            client.close()
+            return
+        stream = DnsStream(client, self._answer_stream, self._streams.discard)
+        self._streams.add(stream)
+        stream.open()
         if self._streams and self._sweeping is None:
             self._sweeping = self._loop.call_later(_IDLE_S / 2, self._sweep)
 

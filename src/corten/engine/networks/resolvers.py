@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -16,15 +17,18 @@ from functools import partial
 
 from corten.engine.networks.forwarding import Forwarder
 from corten.engine.networks.host_resolv import HostResolvConf
+from corten.engine.networks.inside import in_namespace
 from corten.engine.networks.resolver import Resolver
 from corten.engine.networks.settings import NetnsSockets
 from corten.errors import CortenError, Unavailable
+from corten.lib import blocking
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 from corten.network import nft_requests
 from corten.network.config import ContainerEndpoints
 from corten.network.conntrack import forget_udp_flows
 from corten.network.dns.directory import NameDirectory
 from corten.network.dns.redirect import PORT, redirect_table
+from corten.network.dns.services import known_services
 from corten.network.dns.upstream import Upstream, upstreams
 from corten.network.hosts_files import EMBEDDED_SERVER
 from corten.network.nft_socket import NftSocket
@@ -51,8 +55,8 @@ class Resolvers:
         self._open: dict[str, Resolver] = {}
         self._opening: set[str] = set()
 
-    async def open(self, cid: str) -> None:
-        """Serve a container that is about to start, or that runs. Raises Unavailable, OSError."""
+    async def open(self, cid: str, *, running: bool) -> None:
+        """Serve a container that is about to start, or that is `running`. Raises Unavailable, OSError."""
         if cid in self._open or cid in self._opening or self.netns is None:
             return
         self._opening.add(cid)
@@ -61,13 +65,19 @@ class Resolvers:
             forwarder = Forwarder(partial(self._servers, cid), partial(self.netns.open_sockets, cid))
             resolver = Resolver(cid, self._names, forwarder, udp=udp, tcp=tcp)
             try:
-                _redirect(netfilter, udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
+                redirect = partial(_redirect, udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
+                if running:
+                    await in_namespace(netfilter, redirect)
+                else:
+                    redirect(netfilter)
                 if cid not in self._opening:
                     raise Unavailable(f"container {cid} has ended")
                 resolver.open()
             except BaseException:
                 resolver.close()
                 raise
+            finally:
+                netfilter.close()  # when nothing was asked over it
             self._open[cid] = resolver
         finally:
             self._opening.discard(cid)
@@ -80,13 +90,14 @@ class Resolvers:
         return upstreams(record.dns, self._host.current().servers, ipv6=ipv6)
 
     async def recover(self, cids: Iterable[str]) -> None:
-        """After a restart of the daemon: serve living containers again. What fails is logged."""
+        """Once, at start: serve living containers (again). What fails is logged."""
+        await blocking.run(known_services)
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def again(cid: str) -> None:
             async with slots:
                 try:
-                    await self.open(cid)
+                    await self.open(cid, running=True)
                 except (CortenError, OSError):
                     _LOG.exception("container %s has no name server", cid)
 
@@ -119,7 +130,7 @@ def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None
             # an earlier daemon's; whoever deletes waits some 10 ms when the socket is closed
             filters.commit(nft_requests.replace_table(table), what)
             # a client whose port was used before would be led to where the earlier server was
-            forget_udp_flows({PORT}, filters.netlink)
+            forget_udp_flows([(ipaddress.ip_address(EMBEDDED_SERVER), PORT)], filters.netlink)
     except OSError as error:
         raise Unavailable(f"the container's name server cannot be reached: {error}") from error
     finally:

@@ -14,6 +14,7 @@ from functools import partial
 
 from corten.engine.events import Events
 from corten.engine.networks import default_bridge
+from corten.engine.networks.busy import when_free
 from corten.engine.networks.connections import Connections
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
@@ -35,6 +36,7 @@ from corten.engine.networks.settings import (
     Records,
 )
 from corten.errors import CortenError, Forbidden, NotFound, Unavailable
+from corten.lib.keylock import KeyLock
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network.dns.directory import NameDirectory
@@ -112,6 +114,7 @@ class NetworkService:
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, self._services, self._endpoints))
+        self._turns = KeyLock()  # by container: one of its connections changes at a time
         self._collecting: asyncio.TimerHandle | None = None
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
@@ -132,7 +135,7 @@ class NetworkService:
         for network in self._registry.all():
             try:
                 self._drivers[network.driver].ensure(network)
-            except OSError:
+            except (CortenError, OSError):
                 _LOG.exception("network could not be set up", extra={"network": network.name})
         self._services.load(living, self._exists)
         self._endpoints.recover(living)
@@ -188,11 +191,12 @@ class NetworkService:
     async def attach(self, cid: str, request: AttachRequest, pid: int) -> Attached:
         """Put a container that is about to start into its networks. Raises NotFound, ResourceExhausted ..."""
         self._resolvers.close(cid)  # of an earlier run whose end nobody saw
-        attached = self._endpoints.attach(cid, request, pid)
+        attached = await when_free(partial(self._endpoints.attach, cid, request, pid))
         if attached.renew:
             self._collect_later()
+        await self._publisher.settled()
         if attached.resolver:
-            await self._resolvers.open(cid)
+            await self._resolvers.open(cid, running=False)
         await self._services.ready(cid)
         return attached
 
@@ -258,14 +262,14 @@ class NetworkService:
         check_option(network.options)
         driver.check(network, self._registry.all())
         driver.ensure(network)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(driver.remove, network)
             if network.enable_ipv6:
                 self._forward(ipv6=True)
-            self._firewall.replace([*self._rules(), *([r] if (r := driver.rules(network)) else [])])
             self._registry.add(network)
-        except BaseException:
-            driver.remove(network)
-            raise
+            undo.callback(self._registry.remove, network)
+            self._firewall.replace(self._rules())
+            undo.pop_all()
         self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
         return network.id
 
@@ -302,8 +306,10 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
+        self._registry.find(reference)  # told before that there is no such container
         view = self._view(container)
-        await self._connections.connect(self._registry.find(reference), view, settings)
+        async with self._turns.hold(view.id):
+            await self._connections.connect(self._registry.find(reference), self._view(container), settings)
         await self._services.ready(view.id)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
@@ -315,7 +321,8 @@ class NetworkService:
             if not force or not self._connections.force(network, container):
                 raise
             return
-        await self._connections.disconnect(network, view)
+        async with self._turns.hold(view.id):
+            await self._connections.disconnect(network, self._view(container))
         self._services.left(view.id, network.id)
 
     def _exists(self, cid: str) -> bool:

@@ -19,9 +19,9 @@ from corten.errors import CortenError
 from corten.lib import blocking
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkSocket
 from corten.network import nft_requests
-from corten.network.conntrack import forget_udp_flows_to
 from corten.network.nft_balancing import CLIENT_TABLE, Spread, client_table, counts_of, silenced
 from corten.network.nft_socket import NftSocket
+from corten.network.translated_flows import forget_udp_flows_to
 
 _LOG = logging.getLogger("corten.network")
 _SOCKET = ((socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER, ""),)
@@ -171,7 +171,7 @@ class ServiceMaps:
     @staticmethod
     async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
         """A thread cannot be cancelled: whoever waits for one is cancelled when it is done with the socket."""
-        running = asyncio.ensure_future(blocking.run(work, *arguments, pool="filter"))
+        running = asyncio.ensure_future(blocking.run(work, *arguments, pool="netns"))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -26,12 +26,12 @@ from corten.linux.netlink import NETLINK_NETFILTER, NetlinkSocket
 from corten.network import balancing
 from corten.network.balancing import Balance
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
-from corten.network.conntrack import forget_udp_flows_to
 from corten.network.dns.directory import HEALTHY, STARTING, UNCHECKED, NameDirectory
 from corten.network.firewall import Firewall
 from corten.network.ipam import IPAddress, parse_interface
 from corten.network.nft_balancing import Spread
 from corten.network.service_labels import ServiceLabels, names_of_services, parse_labels, service_key
+from corten.network.translated_flows import forget_udp_flows_to
 
 _LOG = logging.getLogger("corten.network")
 
@@ -277,7 +277,7 @@ class Services:
             _LOG.exception("the host's rules of services could not be changed")
             return
         if gone:
-            self._spawn(blocking.run(_forget_on_host, gone, pool="filter"))
+            self._spawn(blocking.run(_forget_on_host, gone, pool="netns"))
 
     def _service(self, key: str, record: ServiceRecord) -> balancing.Service:
         serving = [m for m in self.members(key) if self.state(key, m) == SERVING]

@@ -205,6 +205,7 @@ def _inherit_cpuset(directory: str) -> None:
     if read_text(directory + "/cpuset.cpus").strip() and read_text(directory + "/cpuset.mems").strip():
         return
     parent = os.path.dirname(directory)
+    _inherit_cpuset(parent)  # another process may have made it just now, and have come no further
     for name in ("/cpuset.cpus", "/cpuset.mems"):
         write_text(directory + name, read_text(parent + name).strip())
     # Spares these reads and writes for each cgroup that is made below this one.

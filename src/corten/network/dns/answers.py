@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import socket
-from functools import lru_cache
 
 from corten.network.dns import message
 from corten.network.dns.directory import Member, NameDirectory, usable
 from corten.network.dns.message import Query
+from corten.network.dns.services import port_of
 from corten.network.ipam import IPAddress
 
 TTL_S = 5
@@ -132,15 +131,3 @@ def _target(member: Member, suffix: str = "") -> bytes:
         return message.name_wire(member.owner.name + suffix)
     except ValueError:
         return message.name_wire(member.owner.cid[:12])
-
-
-@lru_cache(maxsize=256)
-def port_of(service: str, protocol: str) -> int:
-    """A port by number or by its name in services(5); 0 for none."""
-    if service.isascii() and service.isdigit():
-        number = int(service[:6])
-        return number if number < 65536 else 0
-    try:
-        return socket.getservbyname(service, protocol)
-    except (OSError, UnicodeError, ValueError):
-        return 0

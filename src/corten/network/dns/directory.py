@@ -49,7 +49,6 @@ class Zone:
     """The names of one network."""
 
     name: str
-    internal: bool
     subnets: tuple[IPNetwork, ...]
     id: str = ""
     members: dict[str, Member] = field(default_factory=dict)
@@ -118,7 +117,7 @@ class NameDirectory:
             zone = self._zones.get(network.id)
             if zone is None:
                 subnets = tuple(subnet.network() for subnet in network.subnets)
-                zone = self._zones[network.id] = Zone(network.name.lower(), network.internal, subnets, id=network.id)
+                zone = self._zones[network.id] = Zone(network.name.lower(), subnets, id=network.id)
             names = tuple(dict.fromkeys(name.lower() for name in endpoint.dns_names))
             links = dict(_link(text) for text in endpoint.links)
             zone.add(Member(person, endpoint.address(4), endpoint.address(6), names, links))

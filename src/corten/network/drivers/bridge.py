@@ -24,6 +24,7 @@ from corten.network.config import (
     host_link,
 )
 from corten.network.drivers.interface import IPV6_OFF, IPV6_ON, interface
+from corten.network.drivers.links import is_own, make_link, owner_group
 from corten.network.ipam import IPAddress, mac_of
 from corten.network.ruleset import BridgeRules
 
@@ -32,7 +33,7 @@ _ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
 
 
 class BridgeDriver:
-    """All bridges and veth pairs of an instance. `owner` marks links as this instance's."""
+    """All bridges and veth pairs of an instance. `owner` marks links as this instance's (links.py)."""
 
     name = "bridge"
     addressed = True
@@ -75,8 +76,9 @@ class BridgeDriver:
         except OSError:
             subnet = network.subnets[0]
             mac = mac_of(subnet.gateway_address() or subnet.network().network_address)
-            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=mac)
-            self._netlink.batch([request], f"create bridge {options.bridge}")
+            group = owner_group(self._owner)
+            request = rtnetlink.create_bridge_request(options.bridge, mtu=options.mtu, mac=mac, group=group)
+            make_link(self._netlink, request, kind=self.name, what=f"create bridge {options.bridge}")
             index = socket.if_nametoindex(options.bridge)
             created = True
         try:
@@ -92,11 +94,10 @@ class BridgeDriver:
     def _address(self, index: int, bridge: str, wanted: set[str], *, created: bool, ipv6: bool) -> None:
         """Addresses, up, and sysctls. Only on a bridge of our own are other addresses taken away and IPv6 switched."""
         requests = [rtnetlink.set_link_request(index=index, up=True)]
-        if created:
-            requests.insert(0, rtnetlink.set_link_alias_request(index, self._owner))
         present = set() if created else {c for i, c in rtnetlink.list_addresses(self._netlink) if i == index}
-        own = created or any(k.index == index and k.alias == self._owner for k in rtnetlink.list_links(self._netlink))
+        own = created or any(k.index == index and is_own(k, self._owner) for k in rtnetlink.list_links(self._netlink))
         if own:
+            requests.insert(0, rtnetlink.set_link_alias_request(index, self._owner))
             rtnetlink.write_sysctls(bridge, IPV6_ON if ipv6 else IPV6_OFF)
             stale = [c for c in present - wanted if not c.startswith("fe80:")]
             requests += [rtnetlink.delete_address_request(index, c) for c in stale]
@@ -110,7 +111,7 @@ class BridgeDriver:
         bridge = bridge_options(network).bridge
         self._local_routes.discard(bridge)
         links = rtnetlink.list_links(self._netlink)
-        own = [link.index for link in links if link.name == bridge and link.alias == self._owner]
+        own = [link.index for link in links if link.name == bridge and is_own(link, self._owner)]
         requests = [rtnetlink.delete_link_request(index=index) for index in own]
         self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[_GONE] * len(requests))
 
@@ -218,7 +219,7 @@ class BridgeDriver:
         wanted = {host_link(network) for network in networks}
         links = rtnetlink.list_links(self._netlink)
         own = {link.index for link in links if link.kind == "bridge" and link.name in wanted}
-        marked = {link.index for link in links if link.alias == self._owner}
+        marked = {link.index for link in links if is_own(link, self._owner)}
         found = [link.name for link in links if link.index in marked and link.name not in wanted]
         found += [
             link.name

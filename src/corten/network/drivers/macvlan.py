@@ -7,17 +7,16 @@ back), `passthru` (one container has the link, with its MAC). The kernel lets no
 from __future__ import annotations
 
 import errno
-import time
 
 from corten.errors import Forbidden, InvalidArgument
 from corten.linux import rtnetlink_upper
 from corten.linux.netlink import NetlinkError
 from corten.linux.rtnetlink import Link
 from corten.network.config import Endpoint, NetworkConfig, mtu_of
+from corten.network.driver import ParentBusy
 from corten.network.drivers.parent import ParentDriver, link_mark
 
 OPTION_MODE = "macvlan_mode"
-_BUSY_S = 0.5
 
 
 class MacvlanDriver(ParentDriver):
@@ -58,18 +57,10 @@ class MacvlanDriver(ParentDriver):
         )
 
     def _create(self, network: NetworkConfig, request: bytes, what: str) -> None:
-        """In passthru mode the parent is busy (EINVAL) until the namespace of the container before is torn down.
-
-        That takes some 20 ms and cannot be waited for in another way; only a second container, which must fail, takes
-        all the time there is.
-        """
-        deadline = time.monotonic() + _BUSY_S
-        while True:
-            try:
-                super()._create(network, request, what)
-            except NetlinkError as error:
-                if error.errno != errno.EINVAL or self._modes(network) != ("passthru",) or time.monotonic() > deadline:
-                    raise
-            else:
-                return
-            time.sleep(0.005)
+        """In passthru mode the parent is busy (EINVAL) until the namespace of the container before is torn down."""
+        try:
+            super()._create(network, request, what)
+        except NetlinkError as error:
+            if error.errno == errno.EINVAL and self._modes(network) == ("passthru",):
+                raise ParentBusy(errno.EBUSY, what, detail="in mode passthru one container has the parent") from error
+            raise

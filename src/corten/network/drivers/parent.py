@@ -26,6 +26,7 @@ from corten.network.config import (
     mtu_of,
 )
 from corten.network.drivers.interface import interface
+from corten.network.drivers.links import is_own, make_link, owner_group, require_upper_kind
 from corten.network.ipam import IPAddress
 from corten.network.ruleset import BridgeRules
 
@@ -62,11 +63,11 @@ class ParentDriver(ABC):
         self._users: dict[str, set[str]] = {}  # parent -> ids of its networks
 
     def _link(self, name: str) -> Link | None:
-        return next((link for link in rtnetlink.list_links(self._netlink) if link.name == name), None)
+        return rtnetlink_upper.find_link(self._netlink, name)
 
     def _is_ours(self, link: Link) -> bool:
         """Whether we made it as a parent; the bridge of another network may be one, too, and bears the same mark."""
-        return link.alias == self._owner and link.kind in ("vlan", "dummy")
+        return is_own(link, self._owner) and link.kind in ("vlan", "dummy")
 
     @abstractmethod
     def _modes(self, network: NetworkConfig) -> tuple[str, ...]:
@@ -103,31 +104,39 @@ class ParentDriver(ABC):
         return network.gateway_of(address) if network.options.get(OPTION_PARENT) else ""
 
     def ensure(self, network: NetworkConfig) -> None:
-        """Make the parent when it is to be ours, mark it, set it up."""
+        """Make the parent when it is to be ours, marked and up."""
         name = host_link(network)
+        require_upper_kind(self._netlink, self.name, what=f"make network {network.name}")
         self._ensure_parent(network, name)
         self._users.setdefault(name, set()).add(network.id)
 
     def _ensure_parent(self, network: NetworkConfig, name: str) -> None:
-        link = self._link(name)
+        link, group = self._link(name), owner_group(self._owner)
         if link is not None:
             if self._is_ours(link):
-                self._mark(link.index, name)  # up again, whoever set it down
+                self._set_up(link.index, name)  # up again, whoever set it down
             return
         if network.options.get(OPTION_PARENT):
             lower = name.rpartition(".")[0]
             parent = self._link(lower) if lower else None
             if parent is None:
                 raise NetlinkError(errno.ENODEV, f"find {lower or name}, the parent of network {network.name}")
-            request = rtnetlink_upper.create_vlan_request(name, parent=parent.index, vlan=parse_vlan(name)[1])
+            kind, vlan = "vlan", parse_vlan(name)[1]
+            request = rtnetlink_upper.create_vlan_request(name, parent=parent.index, vlan=vlan, group=group)
         else:
-            request = rtnetlink_upper.create_dummy_request(name, mtu=mtu_of(network))
-        self._netlink.batch([request], f"create {name}, the parent of network {network.name}")
+            kind = "dummy"
+            request = rtnetlink_upper.create_dummy_request(name, mtu=mtu_of(network), group=group)
+        make_link(self._netlink, request, kind=kind, what=f"create {name}, the parent of network {network.name}")
         made = self._link(name)
-        if made is not None:
-            self._mark(made.index, name)
+        if made is None:
+            return
+        try:
+            self._set_up(made.index, name)
+        except OSError:
+            self._netlink.batch([rtnetlink.delete_link_request(index=made.index)], "remove the parent again")
+            raise
 
-    def _mark(self, index: int, name: str) -> None:
+    def _set_up(self, index: int, name: str) -> None:
         requests = [
             rtnetlink.set_link_alias_request(index, self._owner),
             rtnetlink.set_link_request(index=index, up=True, no_ipv6_address=True),

@@ -36,8 +36,8 @@ _ROOT = 0
 _LINKS_MAX = 40  # as Linux follows: MAXSYMLINKS
 _TARGET_MAX = 4095
 _SIZE_MAX = 16 << 40  # as ext4 has it
-_KEPT_MAX = 128 << 20  # bytes of names, targets, attributes and maps
-_INODES_MAX = 1 << 22  # those that were replaced included
+_MEMORY_MAX = 384 << 20  # of a layer, by these estimates: 1.7 million files, or 600,000 directories with one each
+_INODE_BYTES, _DIRECTORY_BYTES, _OBJECT_BYTES, _PIECE_BYTES = 80, 240, 150, 160
 _NS = 1_000_000_000
 _MODES = {
     "file": stat.S_IFREG, "symlink": stat.S_IFLNK, "directory": stat.S_IFDIR, "char": stat.S_IFCHR,
@@ -61,7 +61,7 @@ class LayerTree:
         self._inherited = inherited
         self._now_ns = now_ns
         self._saw_root = False
-        self._kept = 0
+        self._memory = 0
         self._last: tuple[tuple[bytes, ...], int] = (), _ROOT
         self.inodes = bytearray()
         self.directories: dict[int, Children] = {}
@@ -107,9 +107,13 @@ class LayerTree:
     # -- names
 
     def _keep(self, size: int) -> None:
-        self._kept += size
-        if self._kept > _KEPT_MAX:
-            raise InvalidTar(f"the names and attributes of the layer are too large (limit {_KEPT_MAX} bytes)")
+        """Something of this size is kept in memory, until the layer is written."""
+        self._memory += size
+        if self._memory > _MEMORY_MAX:
+            raise InvalidTar(
+                "the layer has too many files, or too long names or attributes, "
+                f"for {_MEMORY_MAX >> 20} MB of memory; {len(self.inodes) >> 6} files were read"
+            )
 
     def _put(self, parent: int, name: bytes, child: int) -> None:
         children = self.directories[parent]
@@ -117,7 +121,7 @@ class LayerTree:
         if old is not None:
             self._unlink(old)
         else:
-            self._keep(len(name))
+            self._keep(len(name) + _OBJECT_BYTES)
         children[name] = child
 
     def _unlink(self, child: int) -> None:
@@ -245,14 +249,14 @@ class LayerTree:
 
     def _new_directory(self, parent: int, mode: int, uid: int, gid: int, mtime_ns: int) -> int:
         number = self._new(stat.S_IFDIR | mode, uid, gid, 0, 0, mtime_ns)
+        self._keep(_DIRECTORY_BYTES)
         self.directories[number] = {}
         self.parents[number] = parent
         return number
 
     def _new(self, mode: int, uid: int, gid: int, size: int, where: int, mtime_ns: int, form: int = _PLAIN) -> int:
         number = len(self.inodes) >> 6
-        if number >= _INODES_MAX:
-            raise InvalidTar(f"the layer has more than {_INODES_MAX} files")
+        self._keep(_INODE_BYTES)
         self.size += size
         seconds, ns = divmod(mtime_ns, _NS)
         self.inodes += layout.INODE.pack(form, 0, mode, 0, size, where, number + 1, uid, gid, seconds, ns, 1)
@@ -275,7 +279,7 @@ class LayerTree:
             where = layout.device_number(*entry.device)
         number = self._new(mode, entry.uid, entry.gid, size, where, entry.mtime_ns, form)
         if kind == "symlink":
-            self._keep(size)
+            self._keep(size + _OBJECT_BYTES)
             self.targets[number] = entry.link
         elif entry.pieces is not None:
             self._sparse(number, entry, offset)
@@ -289,7 +293,7 @@ class LayerTree:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fsdecode(entry.name))
         found = in_place(pieces, entry.size, offset >> layout.BLOCK_BITS)
         if found is None:
-            self._keep(32 * len(pieces))
+            self._keep(_PIECE_BYTES * len(pieces) + _OBJECT_BYTES)
             self.copies[number] = copied(pieces, entry.size, offset)
         else:
             self.set_chunks(number, *found)
@@ -297,7 +301,7 @@ class LayerTree:
     def set_chunks(self, number: int, bits: int, blocks: list[int]) -> None:
         """Where the data of a sparse file are."""
         self.chunks[number] = layout.chunk_indexes(blocks)
-        self._keep(len(self.chunks[number]))
+        self._keep(len(self.chunks[number]) + _OBJECT_BYTES)
         at = number * 64 + 16
         self.inodes[at : at + 4] = layout.chunk_format(bits).to_bytes(4, "little")
 
@@ -309,7 +313,7 @@ class LayerTree:
             attributes = self.attributes.setdefault(number, {}) | attributes
             self.attributes[number] = attributes
         body, permissions = xattrs.encoded_xattrs(attributes, kind)
-        self._keep(len(body))
+        self._keep(2 * (len(body) + _OBJECT_BYTES))  # as they came, too
         at = number * 64
         if body:
             self.xattrs[number] = body

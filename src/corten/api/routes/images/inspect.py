@@ -11,13 +11,13 @@ from corten.api.services import Services
 async def image_inspect(request: Request, services: Services) -> Response:
     """Everything about one image."""
     query = request.query
-    shown = services.images.inspect(
+    shown = services.listing.inspect(
         request.params["name"],
         platform=platform_of(query.text("platform")),
         api=request.version,
     )
     if query.flag("manifests") and request.version >= (1, 48):
-        shown.manifests = await services.images.inspect_manifests(request.params["name"])
+        shown.manifests = await services.listing.inspect_manifests(request.params["name"])
     return json_response(shown)
 
 
@@ -25,4 +25,4 @@ async def image_inspect(request: Request, services: Services) -> Response:
 async def image_history(request: Request, services: Services) -> Response:
     """The steps that made the image, newest first."""
     platform = platform_of(request.query.text("platform"))
-    return json_response(services.images.history(request.params["name"], platform=platform))
+    return json_response(services.listing.history(request.params["name"], platform=platform))

@@ -14,12 +14,12 @@ async def image_list(request: Request, services: Services) -> Response:
     filters = query.filters(LIST_FILTERS)
     if query.text("filter") and request.version < (1, 41):
         filters.setdefault("reference", []).append(query.text("filter"))
-    rows = services.images.summaries(
+    rows = services.listing.summaries(
         filters,
         show_all=query.flag("all"),
         shared_size=query.flag("shared-size"),
         api=request.version,
     )
     if query.flag("manifests") and request.version >= (1, 47):
-        await services.images.with_manifests(rows)
+        await services.listing.with_manifests(rows)
     return json_response(rows)
