@@ -1,4 +1,4 @@
-"""A client of the embedded DNS server that keeps its port meets the server of the next daemon at once."""
+"""A client of the embedded DNS server that keeps its port meets the server of the next daemon."""
 
 import socket
 
@@ -33,7 +33,8 @@ def test_a_port_that_was_asked_from_before_leads_to_the_new_server():
         assert await box.ado(ask_from, 5555, "one") == address
         first._resolvers.close_all()
         world.kill(first)
-        await world.service({cid: box.pid})
+        second = await world.service({cid: box.pid})
+        await second._resolvers.settled()
         assert await box.ado(ask_from, 5555, "one") == address
 
     in_own_world(scenario)

@@ -54,6 +54,7 @@ class Resolvers:
         self._records = records
         self._open: dict[str, Resolver] = {}
         self._opening: set[str] = set()
+        self._forgetting: asyncio.Task[None] | None = None
 
     async def open(self, cid: str, *, running: bool) -> None:
         """Serve a container that is about to start, or that is `running`. Raises Unavailable, OSError."""
@@ -101,7 +102,26 @@ class Resolvers:
                 except (CortenError, OSError):
                     _LOG.exception("container %s has no name server", cid)
 
-        await asyncio.gather(*map(again, cids))
+        served = list(cids)
+        await asyncio.gather(*map(again, served))
+        self._forgetting = asyncio.get_running_loop().create_task(self._forget_flows(served))
+
+    async def _forget_flows(self, cids: Iterable[str]) -> None:
+        """A client that asks from a port which was used before is led to where the earlier daemon's server was, until
+        that flow is forgotten. One container after the other, since each costs a walk through the machine's flows."""
+        for cid in cids:
+            if cid not in self._open or self.netns is None:
+                continue
+            try:
+                (netfilter,) = await self.netns.open_sockets(cid, _WANTED[-1:])
+                await in_namespace(netfilter, _forget)
+            except (CortenError, OSError) as error:
+                _LOG.warning("container %s may ask an earlier name server for a while: %s", cid, error)
+
+    async def settled(self) -> None:
+        """No client is led to an earlier daemon's server any more."""
+        if self._forgetting is not None:
+            await asyncio.wait([self._forgetting])
 
     def close(self, cid: str) -> None:
         """The container ended; idempotent."""
@@ -112,8 +132,15 @@ class Resolvers:
 
     def close_all(self) -> None:
         """The daemon ends."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         for cid in list(self._open):
             self.close(cid)
+
+
+def _forget(netfilter: socket.socket) -> None:
+    with NetlinkSocket(NETLINK_NETFILTER, fileno=netfilter.detach()) as inside:
+        forget_udp_flows([(ipaddress.ip_address(EMBEDDED_SERVER), PORT)], inside)
 
 
 def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None:
@@ -129,8 +156,6 @@ def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None
                 raise
             # an earlier daemon's; whoever deletes waits some 10 ms when the socket is closed
             filters.commit(nft_requests.replace_table(table), what)
-            # a client whose port was used before would be led to where the earlier server was
-            forget_udp_flows([(ipaddress.ip_address(EMBEDDED_SERVER), PORT)], filters.netlink)
     except OSError as error:
         raise Unavailable(f"the container's name server cannot be reached: {error}") from error
     finally:
