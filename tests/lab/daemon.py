@@ -200,19 +200,21 @@ class Daemon:
 
     def _remove_network(self) -> None:
         """The default bridge and the packet filter's table stay when a daemon ends; a test's own must not."""
+        from corten.network.egress_firewall import EgressFirewall
         from corten.network.firewall import Firewall
 
         if Path(f"/sys/class/net/ct{self.instance}").exists():
             subprocess.run(["ip", "link", "delete", f"ct{self.instance}"], check=True)
-        firewall = Firewall(f"corten-{self.instance}")
-        firewall.uninstall()
-        firewall.close()
+        for kind in (Firewall, EgressFirewall):
+            firewall = kind(f"corten-{self.instance}")
+            firewall.uninstall()
+            firewall.close()
 
 
 @contextlib.contextmanager
-def running_daemon(*flags: str) -> Iterator[Daemon]:
-    """A daemon that runs during the block, and leaves nothing."""
-    one = Daemon(*flags).start()
+def running_daemon(*flags: str, engine: Daemon | None = None) -> Iterator[Daemon]:
+    """A daemon (`engine`, or one with these flags) that runs during the block, and leaves nothing."""
+    one = (engine or Daemon(*flags)).start()
     try:
         yield one
     finally:

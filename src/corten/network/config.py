@@ -131,7 +131,8 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     """All of a running container's endpoints and published ports: what is stored while it runs.
 
     `dns` are the name servers given to it, `resolver` says that the embedded one serves it, `checked` that it has a
-    health check, `health` what that has said last, `labels` what its labels say of services.
+    health check, `health` what that has said last, `labels` what its labels say of services, `egress` are the rules of
+    its egress list.
     """
 
     container: str
@@ -144,6 +145,7 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     checked: bool = False
     health: str = ""
     labels: dict[str, str] = {}
+    egress: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
-from corten.network import nft_requests, ruleset
+from corten.network import nft, nft_requests, ruleset
 from corten.network.balancing import Service
 from corten.network.ipam import IPAddress
 from corten.network.nft_balancing import Spread, counts_of, parts_of, silenced
@@ -22,7 +22,7 @@ from corten.network.nft_socket import NftSocket
 from corten.network.ruleset import NOTHING_RELAYED, BridgeRules, PortRule, Relaying
 
 _LOG = logging.getLogger("corten.network")
-_INSTANCE_TABLE = re.compile(r"corten-([0-9a-f]{6})")  # the name that the daemon derives from its exec root
+_INSTANCE_TABLE = re.compile(r"corten-([0-9a-f]{6})(?:-egress)?")  # the name that the daemon derives from its exec root
 _FORWARD4 = Path("/proc/sys/net/ipv4/ip_forward")
 _IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
 
@@ -157,7 +157,7 @@ class Firewall:
         """Remove the table, with all rules."""
         self._ports, self._bridges, self._spreads, self._installed = {}, (), [], False
         self._commit(
-            [nft_requests.add_table(self._table), nft_requests.delete_table(self._table)],
+            nft_requests.remove_table(self._table),
             "remove the packet filter rules",
         )
 
@@ -169,11 +169,13 @@ class Firewall:
         socket = self._open()
         for table in socket.tables():
             match = _INSTANCE_TABLE.fullmatch(table)
-            if match is not None and table != self._table and f"ct{match[1]}" not in links:
+            own = match is None or f"corten-{match[1]}" == self._table
+            if match is not None and not own and f"ct{match[1]}" not in links:
                 _LOG.warning("removing the packet filter rules that a vanished instance has left: %s", table)
-                socket.commit(
-                    [nft_requests.add_table(table), nft_requests.delete_table(table)], f"remove table {table}"
-                )
+                requests = nft_requests.remove_table(table)
+                if table.endswith("-egress"):
+                    requests += nft_requests.remove_table(table, nft.NFPROTO_BRIDGE)
+                socket.commit(requests, f"remove table {table}")
 
     def close(self) -> None:
         """Close the socket; the rules stay."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from typing import Protocol
 
 from corten.errors import CortenError
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket, messages
 from corten.network import nft_requests
-from corten.network.firewall import Firewall
 
 _LOG = logging.getLogger("corten.network")
 _NFNLGRP_NFTABLES = 7
@@ -43,10 +43,25 @@ class Patience:
         return self._delay_s
 
 
+class Repaired(Protocol):
+    """What stands in tables of one name, and can be made anew."""
+
+    @property
+    def table(self) -> str:
+        """The name."""
+
+    @property
+    def port(self) -> int:
+        """The netlink port id of changes that are not to be repaired."""
+
+    def restore(self) -> bool:
+        """Make all of it anew; False when there is to be nothing. Raises CortenError, OSError."""
+
+
 class FirewallWatch:
     """Repairs one firewall until closed."""
 
-    def __init__(self, firewall: Firewall) -> None:
+    def __init__(self, firewall: Repaired) -> None:
         self._firewall = firewall
         self._netlink: NetlinkSocket | None = None
         self._repair: asyncio.TimerHandle | None = None

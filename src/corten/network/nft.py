@@ -14,6 +14,7 @@ from corten.linux.netlink import attr, attr_be32, attr_text, nested
 
 NFPROTO_INET = 1
 NFPROTO_IPV4 = 2
+NFPROTO_BRIDGE = 7
 NFPROTO_IPV6 = 10
 
 
@@ -34,6 +35,7 @@ _RTN_LOCAL = 2
 
 _VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "return": -5}
 
+_FAMILIES = {NFPROTO_INET: "inet", NFPROTO_BRIDGE: "bridge"}
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -64,11 +66,14 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A key, and for maps its data or verdict: what nft would print, and the bytes."""
+    """A key, and for maps its data or verdict: what nft would print, and the bytes. In a set of intervals `end` marks
+    the first key behind one; with `timeout_ms` the element goes by itself."""
 
     text: str
     key: bytes
     data: bytes = b""
+    end: bool = False
+    timeout_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +84,28 @@ class Set:
     key: tuple[str, ...]
     data: tuple[str, ...] = ()
     elements: tuple[Element, ...] = ()
+    intervals: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A whole table of family inet."""
+    """A whole table."""
 
     name: str
     sets: tuple[Set, ...] = ()
     chains: tuple[Chain, ...] = field(default=())
+    family: int = NFPROTO_INET
 
     def text(self) -> str:
         """The table as `nft list table` would show it, near enough to read and to compare."""
-        lines = [f"table inet {self.name} {{"]
+        lines = [f"table {_FAMILIES[self.family]} {self.name} {{"]
         for item in self.sets:
             data = f" : {' . '.join(item.data)}" if item.data else ""
             lines += [f"\t{'map' if item.data else 'set'} {item.name} {{", f"\t\ttype {' . '.join(item.key)}{data}"]
-            lines += [f"\t\t{element.text}" for element in item.elements] + ["\t}"]
+            if flags := [f for f, on in (("interval", item.intervals), ("timeout", item.timed)) if on]:
+                lines.append(f"\t\tflags {','.join(flags)}")
+            lines += [f"\t\t{element.text}" for element in item.elements if not element.end] + ["\t}"]
         for chain in self.chains:
             lines.append(f"\tchain {chain.name} {{")
             if chain.hook:
@@ -139,6 +149,10 @@ def _mask(mask: bytes) -> bytes:
     attrs = [attr_be32(1, _REG_1), attr_be32(2, _REG_1), attr_be32(3, len(mask))]
     attrs += [data_value(4, mask), data_value(5, zero)]
     return _expression("bitwise", *attrs)
+
+
+# what other files make expressions of
+expression, meta, payload, equals, masked = _expression, _meta, _payload, _cmp, _mask
 
 
 def _ifname(name: str) -> bytes:
@@ -307,3 +321,32 @@ def port_jump(key: tuple[str, bytes], chain: str) -> Element:
 def interface_jump(name: str, chain: str) -> Element:
     """A verdict map element from an interface to a chain."""
     return Element(f'"{name}" : jump {chain}', _ifname(name), _verdict(2, "jump", chain))
+
+
+def interface_drop(name: str) -> Element:
+    """A verdict map element that drops what an interface brings."""
+    return Element(f'"{name}" : drop', _ifname(name), _verdict(2, "drop"))
+
+
+def interface_pair(inward: str, outward: str) -> Element:
+    """A set element of two interfaces."""
+    return Element(f'"{inward}" . "{outward}"', _ifname(inward) + _ifname(outward))
+
+
+def address_jump(at: Address, chain: str) -> Element:
+    """A verdict map element from an address to a chain."""
+    return Element(f"{at} : jump {chain}", at.packed, _verdict(2, "jump", chain))
+
+
+def timed_address(at: Address, timeout_ms: int) -> Element:
+    """A set element that goes after a while."""
+    return Element(f"{at} timeout {timeout_ms}ms", at.packed, timeout_ms=timeout_ms)
+
+
+def interval(prefix: Prefix) -> list[Element]:
+    """A range in a set of intervals: where it begins, and the first address behind it if there is one."""
+    elements = [Element(str(prefix), prefix.network_address.packed)]
+    last = int(prefix.broadcast_address)
+    if last + 1 < 1 << prefix.max_prefixlen:
+        elements.append(Element("", (last + 1).to_bytes(prefix.max_prefixlen // 8, "big"), end=True))
+    return elements

@@ -46,25 +46,26 @@ def send_udp(host, port, text):
         client.sendto(text.encode(), (host, port))
 
 
-def table_contents(table):
-    """Chains, rules by chain and elements by set of an inet table in the kernel, without handles: to compare."""
+def table_contents(table, family=1):
+    """Chains, rules by chain and elements by set of a table in the kernel (inet, or 7: bridge), without handles: to
+    compare."""
     found = {}
     with NetlinkSocket(NETLINK_NETFILTER) as netlink:
         for kind, (command, owner, name, value) in _NFT_DUMPS.items():
-            request = message(10 << 8 | command, NLM_F_DUMP, struct.pack("!BBH", 1, 0, 0))
+            request = message(10 << 8 | command, NLM_F_DUMP, struct.pack("!BBH", family, 0, 0))
             for reply in netlink.dump(request, f"list {kind}"):
-                if reply.payload[0] != 1 or attributes(reply.payload, 4).get(1) != table.encode() + b"\0":
+                if reply.payload[0] != family or attributes(reply.payload, 4).get(1) != table.encode() + b"\0":
                     continue
                 fields = attributes(reply.payload, 4)
                 key = f"{kind} {fields[owner].rstrip(bytes(1)).decode()}"
                 found.setdefault(key, []).append(fields.get(value, b"").hex())
                 if kind == "set":
-                    found[key] += _elements_of(netlink, table, fields[name])
+                    found[key] += _elements_of(netlink, table, fields[name], family)
     return found
 
 
-def _elements_of(netlink, table, name):
-    request = struct.pack("!BBH", 1, 0, 0) + attr_text(1, table) + attr(2, name)
+def _elements_of(netlink, table, name, family):
+    request = struct.pack("!BBH", family, 0, 0) + attr_text(1, table) + attr(2, name)
     replies = netlink.dump(message(10 << 8 | 13, NLM_F_DUMP, request), "list elements")
     return sorted(
         value.hex() for reply in replies for _kind, value in attribute_list(attributes(reply.payload, 4).get(3, b""))

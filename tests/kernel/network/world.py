@@ -252,6 +252,7 @@ class Directory:
 
     def __init__(self):
         self.views = {}
+        self.told = []  # events of containers
 
     def view(self, reference):
         if reference not in self.views:
@@ -266,6 +267,9 @@ class Directory:
 
     def using(self, network_id, name):
         return [view.name for view in self.views.values() if name in view.networks]
+
+    def announce(self, cid, action, about):
+        self.told.append((cid, action, about))
 
 
 class World:
@@ -318,6 +322,7 @@ class World:
     def kill(self, service):
         """End a service as kill -9 does: its sockets close, nothing is withdrawn."""
         service._firewall_watch.close()
+        service._egress.close()
         service._publisher.close()
         service._firewall.close()
 

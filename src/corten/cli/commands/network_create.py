@@ -20,7 +20,7 @@ def network_create(call: Call) -> None:
     body: dict[str, Any] = {
         "Name": call.arguments[0],
         "Driver": values["driver"],
-        "Options": dict(values["opt"]),
+        "Options": dict(values["opt"]) | ({"corten.egress": ",".join(values["egress"])} if values["egress"] else {}),
         "IPAM": {
             "Driver": values["ipam-driver"],
             "Options": dict(values["ipam-opt"]),
@@ -97,6 +97,7 @@ COMMAND = Command(
         Option("--config-from", "string", "Take the configuration from this network"),
         Option("--config-only", "bool", "Create a configuration only"),
         Option("-d, --driver", "string", "Driver of the network", default="bridge"),
+        Option("--egress", "strings", "What containers may reach by this network: names, address ranges, with :ports"),
         Option("--gateway", "strings", "Gateway of a subnet"),
         Option("--ingress", "bool", "Create the routing mesh of a swarm"),
         Option("--internal", "bool", "No way to the outside"),

@@ -102,6 +102,8 @@ def create_body(values: Values, image: str, command: list[str]) -> Body:  # noqa
         host["MemorySwappiness"] = _swappiness(values["memory-swappiness"])
     if values.given("init"):
         host["Init"] = values["init"]
+    if values.given("egress"):
+        host["Egress"] = values["egress"]
     if values.given("ulimit"):
         host["Ulimits"] = sorted({limit["Name"]: limit for limit in values["ulimit"]}.values(), key=_name)
     for name, field in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop")):

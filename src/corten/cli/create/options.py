@@ -56,6 +56,7 @@ OPTIONS = (
     Option("--dns-option", "list", "Options of the resolver"),
     Option("--dns-search", "list", "Domains to search", parse=_by("values", "dns_search")),
     Option("--domainname", "string", "NIS domain name"),
+    Option("--egress", "strings", "What the container may reach: names, wildcards, address ranges, each with :ports"),
     Option("--entrypoint", "string", "Run this instead of the image's entrypoint"),
     Option("-e, --env", "list", "Set environment variables", parse=_by("env_files", "environment_variable")),
     Option("--env-file", "list", "Read environment variables from a file"),

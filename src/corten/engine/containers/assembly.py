@@ -202,7 +202,7 @@ def assemble(
         service=service,
         attach=attach,
         execs=execs,
-        directory=Directory(registry, files),
+        directory=Directory(registry, files, events),
         supervisor=supervisor,
         recovery=recovery,
         health=health,

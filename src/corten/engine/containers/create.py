@@ -12,6 +12,8 @@ import random
 import time
 from pathlib import Path
 
+import msgspec
+
 from corten.engine.containers.announce import announce
 from corten.engine.containers.collaborators import Images, Networks, ResolvedImage, ShimPool, Snapshots
 from corten.engine.containers.live import Container
@@ -21,7 +23,7 @@ from corten.engine.containers.record import ContainerRecord, command_of
 from corten.engine.containers.registry import Registry, check_name
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.trace import Trace
-from corten.engine.containers.validate import check_config, check_host, fill_host_defaults
+from corten.engine.containers.validate import check_config, check_host, fill_host_defaults, take_egress_label
 from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import AttachRequest
@@ -78,6 +80,7 @@ class Creator:
         merge_image(config, image.config.defaults)
         check_config(config)
         fill_host_defaults(host, self._settings)
+        take_egress_label(host, config)
         networks = endpoints_of(request, host)
         self._resolve_modes(host)
         cid = self._shims.new_id()
@@ -195,7 +198,13 @@ def attach_request(
         dns=dns,
         checked=checked,
         labels=config.labels or {},
+        egress=egress_rules(host),
     )
+
+
+def egress_rules(host: HostConfig) -> tuple[str, ...] | None:
+    """The rules of the egress list, None: unlimited."""
+    return None if host.egress is None or host.egress is msgspec.UNSET else tuple(host.egress)
 
 
 def make_directory(directory: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from corten.engine.containers.announce import announce
+from corten.engine.containers.create import egress_rules
 from corten.engine.containers.netfiles import NetworkFileWriter
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.status import Status
+from corten.engine.events import Events
 from corten.engine.networks.settings import ContainerView
+from corten.errors import NotFound
 from corten.lib import blocking
 from corten.spec.docker.network import EndpointSettings
 
@@ -17,9 +22,10 @@ from corten.spec.docker.network import EndpointSettings
 class Directory:
     """Implements networks' ContainerDirectory, volumes' VolumeUsers and images' ContainerUse."""
 
-    def __init__(self, registry: Registry, files: NetworkFileWriter) -> None:
+    def __init__(self, registry: Registry, files: NetworkFileWriter, events: Events) -> None:
         self._registry = registry
         self._files = files
+        self._events = events
 
     def view(self, reference: str) -> ContainerView:
         """By name, id or prefix. Raises NotFound `No such container: x`."""
@@ -34,6 +40,7 @@ class Directory:
             networks=dict(record.attached if running else record.networks),
             dns=self._files.name_servers(record),
             checked=record.has_healthcheck,
+            egress=egress_rules(record.host_config),
         )
 
     async def set_endpoint(
@@ -68,6 +75,11 @@ class Directory:
             or network_id in container.record.networks
             or any(settings.network_id == network_id for settings in container.record.attached.values())
         ]
+
+    def announce(self, cid: str, action: str, about: Mapping[str, str]) -> None:
+        """Publish an event of a container, with its own attributes and these."""
+        with contextlib.suppress(NotFound):  # removed meanwhile
+            announce(self._events, self._registry.find(cid).record, action, **about)
 
     def counts(self) -> tuple[int, int, int]:
         """(running, paused, stopped), for `info`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from msgspec import UNSET
+
 from corten.engine.containers.devices import check_mapping
 from corten.engine.containers.logconfig import check_log_config
 from corten.engine.containers.resources import check_resources, fill_defaults
@@ -13,7 +15,7 @@ from corten.engine.containers.security import parse_security_options
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.signals import parse_signal
 from corten.errors import InvalidArgument
-from corten.network import hosts_files
+from corten.network import egress, hosts_files
 from corten.security.capabilities import validate as check_capabilities
 from corten.security.defaults import READONLY_PATHS, masked_paths
 from corten.spec.docker.container import ContainerConfig, HealthConfig
@@ -60,6 +62,24 @@ def fill_host_defaults(host: HostConfig, settings: ContainerSettings) -> None:
         host.masked_paths = [] if unconfined else list(masked_paths())
     if host.readonly_paths is None:
         host.readonly_paths = [] if unconfined else list(READONLY_PATHS)
+
+
+def take_egress_label(host: HostConfig, config: ContainerConfig) -> None:
+    """An egress list may come as a label, from clients that have no field for it; the field goes first. Raises
+    InvalidArgument."""
+    label = (config.labels or {}).get(egress.LABEL)
+    if (host.egress is None or host.egress is UNSET) and label is not None:
+        host.egress = [label]
+    if host.egress is None or host.egress is UNSET:
+        host.egress = UNSET
+        return
+    egress.parse_rules(host.egress)
+    host.egress = egress.split_rules(host.egress)
+    if host.network_mode.startswith("container:"):
+        raise InvalidArgument(
+            "conflicting options: egress list and the container type network mode: the list of the container whose "
+            "network namespace it is holds for all in it"
+        )
 
 
 def check_config(config: ContainerConfig) -> None:

@@ -46,6 +46,7 @@ class Connections:
             endpoints={network.name: asked},
             dns=view.dns,
             checked=view.checked,
+            egress=view.egress,
         )
         self._endpoints.check(request)
         if not view.pid:

@@ -125,9 +125,10 @@ def new_record(cid: str, request: AttachRequest, networks: Sequence[NetworkConfi
         container=cid,
         name=request.name,
         dns=list(request.dns),
-        resolver=any(not network.predefined for network in networks),
+        resolver=any(not n.predefined or (request.egress is not None and n.driver == "bridge") for n in networks),
         checked=request.checked,
         labels={label: value for label, value in request.labels.items() if label.startswith(LABEL)},
+        egress=None if request.egress is None else list(request.egress),
     )
 
 

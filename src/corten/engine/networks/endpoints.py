@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from corten.engine.events import Events
+from corten.engine.networks import egress as egress_lists
 from corten.engine.networks.endpoint_settings import (
     attached,
     check_endpoint,
@@ -55,6 +56,7 @@ class Endpoints:
         events: Events,
         names: NameDirectory,
         services: Services,
+        egress: egress_lists.Egress,
     ) -> None:
         self._registry = registry
         self._drivers = drivers
@@ -64,10 +66,11 @@ class Endpoints:
         self._events = events
         self._names = names
         self._services = services
+        self._egress = egress
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
         self._prewarmed: dict[str, str] = {}  # container id -> veth
-        self._lingering = Lingering(registry=registry, drivers=drivers, bridge=bridge)
+        self._lingering = Lingering(registry=registry, drivers=drivers, bridge=bridge, egress=egress)
 
     def of(self, cid: str) -> ContainerEndpoints | None:
         """A container's endpoints."""
@@ -126,6 +129,7 @@ class Endpoints:
         for network, settings in self._wanted(request):
             check_endpoint(network, settings)
             check_mac(settings.mac_address)
+            egress_lists.check_endpoint(request.egress, network, self._drivers[network.driver])
 
     def _wanted(self, request: AttachRequest) -> list[tuple[NetworkConfig, EndpointSettings]]:
         """The networks in the order of their interfaces: that of the mode first, then the others by name."""
@@ -153,6 +157,7 @@ class Endpoints:
     ) -> tuple[Endpoint, dict[str, object] | None]:
         """One endpoint: addresses, then the link."""
         driver = self._drivers[network.driver]
+        egress_lists.check_endpoint(request.egress, network, driver)
         endpoint = Endpoint(id=new_id(), network=network.id, gw_priority=settings.gw_priority)
         if not driver.addressed:
             return endpoint, driver.attach(network, endpoint, pid=pid)
@@ -163,6 +168,7 @@ class Endpoints:
             endpoint.veth = self._prewarmed.pop(cid, "") or _fresh_veth(cid)
         if not network.predefined:
             name_endpoint(endpoint, cid, settings, request, self._attached.get(cid))
+        self._egress.join(cid, request.egress, network, endpoint, undo)
         undo.callback(detach_logged, driver, endpoint)
         interface = driver.attach(network, endpoint, pid=pid)
         if interface is not None:
@@ -377,8 +383,8 @@ class Endpoints:
     def _announce(self, action: str, cid: str, network_id: str) -> None:
         network = self._registry.get(network_id)
         if network is not None:
-            attributes = {"container": cid, "name": network.name, "type": network.driver}
-            self._events.publish("network", action, network_id, attributes)
+            about = {"container": cid, "name": network.name, "type": network.driver}
+            self._events.publish("network", action, network_id, about)
 
 
 def _fresh_veth(cid: str) -> str:

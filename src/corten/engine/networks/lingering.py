@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from corten.engine.networks.egress import Egress
 from corten.engine.networks.registry import Registry
 from corten.network.config import Endpoint
 from corten.network.driver import NetworkDriver
@@ -20,10 +21,13 @@ _LOG = logging.getLogger("corten.network")
 class Lingering:
     """What waits for its end."""
 
-    def __init__(self, *, registry: Registry, drivers: Mapping[str, NetworkDriver], bridge: BridgeDriver) -> None:
+    def __init__(
+        self, *, registry: Registry, drivers: Mapping[str, NetworkDriver], bridge: BridgeDriver, egress: Egress
+    ) -> None:
         self._registry = registry
         self._drivers = drivers
         self._bridge = bridge
+        self._egress = egress
         self._endpoints: dict[str, Endpoint] = {}
 
     def add(self, endpoint: Endpoint) -> None:
@@ -67,6 +71,7 @@ class Lingering:
 
     def _free(self, endpoint: Endpoint) -> None:
         del self._endpoints[endpoint.id]
+        self._egress.leave(endpoint.id)
         for cidr in (endpoint.ipv4, endpoint.ipv6):
             if cidr:
                 self._registry.free(endpoint.network, cidr)

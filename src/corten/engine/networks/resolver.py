@@ -12,6 +12,7 @@ import logging
 import socket
 
 from corten.engine.networks.dns_stream import DnsStream
+from corten.engine.networks.egress_names import NameGate
 from corten.engine.networks.forwarding import Forwarder
 from corten.network.dns import message
 from corten.network.dns.answers import answer
@@ -33,11 +34,19 @@ class Resolver:
     """Serves from `open` to `close`. The sockets are owned; `udp` is bound, `tcp` listens, both do not block."""
 
     def __init__(
-        self, cid: str, names: NameDirectory, forwarder: Forwarder, *, udp: socket.socket, tcp: socket.socket
+        self,
+        cid: str,
+        names: NameDirectory,
+        forwarder: Forwarder,
+        *,
+        gate: NameGate,
+        udp: socket.socket,
+        tcp: socket.socket,
     ) -> None:
         self._cid = cid
         self._names = names
         self._forwarder = forwarder
+        self._gate = gate
         self._udp = udp
         self._tcp = tcp
         self._listener = Listener(tcp, self._connected, at_once=_CONNECTIONS_A_WAKE)
@@ -75,7 +84,8 @@ class Resolver:
         except Malformed as error:
             return message.format_error(error.identity) if error.identity >= 0 else None
         limit = message.MAX_TCP_BYTES if stream else query.udp_bytes
-        return answer(query, self._cid, self._names, limit=limit) or query
+        found = answer(query, self._cid, self._names, limit=limit)
+        return found or self._gate.refusal(query, limit=limit) or query
 
     def _forward(self, data: bytes, query: Query, *, stream: bool) -> asyncio.Task[bytes]:
         task = self._loop.create_task(self._forwarded(data, query, stream=stream))
@@ -84,8 +94,10 @@ class Resolver:
         return task
 
     async def _forwarded(self, data: bytes, query: Query, *, stream: bool) -> bytes:
-        found = await self._forwarder.ask(data, query.question, stream=stream)
-        return message.respond(query, message.SERVFAIL, limit=query.udp_bytes) if found is None else found
+        found = await self._forwarder.ask(self._gate.outgoing(query, data), query.question, stream=stream)
+        if found is None:
+            return message.respond(query, message.SERVFAIL, limit=query.udp_bytes)
+        return self._gate.incoming(query, found, limit=message.MAX_TCP_BYTES if stream else query.udp_bytes)
 
     def _done(self, task: asyncio.Task[bytes]) -> None:
         self._tasks.discard(task)

@@ -15,6 +15,8 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from corten.engine.networks.egress import Egress
+from corten.engine.networks.egress_names import NameGate
 from corten.engine.networks.forwarding import Forwarder
 from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.inside import in_namespace
@@ -46,12 +48,18 @@ class Resolvers:
     """One `Resolver` a container, by id."""
 
     def __init__(
-        self, *, names: NameDirectory, host: HostResolvConf, records: Callable[[str], ContainerEndpoints | None]
+        self,
+        *,
+        names: NameDirectory,
+        host: HostResolvConf,
+        records: Callable[[str], ContainerEndpoints | None],
+        egress: Egress,
     ) -> None:
         self.netns: NetnsSockets | None = None
         self._names = names
         self._host = host
         self._records = records
+        self._egress = egress
         self._open: dict[str, Resolver] = {}
         self._opening: set[str] = set()
         self._forgetting: asyncio.Task[None] | None = None
@@ -64,7 +72,8 @@ class Resolvers:
         try:
             udp, tcp, netfilter = await self.netns.open_sockets(cid, _WANTED)
             forwarder = Forwarder(partial(self._servers, cid), partial(self.netns.open_sockets, cid))
-            resolver = Resolver(cid, self._names, forwarder, udp=udp, tcp=tcp)
+            gate = NameGate(cid, self._egress)
+            resolver = Resolver(cid, self._names, forwarder, gate=gate, udp=udp, tcp=tcp)
             try:
                 redirect = partial(_redirect, udp_port=udp.getsockname()[1], tcp_port=tcp.getsockname()[1])
                 if running:
@@ -88,7 +97,10 @@ class Resolvers:
         if record is None:
             return ()
         ipv6 = any(endpoint.ipv6 for endpoint in record.endpoints)
-        return upstreams(record.dns, self._host.current().servers, ipv6=ipv6)
+        found = upstreams(record.dns, self._host.current().servers, ipv6=ipv6)
+        if self._egress.names_limited(cid):  # it may not reach them itself, nor may a server of its own be believed
+            return [Upstream(server.address, from_host=True) for server in found]
+        return found
 
     async def recover(self, cids: Iterable[str]) -> None:
         """Once, at start: serve living containers (again). What fails is logged."""

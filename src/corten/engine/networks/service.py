@@ -16,6 +16,8 @@ from corten.engine.events import Events
 from corten.engine.networks import default_bridge
 from corten.engine.networks.busy import when_free
 from corten.engine.networks.connections import Connections
+from corten.engine.networks.egress import Egress, check_network
+from corten.engine.networks.egress_denials import ACTION
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
@@ -101,6 +103,7 @@ class NetworkService:
             publisher=self._publisher,
             firewall=self._firewall,
         )
+        self._egress = Egress(table=settings.table, registry=self._registry, netlink=self._netlink)
         self._endpoints = Endpoints(
             registry=self._registry,
             drivers=self._drivers,
@@ -110,8 +113,9 @@ class NetworkService:
             events=events,
             names=names,
             services=self._services,
+            egress=self._egress,
         )
-        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of)
+        self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of, egress=self._egress)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, self._services, self._endpoints))
         self._turns = KeyLock()  # by container: one of its connections changes at a time
@@ -121,6 +125,7 @@ class NetworkService:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
         self.containers = self._connections.containers = containers
         self._resolvers.netns = self._connections.netns = self._services.maps.netns = netns
+        self._egress.denials.tell = lambda cid, about: containers.announce(cid, ACTION, about)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -148,6 +153,10 @@ class NetworkService:
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
+        try:
+            self._egress.recover(map(self._endpoints.of, living))
+        except (Unavailable, OSError):
+            _LOG.exception("the egress lists of running containers are not in force but for what stood before")
         await self._services.settle()
         await self._resolvers.recover(self._endpoints.with_resolver())
 
@@ -170,12 +179,14 @@ class NetworkService:
             self._endpoints.collect()
         self._publisher.close()
         self._firewall_watch.close()
+        self._egress.close()
         self._firewall.close()
         self._netlink.close()
 
     def uninstall(self) -> None:
         """Remove rules and bridges from the host. Only without running containers; records stay."""
         self._firewall.uninstall()
+        self._egress.uninstall()
         for network in self._registry.all():
             if not (network.predefined and self._settings.bridge):
                 self._drivers[network.driver].remove(network)
@@ -261,6 +272,7 @@ class NetworkService:
         driver = self._drivers[network.driver]
         check_option(network.options)
         driver.check(network, self._registry.all())
+        check_network(network, driver)
         driver.ensure(network)
         with contextlib.ExitStack() as undo:
             undo.callback(driver.remove, network)

@@ -64,6 +64,7 @@ class AttachRequest:
     dns: tuple[str, ...] = ()  # name servers given to it; none: the host's
     checked: bool = False  # it has a health check
     labels: Mapping[str, str] = field(default_factory=dict)
+    egress: tuple[str, ...] | None = None  # rules of its egress list; None: unlimited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,7 @@ class ContainerView:
     networks: dict[str, EndpointSettings] = field(default_factory=dict)
     dns: tuple[str, ...] = ()
     checked: bool = False
+    egress: tuple[str, ...] | None = None
 
 
 class ContainerDirectory(Protocol):
@@ -123,6 +125,9 @@ class ContainerDirectory(Protocol):
 
     def using(self, network_id: str, name: str) -> list[str]:
         """Names of containers, running or not, that are configured for a network."""
+
+    def announce(self, cid: str, action: str, about: Mapping[str, str]) -> None:
+        """Publish an event of a container, with its own attributes and these."""
 
 
 class NetnsSockets(Protocol):

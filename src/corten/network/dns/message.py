@@ -100,7 +100,8 @@ def _question_name(data: bytes, offset: int) -> tuple[str, int]:
     return b".".join(labels).lower().decode("latin-1"), offset + 1
 
 
-def _skip_name(data: bytes, offset: int) -> int:
+def skip_name(data: bytes, offset: int) -> int:
+    """Where a record's name ends. Raises ValueError, IndexError."""
     start = offset
     while length := data[offset]:
         if length & _POINTER == _POINTER:
@@ -117,7 +118,7 @@ def _edns(data: bytes, offset: int, before: int, additional: int) -> tuple[int, 
     if before + additional > _MAX_QUERY_RECORDS:
         raise ValueError(f"a query with {before + additional} records")
     for number in range(before + additional):
-        offset = _skip_name(data, offset)
+        offset = skip_name(data, offset)
         kind, klass, ttl, length = _RECORD.unpack_from(data, offset)
         offset += _RECORD.size + length
         if offset > len(data):
@@ -176,6 +177,12 @@ def respond(
         extra.append(more)
     head = _HEAD.pack(query.identity, flags, 1, len(chosen), 0, len(extra) + bool(opt))
     return b"".join([head, query.question, *chosen, *extra, opt])
+
+
+def truncated(query: Query) -> bytes:
+    """An answer that says nothing but to ask again over TCP."""
+    flags = _QR | query.flags & (_OPCODE | _RD) | _RA | _TC
+    return _HEAD.pack(query.identity, flags, 1, 0, 0, 0) + query.question
 
 
 def format_error(identity: int) -> bytes:

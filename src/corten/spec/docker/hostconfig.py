@@ -202,6 +202,7 @@ class HostConfig(Resources, rename="pascal", kw_only=True):
     init: bool | None = None
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
+    egress: list[str] | msgspec.UnsetType | None = msgspec.UNSET  # beyond Docker; absent: unlimited
 
     @property
     def cap_add_list(self) -> list[str]:
