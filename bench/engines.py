@@ -48,6 +48,10 @@ class Engine:
         """End the engine and leave nothing."""
 
 
+# In a network namespace of its own, as the peers are: on the host packets pass the rules of every engine that is there.
+_IN_OWN_NETWORK = ("unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+
 class CortenByDocker(Engine):
     """The docker CLI against Corten's socket."""
 
@@ -55,6 +59,7 @@ class CortenByDocker(Engine):
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
+        self.netns = Path(f"/proc/{daemon.pid}/ns/net")
 
     def argv(self, *arguments: str) -> list[str]:
         return [docker_cli(), "-H", self.daemon.host, *arguments]
@@ -72,6 +77,7 @@ class CortenByCorten(Engine):
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
+        self.netns = Path(f"/proc/{daemon.pid}/ns/net")
 
     def argv(self, *arguments: str) -> list[str]:
         return [str(REPOSITORY / "bin/corten"), "-H", self.daemon.host, *arguments]
@@ -136,7 +142,9 @@ def engines(*wanted: str) -> Iterator[list[Engine]]:
             engine.prepare()
             found.append(engine)
 
-        daemon = Daemon().start()
+        daemon = Daemon()
+        daemon.wrapper = _IN_OWN_NETWORK
+        daemon.start()
         add(CortenByDocker(daemon))
         add(CortenByCorten(daemon))
         for kind in (Docker, Podman):

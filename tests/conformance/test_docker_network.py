@@ -73,13 +73,34 @@ REFUSED = {
     "prune -f --filter odd=x": "invalid filter 'odd'",
     "prune -f --filter until=odd": 'failed to parse value as time or duration: "odd"',
     "connect bridge nocontainer": "No such container: nocontainer",
+    "connect nope nocontainer": "No such container: nocontainer",
+    "connect nope member": "network nope not found",
+    "connect taken member": "endpoint with name member already exists in network taken",
+    "connect host member": "container cannot be disconnected from host network or connected to host network",
+    "connect --ip abc bridge member": "invalid endpoint settings:\n* invalid IPv4 address: abc\n* user specified IP",
+    "connect --alias x bridge member": (
+        "invalid endpoint settings:\nnetwork-scoped alias is supported only for containers in user defined networks"
+    ),
     "disconnect bridge nocontainer": "No such container: nocontainer",
+    "disconnect nope nocontainer": "No such container: nocontainer",
+    "disconnect nope member": "network nope not found",
+    "disconnect bridge member": "is not connected to network bridge",
+    "disconnect bridge created": "is not connected to the network bridge",
+    "disconnect -f bridge nocontainer": "endpoint nocontainer not found",
+    "disconnect -f nope nocontainer": "network nope not found",
+    "disconnect -f nope member": "is not connected to the network nope",
 }
 
 
 @pytest.fixture(scope="module")
-def taken(daemon: Daemon) -> str:
-    return daemon.out("network", "create", "--subnet", "10.201.0.0/24", "taken")
+def taken(daemon: Daemon) -> Iterator[str]:
+    """A network with a container that runs in it, and one that was only made."""
+    network = daemon.out("network", "create", "--subnet", "10.201.0.0/24", "taken")
+    daemon.docker("run", "-d", "--name", "member", "--network", "taken", "busybox", "sleep", "1000")
+    daemon.docker("create", "--name", "created", "--network", "taken", "busybox")
+    daemon.docker("network", "connect", "taken", "created")  # again, with other settings: as good as the first time
+    yield network
+    daemon.docker("rm", "-f", "member", "created")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Root file systems from Debian's packages, as docker-archive files that `load` takes: stand-ins for images of a hub.
 
-busybox:latest (busybox-static), debian:latest (minbase), nginx:latest, python:3.11 (python3 with pip).
+busybox:latest (busybox-static), debian:latest (minbase), nginx:latest, python:3.11 (python3 with pip), redis:latest,
+load:latest (wrk and iperf3).
 """
 
 from __future__ import annotations
@@ -167,3 +168,20 @@ def python() -> Path:
             "SSL_CERT_FILE=/usr/local/share/host-ca.crt",
         ],
     )
+
+
+@functools.cache
+def redis() -> Path:
+    """redis:latest, which any address may ask and which keeps nothing."""
+    return archive(
+        debian_rootfs("redis-server"),
+        "redis:latest",
+        Cmd=["redis-server", "--protected-mode", "no", "--save", "", "--dir", "/tmp"],
+        ExposedPorts={"6379/tcp": {}},
+    )
+
+
+@functools.cache
+def load() -> Path:
+    """load:latest, with programs that make load: wrk and iperf3."""
+    return archive(debian_rootfs("iperf3", "wrk"), "load:latest")

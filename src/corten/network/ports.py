@@ -168,9 +168,8 @@ def port_map(held: Collection[HeldPort], exposed: Collection[str] = ()) -> PortM
         if bindings is not None:
             shown = str(item.port) if item.port else ""
             bindings.append(PortBinding(host_ip=str(item.address), host_port=shown))
-    for key in exposed:
-        port, protocol = parse_port(key)
-        found.setdefault(f"{port}/{protocol}", None)
+    for key in exposed:  # what cannot be published, 80/icmp say, can be exposed
+        found.setdefault(key.lower() if "/" in key else f"{key}/tcp", None)
     return found
 
 

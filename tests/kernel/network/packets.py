@@ -40,6 +40,27 @@ def send_arp(interface, mac, sender, claimed, target):
         raw.send(raw_mac + raw_sender + b"\x08\x06" + body)
 
 
+def send_advertisement(interface, mac, sender, source, claimed, target):
+    """Send a neighbour advertisement (RFC 4861, 4.4) from `source` to `target` at `mac`: `claimed` is at `sender`."""
+    raw_sender, raw_mac = (bytes.fromhex(text.replace(":", "")) for text in (sender, mac))
+    raw_source, raw_claimed, raw_target = (
+        socket.inet_pton(socket.AF_INET6, text) for text in (source, claimed, target)
+    )
+    body = struct.pack(
+        "!I16sBB6s", 0x2000_0000, raw_claimed, 2, 1, raw_sender
+    )  # override; the target's link-layer address
+    unsummed = struct.pack("!BBH", 136, 0, 0) + body
+    pseudo = raw_source + raw_target + struct.pack("!IHBB", len(unsummed), 0, 0, 58) + unsummed
+    total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    message6 = struct.pack("!BBH", 136, 0, ~total & 0xFFFF) + body
+    head = struct.pack("!IHBB16s16s", 6 << 28, len(message6), 58, 255, raw_source, raw_target)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD)) as raw:
+        raw.bind((interface, 0))
+        raw.send(raw_mac + raw_sender + b"\x86\xdd" + head + message6)
+
+
 def send_udp(host, port, text):
     """One datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

@@ -1,11 +1,14 @@
 """A container with NET_RAW sends what it likes: foreign source addresses, and lies about who has which address."""
 
+import socket
 from pathlib import Path
 
 import pytest
-from tests.kernel.network.packets import send_arp, send_udp, sysctl
+from tests.kernel.network.packets import send_advertisement, send_arp, send_udp, sysctl
 from tests.kernel.network.world import ask_tcp, in_own_world, mac_of_link, refused_tcp, send_spoofed_udp
 
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkSocket
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, PortBinding
 
 pytestmark = pytest.mark.root
@@ -13,6 +16,12 @@ pytestmark = pytest.mark.root
 FOREIGN = "198.51.100.77"
 OF_ANOTHER_NETWORK = "172.18.0.2"
 OF_THE_LAN = "203.0.113.9"
+
+
+def bridges():
+    """The names of the host's bridges."""
+    with NetlinkSocket() as netlink:
+        return [link.name for link in rtnetlink.list_links(netlink) if link.kind == "bridge"]
 
 
 @pytest.mark.parametrize("source", [FOREIGN, OF_ANOTHER_NETWORK, OF_THE_LAN])
@@ -87,6 +96,49 @@ def test_lies_about_a_container_of_another_network_are_not_believed():
         assert ask_tcp(address, 80)
         own = attacker.do(mac_of_link, "eth0")
         attacker.do(send_arp, "eth0", mac_of_link("ct00test"), own, address, "172.17.0.1")
+        assert ask_tcp(address, 80)
+
+    in_own_world(scenario)
+
+
+@pytest.mark.parametrize("icc", [True, False])
+def test_lies_of_neighbour_discovery_reach_neighbours_only_where_containers_may_talk(icc):
+    """The same in IPv6: an advertisement nobody asked for that overrides what the neighbour knew (RFC 4861, 7.2.5)."""
+
+    async def scenario(world):
+        service = await world.service()
+        options = {} if icc else {"com.docker.network.bridge.enable_icc": "false"}
+        await service.create(NetworkCreateRequest(name="six", enable_ipv6=True, options=options))
+        lan = world.neighbour()
+        lan.serve_tcp(7000, socket.AF_INET6)
+        _cid, victim, attached = await world.container(service, mode="six")
+        _cid, attacker, of_attacker = await world.container(service, mode="six")
+        assert victim.do(ask_tcp, "2001:db8::2", 7000) == "2001:db8::1"
+        own, target = attacker.do(mac_of_link, "eth0"), victim.do(mac_of_link, "eth0")
+        source = of_attacker.settings["six"].global_ipv6_address
+        settings = attached.settings["six"]
+        lie = (source, settings.ipv6_gateway, settings.global_ipv6_address)
+        attacker.do(send_advertisement, "eth0", target, own, *lie)
+        assert victim.do(refused_tcp, "2001:db8::2", 7000) is icc
+
+    in_own_world(scenario)
+
+
+def test_lies_of_neighbour_discovery_about_another_network_are_not_believed():
+    async def scenario(world):
+        service = await world.service()
+        for name in ("six", "other"):
+            await service.create(NetworkCreateRequest(name=name, enable_ipv6=True))
+        _cid, victim, attached = await world.container(service, mode="six")
+        _cid, attacker, of_attacker = await world.container(service, mode="other")
+        victim.serve_tcp(80, socket.AF_INET6)
+        address, settings = attached.settings["six"].global_ipv6_address, of_attacker.settings["other"]
+        lie = (settings.global_ipv6_address, address, settings.ipv6_gateway)
+        assert ask_tcp(address, 80)
+        own = attacker.do(mac_of_link, "eth0")
+        for bridge in bridges():
+            sysctl(f"net/ipv6/conf/{bridge}/accept_untracked_na", "2")  # the most credulous host
+            attacker.do(send_advertisement, "eth0", mac_of_link(bridge), own, *lie)
         assert ask_tcp(address, 80)
 
     in_own_world(scenario)

@@ -375,6 +375,7 @@ class World:
     def end(self):
         for box in self.boxes:
             box.end()
+        self.resolv_conf.close()
 
 
 def send_spoofed_udp(interface, mac, source, destination, port):

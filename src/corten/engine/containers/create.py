@@ -16,6 +16,7 @@ import msgspec
 
 from corten.engine.containers.announce import announce
 from corten.engine.containers.collaborators import Images, Networks, ResolvedImage, ShimPool, Snapshots
+from corten.engine.containers.links import check_links
 from corten.engine.containers.live import Container
 from corten.engine.containers.merge import merge_image
 from corten.engine.containers.names import random_name
@@ -23,7 +24,13 @@ from corten.engine.containers.record import ContainerRecord, command_of
 from corten.engine.containers.registry import Registry, check_name
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.containers.trace import Trace
-from corten.engine.containers.validate import check_config, check_host, fill_host_defaults, take_egress_label
+from corten.engine.containers.validate import (
+    check_config,
+    check_host,
+    fill_host_defaults,
+    take_egress_label,
+    warnings_of,
+)
 from corten.engine.containers.volumes import MountSetup
 from corten.engine.events import Events
 from corten.engine.networks.settings import AttachRequest
@@ -83,6 +90,7 @@ class Creator:
         take_egress_label(host, config)
         networks = endpoints_of(request, host)
         self._resolve_modes(host)
+        check_links(host, self._registry.find)
         cid = self._shims.new_id()
         trace = Trace("create", cid)
         async with Undo() as undo:
@@ -127,7 +135,7 @@ class Creator:
         trace.mark("record")
         announce(self._events, record, "create")
         trace.done()
-        return CreateResponse(id=cid, warnings=[])
+        return CreateResponse(id=cid, warnings=warnings_of(host))
 
     async def _give_up_layer(self, cid: str) -> None:
         """Nothing of a layer stays on a disk that may be full."""

@@ -12,7 +12,7 @@ from corten.engine.containers.namespaces import hostname_of
 from corten.engine.containers.oci_spec import capability_sets, environment, user_of
 from corten.engine.containers.security import parse_security_options
 from corten.engine.containers.users import Accounts, Identity, read_accounts, resolve_user
-from corten.errors import InvalidArgument
+from corten.errors import InvalidArgument, NotFound
 from corten.lib import blocking
 from corten.security.capabilities import effective_caps
 from corten.spec.docker.exec import ExecCreateRequest
@@ -36,7 +36,9 @@ async def exec_process(
         "terminal": request.tty,
         "user": user_of(identity),
         "args": command,
-        "env": environment([*(config.env or ()), *(request.env or ())], hostname, tty=request.tty),
+        "env": environment(
+            [*(config.env or ()), *(request.env or ())], hostname, linked=_linked(container, launcher), tty=request.tty
+        ),
         "cwd": request.working_dir or config.working_dir or "/",
         "capabilities": capability_sets(caps, identity.uid),
         "noNewPrivileges": options.no_new_privileges,
@@ -45,6 +47,14 @@ async def exec_process(
     if limits:
         process["rlimits"] = limits
     return process
+
+
+def _linked(container: Container, launcher: Launcher) -> list[str]:
+    """The variables of links, while those linked to run: an exec needs none of them (dockerd refuses it)."""
+    try:
+        return launcher.linked(container)
+    except (InvalidArgument, NotFound):
+        return []
 
 
 async def _identity(

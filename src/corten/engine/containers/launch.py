@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corten.engine.containers import devices
+from corten.engine.containers.links import links_of, variables
 from corten.engine.containers.live import Container
 from corten.engine.containers.namespaces import hostname_of, namespaces_of
 from corten.engine.containers.netfiles import NetworkFileWriter
@@ -72,6 +73,7 @@ class Launcher:
             namespaces=namespaces_of(host, find),
             cgroup_path=cgroup,
             hostname=hostname,
+            linked=self.linked(container),
             resources=oci_resources(host, default_pids=self._settings.default_pids_limit),
             devices=nodes,
             device_rules=rules,
@@ -95,6 +97,11 @@ class Launcher:
     def no_new_privileges(self) -> bool:
         """The daemon's default."""
         return self._settings.no_new_privileges
+
+    def linked(self, container: Container) -> list[str]:
+        """The variables of `--link`. Raises InvalidArgument, NotFound."""
+        links = links_of(container, self._registry.find)
+        return [text for link in links for text in variables(container.name, link)]
 
     def rlimits(self, record: ContainerRecord) -> list[dict[str, Any]]:
         """OCI process.rlimits."""

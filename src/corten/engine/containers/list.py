@@ -10,6 +10,7 @@ from msgspec import UNSET
 from corten.engine.containers import summary
 from corten.engine.containers.collaborators import Images, Snapshots
 from corten.engine.containers.filters import Filters, Lookups, check_filters, select, shows_stopped
+from corten.engine.containers.links import shown_links
 from corten.engine.containers.live import Container
 from corten.engine.containers.netfiles import NetworkFileWriter
 from corten.engine.containers.oci_spec import NetworkFiles
@@ -63,7 +64,12 @@ class Lister:
         """Raises NotFound."""
         container = self._registry.find(reference)
         files = self._paths(container)
-        shown = summary.inspect(container, files=files, driver=self._settings.storage_driver)
+        shown = summary.inspect(
+            container,
+            files=files,
+            driver=self._settings.storage_driver,
+            links=shown_links(container, self._registry.find),
+        )
         if size:
             shown.size_rw, shown.size_root_fs = await self._sizes(container)
         else:

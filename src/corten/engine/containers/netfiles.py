@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from corten.engine.containers.hosts_edit import add_lines, remove_lines, write_whole
+from corten.engine.containers.links import links_of
 from corten.engine.containers.live import Container
 from corten.engine.containers.namespaces import hostname_of
 from corten.engine.containers.oci_spec import NetworkFiles
@@ -18,12 +19,9 @@ from corten.engine.containers.registry import Registry
 from corten.engine.containers.settings import ContainerSettings
 from corten.engine.networks.host_resolv import HostResolvConf, read_text
 from corten.engine.networks.settings import Attached
-from corten.errors import InvalidArgument
 from corten.network import hosts_files
 from corten.network.dns.upstream import upstreams
 from corten.spec.docker.network import EndpointSettings
-
-_DEFAULT_BRIDGE = ("bridge", "default")
 
 
 def file_paths(directory: Path) -> NetworkFiles:
@@ -137,19 +135,8 @@ class NetworkFileWriter:
         return hosts_files.own_lines(_addresses(place), hosts_files.own_names(hostname, record.config.domainname))
 
     def _links(self, container: Container) -> list[tuple[str, str]]:
-        """Lines of `--link name:alias`: the other container's address on the default bridge. In a user-defined network
-        links are names that the embedded server knows."""
-        lines: list[tuple[str, str]] = []
-        if container.record.network_mode not in _DEFAULT_BRIDGE:
-            return lines
-        for link in container.record.host_config.links or ():
-            name, _colon, alias = link.partition(":")
-            other = self._registry.find(name)
-            place = other.record.attached.get("bridge")
-            if not other.record.status.status.has_process or place is None or not place.ip_address:
-                raise InvalidArgument(
-                    f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}"
-                )
-            names = " ".join(dict.fromkeys([alias.rpartition("/")[2] or other.name, other.id[:12], other.name]))
-            lines.append((place.ip_address, names))
-        return lines
+        """The lines of `--link name:alias`."""
+        return [
+            (link.address, " ".join(dict.fromkeys([link.alias, link.other.id[:12], link.other.name])))
+            for link in links_of(container, self._registry.find)
+        ]

@@ -53,6 +53,7 @@ class SpecInputs:
     namespaces: Mapping[str, str]
     cgroup_path: str
     hostname: str
+    linked: Sequence[str] = ()  # variables of `--link`
     resources: Mapping[str, Any] = field(default_factory=dict)
     devices: Sequence[Mapping[str, Any]] = ()
     device_rules: Sequence[Mapping[str, Any]] = ()
@@ -114,7 +115,7 @@ def process_of(inputs: SpecInputs) -> dict[str, Any]:
         "terminal": config.tty,
         "user": user_of(inputs.identity),
         "args": record.argv,
-        "env": environment(config.env or (), inputs.hostname, tty=config.tty),
+        "env": environment(config.env or (), inputs.hostname, linked=inputs.linked, tty=config.tty),
         "cwd": config.working_dir or "/",
         "capabilities": capability_sets(inputs.capabilities, inputs.identity.uid),
         "noNewPrivileges": inputs.no_new_privileges,
@@ -143,12 +144,13 @@ def capability_sets(names: Sequence[str], uid: int) -> dict[str, list[str]]:
     return {"bounding": held, "effective": usable, "permitted": usable}
 
 
-def environment(own: Sequence[str], hostname: str, *, tty: bool) -> list[str]:
-    """Docker's variables, replaced and followed by the container's; a name without a value takes one away."""
+def environment(own: Sequence[str], hostname: str, *, linked: Sequence[str] = (), tty: bool) -> list[str]:
+    """Docker's variables, those of links, and the container's, which replace them; a name without a value takes one
+    away."""
     values: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": f"HOSTNAME={hostname}"}
     if tty:
         values["TERM"] = "TERM=xterm"
-    for item in own:
+    for item in (*linked, *own):
         name, assigned, _value = item.partition("=")
         if assigned:
             values[name] = item

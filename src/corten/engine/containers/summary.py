@@ -156,9 +156,12 @@ def network_settings(record: ContainerRecord) -> wire.NetworkSettings:
     return settings
 
 
-def inspect(container: Container, *, files: NetworkFiles, driver: str) -> wire.ContainerInspect:
+def inspect(
+    container: Container, *, files: NetworkFiles, driver: str, links: list[str] | None
+) -> wire.ContainerInspect:
     """The whole of a container."""
     record = container.record
+    host_config = {**codec.to_plain(record.host_config), "Links": links}
     return wire.ContainerInspect(
         id=record.id,
         created=rfc3339(record.created_ns),
@@ -174,7 +177,7 @@ def inspect(container: Container, *, files: NetworkFiles, driver: str) -> wire.C
         restart_count=record.status.restart_count,
         driver=driver,
         exec_ids=list(container.exec_ids) or None,
-        host_config=_without_empty(codec.to_plain(record.host_config), OMIT_EMPTY),
+        host_config=_without_empty(host_config, OMIT_EMPTY),
         graph_driver=wire.DriverData(name=driver, data=None),
         mounts=[mount_point(mount) for mount in record.mounts if mount.type != "tmpfs"],
         config=_without_empty(codec.to_plain(record.config), wire.CONFIG_OMIT_EMPTY),

@@ -30,6 +30,7 @@ _MODES = {
     "cgroupns_mode": ("invalid cgroup namespace mode: {0}", ("", "host", "private")),
     "ipc_mode": ("invalid IPC mode: {0}", ("", "host", "none", "private", "shareable")),
 }
+_NO_LINKS = "conflicting options: {0} can't be used with links. This would result in undefined behavior"
 _SHARING = ("pid_mode", "ipc_mode")
 _MILLISECOND = 1_000_000
 _MAX_STRINGS = 1 << 20
@@ -169,6 +170,13 @@ def check_host(host: HostConfig, config: ContainerConfig, settings: ContainerSet
     _check_files(host)
 
 
+def warnings_of(host: HostConfig) -> list[str]:
+    """What create lets pass and tells."""
+    if host.network_mode == "host" and host.port_bindings:
+        return ["Published ports are discarded when using host network mode"]
+    return []
+
+
 def _check_files(host: HostConfig) -> None:
     hosts_files.check_dns(host.dns or (), host.dns_search or (), host.dns_options or ())
     for text in host.extra_hosts or ():
@@ -187,13 +195,24 @@ def _check_namespaces(host: HostConfig, config: ContainerConfig) -> None:
     if mode == "container:":
         raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
     if mode.startswith("container:"):
-        if config.hostname:
-            raise InvalidArgument("conflicting options: hostname and the network mode")
-        if host.port_bindings or host.publish_all_ports:
-            raise InvalidArgument("conflicting options: port publishing and the container type network mode")
-        if host.dns:
-            raise InvalidArgument("conflicting options: dns and the network mode")
-        if host.extra_hosts:
-            raise InvalidArgument("conflicting options: custom host-to-IP mapping and the network mode")
+        _check_joined(host, config)
+    if mode == "host" and host.links:
+        raise InvalidArgument(_NO_LINKS.format("host type networking"))
     if host.uts_mode == "host" and (config.hostname or config.domainname):
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
+
+
+def _check_joined(host: HostConfig, config: ContainerConfig) -> None:
+    """What goes with another container's network."""
+    if config.hostname:
+        raise InvalidArgument("conflicting options: hostname and the network mode")
+    if host.port_bindings or host.publish_all_ports:
+        raise InvalidArgument("conflicting options: port publishing and the container type network mode")
+    if config.exposed_ports:
+        raise InvalidArgument("conflicting options: port exposing and the container type network mode")
+    if host.links:
+        raise InvalidArgument(_NO_LINKS.format("container type network"))
+    if host.dns:
+        raise InvalidArgument("conflicting options: dns and the network mode")
+    if host.extra_hosts:
+        raise InvalidArgument("conflicting options: custom host-to-IP mapping and the network mode")

@@ -16,12 +16,13 @@ from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.inside import in_namespace
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.settings import AttachRequest, ContainerDirectory, ContainerView, NetnsSockets
-from corten.errors import FailedPrecondition, Forbidden
+from corten.errors import FailedPrecondition, Forbidden, NotFound
 from corten.linux import remote_interfaces
 from corten.linux.netlink import NETLINK_ROUTE, NetlinkSocket
 from corten.network.config import NetworkConfig
 from corten.spec.docker.network import EndpointSettings
 
+_HOST_NETWORK = "container cannot be disconnected from host network or connected to host network"
 _ROUTE_SOCKET = (socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE, "")
 
 
@@ -91,7 +92,7 @@ class Connections:
 
     def _check(self, network: NetworkConfig, view: ContainerView) -> None:
         if network.driver == "host":
-            raise Forbidden("cannot connect container to host network - container must be created in host network mode")
+            raise Forbidden(_HOST_NETWORK)
         if view.mode == "host" or view.mode.startswith("container:"):
             raise Forbidden(
                 "container sharing network namespace with another container or host "
@@ -101,17 +102,18 @@ class Connections:
             raise Forbidden(
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )
-        if network.name in view.networks or view.id in self._endpoints.members(network.id):
+        if (view.pid and network.name in view.networks) or view.id in self._endpoints.members(network.id):
             raise Forbidden(f"endpoint with name {view.name} already exists in network {network.name}")
 
     async def disconnect(self, network: NetworkConfig, view: ContainerView) -> None:
         """Take a container out of a network. Raises Forbidden."""
         assert self.containers is not None
         if network.driver == "host":
-            raise Forbidden("container cannot be disconnected from host network or connected to host network")
+            raise Forbidden(_HOST_NETWORK)
         member = view.id in self._endpoints.members(network.id)
         if not member and network.name not in view.networks:
-            raise Forbidden(f"container {view.id} is not connected to network {network.name}")
+            which = "network" if view.pid else "the network"
+            raise Forbidden(f"container {view.id} is not connected to {which} {network.name}")
         try:
             if member:
                 await self._leave(view, network)
@@ -128,13 +130,13 @@ class Connections:
         (opened,) = await self.netns.open_sockets(view.id, [_ROUTE_SOCKET])
         await in_namespace(opened, partial(_lead, gateways=changed))
 
-    def force(self, network: NetworkConfig, container: str) -> bool:
-        """Drop the endpoint of a container that is not known any more; False when it has none."""
+    def force(self, network: NetworkConfig, container: str) -> None:
+        """Drop the endpoint of a container that is not known any more. Raises NotFound when it has none."""
         for cid, (name, _endpoint) in self._endpoints.members(network.id).items():
             if container in (cid, name):
                 self._endpoints.drop(cid, network)
-                return True
-        return False
+                return
+        raise NotFound(f"endpoint {container} not found")
 
 
 def _configure(opened: socket.socket, *, interface: Mapping[str, Any]) -> None:

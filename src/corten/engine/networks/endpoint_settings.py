@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 
@@ -37,14 +38,27 @@ def check_endpoint(network: NetworkConfig, settings: EndpointSettings) -> None:
         raise Forbidden("cannot create endpoint on configuration-only network")
     asked = settings.ipam_config
     static = asked is not None and (asked.ipv4_address or asked.ipv6_address)
+    faults = [] if asked is None else [*_faults(4, asked.ipv4_address), *_faults(6, asked.ipv6_address)]
     if network.predefined and static:
-        raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        faults.append("user specified IP address is supported on user defined networks only")
     if network.predefined and settings.aliases:
-        raise InvalidArgument("network-scoped aliases are only supported for user-defined networks")
+        faults.append("network-scoped alias is supported only for containers in user defined networks")
+    if faults:
+        shown = faults if len(faults) == 1 else [f"* {fault}" for fault in faults]
+        raise InvalidArgument("\n".join(["invalid endpoint settings:", *shown]))
     if network.driver == "ipvlan" and settings.mac_address:
         raise InvalidArgument("ipvlan interfaces do not support custom mac address assignment")
     interface_name(network, settings, [])
     endpoint_sysctls(settings)
+
+
+def _faults(version: int, text: str) -> list[str]:
+    """What is wrong with an address asked for."""
+    try:
+        right = not text or ipaddress.ip_address(text).version == version
+    except ValueError:
+        right = False
+    return [] if right else [f"invalid IPv{version} address: {text[:64]}"]
 
 
 def interface_name(network: NetworkConfig, settings: EndpointSettings, others: Sequence[Endpoint]) -> str:

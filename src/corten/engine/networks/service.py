@@ -318,21 +318,27 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        self._registry.find(reference)  # told before that there is no such container
         view = self._view(container)
         async with self._turns.hold(view.id):
-            await self._connections.connect(self._registry.find(reference), self._view(container), settings)
+            view = self._view(container)
+            await self._connections.connect(self._registry.find(reference), view, settings)
         await self._services.ready(view.id)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
-        network = self._registry.find(reference)
         try:
             view = self._view(container)
         except NotFound:
-            if not force or not self._connections.force(network, container):
+            if not force:
                 raise
+            self._connections.force(self._registry.find(reference), container)
             return
+        try:
+            network = self._registry.find(reference)
+        except NotFound as error:
+            if view.pid and not force:
+                raise
+            raise Forbidden(f"container {view.id} is not connected to the network {reference}") from error
         async with self._turns.hold(view.id):
             await self._connections.disconnect(network, self._view(container))
         self._services.left(view.id, network.id)
