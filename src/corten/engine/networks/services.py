@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from corten.engine.networks.draining import until_drained
 from corten.engine.networks.addresses import BUILT_IN
+from corten.engine.networks.draining import until_drained
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.service_maps import ServiceMaps
 from corten.engine.networks.settings import Records
@@ -204,8 +204,8 @@ class Services:
             self._rows.put(key, codec.encode(record))
 
     def _allocate(self, network: NetworkConfig, name: str) -> list[str]:
-        """The service's own addresses. None in networks without names, and where a plugin or nobody gives out addresses;
-        and none when there are none left: it is a name of its members then."""
+        """The service's own addresses. None in networks without names, where a plugin or nobody gives out addresses,
+        and when there are none left: it is a name of its members then."""
         found: list[str] = []
         if network.predefined or network.ipam_driver != BUILT_IN:
             return found
