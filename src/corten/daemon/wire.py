@@ -115,6 +115,7 @@ class Engine:
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
             endpoints=table("endpoints"),
+            services=table("services"),
             events=self.events,
             host_resolv=host_resolv,
         )
