@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
+
+# a busy machine is no bug: examples have no time limit
+settings.register_profile("corten", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("corten")
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,11 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return sum(layer.size for layer in self.filesystem.layers[-self.own_layers :]) if self.own_layers else 0
 
     @property
+    def blob_size(self) -> int:
+        """Bytes of the blobs of the step's own layers."""
+        return sum(layer.blob.size for layer in self.filesystem.layers[-self.own_layers :]) if self.own_layers else 0
+
+    @property
     def own_chain(self) -> list[str]:
         """The chainIDs of the step's own layers."""
         return self.filesystem.chain[-self.own_layers :] if self.own_layers else []
@@ -78,6 +83,14 @@ class BuildCache:
     def records(self) -> dict[str, CacheRecord]:
         """All records, by key."""
         return dict(self._records)
+
+    def idle(self, shared: Collection[str]) -> list[tuple[str, int, float]]:
+        """(key, bytes of its own, time of the last use) of each record that has layers, none of them in `shared`."""
+        return [
+            (key, record.size + record.blob_size, record.used_ns / 1e9)
+            for key, record in self._records.items()
+            if record.own_layers and not any(chain_id in shared for chain_id in record.own_chain)
+        ]
 
     def peek(self, key: str) -> FileSystem | None:
         """The result under a key, without using it."""

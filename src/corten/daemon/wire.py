@@ -115,6 +115,7 @@ class Engine:
             settings=settings.network_settings(config, self.id),
             networks=table("networks"),
             endpoints=table("endpoints"),
+            services=table("services"),
             events=self.events,
             host_resolv=host_resolv,
         )
@@ -151,18 +152,23 @@ class Engine:
         warmth = Warmth(self._networks)
         self._shims.callbacks = self._containers.callbacks(on_warm=warmth.on_warm, on_cold=warmth.on_cold)
         self._sweeper = Sweeper(snapshots=snapshots, images=self._images, events=self.events)
-        self._gc_policy = GcPolicy(
+        self._gc_policy = self._policy()
+        self._housekeeper = Housekeeper(self._gc_policy, self.events)
+        self.services = self._services(self._containers, Late(self._transfer))
+        self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
+
+    def _policy(self) -> GcPolicy:
+        config = self._config
+        return GcPolicy(
             settings=gc_settings(config["gc"]),
             library=self._library,
             images=self._images,
             pending=self._content,
+            steps=self._build_cache,
             events=self.events,
             measure=partial(fill, config.data_root),
             engine_id=self.id,
         )
-        self._housekeeper = Housekeeper(self._gc_policy, self.events)
-        self.services = self._services(self._containers, Late(self._transfer))
-        self.server = Server(router=Router(collect()), services=self.services, hosts=[socket.gethostname()])
 
     def _open_build_cache(self) -> BuildCache:
         table = self._database.table

@@ -104,13 +104,14 @@ class NetworkConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class PortRecord(msgspec.Struct, kw_only=True, frozen=True):
-    """A published port of an endpoint."""
+    """A published port of an endpoint; `service`: the key of the service whose members share it."""
 
     protocol: str
     container_port: int
     host_ip: str
     host_port: int
     sources: list[str] = []
+    service: str = ""
 
 
 class Endpoint(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -142,7 +143,8 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     """All of a running container's endpoints and published ports: what is stored while it runs.
 
     `dns` are the name servers given to it, `resolver` says that the embedded one serves it, `checked` that it has a
-    health check, `egress` are the rules of its egress list.
+    health check, `health` what that has said last, `labels` what its labels say of services, `egress` are the rules of
+    its egress list.
     """
 
     container: str
@@ -153,6 +155,8 @@ class ContainerEndpoints(msgspec.Struct, kw_only=True, omit_defaults=True):
     dns: list[str] = []
     resolver: bool = False
     checked: bool = False
+    health: str = ""
+    labels: dict[str, str] = {}
     egress: list[str] | None = None
 
 

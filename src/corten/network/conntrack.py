@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
 
 from corten.linux.netlink import (
     NETLINK_NETFILTER,
@@ -41,9 +42,10 @@ _FILTERED_PORTS = 4  # so many walks through the table at most; for more ports o
 _GONE = frozenset({errno.ENOENT})
 
 
-def forget_udp_flows(targets: Collection[tuple[IPAddress, int]]) -> None:
+def forget_udp_flows(targets: Collection[tuple[IPAddress, int]], inside: NetlinkSocket | None = None) -> None:
     """Drop what is known of UDP flows to these addresses and ports of the host; an unspecified address stands for all
-    that the host has in its family. Flows to the same port elsewhere stay. Raises OSError."""
+    that the host has in its family. Flows to the same port elsewhere stay. With a socket of another namespace: of
+    flows there. Raises OSError."""
     local = _local_addresses() if any(address.is_unspecified for address, _port in targets) else frozenset()
     for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
         wanted: dict[int, set[IPAddress]] = {}
@@ -52,7 +54,7 @@ def forget_udp_flows(targets: Collection[tuple[IPAddress, int]]) -> None:
                 wanted.setdefault(port, set()).add(address)
         if not wanted:
             continue
-        with NetlinkSocket(NETLINK_NETFILTER) as netlink:
+        with nullcontext(inside) if inside is not None else NetlinkSocket(NETLINK_NETFILTER) as netlink:
             asked = sorted(wanted) if len(wanted) <= _FILTERED_PORTS else [0]
             deletions = [each for port in asked for each in _deletions(netlink, family, port, wanted, local)]
             netlink.batch(deletions, "forget UDP flows", ignore=[_GONE] * len(deletions))

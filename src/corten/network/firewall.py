@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from corten.errors import Unavailable
 from corten.linux.netlink import NetlinkError
 from corten.network import nft, nft_requests, ruleset
+from corten.network.balancing import Service
+from corten.network.ipam import IPAddress
+from corten.network.nft_balancing import Spread, counts_of, parts_of, silenced
 from corten.network.nft_socket import NftSocket
 from corten.network.ruleset import NOTHING_RELAYED, BridgeRules, PortRule, Relaying
 
@@ -33,6 +36,8 @@ class Firewall:
         self._socket: NftSocket | None = None
         self._bridges: tuple[BridgeRules, ...] = ()
         self._ports: dict[PortRule, None] = {}
+        self._services: Mapping[str, Service] = {}
+        self._spreads: list[Spread] = []
         self._guard = False
         self._installed = False
 
@@ -68,9 +73,49 @@ class Firewall:
     def replace(self, bridges: Sequence[BridgeRules], ports: Sequence[PortRule] | None = None) -> None:
         """Make the whole table anew for these networks (and ports, else those known). Raises Unavailable."""
         wanted = dict.fromkeys(ports) if ports is not None else self._ports
-        table = ruleset.build(self._table, bridges, list(wanted), guard=self._guard, relaying=self._relaying)
+        spreads = ruleset.spreads(list(wanted), self._services)
+        table = ruleset.build(
+            self._table,
+            bridges,
+            list(wanted),
+            guard=self._guard,
+            relaying=self._relaying,
+            spread=spreads,
+            counts=self._counts(spreads),
+        )
         self._commit(nft_requests.replace_table(table), "replace the packet filter rules")
-        self._bridges, self._ports, self._installed = tuple(bridges), wanted, True
+        self._bridges, self._ports, self._spreads, self._installed = tuple(bridges), wanted, spreads, True
+
+    def balance(self, services: Mapping[str, Service]) -> set[IPAddress]:
+        """Services, their addresses and who serves are now these, by key. Returns who takes no datagrams any more, but
+        has flows. Raises Unavailable."""
+        self._services = dict(services)
+        spreads = ruleset.spreads(list(self._ports), services)
+        if not self._installed or spreads == self._spreads:
+            return set()
+        counts = self._counts(spreads)
+        if [spread.name for spread in spreads] != [spread.name for spread in self._spreads]:
+            self.replace(self._bridges)
+            return silenced(spreads, counts)
+        requests: list[bytes] = []
+        for spread in spreads:
+            if spread not in self._spreads:
+                chain, maps = parts_of(spread, counts)
+                requests += nft_requests.refill(self._table, chain, maps)
+        self._change(requests, "change who serves", self._ports)
+        self._spreads = spreads
+        return silenced(spreads, counts)
+
+    def counts(self) -> dict[tuple[str, bytes], int]:
+        """New connections, by map and backend. Raises OSError."""
+        return self._counts(self._spreads)
+
+    def _counts(self, spreads: Sequence[Spread]) -> dict[tuple[str, bytes], int]:
+        found: dict[tuple[str, bytes], int] = {}
+        for spread in spreads:
+            for name in spread.maps:
+                found |= counts_of(name, self._open().elements(self._table, name))
+        return found
 
     def restore(self) -> bool:
         """Make the table what it was when we last changed it, whatever others did to it since; False when there is to
@@ -84,7 +129,7 @@ class Firewall:
         if not ports:
             return
         wanted = dict.fromkeys([*self._ports, *ports])
-        if any(port.sources is not None for port in ports):  # a list is a chain of its own
+        if any(port.sources is not None or port.service for port in ports):  # these have chains of their own
             self.replace(self._bridges, list(wanted))
             return
         requests: list[bytes] = []
@@ -98,7 +143,7 @@ class Firewall:
             return
         gone_ports = frozenset(ports)
         left = {port: None for port in self._ports if port not in gone_ports}
-        if any(port.sources is not None for port in ports):
+        if any(port.sources is not None or port.service for port in ports):
             self.replace(self._bridges, list(left))
             return
         stay = {element for elements in ruleset.port_elements(list(left)).values() for element in elements}
@@ -110,7 +155,7 @@ class Firewall:
 
     def uninstall(self) -> None:
         """Remove the table, with all rules."""
-        self._ports, self._bridges, self._installed = {}, (), False
+        self._ports, self._bridges, self._spreads, self._installed = {}, (), [], False
         self._commit(
             nft_requests.remove_table(self._table),
             "remove the packet filter rules",

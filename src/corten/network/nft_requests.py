@@ -36,6 +36,7 @@ _INTERVAL_END = 1
 _DATA_VERDICT = 0xFFFFFF00
 # nft's own numbers of data types, so that `nft list` shows the sets readably
 _TYPES = {
+    "integer": (4, 4),
     "ipv4_addr": (7, 4),
     "ipv6_addr": (8, 16),
     "inet_proto": (12, 1),
@@ -133,7 +134,7 @@ def _add_set(table: str, item: Set, number: int, family: int) -> bytes:
     if item.data:
         kind, length = _type_of(item.data)
         attrs += [attr_be32(6, kind), attr_be32(7, length)]
-    if item.key == ("ifname",):
+    if item.key in (("ifname",), ("integer",)):
         attrs.append(attr(13, _HOST_ORDER))
     return _request(_NEWSET, NLM_F_CREATE, *attrs, family=family)
 
@@ -163,6 +164,17 @@ def add_elements(table: str, name: str, elements: Sequence[Element], family: int
 def delete_elements(table: str, name: str, elements: Sequence[Element], family: int = NFPROTO_INET) -> list[bytes]:
     """Delete elements of a set; one that is missing fails the transaction."""
     return list(_elements(_DELSETELEM, 0, table, name, elements, family))
+
+
+def refill(table: str, chain: Chain, sets: Sequence[Set]) -> list[bytes]:
+    """Requests that give a chain other rules, and the sets that they use other elements; all of them exist."""
+    requests = [_request(_DELRULE, 0, attr_text(1, table), attr_text(2, chain.name))]
+    for item in sets:
+        requests.append(_request(_DELSETELEM, 0, attr_text(1, table), attr_text(2, item.name)))
+        requests += add_elements(table, item.name, item.elements)
+    for rule in chain.rules:
+        requests += add_rule(table, chain.name, rule)
+    return requests
 
 
 def _add_chain(table: str, chain: Chain, family: int) -> bytes:

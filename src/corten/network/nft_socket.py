@@ -100,6 +100,11 @@ class NftSocket:
                 return []
             raise
 
+    @property
+    def netlink(self) -> NetlinkSocket:
+        """The socket itself, for what else netfilter is asked: tracked flows."""
+        return self._netlink
+
     def has_chain(self, table: str, chain: str) -> bool:
         """Whether the kernel has this chain."""
         try:

@@ -48,7 +48,8 @@ class PublishPolicy(StrEnum):
 class PortRequest:
     """A container port and where it is wanted: no address for any, `first` 0 for any free port.
 
-    `sources` are the ranges that may connect, empty for all.
+    `sources` are the ranges that may connect, empty for all. `service`: the key of the service whose members may share
+    the port, when it is a certain one.
     """
 
     protocol: str
@@ -57,13 +58,15 @@ class PortRequest:
     first: int = 0
     last: int = 0
     sources: tuple[IPNetwork, ...] = ()
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldPort:
     """A host port that is ours. `socket` is None where this kernel has no such sockets (SCTP).
 
-    `port` 0: no host port, the container's own address is reached by routes (gateway mode routed).
+    `port` 0: no host port, the container's own address is reached by routes (gateway mode routed). `service`: held
+    together with other members of this service, whose socket is the same.
     """
 
     protocol: str
@@ -72,6 +75,12 @@ class HeldPort:
     port: int
     socket: socket.socket | None
     sources: tuple[IPNetwork, ...] = ()
+    service: str = ""
+
+    @property
+    def place(self) -> tuple[str, IPAddress, int]:
+        """Protocol, address and port."""
+        return self.protocol, self.address, self.port
 
 
 def parse_port(key: str) -> tuple[int, str]:
@@ -170,6 +179,7 @@ class PortHolder:
     def __init__(self, *, default_addresses: Sequence[IPAddress] = ()) -> None:
         self._default = list(default_addresses)
         self._held: dict[tuple[str, int], list[IPAddress]] = {}
+        self._shared: dict[tuple[str, IPAddress, int], list[HeldPort]] = {}
         self._cursor: dict[str, int] = {}
 
     def hold(
@@ -200,15 +210,46 @@ class PortHolder:
         """Hold again what a living container has, after a restart; the port stays ours without a socket, too."""
         if not item.port:
             return item
+        if (shared := self._share(item)) is not None:
+            return shared
         try:
             held = _bind(item.protocol, item.address, item.port)
         except OSError:
             held = None
+        return self._remember(replace(item, socket=held))
+
+    def _remember(self, item: HeldPort) -> HeldPort:
         self._held.setdefault((item.protocol, item.port), []).append(item.address)
-        return replace(item, socket=held)
+        if item.service:
+            self._shared[item.place] = [item]
+        return item
+
+    def _share(self, item: HeldPort) -> HeldPort | None:
+        """Hold a port with other members of its service; None when they do not hold it. Raises ResourceExhausted."""
+        others = self._shared.get(item.place, [])
+        if not item.service or not others or others[0].service != item.service:
+            return None
+        if others[0].sources != item.sources:
+            name = item.service.partition("/")[2]
+            text = (
+                f"Bind for {_shown(item.address)}:{item.port} failed: other members of service {name} publish the port"
+            )
+            raise ResourceExhausted(f"{text} with another source list; give all of them the same 'from='")
+        others.append(shared := replace(item, socket=others[0].socket))
+        return shared
+
+    def is_shared(self, item: HeldPort) -> bool:
+        """Whether others hold this port, too."""
+        return len(self._shared.get(item.place, ())) > 1
 
     def release(self, item: HeldPort) -> None:
         """Let a port go."""
+        others = self._shared.get(item.place, [])
+        if item.service and item in others:
+            others.remove(item)
+            if others:
+                return
+            del self._shared[item.place]
         if item.socket is not None:
             item.socket.close()
         addresses = self._held.get((item.protocol, item.port), [])
@@ -244,6 +285,18 @@ class PortHolder:
         held: list[HeldPort] = []
         try:
             for address in addresses:
+                wanted = HeldPort(
+                    protocol=request.protocol,
+                    container_port=request.container_port,
+                    address=address,
+                    port=port,
+                    socket=None,
+                    sources=request.sources,
+                    service=request.service,
+                )
+                if (shared := self._share(wanted)) is not None:
+                    held.append(shared)
+                    continue
                 taken = self._held.get((request.protocol, port), ())
                 if any(_collide(address, other) for other in taken):
                     raise ResourceExhausted(f"Bind for {_shown(address)}:{port} failed: port is already allocated")
@@ -255,17 +308,7 @@ class PortHolder:
                     text = f"{_shown(address)}:{port}:{target}:{request.container_port}/{request.protocol}"
                     why = reason(error.errno or 0)
                     raise ResourceExhausted(f"failed to bind host port for {text}: {why}") from error
-                self._held.setdefault((request.protocol, port), []).append(address)
-                held.append(
-                    HeldPort(
-                        protocol=request.protocol,
-                        container_port=request.container_port,
-                        address=address,
-                        port=port,
-                        socket=bound,
-                        sources=request.sources,
-                    )
-                )
+                held.append(self._remember(replace(wanted, socket=bound)))
         except ResourceExhausted:
             for item in held:
                 self.release(item)

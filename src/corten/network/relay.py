@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
 import socket
 import struct
 from collections import OrderedDict
+from collections.abc import Callable, Collection
 from typing import Any
 
 from corten.network.ipam import IPAddress
@@ -29,15 +32,21 @@ _ANCILLARY_BYTES = 128
 
 _Asked = tuple[tuple[int, int, bytes], ...]  # control messages, as sendmsg takes them
 _Client = tuple[Any, _Asked]
+Chooser = Callable[[str], tuple[IPAddress, int] | None]
+"""From a client's address where its connection or datagrams go; None: nowhere."""
+
+
+def always(target: IPAddress, port: int) -> Chooser:
+    """Everybody goes to this one."""
+    return lambda _client: (target, port)
 
 
 class Relay:
     """Serves one held socket until closed. The socket stays its holder's."""
 
-    def __init__(self, held: socket.socket, target: IPAddress, port: int) -> None:
+    def __init__(self, held: socket.socket, choose: Chooser) -> None:
         self._held = held
-        self._target = (str(target), port)
-        self._family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+        self._choose = choose
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: OrderedDict[_Client, socket.socket] = OrderedDict()
@@ -65,19 +74,33 @@ class Relay:
         while self._clients:
             self._forget(next(iter(self._clients)))
 
+    def keep_only(self, targets: Collection[IPAddress]) -> None:
+        """Datagrams of clients that went to others begin anew; connections stay."""
+        for key, client in list(self._clients.items()):
+            if ipaddress.ip_address(client.getpeername()[0]) not in targets:
+                self._forget(key)
+
     def _accepted(self, client: socket.socket) -> None:
-        if len(self._tasks) >= _MAX_CONNECTIONS:
+        target = self._target_of(client) if len(self._tasks) < _MAX_CONNECTIONS else None
+        if target is None:
             client.close()
             return
-        task = self._loop.create_task(self._connection(client))
+        task = self._loop.create_task(self._connection(client, target))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connection(self, client: socket.socket) -> None:
+    def _target_of(self, client: socket.socket) -> tuple[IPAddress, int] | None:
+        try:
+            return self._choose(client.getpeername()[0])
+        except OSError:  # it is gone again
+            return None
+
+    async def _connection(self, client: socket.socket, target: tuple[IPAddress, int]) -> None:
+        family = socket.AF_INET if target[0].version == 4 else socket.AF_INET6
         kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        with client, contextlib.suppress(OSError, TimeoutError), socket.socket(self._family, kind) as server:
+        with client, contextlib.suppress(OSError, TimeoutError), socket.socket(family, kind) as server:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await self._loop.sock_connect(server, self._target)
+                await self._loop.sock_connect(server, (str(target[0]), target[1]))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._copy(client, server))
                 group.create_task(self._copy(server, client))
@@ -110,9 +133,13 @@ class Relay:
     def _connect(self, key: _Client) -> socket.socket:
         if len(self._clients) >= _MAX_CLIENTS:
             self._forget(next(iter(self._clients)))
-        client = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        target = self._choose(key[0][0])
+        if target is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody serves this port")
+        family = socket.AF_INET if target[0].version == 4 else socket.AF_INET6
+        client = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            client.connect(self._target)
+            client.connect((str(target[0]), target[1]))
         except OSError:
             client.close()
             raise

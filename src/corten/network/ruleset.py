@@ -10,7 +10,8 @@ raw       packets from outside that carry 127.0.0.0/8 are dropped (CVE-2020-8558
 spoofed   what a container sends from an address that is not reached by its own bridge is dropped, unless it answers:
           one that is in two networks answers by its default gateway, from either address.
 dstnat    a published host port becomes container address and port, for the host's own processes too; before that,
-          ports with a source list drop what comes from elsewhere.
+          ports with a source list drop what comes from elsewhere. Ports that several members of a service publish
+          are spread over those that serve, and so are the services' own addresses, for the host's processes.
 forward   into a bridge: replies, its own containers (unless ICC is off) and published ports, else drop.
 srcnat    containers leave with the host's address; hairpin and loopback access get the bridge's address, so that
           replies come back through the host.
@@ -28,8 +29,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corten.network import nft, vxlan_rules
+from corten.network.balancing import Backend, Service
 from corten.network.config import GatewayMode
 from corten.network.ipam import IPAddress, IPNetwork
+from corten.network.nft_balancing import Counts, Spread, parts
 from corten.network.vxlan import Underlay
 
 GUARD_CHAIN = "forward-guard"
@@ -62,7 +65,8 @@ class PortRule:
     """One published port.
 
     `host_port` 0: not translated, the container's own address is reached (routed). No `target`: not translated by the
-    kernel, only the source list is kept for the relay. `sources` None: from anywhere.
+    kernel, only the source list is kept for the relay. `sources` None: from anywhere. `service`: the key of the service
+    whose members share the port.
     """
 
     protocol: str
@@ -71,6 +75,7 @@ class PortRule:
     target: IPAddress | None
     target_port: int
     sources: tuple[IPNetwork, ...] | None = None
+    service: str = ""
 
 
 def port_elements(ports: Sequence[PortRule]) -> dict[str, list[nft.Element]]:
@@ -85,7 +90,7 @@ def port_elements(ports: Sequence[PortRule]) -> dict[str, list[nft.Element]]:
             found.setdefault(name, {})[nft.port_jump(key, _source_chain(port.sources))] = None
         if port.target is None:
             continue
-        if port.host_port:
+        if port.host_port and not port.service:
             name = f"any{version}" if any_address else f"host{version}"
             found.setdefault(name, {})[nft.port_target(key, port.target, port.target_port)] = None
         exposed = nft.Element(*nft.port_key(port.protocol, port.target_port, port.target))
@@ -96,6 +101,31 @@ def port_elements(ports: Sequence[PortRule]) -> dict[str, list[nft.Element]]:
 def _source_chain(sources: Sequence[IPNetwork]) -> str:
     """A name that says what the chain lets through, and is no longer than the kernel takes (NFT_NAME_MAXLEN 256)."""
     return "from-" + hashlib.sha256(" ".join(map(str, sources)).encode()).hexdigest()[:16]
+
+
+def spreads(ports: Sequence[PortRule], services: Mapping[str, Service]) -> list[Spread]:
+    """What is spread on the host: the addresses of services, and the ports that their members share."""
+    found = [
+        Spread(address=address, balance=service.balance, backends=service.backends(address.version))
+        for service in services.values()
+        for address in service.addresses
+    ]
+    shared: dict[tuple[str, str, IPAddress, int], list[PortRule]] = {}
+    for port in ports:
+        if port.service and port.host_port and port.target is not None:
+            shared.setdefault((port.service, port.protocol, port.host_address, port.host_port), []).append(port)
+    for (key, protocol, address, number), rules in shared.items():
+        service = services.get(key, Service())
+        serving = {backend.address: backend.weight for backend in service.backends(address.version)}
+        backends = tuple(
+            Backend(address=rule.target, port=rule.target_port, weight=serving[rule.target])
+            for rule in rules
+            if rule.target in serving
+        )
+        found.append(
+            Spread(address=address, protocol=protocol, port=number, balance=service.balance, backends=backends)
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +147,11 @@ def build(
     *,
     guard: bool,
     relaying: Relaying = NOTHING_RELAYED,
+    spread: Sequence[Spread] = (),
+    counts: Counts | None = None,
 ) -> nft.Table:
-    """The whole table. `guard`: with the guard chain."""
+    """The whole table. `guard`: with the guard chain; `counts`: what the slots of `spread` had counted before."""
+    balanced = parts(spread, counts)
     raw: list[nft.Rule] = [
         (nft.interface("iifname", "lo", negate=True), nft.address("daddr", _LOOPBACK), nft.verdict("drop")),
         (nft.interface("iifname", "lo", negate=True), nft.address("saddr", _LOOPBACK), nft.verdict("drop")),
@@ -148,11 +181,12 @@ def build(
     here = (nft.address("daddr", _LOOPBACK6), nft.verdict("return"))
     chains += [
         *_source_chains(ports),
-        nft.Chain("publish", tuple(_publish())),
+        *balanced.chains,
+        nft.Chain("publish", (*balanced.to_ports, *_publish())),
         nft.Chain("raw-prerouting", tuple(raw), "filter", "prerouting", _RAW),
         nft.Chain("spoofed", tuple(spoofed), "filter", "prerouting", _MANGLE),
         nft.Chain("prerouting", (*_sources(), *translated), "nat", "prerouting", _DSTNAT),
-        nft.Chain("output", (here, publish), "nat", "output", _DSTNAT),
+        nft.Chain("output", (here, *balanced.to_services, publish), "nat", "output", _DSTNAT),
         nft.Chain("forward", _forward(), "filter", "forward", _FILTER),
         nft.Chain("postrouting", tuple(srcnat), "nat", "postrouting", _SRCNAT),
     ]
@@ -160,7 +194,7 @@ def build(
     chains += vxlan_rules.peer_chains(underlays)
     if guard:
         chains.append(nft.Chain(GUARD_CHAIN, _guard(), "filter", "forward", _FILTER + 1))
-    sets = (*_sets(inward, outward, port_elements(ports)), *vxlan_rules.peer_sets(underlays))
+    sets = (*_sets(inward, outward, port_elements(ports)), *vxlan_rules.peer_sets(underlays), *balanced.sets)
     return nft.Table(name, sets, tuple(chains))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-CandidateKind = Literal["ingest", "blob", "dangling image", "unused image"]
-_RANK: dict[CandidateKind, int] = {"ingest": 0, "blob": 1, "dangling image": 2, "unused image": 3}
+CandidateKind = Literal["ingest", "blob", "build step", "dangling image", "unused image"]
+_RANK: dict[CandidateKind, int] = {"ingest": 0, "blob": 1, "build step": 2, "dangling image": 3, "unused image": 4}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from corten.engine.events import Events
 from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.service import NetworkService
 from corten.engine.networks.settings import AttachRequest, NetworkSettings
+from corten.errors import NotFound
 from corten.lib import blocking
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
@@ -254,6 +255,8 @@ class Directory:
         self.told = []  # events of containers
 
     def view(self, reference):
+        if reference not in self.views:
+            raise NotFound(f"No such container: {reference}")
         return self.views[reference]
 
     async def set_endpoint(self, cid, network, settings, *, resolver=False):
@@ -278,6 +281,7 @@ class World:
         self.services = []
         self.networks = MemoryRecords()
         self.endpoints = MemoryRecords()
+        self.service_rows = MemoryRecords()
         self.directory = Directory()
         self.of = {}  # container id -> its box
         self.resolv_conf = tempfile.NamedTemporaryFile("w", suffix=".conf")
@@ -288,6 +292,7 @@ class World:
             settings=NetworkSettings(**{"instance": "-00test", **settings}),
             networks=self.networks,
             endpoints=self.endpoints,
+            services=self.service_rows,
             events=Events(),
             host_resolv=HostResolvConf(self.resolv_conf.name),
         )

@@ -110,6 +110,9 @@ class FakeNetworks:
     async def release(self, cid: str) -> None:
         self.attached.pop(cid, None)
 
+    async def withdraw(self, cid: str, *, drain: bool) -> None:
+        assert cid
+
     def host_gateways(self) -> list[str]:
         return ["172.17.0.1"]
 

@@ -167,6 +167,27 @@ async def test_stop_asks_first_and_kills_after_the_timeout(engine):
         await engine.service.stop(cid)
 
 
+async def test_services_know_of_an_end_before_the_container_does(engine):
+    heard = []
+
+    async def withdraw(cid, *, drain):
+        heard.append((list(shim.signals), drain))
+
+    engine.networks.withdraw = withdraw
+    cid, shim = await engine.run()
+    shim.obeys = (9,)
+    await engine.service.stop(cid, timeout_s=0)
+    assert heard == [([], True), ([15], False)]
+    cid, shim = await engine.run()
+    await engine.service.kill(cid)
+    assert heard[2:] == [([], False)]
+    cid, shim = await engine.run()
+    await engine.service.kill(cid, "HUP")
+    await engine.service.pause(cid)
+    await engine.service.stop(cid)
+    assert heard[3:] == [([1], False)]
+
+
 async def test_stop_takes_signal_and_timeout_of_the_container(engine):
     cid, shim = await engine.run(StopSignal="SIGINT", StopTimeout=0)
     await engine.service.stop(cid)

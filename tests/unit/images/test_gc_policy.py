@@ -7,8 +7,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.build.test_the_cache_is_pruned import Rows
 
+from corten.build.cache import BuildCache
+from corten.build.filesystem import FileSystem, Layer
 from corten.engine.images.gc_policy import KEEP_S, GcPolicy, GcSettings
+from corten.spec.oci_image import Descriptor
 from corten.store.watermarks import Marks
 
 
@@ -26,13 +30,14 @@ class Disk:
 @pytest.fixture
 def make(engine):
     def build(images="none", other=0, high=90, low=80):
-        disk = Disk(engine.root, other)
+        disk, steps = Disk(engine.root, other), BuildCache(records=Rows(), aliases=Rows(), is_here=lambda _node: True)
+        engine.library.kept = steps.nodes
         settings = GcSettings(Marks(high=high, low=low), images)
         policy = GcPolicy(
             settings=settings, library=engine.library, images=engine.images, pending=engine.blobs,
-            events=engine.events, measure=disk.measure,
+            steps=steps, events=engine.events, measure=disk.measure,
         )  # fmt: skip
-        return SimpleNamespace(policy=policy, disk=disk)
+        return SimpleNamespace(policy=policy, disk=disk, steps=steps)
 
     return build
 
@@ -84,6 +89,22 @@ async def test_above_the_high_mark_the_oldest_leftovers_go_first(engine, make, r
     event = engine.events.past()[-1]
     assert (event.kind, event.action) == ("daemon", "gc")
     assert "high-water" in event.attributes["reason"]
+
+
+async def test_steps_of_builds_go_the_least_lately_used_first_but_what_images_share(engine, make, registry):
+    entry = await pull(engine, registry)
+    made = make(low=85)
+    for number in range(3):
+        digest = put(engine, bytes([number]) * 3000)
+        layer = Layer(blob=Descriptor(media_type="x", digest=digest, size=3000), diff_id=digest)
+        made.steps.put(str(number), FileSystem(layers=(layer,)), own_layers=1, description="")
+    shared = [Layer(blob=blob, diff_id=diff) for blob, diff in zip(entry.layers, entry.config.diff_ids, strict=True)]
+    made.steps.put("shared", FileSystem(layers=tuple(shared)), own_layers=len(shared), description="")
+    made.disk.other = 91_000 - made.disk.measure()[0]
+    await made.policy.check()
+    assert list(made.steps.records()) == ["2", "shared"]
+    assert set(entry.blobs) <= engine.digests()
+    assert made.disk.measure()[0] == 85_000
 
 
 @pytest.mark.parametrize(("images", "left"), [("none", 3), ("dangling", 2), ("unused", 1)])

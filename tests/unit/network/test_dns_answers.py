@@ -82,6 +82,29 @@ def test_the_default_bridge_has_no_names_and_leads_outside():
     assert ask(names, "y", "x") is None
 
 
+def test_a_service_is_named_by_its_own_addresses_and_its_members_as_tasks():
+    names = directory(
+        a=[place(NET, "10.1.0.2", "a", "web")],
+        b=[place(NET, "10.1.0.3", "b", "web"), place(INSIDE, "10.2.0.3", "b", "web")],
+        c=[place(INSIDE, "10.2.0.2", "c")],
+    )
+    names.set_services("n1", {"web": (ipaddress.ip_address("10.1.0.9"),), "idle": ()})
+    assert ask(names, "a", "WEB") == (NOERROR, ["10.1.0.9"])
+    assert ask(names, "b", "web.net") == (NOERROR, ["10.1.0.9"])
+    assert ask(names, "a", "web", message.AAAA) == (NOERROR, [])
+    assert ask(names, "a", "web", message.SRV) == (NOERROR, [])
+    assert ask(names, "a", "idle") == ask(names, "a", "tasks.idle") == (NOERROR, [])
+    assert sorted(ask(names, "a", "tasks.web")[1]) == ["10.1.0.2", "10.1.0.3"]
+    assert ask(names, "c", "web") == (NOERROR, ["10.2.0.3"])  # another network, where it is no service
+    assert ask(names, "c", "tasks.web") == (SERVFAIL, [])
+    assert ask(names, "nobody", "tasks.web") == (SERVFAIL, [])
+    names.person("b").leaving = True
+    assert ask(names, "a", "tasks.web") == (NOERROR, ["10.1.0.2"])
+    names.set_services("n1", {})
+    assert ask(names, "a", "web") == (NOERROR, ["10.1.0.2"])
+    assert ask(names, "a", "tasks.web") is None
+
+
 def test_links_are_names_for_their_container_alone():
     names = directory(a=[place(NET, "10.1.0.2", "a", links=["B:Store", "b"])], b=[place(NET, "10.1.0.3", "b")])
     assert ask(names, "a", "store") == (NOERROR, ["10.1.0.3"])

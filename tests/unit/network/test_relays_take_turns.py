@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import socket
 
-from corten.network.relay import Relay
+from corten.network.relay import Relay, always
 
 CHUNK = 64 * 1024
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
@@ -25,7 +25,7 @@ async def test_one_chunk_of_a_stream_that_waits_is_relayed_in_each_turn():
                 sent += client.send(bytes(CHUNK))
         assert sent > 8 * CHUNK
         client.shutdown(socket.SHUT_WR)
-        relay = Relay(held, LOOPBACK, target.getsockname()[1])
+        relay = Relay(held, always(LOOPBACK, target.getsockname()[1]))
         server = None
         received = []
         while server is None or sum(received) < sent:

@@ -35,6 +35,7 @@ MODULES = (
     "corten.fsck",
     "corten.images",
     "corten.networks",
+    "corten.services",
     "distribution",
     "events",
     "exec.inspect",

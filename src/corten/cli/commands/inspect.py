@@ -29,6 +29,7 @@ _PATHS = {
     "network": "/networks/{}",
     "volume": "/volumes/{}",
 }
+_OWN_PATHS = {"service": "/corten/services/{}"}  # of what Docker's client does not look for
 _QUERIES = {"container": ("size",), "image": ("platform",), "network": ("verbose",)}
 
 
@@ -38,8 +39,9 @@ def _fetch(client: Client, kind: str, name: str, values: Any) -> Any:
         query[option] = values[option] if values.knows(option) else None
     if query.get("platform"):
         query["platform"] = platform_json(str(query["platform"]))
-    safe = "/:@" if kind == "image" else ""
-    return client.call("GET", _PATHS[kind].format(quote(name, safe)), query=query)
+    safe = {"image": "/:@", "service": "/"}.get(kind, "")
+    path = _PATHS.get(kind) or _OWN_PATHS[kind]
+    return client.call("GET", path.format(quote(name, safe)), query=query)
 
 
 def _inspect_any(call: Call) -> None:
@@ -129,6 +131,7 @@ _OPTIONS: dict[str, tuple[Option, ...]] = {
     "container": (_FORMAT, _SIZE),
     "image": (_FORMAT, Option("--platform", "string", "Show this platform of the image")),
     "network": (_FORMAT, Option("-v, --verbose", "bool", "Show more, for diagnosis")),
+    "service": (_FORMAT,),
     "volume": (_FORMAT,),
     "": (_FORMAT, _SIZE, Option("--type", "string", "Look for this type of object only")),
 }
@@ -138,4 +141,5 @@ CONTAINER = Command(
 )
 IMAGE = Command("[OPTIONS] IMAGE [IMAGE...]", _inspect_kind("image"), _OPTIONS["image"], least=1, most=None)
 NETWORK = Command("[OPTIONS] NETWORK [NETWORK...]", _inspect_kind("network"), _OPTIONS["network"], least=1, most=None)
+SERVICE = Command("[OPTIONS] SERVICE [SERVICE...]", _inspect_kind("service"), _OPTIONS["service"], least=1, most=None)
 VOLUME = Command("[OPTIONS] VOLUME [VOLUME...]", _inspect_kind("volume"), _OPTIONS["volume"], least=1, most=None)

@@ -135,7 +135,9 @@ def _endpoint(container: dict[str, Any], settings: dict[str, Any], *, named: boo
     """`named` unless the container is in another's namespace: the aliases there are the other's."""
     name = _name(container)
     addresses = (settings.get("IPAddress"), settings.get("GlobalIPv6Address"))
-    aliases = {*(settings.get("Aliases") or [])} - {name, container["Id"][:12]}  # API before 1.45: the id is among them
+    service = (container.get("Labels") or {}).get("corten.service") or name
+    # API before 1.45: the id is among the aliases
+    aliases = {*(settings.get("Aliases") or []), service.lower()} - {name, container["Id"][:12]}
     return {
         "Container": name,
         "Addresses": [address for address in addresses if address],

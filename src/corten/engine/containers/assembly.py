@@ -131,7 +131,9 @@ def assemble(
         events=events,
         tasks=tasks,
     )
-    stopper = Stopper(registry=registry, events=events, starter=starter, tasks=tasks, open_cgroup=cgroups)
+    stopper = Stopper(
+        registry=registry, events=events, starter=starter, networks=networks, tasks=tasks, open_cgroup=cgroups
+    )
     remover = Remover(
         settings=settings,
         registry=registry,

@@ -75,6 +75,10 @@ class Networks(Protocol):
     async def release(self, cid: str) -> None:
         """The container ended, or its sandbox is given up; idempotent."""
 
+    async def withdraw(self, cid: str, *, drain: bool) -> None:
+        """It is going to be stopped: services send nothing new to it, and with `drain` what it has may come to its
+        end. Nothing for one that is in no service."""
+
     def host_gateways(self) -> list[str]:
         """What `host-gateway` stands for."""
 

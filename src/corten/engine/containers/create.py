@@ -232,6 +232,7 @@ def attach_request(
         mac=config.mac_address,
         dns=dns,
         checked=checked,
+        labels=config.labels or {},
         egress=egress_rules(host),
     )
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 
 from corten.engine.containers.announce import announce
-from corten.engine.containers.collaborators import CgroupControl
+from corten.engine.containers.collaborators import CgroupControl, Networks
 from corten.engine.containers.live import Container, Ended
 from corten.engine.containers.registry import Registry
 from corten.engine.containers.signals import parse_signal
@@ -37,12 +37,14 @@ class Stopper:
         registry: Registry,
         events: Events,
         starter: Starter,
+        networks: Networks,
         tasks: Tasks,
         open_cgroup: Callable[[str], CgroupControl],
     ) -> None:
         self._registry = registry
         self._events = events
         self._starter = starter
+        self._networks = networks
         self._tasks = tasks
         self._open_cgroup = open_cgroup
 
@@ -67,7 +69,10 @@ class Stopper:
     async def stop_container(
         self, container: Container, *, timeout_s: int | None, number: int, manual: bool = True
     ) -> None:
-        """Stop a container that may have ended meanwhile."""
+        """Stop a container that may have ended meanwhile. Before it hears of that, nothing new is sent to it."""
+        status = container.record.status.status
+        if status.has_process:  # a frozen one would not come to an end with its connections
+            await self._networks.withdraw(container.id, drain=status is not Status.PAUSED)
         async with container.lock:
             status = container.record.status.status
             if status is Status.RESTARTING:
@@ -98,6 +103,7 @@ class Stopper:
 
     async def kill_and_wait(self, container: Container, ended: asyncio.Future[Ended] | None = None) -> None:
         """SIGKILL, and wait for the end within bounds. Raises Internal when it does not come."""
+        await self._networks.withdraw(container.id, drain=False)
         async with container.lock:
             if not container.record.status.status.has_process or container.removed:
                 return

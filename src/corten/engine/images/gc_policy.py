@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -51,6 +51,16 @@ class PendingContent(Protocol):
         """Delete those that are so old."""
 
 
+class BuildSteps(Protocol):
+    """The build cache."""
+
+    def idle(self, shared: Collection[str]) -> list[tuple[str, int, float]]:
+        """(key, bytes of its own, time of the last use) of each record whose layers are not among `shared`."""
+
+    def forget(self, keys: Sequence[str]) -> list[Node]:
+        """Remove records; returns what they kept."""
+
+
 def fill(path: Path) -> tuple[int, int]:
     """(used, usable) bytes of the file system that holds `path`, as df(1) counts: root's reserve is not usable."""
     status = os.statvfs(path)
@@ -68,6 +78,7 @@ class GcPolicy:
         library: ImageLibrary,
         images: ImageService,
         pending: PendingContent,
+        steps: BuildSteps,
         events: Events,
         measure: Callable[[], tuple[int, int]],
         engine_id: str = "",
@@ -76,6 +87,7 @@ class GcPolicy:
         self._library = library
         self._images = images
         self._pending = pending
+        self._steps = steps
         self._events = events
         self._measure = measure
         self._engine_id = engine_id
@@ -117,6 +129,8 @@ class GcPolicy:
             size = await blocking.run(self._library.blob_size, node.key) if node.kind == "blob" else 0
             if size is not None and node.kind == "blob":
                 found.append(Candidate("blob", node.key, size, 0.0))
+        shared = {chain_id for entry in self._library.catalog for chain_id in entry.chain}
+        found += [Candidate("build step", *record) for record in self._steps.idle(shared)]
         wanted = self.settings.images
         if wanted == "none":
             return found
@@ -134,6 +148,8 @@ class GcPolicy:
                 await blocking.run(self._pending.discard, candidate.key)
             elif candidate.kind == "blob":
                 await self._library.discard([Node("blob", candidate.key)])
+            elif candidate.kind == "build step":
+                await self._library.discard(self._steps.forget([candidate.key]))
             else:
                 await self._images.discard(candidate.key)
         except (CortenError, OSError) as error:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 
-from corten.engine.networks.settings import AttachRequest
+from corten.engine.networks.settings import Attached, AttachRequest
 from corten.errors import Forbidden, InvalidArgument
 from corten.network.config import (
     OPTION_IFNAME,
@@ -16,7 +16,8 @@ from corten.network.config import (
     check_interface_name,
     container_prefix,
 )
-from corten.spec.docker.network import EndpointSettings
+from corten.network.service_labels import LABEL, parse_labels
+from corten.spec.docker.network import EndpointSettings, PortMap
 
 OPTION_SYSCTLS = "com.docker.network.endpoint.sysctls"
 _MAC_BYTES = 6
@@ -123,6 +124,17 @@ def endpoint_settings(endpoint: Endpoint, asked: EndpointSettings) -> EndpointSe
     )
 
 
+def name_endpoint(
+    endpoint: Endpoint, record: ContainerEndpoints, settings: EndpointSettings, request: AttachRequest
+) -> None:
+    """What the container of `record` is called in a user-defined network."""
+    service = parse_labels(record.labels).name
+    names = [request.name, *(settings.aliases or []), record.container[:12], request.hostname, service]
+    endpoint.aliases = list(settings.aliases or [])
+    endpoint.links = list(settings.links or [])
+    endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
+
+
 def new_record(cid: str, request: AttachRequest, networks: Sequence[NetworkConfig]) -> ContainerEndpoints:
     """The record of a container that is to be in `networks`, before it has endpoints."""
     return ContainerEndpoints(
@@ -131,7 +143,30 @@ def new_record(cid: str, request: AttachRequest, networks: Sequence[NetworkConfi
         dns=list(request.dns),
         resolver=any(not n.predefined or (request.egress is not None and n.driver == "bridge") for n in networks),
         checked=request.checked,
+        labels={label: value for label, value in request.labels.items() if label.startswith(LABEL)},
         egress=None if request.egress is None else list(request.egress),
+    )
+
+
+def attached(
+    record: ContainerEndpoints,
+    wanted: Sequence[tuple[NetworkConfig, EndpointSettings]],
+    interfaces: list[dict[str, object]],
+    ports: PortMap,
+    *,
+    renew: bool,
+) -> Attached:
+    """What a start is told of the networks that its container is in now."""
+    pairs = zip(record.endpoints, wanted, strict=True)
+    addresses = [str(a) for e in record.endpoints for version in (4, 6) if (a := e.address(version)) is not None]
+    return Attached(
+        interfaces=interfaces,
+        settings={network.name: endpoint_settings(endpoint, asked) for endpoint, (network, asked) in pairs},
+        ports=ports,
+        addresses=addresses,
+        ipv6=any(endpoint.ipv6 for endpoint in record.endpoints),
+        resolver=record.resolver,
+        renew=renew,
     )
 
 

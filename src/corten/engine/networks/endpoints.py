@@ -15,6 +15,7 @@ from corten.engine.networks import egress as egress_lists
 from corten.engine.networks.addresses import Addresses
 from corten.engine.networks.drivers import Drivers
 from corten.engine.networks.endpoint_settings import (
+    attached,
     check_endpoint,
     check_mac,
     choose_gateways,
@@ -27,6 +28,7 @@ from corten.engine.networks.lingering import Lingering
 from corten.engine.networks.prewarmed import Prewarmed
 from corten.engine.networks.publishing import Publisher, published_place
 from corten.engine.networks.registry import Registry
+from corten.engine.networks.services import Services
 from corten.engine.networks.settings import Attached, AttachRequest, Records
 from corten.errors import FailedPrecondition
 from corten.lib import codec
@@ -34,6 +36,7 @@ from corten.lib.undo import Undo
 from corten.network.config import ContainerEndpoints, Endpoint, NetworkConfig
 from corten.network.dns.directory import NameDirectory
 from corten.network.ports import parse_bindings, port_map
+from corten.network.service_labels import parse_labels
 from corten.spec.docker.network import EndpointSettings, PortMap
 
 
@@ -50,6 +53,7 @@ class Endpoints:
         records: Records,
         events: Events,
         names: NameDirectory,
+        services: Services,
         egress: egress_lists.Egress,
     ) -> None:
         self._registry = registry
@@ -59,6 +63,7 @@ class Endpoints:
         self._records = records
         self._events = events
         self._names = names
+        self._services = services
         self._attached: dict[str, ContainerEndpoints] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}  # network id -> container id -> endpoint
         self._lingering = Lingering(
@@ -120,12 +125,13 @@ class Endpoints:
         for endpoint in record.endpoints:
             self._members.setdefault(endpoint.network, {})[cid] = endpoint
             self._announce("connect", cid, endpoint.network)
-        return self._answer(record, interfaces, {n.id: s for n, s in wanted}, ports, renew=renew)
+        return attached(record, wanted, interfaces, ports, renew=renew)
 
     def check(self, request: AttachRequest) -> None:
         """What can be refused before a start: unknown networks, bad addresses, MACs and ports."""
         parse_bindings(request.port_bindings, request.exposed, publish_all=request.publish_all)
         check_mac(request.mac)
+        parse_labels(request.labels)
         if request.mode.startswith("container:"):
             return
         for network, settings in self._wanted(request):
@@ -162,32 +168,11 @@ class Endpoints:
         elsewhere = await self._joining.expose(record, networks, [] if place is not None else ports)
         if place is not None and ports:
             endpoint, network = place
-            record.ports = self._publisher.publish(record.container, request.name, network, endpoint, ports)
+            record.ports = self._publisher.publish(record, network, endpoint, ports)
             undo.push(self._publisher.withdraw, record.container)
         if any(endpoint.veth for endpoint in record.endpoints):
             return self._publisher.map_of(record)
         return port_map(elsewhere, record.exposed) if elsewhere else {}
-
-    def _answer(
-        self,
-        record: ContainerEndpoints,
-        interfaces: list[dict[str, object]],
-        asked: Mapping[str, EndpointSettings],
-        ports: PortMap,
-        *,
-        renew: bool,
-    ) -> Attached:
-        settings = {n.name: endpoint_settings(endpoint, asked[n.id]) for endpoint, n in self._places(record)}
-        texts = [str(a) for e in record.endpoints for version in (4, 6) if (a := e.address(version)) is not None]
-        return Attached(
-            interfaces=interfaces,
-            settings=settings,
-            ports=ports,
-            addresses=texts,
-            ipv6=any(e.ipv6 for e in record.endpoints),
-            resolver=record.resolver,
-            renew=renew,
-        )
 
     def release(self, cid: str) -> None:
         """The container ended, or its prepared sandbox is given up: records, ports and names go at once."""
@@ -196,6 +181,7 @@ class Endpoints:
         if record is None:
             return
         self._names.drop(cid)
+        self._services.drop(cid)
         self._publisher.withdraw(cid)
         for endpoint in record.endpoints:
             self._members.get(endpoint.network, {}).pop(cid, None)
@@ -296,8 +282,19 @@ class Endpoints:
         return [(e, network) for e in record.endpoints if (network := self._registry.get(e.network)) is not None]
 
     def _name(self, record: ContainerEndpoints) -> None:
-        """Tell the name server of a container's networks as they are now."""
+        """Tell the name server and services of a container's networks as they are now."""
         self._names.put(record, self._places(record))
+        self._services.put(record, self._places(record))
+
+    def set_health(self, cid: str, status: str) -> None:
+        """What its health check says from now on; the next daemon begins with it."""
+        record = self._attached.get(cid)
+        if record is None:
+            return
+        record.health = status
+        self._records.put(cid, codec.encode(record))
+        self._names.set_health(cid, status)
+        self._services.health_changed()
 
     def rename(self, cid: str, name: str) -> None:
         """It is called otherwise now; its aliases, id and host name stay."""

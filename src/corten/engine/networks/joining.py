@@ -15,7 +15,13 @@ from corten.engine.networks import egress as egress_lists
 from corten.engine.networks.addresses import NOBODY, Addresses
 from corten.engine.networks.busy import when_free
 from corten.engine.networks.drivers import Drivers
-from corten.engine.networks.endpoint_settings import check_endpoint, check_mac, endpoint_sysctls, interface_name
+from corten.engine.networks.endpoint_settings import (
+    check_endpoint,
+    check_mac,
+    endpoint_sysctls,
+    interface_name,
+    name_endpoint,
+)
 from corten.engine.networks.lingering import Lingering, detach_logged
 from corten.engine.networks.prewarmed import Prewarmed, fresh_veth
 from corten.engine.networks.registry import new_id
@@ -92,11 +98,7 @@ class Joining:
             warm = self._prewarmed.take(record.container) if network.driver == "bridge" else ""
             endpoint.veth = warm or fresh_veth(record.container)
         if not network.predefined:
-            cid = record.container
-            names = [request.name, *(settings.aliases or []), cid[:12], request.hostname]
-            endpoint.aliases = list(settings.aliases or [])
-            endpoint.links = list(settings.links or [])
-            endpoint.dns_names = list(dict.fromkeys(name for name in names if name))
+            name_endpoint(endpoint, record, settings, request)
         self._egress.join(record.container, request.egress, network, endpoint, undo)
         undo.push(detach_logged, driver, endpoint)
         interface = await when_free(partial(driver.attach, network, endpoint, pid=pid))

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from corten.engine.networks.drivers import Drivers
+from corten.engine.networks.shared_relays import SharedRelays
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import blocking
 from corten.network.config import (
@@ -25,8 +26,9 @@ from corten.network.conntrack import forget_udp_flows
 from corten.network.firewall import Firewall
 from corten.network.ipam import IPAddress, parse_address
 from corten.network.ports import ANY4, ANY6, LOOPBACK, HeldPort, PortHolder, PortRequest, PublishPolicy, port_map
-from corten.network.relay import Relay
+from corten.network.relay import Relay, always
 from corten.network.ruleset import PortRule, Relaying
+from corten.network.service_labels import parse_labels, service_key
 from corten.spec.docker.network import PortMap
 
 _LOG = logging.getLogger("corten.network")
@@ -52,12 +54,15 @@ class Publisher:
         self._policy = policy
         self._relay = relay or policy is PublishPolicy.HOST_FIREWALL
         self._published: dict[str, _Published] = {}
+        self.shared = SharedRelays()
         self._forgetting: set[asyncio.Task[None]] = set()
 
     def publish(
-        self, cid: str, name: str, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
+        self, record: ContainerEndpoints, network: NetworkConfig, endpoint: Endpoint, requests: Sequence[PortRequest]
     ) -> list[PortRecord]:
-        """Publish all ports of a container or none. Raises ResourceExhausted with Docker's text."""
+        """Publish all ports of a container or none; members of a service may share them. Raises ResourceExhausted with
+        Docker's text."""
+        cid, name, service = record.container, record.name, parse_labels(record.labels).name
         item = self._published[cid] = _Published(endpoint.id)
         options = bridge_options(network)
         # 0.0.0.0 is Docker's way to say any address, of both families
@@ -69,6 +74,8 @@ class Publisher:
                 wanted = request
                 if not binding.is_unspecified and request.address is None:
                     wanted = replace(request, address=binding)
+                if service and request.first and request.first == request.last:
+                    wanted = replace(wanted, service=service_key(network.id, service))
                 target = endpoint.address(4) or endpoint.address(6)
                 item.held += self._holder.hold(wanted, target, families=bound)
                 item.held += [_routed_port(request, version) for version in routed]
@@ -102,6 +109,7 @@ class Publisher:
                     port=port.host_port,
                     socket=None,
                     sources=tuple(map(ipaddress.ip_network, port.sources)),
+                    service=port.service,
                 )
             )
             if held.socket is None and held.port and port.protocol != "sctp":
@@ -117,6 +125,9 @@ class Publisher:
             return
         for relay in item.relays:
             relay.close()
+        for held in item.held:
+            if held.service:
+                self.shared.leave(held, item.endpoint)
         try:
             self._firewall.withdraw(item.rules)
         except (CortenError, OSError):
@@ -145,9 +156,14 @@ class Publisher:
                 host_ip=str(held.address),
                 host_port=held.port,
                 sources=[str(source) for source in held.sources],
+                service=held.service,
             )
             for held in (item.held if item else ())
         ]
+
+    def shared_by(self, service: str) -> list[HeldPort]:
+        """The ports that members of a service share, one for each member that has it."""
+        return [held for item in self._published.values() for held in item.held if held.service == service]
 
     def map_of(self, record: ContainerEndpoints) -> PortMap:
         """`NetworkSettings.Ports`."""
@@ -156,6 +172,7 @@ class Publisher:
 
     def close(self) -> None:
         """The daemon ends: relays stop, rules stay for the containers that go on."""
+        self.shared.close()
         for item in self._published.values():
             for relay in item.relays:
                 relay.close()
@@ -176,8 +193,10 @@ class Publisher:
             )
 
     def _forget_flows(self, item: _Published) -> None:
-        """UDP flows to these ports begin anew. Off the loop: the table of flows is as long as containers make it."""
-        targets = {(held.address, held.port) for held in item.held if held.protocol == "udp" and held.port}
+        """UDP flows to these ports begin anew. Off the loop: the table of flows is as long as containers make it. A
+        port that others share is theirs: who serves it no longer is forgotten by `services`."""
+        ports = (held for held in item.held if held.protocol == "udp" and held.port)
+        targets = {(held.address, held.port) for held in ports if not self._holder.is_shared(held)}
         if targets:
             task = asyncio.get_running_loop().create_task(blocking.run(_forget_flows, targets, pool="netns"))
             self._forgetting.add(task)
@@ -194,8 +213,12 @@ class Publisher:
             return
         for held in item.held:
             target = endpoint.address(held.address.version) or endpoint.address(4) or endpoint.address(6)
-            if held.socket is not None and target is not None and held.protocol != "sctp":
-                item.relays.append(Relay(held.socket, target, held.container_port))
+            if held.socket is None or target is None or held.protocol == "sctp":
+                continue
+            if held.service:
+                self.shared.join(held, endpoint)
+            else:
+                item.relays.append(Relay(held.socket, always(target, held.container_port)))
 
 
 def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[Endpoint, NetworkConfig] | None:
@@ -230,6 +253,7 @@ def port_rules(held: Sequence[HeldPort], endpoint: Endpoint) -> list[PortRule]:
                 target=target,
                 target_port=item.container_port,
                 sources=tuple(s for s in item.sources if s.version == item.address.version) if item.sources else None,
+                service=item.service,
             )
         )
     return rules

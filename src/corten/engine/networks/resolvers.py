@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -26,8 +27,9 @@ from corten.lib import blocking
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 from corten.network import nft_requests
 from corten.network.config import ContainerEndpoints
+from corten.network.conntrack import forget_udp_flows
 from corten.network.dns.directory import NameDirectory
-from corten.network.dns.redirect import redirect_table
+from corten.network.dns.redirect import PORT, redirect_table
 from corten.network.dns.services import known_services
 from corten.network.dns.upstream import Upstream, upstreams
 from corten.network.hosts_files import EMBEDDED_SERVER
@@ -60,6 +62,7 @@ class Resolvers:
         self._egress = egress
         self._open: dict[str, Resolver] = {}
         self._opening: set[str] = set()
+        self._forgetting: asyncio.Task[None] | None = None
 
     async def open(self, cid: str, *, running: bool) -> None:
         """Serve a container that is about to start, or that is `running`. Raises Unavailable, OSError."""
@@ -111,7 +114,26 @@ class Resolvers:
                 except (CortenError, OSError):
                     _LOG.exception("container %s has no name server", cid)
 
-        await asyncio.gather(*map(again, cids))
+        served = list(cids)
+        await asyncio.gather(*map(again, served))
+        self._forgetting = asyncio.get_running_loop().create_task(self._forget_flows(served))
+
+    async def _forget_flows(self, cids: Iterable[str]) -> None:
+        """A client that asks from a port which was used before is led to where the earlier daemon's server was, until
+        that flow is forgotten. One container after the other, since each costs a walk through the machine's flows."""
+        for cid in cids:
+            if cid not in self._open or self.netns is None:
+                continue
+            try:
+                (netfilter,) = await self.netns.open_sockets(cid, _WANTED[-1:])
+                await in_namespace(netfilter, _forget)
+            except (CortenError, OSError) as error:
+                _LOG.warning("container %s may ask an earlier name server for a while: %s", cid, error)
+
+    async def settled(self) -> None:
+        """No client is led to an earlier daemon's server any more."""
+        if self._forgetting is not None:
+            await asyncio.wait([self._forgetting])
 
     def close(self, cid: str) -> None:
         """The container ended; idempotent."""
@@ -122,8 +144,15 @@ class Resolvers:
 
     def close_all(self) -> None:
         """The daemon ends."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         for cid in list(self._open):
             self.close(cid)
+
+
+def _forget(netfilter: socket.socket) -> None:
+    with NetlinkSocket(NETLINK_NETFILTER, fileno=netfilter.detach()) as inside:
+        forget_udp_flows([(ipaddress.ip_address(EMBEDDED_SERVER), PORT)], inside)
 
 
 def _redirect(netfilter: socket.socket, *, udp_port: int, tcp_port: int) -> None:

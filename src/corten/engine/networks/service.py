@@ -25,10 +25,13 @@ from corten.engine.networks.following import follow_containers
 from corten.engine.networks.host_resolv import HostResolvConf
 from corten.engine.networks.lifecycle import Lifecycle
 from corten.engine.networks.listing import matches, prunable, resource
+from corten.engine.networks.peers import change_peers
 from corten.engine.networks.planning import plan
 from corten.engine.networks.publishing import Publisher, default_addresses, relaying
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.resolvers import Resolvers
+from corten.engine.networks.service_listing import ServiceListing
+from corten.engine.networks.services import Services
 from corten.engine.networks.settings import (
     Attached,
     AttachRequest,
@@ -49,7 +52,7 @@ from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.plugins.client import Plugins
 from corten.network.ports import PortHolder
-from corten.network.vxlan import changed_peers
+from corten.network.service_labels import check_option
 from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
 
 _LOG = logging.getLogger("corten.network")
@@ -66,6 +69,7 @@ class NetworkService:
         settings: NetworkSettings,
         networks: Records,
         endpoints: Records,
+        services: Records,
         events: Events,
         host_resolv: HostResolvConf,
     ) -> None:
@@ -89,6 +93,20 @@ class NetworkService:
             relay=settings.userland_proxy,
         )
         names = NameDirectory()
+        self._services = Services(
+            registry=self._registry,
+            records=services,
+            names=names,
+            firewall=self._firewall,
+            relays=self._publisher.shared,
+        )
+        self.services = ServiceListing(
+            services=self._services,
+            registry=self._registry,
+            names=names,
+            publisher=self._publisher,
+            firewall=self._firewall,
+        )
         self._egress = Egress(table=settings.table, registry=self._registry, netlink=self._netlink)
         self._endpoints = Endpoints(
             registry=self._registry,
@@ -98,11 +116,12 @@ class NetworkService:
             records=endpoints,
             events=events,
             names=names,
+            services=self._services,
             egress=self._egress,
         )
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of, egress=self._egress)
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
-        events.listen(partial(follow_containers, names, self._endpoints))
+        events.listen(partial(follow_containers, self._services, self._endpoints))
         self._turns = KeyLock()  # by container: one of its connections changes at a time
         self._collecting: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,7 +129,7 @@ class NetworkService:
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
         self.containers = self._connections.containers = containers
-        self._resolvers.netns = self._connections.netns = netns
+        self._resolvers.netns = self._connections.netns = self._services.maps.netns = netns
         self._egress.denials.tell = lambda cid, about: containers.announce(cid, ACTION, about)
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -129,11 +148,13 @@ class NetworkService:
                     await self._drivers[network.driver].ensure(network)
             except (CortenError, OSError):
                 _LOG.exception("network could not be set up", extra={"network": network.name})
+        self._services.load(living, self._exists)
         self._endpoints.recover(living)
         bridge = self._drivers.bridge()
         bridge.delete_links(bridge.strays(self._registry.all(), self._endpoints.veths()))
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
+            self._services.tell()  # before the rules, so that no port of theirs is without members for a moment
             self._firewall.replace(self._rules(), self._publisher.rules())
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
@@ -142,6 +163,7 @@ class NetworkService:
             self._egress.recover(map(self._endpoints.of, living))
         except (Unavailable, OSError):
             _LOG.exception("the egress lists of running containers are not in force but for what stood before")
+        await self._services.settle()
         await self._resolvers.recover(self._endpoints.with_resolver())
         if self._endpoints.lingering():
             self._collect_later()
@@ -170,11 +192,11 @@ class NetworkService:
         """The daemon ends; networks and rules stay for the containers that go on."""
         if self._collecting is not None:
             self._collecting.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._resolvers.close_all()
+        await self._services.close()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_S):  # what a plugin was not told is recorded
                 await self._endpoints.collect()
@@ -211,7 +233,12 @@ class NetworkService:
         await self._publisher.settled()
         if attached.resolver:
             await self._resolvers.open(cid, running=False)
+        await self._services.ready(cid)
         return attached
+
+    async def withdraw(self, cid: str, *, drain: bool) -> None:
+        """A container is going to be stopped: its services send nothing new to it, see `Services.withdraw`."""
+        await self._services.withdraw(cid, lambda: self._view(cid).pid, drain=drain)
 
     async def release(self, cid: str) -> None:
         """The container ended or its sandbox is given up; idempotent. The links' end is awaited off this path."""
@@ -227,11 +254,10 @@ class NetworkService:
     async def _collect(self) -> None:
         """Namespaces take their pairs along; what is still there after a while is deleted."""
         self._collecting = None
-        if self._endpoints.lingering():
-            try:
-                await self._endpoints.collect()
-            except OSError:
-                _LOG.exception("left-over interfaces could not be deleted")
+        try:
+            await self._endpoints.collect()
+        except OSError:
+            _LOG.exception("left-over interfaces could not be deleted")
 
     def check(self, request: AttachRequest) -> None:
         """What `create` can refuse already. Raises as `attach` does."""
@@ -274,6 +300,7 @@ class NetworkService:
             ipam_known=self._addresses.known,
             host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
         )
+        check_option(network.options)
         check_network(network, self._drivers[network.driver])
         async with Undo() as undo:
             await self._lifecycle.make(network, undo)
@@ -282,7 +309,7 @@ class NetworkService:
             network.pending = False
             self._registry.add(network)
             undo.push(self._registry.remove, network)
-            self._firewall.replace(self._rules())
+            self._replace_rules()
             undo.keep()
         self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
         return network.id
@@ -290,18 +317,14 @@ class NetworkService:
     async def update_peers(self, reference: str, *, add: list[str], remove: list[str]) -> None:
         """Change who the other hosts of a vxlan network are. Raises NotFound, InvalidArgument; nothing changes then."""
         network = self._registry.find(reference)
-        before, network.options = network.options, changed_peers(network, add=add, remove=remove)
-        driver = self._drivers[network.driver]
-        try:
-            driver.check(network, [other for other in self._registry.all() if other.id != network.id])
-            self._firewall.replace(self._rules())
-            await driver.ensure(network)
-            self._registry.update(network)
-        except BaseException:
-            network.options = before
-            self._firewall.replace(self._rules())
-            await driver.ensure(network)
-            raise
+        await change_peers(
+            network,
+            add=add,
+            remove=remove,
+            registry=self._registry,
+            drivers=self._drivers,
+            replace_rules=self._replace_rules,
+        )
         self._events.publish("network", "update", network.id, {"name": network.name, "type": network.driver})
 
     async def remove(self, reference: str) -> None:
@@ -316,7 +339,8 @@ class NetworkService:
             shown = ", ".join(f'name:"{name}" id:"{endpoint.id[:12]}"' for name, endpoint in members.values())
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
         await self._lifecycle.take_away(network)
-        self._firewall.replace(self._rules())
+        self._services.network_removed(network.id)
+        self._replace_rules()
         self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
 
     async def prune(self, filters: Mapping[str, list[str]]) -> list[str]:
@@ -335,9 +359,11 @@ class NetworkService:
 
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
-        async with self._turns.hold(self._view(container).id):
+        view = self._view(container)
+        async with self._turns.hold(view.id):
             view = self._view(container)
             await self._connections.connect(self._registry.find(reference), view, settings)
+        await self._services.ready(view.id)
 
     async def disconnect(self, reference: str, container: str, *, force: bool = False) -> None:
         """Take a container out of a network. Raises NotFound, Forbidden."""
@@ -356,11 +382,21 @@ class NetworkService:
             raise Forbidden(f"container {view.id} is not connected to the network {reference}") from error
         async with self._turns.hold(view.id):
             await self._connections.disconnect(network, self._view(container))
+        self._services.left(view.id, network.id)
+
+    def _exists(self, cid: str) -> bool:
+        try:
+            return bool(self._view(cid))
+        except NotFound:
+            return False
 
     def _view(self, container: str) -> ContainerView:
         if self.containers is None:
             raise NotFound(f"No such container: {container}")
         return self.containers.view(container)
+
+    def _replace_rules(self) -> None:
+        self._firewall.replace(self._rules())
 
     def _rules(self) -> list[default_bridge.BridgeRules]:
         ready = [network for network in self._registry.all() if not network.pending]

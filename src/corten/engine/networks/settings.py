@@ -67,6 +67,7 @@ class AttachRequest:
     mac: str = ""
     dns: tuple[str, ...] = ()  # name servers given to it; none: the host's
     checked: bool = False  # it has a health check
+    labels: Mapping[str, str] = field(default_factory=dict)
     egress: tuple[str, ...] | None = None  # rules of its egress list; None: unlimited
 
 

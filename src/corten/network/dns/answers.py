@@ -17,6 +17,7 @@ from corten.network.dns.services import port_of
 from corten.network.ipam import IPAddress
 
 TTL_S = 5
+_TASKS = "tasks."
 _REVERSE4, _REVERSE6 = ".in-addr.arpa", ".ip6.arpa"
 _VERSIONS = {message.A: 4, message.AAAA: 6}
 
@@ -36,10 +37,27 @@ def answer(query: Query, cid: str, names: NameDirectory, *, limit: int) -> bytes
         served = _service(query, cid, names, limit)
         if served is not None:
             return served
+    balanced = _balanced(query, cid, names, limit)
+    if balanced is not None:
+        return balanced
     members = names.find(cid, name)
     if members is not None:
         return message.respond(query, message.NOERROR, _addresses(query.kind, usable(cid, members)), limit=limit)
     return None if names.leads_outside(cid) else message.respond(query, message.SERVFAIL, limit=limit)
+
+
+def _balanced(query: Query, cid: str, names: NameDirectory, limit: int) -> bytes | None:
+    """A service that has addresses of its own: these, or as `tasks.name` its members. None: not such a name."""
+    addresses = names.service(cid, query.name)
+    if addresses is not None:
+        version = _VERSIONS.get(query.kind)
+        found = [message.record(query.kind, a.packed, TTL_S) for a in addresses if a.version == version]
+        return message.respond(query, message.NOERROR, found, limit=limit)
+    name = query.name.removeprefix(_TASKS)
+    if name == query.name or names.service(cid, name) is None:
+        return None
+    members = usable(cid, names.find(cid, name) or [])
+    return message.respond(query, message.NOERROR, _addresses(query.kind, members), limit=limit)
 
 
 def _shuffled(members: list[Member]) -> list[Member]:

@@ -2,7 +2,8 @@
 
 Each network is a zone of its own, and a container sees the zones of the networks that it is in, nothing else. A name
 may stand for several containers (an alias, a compose service): all of them are members. Of those, who may be named in
-an answer is said by health: `usable`.
+an answer is said by health: `usable`. A service with an address of its own is named by that, and its members as
+`tasks.name`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ UNCHECKED, STARTING, HEALTHY, UNHEALTHY = "", "starting", "healthy", "unhealthy"
 
 @dataclass(slots=True, eq=False)
 class Person:
-    """A container: its name, its health, the ports it exposes (`80/tcp`)."""
+    """A container: its name, its health, the ports it exposes (`80/tcp`). One that is `leaving` a service is named to
+    nobody but itself."""
 
     cid: str
     name: str
     health: str = UNCHECKED
+    leaving: bool = False
     ports: tuple[str, ...] = ()
 
 
@@ -47,6 +50,7 @@ class Zone:
 
     name: str
     subnets: tuple[IPNetwork, ...]
+    id: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     names: dict[str, dict[str, Member]] = field(default_factory=dict)
     addresses: dict[IPAddress, Member] = field(default_factory=dict)
@@ -78,7 +82,7 @@ def usable(asker: str, members: Sequence[Member]) -> list[Member]:
     """Those that are healthy or have no health check; as long as there is none, those that are still starting, since
     the parts of a cluster wait for each other. Never one that is unhealthy, but for the asker itself."""
     for wanted in ((UNCHECKED, HEALTHY), (STARTING,)):
-        found = [m for m in members if m.owner.health in wanted]
+        found = [m for m in members if m.owner.health in wanted and not m.owner.leaving]
         if found:
             return found
     return [m for m in members if m.owner.cid == asker]
@@ -91,6 +95,7 @@ class NameDirectory:
         self._zones: dict[str, Zone] = {}
         self._people: dict[str, Person] = {}
         self._seen: dict[str, list[Zone]] = {}  # container id -> the zones that it sees
+        self._services: dict[str, dict[str, tuple[IPAddress, ...]]] = {}  # network id -> name -> addresses
         self._outside: dict[str, bool] = {}  # whether it has a way out of one of its networks
 
     def put(self, record: ContainerEndpoints, networks: Iterable[tuple[Endpoint, NetworkConfig]]) -> None:
@@ -98,7 +103,7 @@ class NameDirectory:
         pairs = list(networks)
         known = self._people.get(record.container)
         self._leave(record.container)
-        first = STARTING if record.checked else UNCHECKED
+        first = record.health or (STARTING if record.checked else UNCHECKED)
         person = known or Person(record.container, record.name, first)
         person.name, person.ports = record.name, tuple(record.exposed)
         self._people[record.container] = person
@@ -112,7 +117,7 @@ class NameDirectory:
             zone = self._zones.get(network.id)
             if zone is None:
                 subnets = tuple(subnet.network() for subnet in network.subnets)
-                zone = self._zones[network.id] = Zone(network.name.lower(), subnets)
+                zone = self._zones[network.id] = Zone(network.name.lower(), subnets, id=network.id)
             names = tuple(dict.fromkeys(name.lower() for name in endpoint.dns_names))
             links = dict(_link(text) for text in endpoint.links)
             zone.add(Member(person, endpoint.address(4), endpoint.address(6), names, links))
@@ -134,6 +139,27 @@ class NameDirectory:
         person = self._people.get(cid)
         if person is not None:
             person.health = status
+
+    def set_services(self, network_id: str, services: dict[str, tuple[IPAddress, ...]]) -> None:
+        """The services of a network that have addresses of their own, by name."""
+        if services:
+            self._services[network_id] = services
+        else:
+            self._services.pop(network_id, None)
+
+    def person(self, cid: str) -> Person | None:
+        """What is known of a running container."""
+        return self._people.get(cid)
+
+    def service(self, cid: str, name: str) -> tuple[IPAddress, ...] | None:
+        """The addresses of the service that is called `name` in the networks that `cid` is in; None for no service."""
+        for zone in self._seen.get(cid, ()) if self._services else ():
+            here = self._services.get(zone.id, {})
+            asked = zone.members[cid].links.get(name, name)
+            found = here.get(asked) or here.get(asked.removesuffix(f".{zone.name}"))
+            if found is not None:
+                return found
+        return None
 
     def leads_outside(self, cid: str) -> bool:
         """Whether any of a container's networks is neither internal nor without a gateway (macvlan on a dummy): else
