@@ -29,6 +29,7 @@ from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable, stream
 from corten.engine.images.spool import Spool
 from corten.errors import CortenError, InvalidArgument
+from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec import reference as references
 from corten.spec.docker import build as wire
@@ -94,7 +95,7 @@ class BuildService:
                     progress.say(message)
                 progress.say(_failure(error))
         finally:
-            file.close()
+            await blocking.run(file.close)  # which frees what it has on disk
             await self._trim()
 
     async def _solve(
