@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
 from corten.build.filesystem import FileSystem, Layer
 from corten.build.graph import Vertex
 from corten.build.operations import BaseImage, Run
+from corten.build.ops.store import LayerStore
 from corten.build.plan import Base, Stage, Step
+from corten.engine.images.progress import Progress
+from corten.errors import InvalidArgument
 from corten.spec.oci_image import Descriptor, History, Image, ImageConfig, RootFS
 
 OLD, FIRST, SECOND = "2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"
@@ -93,3 +98,10 @@ def test_the_steps_of_a_stage_upon_a_stage_are_those_of_both():
     assert [entry.created_by for entry in steps if entry.created_by] == [
         "ENV A=b", "RUN one", "RUN true", "USER x", "RUN two", "CMD x",
     ]  # fmt: skip
+
+
+async def test_an_image_has_as_many_layers_as_docker_takes():
+    store = LayerStore(assembler=None, snapshots=None, lease=None, now_ns=lambda: 0, epoch_ns=None, progress=Progress())  # type: ignore[arg-type]
+    full = FileSystem(layers=tuple(layer(number) for number in range(125)))
+    with pytest.raises(InvalidArgument, match="max depth exceeded"):
+        await store.add(full, lambda _writer: None)

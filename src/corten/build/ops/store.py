@@ -15,6 +15,7 @@ from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import EmptyTree, Tree
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.lib.tar_writer import TarWriter
 from corten.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
@@ -24,6 +25,7 @@ from corten.store.snapshots.driver import Change
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+_LAYERS_LIMIT = 125  # Docker's: an image with more cannot be pulled there, and overlayfs takes 500
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -138,6 +140,8 @@ class LayerStore:
             os.close(fd)
 
     async def _add(self, below: FileSystem, open_tar: Callable[[], PipedTar]) -> FileSystem:
+        if len(below.layers) >= _LAYERS_LIMIT:
+            raise InvalidArgument(f"max depth exceeded: an image may have {_LAYERS_LIMIT} layers; put steps together")
         tars: list[PipedTar] = []
 
         def opened() -> PipedTar:
