@@ -41,17 +41,18 @@ def to_prune(records: Mapping[str, CacheRecord], wish: Wish, shared: Collection[
     return oldest_above(wanted, wish.keep_bytes)
 
 
-def oldest_above(records: Mapping[str, CacheRecord], limit: int) -> list[str]:
-    """The keys to forget, least recently used first, so that the others' own layers fit into `limit` bytes.
+def oldest_above(records: Mapping[str, CacheRecord], limit: int, most: int | None = None) -> list[str]:
+    """The keys to forget, least recently used first, so that the others' own layers fit into `limit` bytes, and that
+    there are `most` of them: steps that change no file have no bytes, and records no end.
 
     A layer counts once, however many records have it; with a limit of 0 nothing is kept.
     """
     kept: set[str] = set()
     total = 0
     gone: list[str] = []
-    for key, record in sorted(records.items(), key=lambda item: item[1].used_ns, reverse=True):
+    for number, (key, record) in enumerate(sorted(records.items(), key=lambda item: item[1].used_ns, reverse=True)):
         new = [chain_id for chain_id in record.own_chain if chain_id not in kept]
-        if not limit or (new and total + record.size > limit):
+        if not limit or (most is not None and number >= most) or (new and total + record.size > limit):
             gone.append(key)
         else:
             kept.update(new)

@@ -40,6 +40,7 @@ from corten.store.leases import Lease
 
 _DOCKERFILE_LIMIT = 4 << 20
 _KEPT = 256  # messages
+_RECORDS_LIMIT = 5000  # some kilobytes each, of memory and of the database
 _DEFAULT_NETWORK = ("", "default", "bridge")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _EPOCH_LIMIT = 1 << 40
@@ -163,7 +164,7 @@ class BuildService:
         return wire.BuildPruneReport(caches_deleted=keys, space_reclaimed=reclaimed)
 
     async def _trim(self) -> None:
-        await self._forget(oldest_above(self._cache.records(), self._limit_bytes()))
+        await self._forget(oldest_above(self._cache.records(), self._limit_bytes(), _RECORDS_LIMIT))
 
     async def _forget(self, keys: Sequence[str]) -> int:
         """Forget records; how many bytes of layers were deleted with them."""

@@ -55,6 +55,12 @@ def test_the_least_recently_used_records_go_until_the_others_fit():
     assert oldest_above(RECORDS, 0) == ["old", "mid", "new", "none"]
 
 
+def test_records_without_bytes_are_counted():
+    assert oldest_above(RECORDS, 30, 4) == []
+    assert oldest_above(RECORDS, 30, 3) == ["old"]
+    assert oldest_above({str(number): record(used=number, own=0) for number in range(9)}, 30, 2) == list("0123456")
+
+
 def test_a_layer_of_several_records_counts_once():
     assert oldest_above({"a": record(1, used=1), "b": record(1, used=2)}, 10) == []
 
