@@ -3,15 +3,15 @@
 Names resolve, the database's network is closed, and whatever becomes of replicas under load, no request fails.
 """
 
-import re
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from tests.lab import webapp
 from tests.lab.daemon import Daemon
 
-APPS = [webapp.BY_NAME]
+APPS = [webapp.BY_NAME, webapp.BY_ADDRESS]
 LATEST = 300  # requests that tell whom the front asks now
 
 
@@ -40,7 +40,7 @@ def stack(
 
 def fetch(url: str) -> str:
     with urllib.request.urlopen(url, timeout=20) as reply:
-        return reply.read().decode()
+        return str(reply.read(), "utf-8")
 
 
 def reaches(daemon: Daemon, container: str, address: str, port: int) -> bool:
@@ -81,40 +81,89 @@ def test_the_database_is_found_in_its_own_network_and_reached_from_nowhere_else(
     assert [row.split()[1] for row in routes if row.split()[1] == "00000000"] == []
 
 
+def serves(stack: webapp.Stack, *members: str) -> None:
+    """The front asks these and nobody else, none of them in vain."""
+    expected = {f"200 {member}:8000" for member in members}
+
+    def settled() -> bool:
+        latest = stack.asked(LATEST)
+        return len(latest) == LATEST and set(latest) == expected
+
+    webapp.until(settled, f"the front asks {stack.asked(20)} instead of {expected}")
+
+
+def spread_from_now(stack: webapp.Stack) -> Counter[str]:
+    """How often each of those whom the front asks is asked."""
+    begun = len(stack.asked())
+    webapp.until(lambda: len(stack.asked()) >= begun + 2 * LATEST, "the front asks nobody")
+    return Counter(stack.asked()[begun:])
+
+
+def assert_even(counts: Counter[str]) -> None:
+    """Within a tenth of even."""
+    even = counts.total() / len(counts)
+    assert all(abs(count - even) <= even / 10 for count in counts.values()), counts
+
+
 def test_no_request_fails_while_replicas_are_killed_added_and_stopped(stack: webapp.Stack) -> None:
     daemon = stack.daemon
-    load = webapp.Load(daemon, stack.url)
-
-    def serves(*members: str) -> None:
-        """The front asks these and nobody else, none of them in vain."""
-        expected = set(members)
-
-        def settled() -> bool:
-            latest = stack.asked(LATEST)
-            return len(latest) == LATEST and {entry.partition(" ")[2] for entry in latest} == {
-                f"{member}:8000" for member in expected
-            }
-
-        webapp.until(settled, f"the front asks {stack.spread(LATEST)} instead of {expected}")
-
-    try:
+    with webapp.Load(daemon, stack.url) as load:
         one, two, three = (stack.address(f"shop-app-{number}", "front") for number in (1, 2, 3))
-        serves(one, two, three)
+        serves(stack, one, two, three)
         daemon.docker("kill", "shop-app-2")
-        serves(one, three)
+        serves(stack, one, three)
+        cut_off = failures(stack)
         stack.scale(4)
         again, four = (stack.address(f"shop-app-{number}", "front") for number in (2, 4))
-        serves(one, again, three, four)
-        spread = stack.spread(2 * LATEST)
+        serves(stack, one, again, three, four)
+        spread = spread_from_now(stack)
         daemon.docker("stop", "shop-app-1")
-        serves(again, three, four)
-    finally:
-        report = load.end()
-    assert min(spread.values()) > LATEST / 4, spread
-    assert "Socket errors" not in report, report
-    assert "Non-2xx" not in report, report
-    answered = int(re.search(r"(\d+) requests in", report)[1])
-    assert answered > 10 * LATEST
-    assert {entry.split()[0] for entry in stack.asked()} <= {"200", "499"}
-    assert int(daemon.out("exec", "shop-database-1", "redis-cli", "get", "hits")) >= answered
+        serves(stack, again, three, four)
+    if stack.app.again:
+        assert cut_off == 0
+        assert min(spread.values()) > LATEST / 4, spread
+    else:
+        assert cut_off <= webapp.CONNECTIONS  # what it was answering when it was killed
+        assert_even(spread)
+    assert failures(stack) == load.errors == cut_off
+    assert load.requests > 10 * LATEST
+    assert int(daemon.out("exec", "shop-database-1", "redis-cli", "get", "hits")) >= load.requests - cut_off
     assert daemon.inspect("shop-app-1")["State"]["ExitCode"] == 0
+    stack.scale(3)
+
+
+def failures(stack: webapp.Stack) -> int:
+    """Requests to the front that were not answered as they should be; 499 is the load that has ended."""
+    return sum(entry.split()[0] not in ("200", "499") for entry in stack.asked())
+
+
+@pytest.mark.parametrize("stack", [webapp.BY_ADDRESS], ids=["by-address"], indirect=True)
+def test_replicas_share_a_port_of_the_host_while_they_come_and_go(stack: webapp.Stack) -> None:
+    daemon, url = stack.daemon, f"http://127.0.0.1:{stack.app.port}/"
+
+    def got(*numbers: int) -> Counter[str]:
+        """What these have got from now on, when it is enough to tell."""
+        before = stack.connections()
+        more: Counter[str] = Counter()
+
+        def enough() -> bool:
+            nonlocal more
+            more = Counter({name: count - before[name] for name, count in stack.connections().items()})
+            return more.total() >= LATEST
+
+        webapp.until(enough, f"the host's port leads nowhere: {more}")
+        assert set(+more) == {f"shop-app-{number}" for number in numbers}
+        return +more
+
+    with webapp.Load(daemon, url) as load:
+        assert_even(got(1, 2, 3))
+        daemon.docker("kill", "shop-app-2")
+    assert load.errors <= webapp.CONNECTIONS  # what it was answering when it was killed
+    with webapp.Load(daemon, url) as load:
+        assert_even(got(1, 3))
+        stack.scale(4)
+        assert_even(got(1, 2, 3, 4))
+        daemon.docker("stop", "shop-app-1")
+        assert_even(got(2, 3, 4))
+    assert load.errors == 0
+    assert load.requests > 4 * LATEST

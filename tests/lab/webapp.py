@@ -1,11 +1,13 @@
 """A web application as people run it, by docker compose: nginx before replicas in Python, redis beside them, two networks.
 
 An `App` describes how the front finds the replicas; `Stack` brings one up in a folder, asks it, and takes it down. The
-front writes a line for each request: the status and whom it asked, several when it had to ask again.
+front writes a line for each request: the status and who was asked, several when it had to ask again.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import time
 from collections import Counter
@@ -46,7 +48,7 @@ worker_processes 1;
 error_log /dev/stderr error;
 events { worker_connections 1024; }
 http {
-  log_format who "$status $upstream_addr";
+  log_format who "$status %(who)s";
   access_log /tmp/who who;
   %(http)s
   server {
@@ -86,7 +88,9 @@ async def main():
         try:
             await reader.readuntil(b"\\r\\n\\r\\n")
             body = name + b" " + await database.hit() + b"\\n"
-            writer.write(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+            address, port, *_ = writer.get_extra_info("sockname")
+            me = b"Replica: %s:%d" % (address.encode(), port)
+            writer.write(b"HTTP/1.0 200 OK\\r\\n%s\\r\\nContent-Length: %d\\r\\n\\r\\n" % (me, len(body)) + body)
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -113,18 +117,38 @@ asyncio.run(main())
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """How the front finds the replicas: lines of nginx's `http` and `location`, and of the service in compose.yaml."""
+    """How the front finds the replicas: lines of nginx's `http` and `location`, and of the service in compose.yaml.
+
+    `who` is nginx's variable for the replica that was asked, `again` whether the front finds another one when that has
+    gone, `port` the host's port that all replicas share.
+    """
 
     name: str
-    http: str
     location: str
+    who: str
+    again: bool
+    http: str = ""
     service: str = ""
+    port: int = 0
 
 
 BY_NAME = App(  # the name server's answers, asked for each second, in turn
     name="by-name",
     http="resolver 127.0.0.11 valid=1s ipv6=off;",
     location="set $app app; proxy_pass http://$app:8000;",
+    who="$upstream_addr",
+    again=True,
+)
+BY_ADDRESS = App(  # the service's own address, looked up once: it never changes
+    name="by-address",
+    location="proxy_pass http://shop:8000;",
+    who="$upstream_http_replica",
+    again=False,
+    service="""
+    labels: {corten.service: shop, corten.service.drain: 20s}
+    ports: ["127.0.0.1:18474:8000"]
+""",
+    port=18474,
 )
 
 
@@ -133,9 +157,10 @@ class Stack:
 
     def __init__(self, daemon: Daemon, folder: Path, app: App) -> None:
         self.daemon = daemon
+        self.app = app
         self._folder = folder
         (folder / "compose.yaml").write_text(_COMPOSE % {"app": app.service})
-        (folder / "nginx.conf").write_text(_NGINX % {"http": app.http, "location": app.location})
+        (folder / "nginx.conf").write_text(_NGINX % {"http": app.http, "location": app.location, "who": app.who})
         (folder / "app.py").write_text(_SERVER)
 
     def compose(self, *arguments: str) -> str:
@@ -162,36 +187,44 @@ class Stack:
         found: str = self.daemon.inspect(container)["NetworkSettings"]["Networks"][f"shop_{network}"]["IPAddress"]
         return found
 
-    def replicas(self) -> set[str]:
-        """The replicas' addresses in the front's network."""
-        names = self.compose("ps", "--format", "{{.Name}}", "app").split()
-        return {self.address(name, "front") for name in names}
+    def connections(self) -> Counter[str]:
+        """What each member of the service has got in the front's network."""
+        (service,) = json.loads(self.daemon.corten("service", "inspect", "shop_front/shop").stdout)
+        return Counter({member["Name"]: member["Connections"] for member in service["Members"]})
 
     def asked(self, latest: int = 0) -> list[str]:
         """What the front wrote of the latest requests, or of all."""
         count = ["-n", str(latest)] if latest else ["-n", "+1"]
         return self.daemon.out("exec", "shop-front-1", "tail", *count, "/tmp/who").splitlines()
 
-    def spread(self, latest: int = 0) -> Counter[str]:
-        """How often each replica was asked."""
-        return Counter(entry.split()[-1].partition(":")[0] for entry in self.asked(latest))
+
+CONNECTIONS = 16
 
 
 class Load:
-    """wrk in the host's network, until it is ended."""
+    """wrk in the host's network during a block, and then what became of its requests."""
 
     def __init__(self, daemon: Daemon, url: str) -> None:
         self._daemon = daemon
-        wrk = ["wrk", "-t", "1", "-c", "16", "-d", "300s", "--timeout", "30s", url]
-        daemon.docker("run", "-d", "--name", "load", "--network", "host", "load", *wrk)
+        self._url = url
+        self.requests = 0
+        self.errors = 0
 
-    def end(self) -> str:
-        """What wrk tells."""
+    def __enter__(self) -> Load:
+        wrk = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", "300s", "--timeout", "30s", self._url]
+        self._daemon.docker("run", "-d", "--name", "load", "--network", "host", "load", *wrk)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._daemon.docker("kill", "-s", "INT", "load", check=False)
         self._daemon.docker("wait", "load")
         report = self._daemon.out("logs", "load")
         self._daemon.docker("rm", "-f", "load")
-        return report
+        (requests,) = re.findall(r"(\d+) requests in", report)
+        answers = re.findall(r"Non-2xx or 3xx responses: (\d+)", report)
+        sockets = re.findall(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", report)
+        self.requests = int(requests)
+        self.errors = sum(map(int, (*answers, *(number for found in sockets for number in found))))
 
 
 def load_images(daemon: Daemon) -> None:

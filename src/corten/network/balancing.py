@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from corten.network.ipam import IPAddress
 
@@ -67,14 +68,21 @@ class Service:
         )
 
 
-def slots(backends: Sequence[Backend], balance: Balance) -> list[int]:
+def slots(backends: Sequence[Backend], balance: Balance) -> tuple[int, ...]:
     """The cycle: an index of `backends` for each slot; empty when there are none."""
+    return _cycle(tuple(backends), balance)
+
+
+@lru_cache(maxsize=256)
+def _cycle(backends: tuple[Backend, ...], balance: Balance) -> tuple[int, ...]:
+    """All clients have the same cycles, and a relay goes by one for each connection: milliseconds with many members."""
     if not backends:
-        return []
+        return ()
     if balance is Balance.SOURCE_HASH:
-        return [_owner(slot, backends) for slot in range(HASH_SLOTS)]
+        claims = [_claims(backend) for backend in backends]
+        return tuple(max(range(len(backends)), key=lambda index: claims[index][slot]) for slot in range(HASH_SLOTS))
     divisor = math.gcd(*(backend.weight for backend in backends))
-    return _interleaved([backend.weight // divisor for backend in backends])
+    return tuple(_interleaved([backend.weight // divisor for backend in backends]))
 
 
 def _interleaved(weights: Sequence[int]) -> list[int]:
@@ -92,16 +100,16 @@ def _interleaved(weights: Sequence[int]) -> list[int]:
     return found
 
 
-def _owner(slot: int, backends: Sequence[Backend]) -> int:
-    """Who wins a slot: the greatest weight / -ln(hash), which gives each a share by weight."""
+@lru_cache(maxsize=1024)
+def _claims(backend: Backend) -> tuple[tuple[float, bytes], ...]:
+    """How much a backend wants each slot: weight / -ln(hash), so that the greatest ones are a share by weight."""
 
-    def score(index: int) -> tuple[float, bytes]:
-        backend = backends[index]
+    def claim(slot: int) -> tuple[float, bytes]:
         key = slot.to_bytes(2, "big") + backend.address.packed + backend.port.to_bytes(2, "big")
         digest = hashlib.blake2b(key, digest_size=8).digest()
         return backend.weight / -math.log((int.from_bytes(digest, "big") + 1) / (2**64 + 1)), digest
 
-    return max(range(len(backends)), key=score)
+    return tuple(map(claim, range(HASH_SLOTS)))
 
 
 class Picker:

@@ -118,9 +118,11 @@ class EgressFirewall:
         requests: list[bytes] = []
         let: list[IPAddress] = []
         renewed: list[tuple[dict[IPAddress, _Admitted], IPAddress]] = []
-        for address in addresses:
-            target = names_set(key, number, address.version)
-            present = self._current(target)
+        wanted = list(addresses)
+        targets = {version: names_set(key, number, version) for version in {address.version for address in wanted}}
+        current = {version: self._current(target) for version, target in targets.items()}
+        for address in wanted:
+            target, present = targets[address.version], current[address.version]
             known = present.get(address)
             if known is None and len(present) >= _MAX_ADDRESSES:
                 continue

@@ -10,8 +10,10 @@ inet     egress-forward and egress-input: a new connection from a limited addres
          destination is what the packet has after translation of published ports.
 bridge   what ties an address to the container: its port of the bridge takes frames with its own MAC and addresses
          alone, in IPv4, ARP, IPv6 and neighbour discovery, and no other protocol. Link-local IPv6 serves neighbour
-         discovery and group membership, no more. Frames to the reserved group addresses (01:80:c2:...) are dropped:
-         a bridge gives them to the host as if they came by the port itself, past what is said of bridges.
+         discovery and group membership, no more. Others on the bridge get what is for the network's own addresses or
+         the link: neither a neighbour nor another host of a vxlan network is a router past the lists. Frames to the
+         reserved group addresses (01:80:c2:...) are dropped: a bridge gives them to the host as if they came by the
+         port itself, past what is said of bridges.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from corten.network import nft, nft_filter
 from corten.network.egress import EgressList, Ports
-from corten.network.ipam import IPAddress
+from corten.network.ipam import IPAddress, IPNetwork
 
 _BRIDGE_PRIORITY = -300  # before br_netfilter, which shows frames to the inet tables
 _PRIORITY = -10  # before the chains of other tables that might count on who was let through; a reject is final anyway
@@ -30,6 +32,8 @@ _LOG_RATE, _LOG_BURST = 5, 10  # a list, a second
 _LOG_BYTES = 128
 _UNSPECIFIED4 = ipaddress.IPv4Address("0.0.0.0")
 _UNSPECIFIED6 = ipaddress.IPv6Address("::")
+_OF_LINK4 = (ipaddress.IPv4Network("224.0.0.0/4"), ipaddress.IPv4Network("255.255.255.255"))
+_OF_LINK6 = (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("ff00::/8"))
 _TO_HOST_KERNEL = (
     nft_filter.ROUTER_SOLICITATION,
     nft_filter.NEIGHBOUR_SOLICITATION,
@@ -49,11 +53,13 @@ Admitted = Mapping[str, Mapping[IPAddress, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundPort:
-    """A bridge port, and what it may send from: the MAC and all addresses of its container."""
+    """A bridge port, and what it may send from: the MAC and all addresses of its container; and to, without the host:
+    the network's subnets."""
 
     veth: str
     mac: str
     addresses: tuple[IPAddress, ...]
+    subnets: tuple[IPNetwork, ...]
 
     def addresses4(self) -> list[ipaddress.IPv4Address]:
         """Those of IPv4."""
@@ -127,7 +133,8 @@ def _ranges_set(key: str, number: int, version: int) -> str:
 
 
 SHARED = frozenset(
-    {"own", "ports", "reserved"} | {f"{hook}-{of}" for hook in ("forward", "input") for of in ("by", "from4", "from6")}
+    {"own", "ports", "bridged", "reserved"}
+    | {f"{hook}-{of}" for hook in ("forward", "input") for of in ("by", "from4", "from6")}
 )
 """The sets whose elements are of several lists and ports; all others are of one."""
 
@@ -137,9 +144,11 @@ def build(table: str, limits: Limits, admitted: Admitted, *, log_group: int | No
     inet, bridge = parts(table, limits, admitted, log_group=log_group)
     reserved = (nft_filter.reserved_ether_destination(), nft.interface_verdict("iifname", "reserved"))
     frames = (nft.interface_verdict("iifname", "ports"),)
+    bridged = (nft.interface_verdict("iifname", "bridged"),)
     bases = (
         *_ipv6_chains(),
         nft.Chain("frames", (frames,), "filter", "prerouting", _BRIDGE_PRIORITY),
+        nft.Chain("bridged-frames", (bridged,), "filter", "forward", _BRIDGE_PRIORITY),
         nft.Chain("reserved-groups", (reserved,), "filter", "input", _BRIDGE_PRIORITY),
     )
     return (
@@ -221,13 +230,16 @@ def _base_chain(hook: str) -> nft.Chain:
 def _bridge_table(table: str, limited: frozenset[BoundPort]) -> nft.Table:
     ports = sorted(limited, key=lambda port: port.veth)
     jumps = tuple(nft.interface_jump(port.veth, f"port-{port.veth}") for port in ports)
+    onward = tuple(nft.interface_jump(port.veth, f"bridged-{port.veth}") for port in ports)
     drops = tuple(nft.interface_drop(port.veth) for port in ports)
     sets = (
         nft.Set("ports", ("ifname",), ("verdict",), jumps),
+        nft.Set("bridged", ("ifname",), ("verdict",), onward),
         nft.Set("reserved", ("ifname",), ("verdict",), drops),
     )
-    chains = tuple(nft.Chain(f"port-{port.veth}", tuple(_port_rules(port))) for port in ports)
-    return nft.Table(table, sets, chains, nft.NFPROTO_BRIDGE)
+    chains = [nft.Chain(f"port-{port.veth}", tuple(_port_rules(port))) for port in ports]
+    chains += [nft.Chain(f"bridged-{port.veth}", tuple(_bridged_rules(port))) for port in ports]
+    return nft.Table(table, sets, tuple(chains), nft.NFPROTO_BRIDGE)
 
 
 def _port_rules(port: BoundPort) -> list[nft.Rule]:
@@ -246,6 +258,17 @@ def _port_rules(port: BoundPort) -> list[nft.Rule]:
     # a probe for an address that is not its own yet has no sender (RFC 5227)
     rules += [(*arp, nft_filter.arp_sender(address), accept) for address in (*port.addresses4(), _UNSPECIFIED4)]
     return [*rules, (drop,)]
+
+
+def _bridged_rules(port: BoundPort) -> list[nft.Rule]:
+    """What goes to other ports of the bridge: the network's own addresses, and what is for the link."""
+    rules: list[nft.Rule] = []
+    for version, kind, of_link in ((4, nft_filter.ETH_IPV4, _OF_LINK4), (6, nft_filter.ETH_IPV6, _OF_LINK6)):
+        of_kind = nft_filter.ether_type(kind)
+        own = (*(subnet for subnet in port.subnets if subnet.version == version), *of_link)
+        rules += [(of_kind, nft_filter.frame_destination(network), nft.verdict("accept")) for network in own]
+        rules.append((of_kind, nft.verdict("drop")))
+    return rules
 
 
 def _ipv6_chains() -> tuple[nft.Chain, ...]:

@@ -24,6 +24,7 @@ _SEED = 0x436F7274  # any, but the same in all namespaces and at all times: a cl
 _SOURCE = {4: (12, 4), 6: (8, 16)}  # offset and length in the IP header
 _DESTINATION = {4: (16, 4), 6: (24, 16)}
 _NFGENMSG = 4
+_MOST_COUNTED = 1 << 48  # so far nobody counts; whoever owns a namespace can write any number into its table
 _UDP = "udp-"
 _ICMPX_PORT_UNREACHABLE = 1
 
@@ -165,7 +166,7 @@ def backend_bytes(backend: Backend, *, with_port: bool) -> bytes:
 
 
 def counts_of(name: str, replies: Iterable[Message]) -> dict[tuple[str, bytes], int]:
-    """What the slots of map `name` have counted, from the answers to a dump of its elements."""
+    """What the slots of map `name` have counted, from the answers to a dump of its elements, within bounds."""
     found: dict[tuple[str, bytes], int] = {}
     for reply in replies:
         for _kind, raw in attribute_list(attributes(reply.payload, _NFGENMSG).get(3, b"")):
@@ -174,8 +175,20 @@ def counts_of(name: str, replies: Iterable[Message]) -> dict[tuple[str, bytes], 
             expression = attributes(element.get(7, b""))
             counter = attributes(expression.get(2, b""))
             key = (name, backend)
-            found[key] = found.get(key, 0) + int.from_bytes(counter.get(2, b""), "big")
+            found[key] = min(found.get(key, 0) + int.from_bytes(counter.get(2, b""), "big"), _MOST_COUNTED)
     return found
+
+
+def of_members(spreads: Iterable[Spread], counts: Counts) -> dict[tuple[str, bytes], int]:
+    """What was counted of those that serve by `spreads`, and of nobody else: a client that may write into its own
+    table can name anybody there, and as many as it likes."""
+    told = {
+        (name, backend_bytes(backend, with_port=bool(spread.protocol)))
+        for spread in spreads
+        for name in spread.maps
+        for backend in spread.backends
+    }
+    return {key: count for key, count in counts.items() if key in told}
 
 
 def silenced(spreads: Iterable[Spread], counts: Counts) -> set[IPAddress]:

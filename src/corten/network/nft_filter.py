@@ -145,6 +145,14 @@ def frame_source(address: Address) -> Expression:
     return Expression(text, (nft.payload(_NETWORK, offset, width), nft.equals(address.packed)))
 
 
+def frame_destination(network: nft.Prefix) -> Expression:
+    """`ip daddr 172.18.0.0/16` of a frame whose type has been asked for."""
+    width, offset = (4, 16) if network.version == 4 else (16, 24)
+    code = (nft.payload(_NETWORK, offset, width), nft.masked(network.netmask.packed))
+    text = f"{'ip' if network.version == 4 else 'ip6'} daddr {network}"
+    return Expression(text, (*code, nft.equals(network.network_address.packed)))
+
+
 def icmpv6_type(number: int) -> Expression:
     """`icmpv6 type 136`."""
     checked = protocol("icmpv6")

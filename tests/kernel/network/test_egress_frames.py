@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from tests.kernel.network.egress_world import LAN, WEB, outside, tried
+from tests.kernel.network.egress_world import LAN, WEB, WEB6, outside, tried
 from tests.kernel.network.frames import (
     address_of_eth0,
     advertisement,
@@ -86,6 +86,28 @@ def test_another_mac_is_nobodys_and_other_protocols_do_not_pass():
 
 
 @pytest.mark.parametrize("limited", [True, False])
+def test_a_neighbour_is_no_way_outside(limited):
+    """Nor is another host of a vxlan network, whose rules know nothing of lists here."""
+
+    async def scenario(world):
+        service = await world.service()
+        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        _cid, peer, mate = await world.container(service, mode="net")
+        _cid, box, attached = await world.container(service, mode="net", egress=() if limited else None)
+        own, to = attached.settings["net"], peer.do(own_mac)
+        reader = peer._fork(tell_frames)
+        assert os.read(reader, 1) == b"r"
+        box.do(send_spoofed_udp, "eth0", to, own.ip_address, WEB, 7000)
+        box.do(frame, 0x86DD, udp6(own.global_ipv6_address, WEB6, 7000), to)
+        box.do(send_spoofed_udp, "eth0", to, own.ip_address, "224.0.0.251", 7000)
+        box.do(send_udp, mate.settings["net"].ip_address, 7000, "end")
+        with open(reader) as heard:
+            assert heard.read().split() == (["0800"] * 2 if limited else ["0800", "86dd", "0800", "0800"])
+
+    in_own_world(scenario)
+
+
+@pytest.mark.parametrize("limited", [True, False])
 def test_lies_about_a_neighbours_address_are_not_passed_on(limited):
     """Without a list they are believed, as within any network with ICC."""
 
@@ -120,5 +142,5 @@ def test_lies_about_a_neighbours_address_are_not_passed_on(limited):
 
 
 def test_the_link_local_address_is_that_of_the_mac():
-    port = BoundPort(veth="v", mac="02:42:ac:11:00:02", addresses=())
+    port = BoundPort(veth="v", mac="02:42:ac:11:00:02", addresses=(), subnets=())
     assert str(port.link_local()) == "fe80::42:acff:fe11:2"

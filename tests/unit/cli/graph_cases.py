@@ -88,5 +88,5 @@ if __name__ == "__main__":
     from corten.cli.network_graph.model import make_graph
     from corten.cli.network_graph.svg import draw_svg
 
-    PICTURE.write_text(draw_svg(make_graph(NETWORKS, CONTAINERS, asked=False)))
+    PICTURE.write_text(draw_svg(make_graph(NETWORKS, CONTAINERS, [], asked=False)))
     sys.stdout.write(f"{PICTURE}\n")

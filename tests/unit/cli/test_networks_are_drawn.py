@@ -40,6 +40,15 @@ front  bridge  172.18.0.0/16  fd00:1::/64  leads outside (IPv4 NAT, IPv6 routed)
 lan  macvlan  192.168.4.0/24  leads outside (eth0.50)
 └─ camera  192.168.4.2
 """
+SERVICES = [
+    {
+        "Name": name, "NetworkID": "id-of-front", "Addresses": addresses,
+        "Members": [{"Name": "app1", "State": state}, {"Name": "app2", "State": "unhealthy"}],
+    }
+    for name, addresses, state in (
+        ("shop", ["172.18.0.9", "fd00:1::9"], "serving"), ("idle", ["172.18.0.10"], "draining"), ("plain", [], "serving")
+    )
+]  # fmt: skip
 NARROW = """\
 front  bridge  172.18.0.0/16
   fd00:1::/64
@@ -86,17 +95,41 @@ def said(engine: FakeEngine, folder: Path, *arguments: str) -> tuple[int, str, s
 
 
 def graph(networks: list[dict[str, Any]], containers: list[dict[str, Any]], *, asked: bool = False) -> Any:
-    return make_graph(networks, containers, asked=asked)
+    return make_graph(networks, containers, [], asked=asked)
+
+
+def test_services_with_addresses_of_their_own_are_drawn(engine: FakeEngine, tmp_path: Path) -> None:
+    engine.answers["GET /corten/services"] = (200, SERVICES)
+    text = said(engine, tmp_path)[1]
+    assert "├─ ◆ idle   172.18.0.10            → nobody\n├─ ◆ shop   172.18.0.9, fd00:1::9  → app1\n├─ app1 " in text
+    assert "plain" not in text
+    assert text.count("◆") == 2
+    picture = ET.fromstring(said(engine, tmp_path, "--format", "svg")[1])
+    assert {"◆ idle 172.18.0.10 → nobody", "◆ shop 172.18.0.9, fd00:1::9 → app1"} <= {
+        one.text for one in picture.iter("{http://www.w3.org/2000/svg}text")
+    } | {one.text for one in picture.iter("{http://www.w3.org/2000/svg}title")}
+
+
+def test_the_peers_of_a_network_between_hosts_are_drawn() -> None:
+    far = network("far", "10.42.0.0/16", Driver="vxlan", Options={"peers": "192.0.2.2, 192.0.2.3", "vni": "42"})
+    assert draw_text(graph([far], [])) == (
+        "far  vxlan  10.42.0.0/16  leads outside (NAT)  peers 192.0.2.2, 192.0.2.3  no containers\n"
+    )
+    assert "vxlan, 192.0.2.2, 192.0.2.3" in draw_svg(graph([far], []))
 
 
 def test_all_networks_are_drawn_as_text(engine: FakeEngine, tmp_path: Path) -> None:
     assert said(engine, tmp_path) == (0, WIDE, "")
-    assert [asked.line() for asked in engine.requests()] == ["GET /networks", "GET /containers/json"]
+    assert [asked.line() for asked in engine.requests()] == [
+        "GET /networks",
+        "GET /containers/json",
+        "GET /corten/services",
+    ]
 
 
 def test_stopped_containers_are_asked_for_with_all(engine: FakeEngine, tmp_path: Path) -> None:
     assert said(engine, tmp_path, "-a", "--format", "text") == (0, WIDE, "")
-    assert engine.requests()[-1].line() == "GET /containers/json?all=1"
+    assert engine.requests()[-2].line() == "GET /containers/json?all=1"
 
 
 def test_named_networks_alone_are_drawn_once_each(engine: FakeEngine, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corten.errors import InvalidArgument
+from corten.linux.netlink import Message, attr, nested
 from corten.network.balancing import HASH_SLOTS, MAX_WEIGHT, Backend, Balance, Member, Picker, Service, slots
 from corten.network.config import Endpoint, NetworkConfig
-from corten.network.nft_balancing import Spread, client_table, silenced
+from corten.network.nft_balancing import Spread, client_table, counts_of, of_members, silenced
 from corten.network.ruleset import PortRule, build, spreads
 from corten.network.service_labels import MAX_DRAIN_S, NO_LABELS, names_of_services, parse_labels
 
@@ -48,7 +49,7 @@ def test_nobody_is_far_behind_or_ahead_at_any_point_of_a_cycle(weights, data):
 
 def test_equal_members_take_turns():
     cycle = slots(backends(5, 1, 1), Balance.WEIGHTED)
-    assert cycle == [0, 0, 1, 0, 2, 0, 0]
+    assert cycle == (0, 0, 1, 0, 2, 0, 0)
 
 
 @given(st.integers(2, 20), st.data())
@@ -68,7 +69,7 @@ def test_source_hash_gives_shares_by_weight():
 
 @pytest.mark.parametrize("balance", list(Balance))
 def test_without_members_nobody_is_chosen(balance):
-    assert slots([], balance) == []
+    assert slots([], balance) == ()
     assert Picker().pick([], balance, "10.0.0.1") is None
 
 
@@ -160,6 +161,22 @@ def test_who_had_datagrams_and_serves_no_longer_is_known():
     assert silenced([spread], counts) == {three.address}
     assert silenced([port], counts) == {one.address}
     assert silenced([spread], {}) == set()
+
+
+def test_what_a_client_writes_into_its_own_table_is_bounded():
+    one, other = backends(1, 1)
+    spread = Spread(address=A("172.18.0.9"), balance=Balance.ROUND_ROBIN, backends=(one,))
+    counts = {
+        ("to-172.18.0.9", one.address.packed): 3,
+        ("to-172.18.0.9", other.address.packed): 5,
+        ("to-172.18.0.8", one.address.packed): 7,
+    }
+    assert of_members([spread], counts) == {("to-172.18.0.9", one.address.packed): 3}
+    counter = nested(7, nested(2, attr(2, b"\xff" * 8)))
+    element = nested(1, nested(2, attr(1, one.address.packed)), counter)
+    answer = Message(0, 0, 0, bytes(4) + nested(3, element, element))
+    (count,) = counts_of("to-172.18.0.9", [answer]).values()
+    assert count < 1 << 63  # so that slots can go on from it
 
 
 def test_labels_are_read():

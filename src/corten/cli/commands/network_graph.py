@@ -8,7 +8,12 @@ from corten.cli.command import Call, Command
 from corten.cli.errors import CliError
 from corten.cli.network_graph.model import make_graph
 from corten.cli.option import Option
+from corten.client.errors import ApiError
 from corten.client.query import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def graph(call: Call) -> None:
@@ -21,7 +26,7 @@ def graph(call: Call) -> None:
     else:
         networks = call.client.call("GET", "/networks") or []
     containers = call.client.call("GET", "/containers/json", query={"all": values["all"]}) or []
-    found = make_graph(networks, containers, asked=bool(names))
+    found = make_graph(networks, containers, _services(call), asked=bool(names))
     form = values["format"]
     if form in ("", "text"):
         from corten.cli.network_graph.text import draw_text
@@ -40,6 +45,16 @@ def graph(call: Call) -> None:
             sys.stdout.write(render("{{json .}}" if form == "json" else form, found) + "\n")
         except TemplateError as error:
             raise CliError(f"template parsing error: {error.message}", status=64) from None
+
+
+def _services(call: Call) -> list[dict[str, Any]]:
+    """Those with addresses of their own; other engines know none."""
+    try:
+        return call.client.call("GET", "/corten/services") or []
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return []
 
 
 COMMAND = Command(

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from corten.cli.network_graph.model import Container, Network, Port
+    from corten.cli.network_graph.model import Container, Network, Port, Service
 
 _ANY = {"0.0.0.0", "::"}
 HEALTH_MARKS = {"healthy": "✓", "unhealthy": "✗", "starting": "…"}
@@ -52,6 +52,11 @@ def outside(network: Network) -> str:
     if network["Driver"] == "host":
         return "the host's own network"
     return f"leads outside ({network['Outside']})" if network["Outside"] else "internal"
+
+
+def serving(service: Service) -> str:
+    """Whom its connections go to."""
+    return f"→ {', '.join(service['Serving']) or 'nobody'}"
 
 
 def published(ports: Iterable[Port]) -> list[str]:

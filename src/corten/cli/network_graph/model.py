@@ -1,4 +1,5 @@
-"""The graph of networks and containers, made of the answers of `GET /networks` and `GET /containers/json`. Pure.
+"""The graph of networks and containers, made of the answers of `GET /networks`, `GET /containers/json` and, where the
+engine has it, `GET /corten/services`. Pure.
 
 A graph is what `--format json` prints and what templates see: plain dicts, in the order of names, so that the same
 answers always give the same graph.
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
         Addresses: list[str]
         Aliases: list[str]
 
+    class Service(TypedDict):
+        """A name with addresses of its own, and the containers that take its connections now."""
+
+        Name: str
+        Addresses: list[str]
+        Serving: list[str]
+
     class Network(TypedDict):
-        """`Outside` is how packets leave ("" when they cannot), `Connected` whether its containers reach each other."""
+        """`Outside` is how packets leave ("" when they cannot), `Connected` whether its containers reach each other,
+        `Peers` the other hosts that it reaches over."""
 
         Name: str
         Id: str
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
         Subnets: list[str]
         Outside: str
         Connected: bool
+        Peers: list[str]
+        Services: list[Service]
         Endpoints: list[Endpoint]
 
     class Port(TypedDict):
@@ -62,10 +73,12 @@ _PREDEFINED = ("host", "null")
 _FALSE = ("false", "0", "f")  # as Go's strconv.ParseBool reads options
 
 
-def make_graph(networks: list[dict[str, Any]], containers: list[dict[str, Any]], *, asked: bool) -> Graph:
+def make_graph(
+    networks: list[dict[str, Any]], containers: list[dict[str, Any]], services: list[dict[str, Any]], *, asked: bool
+) -> Graph:
     """The graph of these networks. The host's network and `none` are left out while empty, unless `asked` for."""
     found = {item["Id"]: item for item in containers}
-    nodes = [_network(item, found) for item in networks if not item.get("ConfigOnly")]
+    nodes = [_network(item, found, services) for item in networks if not item.get("ConfigOnly")]
     nodes = [node for node in nodes if asked or node["Endpoints"] or node["Driver"] not in _PREDEFINED]
     nodes.sort(key=lambda node: (node["Name"], node["Id"]))
     seen = {endpoint["Container"] for node in nodes for endpoint in node["Endpoints"]}
@@ -74,7 +87,7 @@ def make_graph(networks: list[dict[str, Any]], containers: list[dict[str, Any]],
     return {"Networks": nodes, "Containers": members}
 
 
-def _network(item: dict[str, Any], containers: dict[str, dict[str, Any]]) -> Network:
+def _network(item: dict[str, Any], containers: dict[str, dict[str, Any]], services: list[dict[str, Any]]) -> Network:
     endpoints = [
         _endpoint(container, settings or {}, named=_owner(container, containers) is None)
         for container in containers.values()
@@ -89,8 +102,23 @@ def _network(item: dict[str, Any], containers: dict[str, dict[str, Any]]) -> Net
         "Subnets": [subnet for subnet in subnets if subnet],
         "Outside": _outside(item),
         "Connected": _connected(item),
+        "Peers": _peers(item),
+        "Services": sorted(
+            (_service(service) for service in services if service["NetworkID"] == item["Id"] and service["Addresses"]),
+            key=lambda service: service["Name"],
+        ),
         "Endpoints": sorted(endpoints, key=lambda endpoint: endpoint["Container"]),
     }
+
+
+def _service(item: dict[str, Any]) -> Service:
+    serving = sorted(member["Name"] for member in item["Members"] if member["State"] == "serving")
+    return {"Name": item["Name"], "Addresses": item["Addresses"], "Serving": serving}
+
+
+def _peers(item: dict[str, Any]) -> list[str]:
+    peers = (item.get("Options") or {}).get("peers") or "" if item["Driver"] == "vxlan" else ""
+    return [peer.strip() for peer in peers.split(",") if peer.strip()]
 
 
 def _is_of(network: dict[str, Any], name: str, settings: dict[str, Any]) -> bool:

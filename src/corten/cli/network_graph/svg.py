@@ -6,7 +6,7 @@ nothing of it becomes an attribute, a style or a link. The picture has no script
 
 from __future__ import annotations
 
-from corten.cli.network_graph.labels import cells, cut, outside, printable, published, state
+from corten.cli.network_graph.labels import cells, cut, outside, printable, published, serving, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def draw_svg(graph: Graph) -> str:
         row = _height(container, texts, places)
         middles.append(top + row // 2)
         top += row + _ROW_GAP
-    width, height = max(right, box_left + box_width + _MARGIN), top + _FOOT
+    foot = _FOOT + _LINE * max((len(network["Services"]) for network in networks), default=0)
+    width, height = max(right, box_left + box_width + _MARGIN), top + foot
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
         f"<style>{_STYLE}</style>",
@@ -78,7 +79,12 @@ def _height(container: Container, ports: list[str], places: list[dict[str, Endpo
 
 def _head(network: Network) -> list[str]:
     kept = [] if network["Connected"] or len(network["Endpoints"]) < 2 else ["kept apart"]
-    return [network["Name"], ", ".join([network["Driver"], *kept]), ", ".join(network["Subnets"]), outside(network)]
+    driver = ", ".join([network["Driver"], *kept, *network["Peers"]])
+    return [network["Name"], driver, ", ".join(network["Subnets"]), outside(network), *_services(network)]
+
+
+def _services(network: Network) -> list[str]:
+    return [f"◆ {one['Name']} {', '.join(one['Addresses'])} {serving(one)}" for one in network["Services"]]
 
 
 def _labels(endpoint: Endpoint) -> list[str]:
@@ -94,7 +100,7 @@ def _about(container: Container) -> tuple[str, str]:
 
 def _lane(network: Network, x: int, bottom: int, colour: str) -> list[str]:
     """The network's head, its line down, and where that leads: an arrow outside, or a bar."""
-    name, driver, subnets, _ = _head(network)
+    name, driver, subnets, way, *services = _head(network)
     foot = bottom + 18
     dashes = "" if network["Connected"] else ' stroke-dasharray="7 5"'
     out = [
@@ -102,7 +108,8 @@ def _lane(network: Network, x: int, bottom: int, colour: str) -> list[str]:
         _text(driver, x - 6, _MARGIN + 2 * _LINE, "s"),
         _text(subnets, x - 6, _MARGIN + 3 * _LINE, "s"),
         _line(x, _MARGIN + 60, x, foot, colour, 4, dashes),
-        _text(outside(network), x - 6, foot + 26, "s"),
+        _text(way, x - 6, foot + 26, "s"),
+        *(_text(text, x - 6, foot + 26 + _LINE * number) for number, text in enumerate(services, 1)),
     ]
     if network["Outside"]:
         out.append(f'<path d="M{x - 7} {foot - 2}h14l-7 12z" fill="{colour}"/>')

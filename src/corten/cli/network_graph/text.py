@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corten.cli.network_graph.labels import cells, cut, outside, printable, published, state
+from corten.cli.network_graph.labels import cells, cut, outside, printable, published, serving, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,15 +30,21 @@ def _network(network: Network, containers: dict[str, Container], width: int) -> 
     words = [network["Name"], network["Driver"], *network["Subnets"], outside(network)]
     if not network["Connected"] and len(endpoints) > 1:
         words.append("containers kept apart")
+    if network["Peers"]:
+        words.append(f"peers {', '.join(network['Peers'])}")
     if not endpoints:
         words.append("no containers")
     yield from _wrapped(words, "", "  ", width)
-    names = _padded([endpoint["Container"] for endpoint in endpoints])
-    addresses = _padded([", ".join(endpoint["Addresses"]) for endpoint in endpoints])
-    for number, endpoint in enumerate(endpoints):
-        last = number == len(endpoints) - 1
-        words = [names[number], addresses[number]]
-        words += _about(endpoint, containers[endpoint["Container"]], network["Name"])
+    rows = [(f"◆ {one['Name']}", one["Addresses"], [serving(one)]) for one in network["Services"]]
+    rows += [
+        (one["Container"], one["Addresses"], _about(one, containers[one["Container"]], network["Name"]))
+        for one in endpoints
+    ]
+    names = _padded([name for name, _addresses, _words in rows])
+    addresses = _padded([", ".join(addresses) for _name, addresses, _words in rows])
+    for number, (_name, _addresses, about) in enumerate(rows):
+        last = number == len(rows) - 1
+        words = [names[number], addresses[number], *about]
         yield from _wrapped(words, "└─ " if last else "├─ ", "     " if last else "│    ", width)
 
 

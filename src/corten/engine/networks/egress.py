@@ -199,7 +199,7 @@ class Egress:
             sources=sources,
             bridges=bridges,
             own=frozenset(host_link(place.network) for place in places),
-            ports=frozenset(BoundPort(veth=p.veth, mac=p.mac, addresses=addresses) for p in places),
+            ports=frozenset(_port(place, addresses) for place in places),
         )
 
     # -- names ---------------------------------------------------------------------------------------------------------
@@ -266,6 +266,11 @@ class Egress:
         self._watch.close()
         self.denials.close()
         self.firewall.close()
+
+
+def _port(place: _Place, addresses: tuple[IPAddress, ...]) -> BoundPort:
+    subnets = tuple(subnet.network() for subnet in place.network.subnets)
+    return BoundPort(veth=place.veth, mac=place.mac, addresses=addresses, subnets=subnets)
 
 
 def _container_key(cid: str) -> str:

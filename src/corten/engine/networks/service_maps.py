@@ -19,7 +19,7 @@ from corten.errors import CortenError
 from corten.lib import blocking
 from corten.linux.netlink import NETLINK_NETFILTER, NetlinkSocket
 from corten.network import nft_requests
-from corten.network.nft_balancing import CLIENT_TABLE, Spread, client_table, counts_of, silenced
+from corten.network.nft_balancing import CLIENT_TABLE, Spread, client_table, counts_of, of_members, silenced
 from corten.network.nft_socket import NftSocket
 from corten.network.translated_flows import forget_udp_flows_to
 
@@ -155,7 +155,7 @@ class ServiceMaps:
             if lane.filters is None:
                 return {}
             try:
-                return await self._in_thread(_counts, lane.filters, lane.applied or lane.wanted)
+                return await self._in_thread(_members_counts, lane.filters, lane.applied or lane.wanted)
             except OSError as error:
                 _LOG.warning("a container's connections are not counted: %s", error, extra={"container": lane.cid})
                 return {}
@@ -195,6 +195,10 @@ def _counts(filters: NftSocket, spreads: Sequence[Spread]) -> Counts:
         for name in spread.maps:
             found |= counts_of(name, filters.elements(CLIENT_TABLE, name))
     return found
+
+
+def _members_counts(filters: NftSocket, spreads: Sequence[Spread]) -> Counts:
+    return of_members(spreads, _counts(filters, spreads))
 
 
 def _add(total: Counts, more: Counts) -> None:
