@@ -24,7 +24,7 @@ def publish(port=8080, address="", **more):
 
 async def three(world, service, **request):
     """Replicas a, b and c that share port 8080: their ids by name."""
-    await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+    await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
     request.setdefault("port_bindings", publish())
     return {name: (await replica(world, service, name, families=BOTH, **request))[0] for name in "abc"}
 
@@ -43,7 +43,7 @@ def test_connections_from_everywhere_are_spread_evenly():
         assert await host.ado(count, "::1", 12, 8080) == even  # relayed: ::1 is not translated
         _cid, member, _attached = await world.container(service, mode="net")
         assert await member.ado(count, HOST, 12, 8080) == even
-        await service.create(NetworkCreateRequest(name="other"))
+        await service.catalog.create(NetworkCreateRequest(name="other"))
         _cid, stranger, _attached = await world.container(service, mode="other")
         assert await stranger.ado(count, HOST, 12, 8080) == even
         found = await service.services.inspect("web")
@@ -95,8 +95,8 @@ def test_only_members_of_one_service_share_a_port():
     async def scenario(world):
         service = await world.service()
         lan = world.neighbour()
-        await service.create(NetworkCreateRequest(name="net"))
-        await service.create(NetworkCreateRequest(name="other"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="other"))
         sources = publish(sources=["203.0.113.2"])
         first, _box = await replica(world, service, "a", port_bindings=sources)
         for labels, network in (({}, "net"), ({"corten.service": "db"}, "net"), ({"corten.service": "web"}, "other")):

@@ -140,7 +140,7 @@ def test_networks_are_isolated_but_for_published_ports(bridge_filter):
         bridge_filter_is(bridge_filter)
         service = await world.service()
         world.neighbour()
-        await service.create(NetworkCreateRequest(name="other"))
+        await service.catalog.create(NetworkCreateRequest(name="other"))
         _cid, web, _attached = await world.container(service, port_bindings=WEB, exposed=("81/tcp",))
         _cid, peer, _attached = await world.container(service)
         _cid, stranger, found = await world.container(service, mode="other")
@@ -175,7 +175,7 @@ def test_an_internal_network_has_no_way_out():
         service = await world.service()
         lan = world.neighbour()
         lan.serve_tcp(7000)
-        await service.create(NetworkCreateRequest(name="inner", internal=True))
+        await service.catalog.create(NetworkCreateRequest(name="inner", internal=True))
         _cid, one, attached = await world.container(service, mode="inner")
         _cid, two, _attached = await world.container(service, mode="inner")
         assert attached.interfaces[0]["gateway"] is None
@@ -248,7 +248,7 @@ def test_a_static_address_and_mac_are_honoured_on_a_user_network():
     async def scenario(world):
         service = await world.service()
         ipam = IPAM(config=[IPAMConfig(subnet="10.99.0.0/24")])
-        await service.create(NetworkCreateRequest(name="net", ipam=ipam))
+        await service.catalog.create(NetworkCreateRequest(name="net", ipam=ipam))
         asked = EndpointSettings(
             ipam_config=EndpointIPAMConfig(ipv4_address="10.99.0.77"), mac_address="02:00:00:00:00:07"
         )
@@ -266,8 +266,8 @@ def test_names_of_interfaces_are_kept_whatever_the_prepared_one_is_called(prewar
     async def scenario(world):
         service = await world.service()
         prefix = {"com.docker.network.container_iface_prefix": "lan"}
-        await service.create(NetworkCreateRequest(name="a", options=prefix))
-        await service.create(NetworkCreateRequest(name="b"))
+        await service.catalog.create(NetworkCreateRequest(name="a", options=prefix))
+        await service.catalog.create(NetworkCreateRequest(name="b"))
         named = EndpointSettings(driver_opts={"com.docker.network.endpoint.ifname": "up1"})
         for mode, first, name in (("a", EndpointSettings(), "lan0"), ("bridge", named, "up1")):
             _cid, box, attached = await world.container(

@@ -32,8 +32,8 @@ async def running(world, service, **request):
 async def networks(service, *names):
     """Networks with these names, and their gateways."""
     for name in names:
-        await service.create(NetworkCreateRequest(name=name))
-    return [service.inspect(name).ipam.config[0].gateway for name in names]
+        await service.catalog.create(NetworkCreateRequest(name=name))
+    return [service.catalog.inspect(name).ipam.config[0].gateway for name in names]
 
 
 def test_the_default_route_follows_priorities_and_then_names():
@@ -95,7 +95,7 @@ def test_a_connection_that_fails_gives_the_default_route_back():
             await service.connect("last", "one", EndpointSettings(gw_priority=1))
         world.directory.set_endpoint = known
         assert box.do(default_routes) == [first]
-        assert service.inspect("last").containers == {}
+        assert service.catalog.inspect("last").containers == {}
 
     in_own_world(scenario)
 
@@ -116,7 +116,7 @@ def test_an_interface_that_could_not_be_removed_keeps_its_address_until_it_is():
         with pytest.raises(OSError, match="delete the interface"):
             await service.disconnect("last", "one")
         driver.detach = known
-        assert service.inspect("last").containers == {}
+        assert service.catalog.inspect("last").containers == {}
         names = {name for _index, name in socket.if_nameindex()}
         _cid, _box, meanwhile = await world.container(service, mode="last")
         assert meanwhile.settings["last"].ip_address.endswith(".3")

@@ -30,7 +30,7 @@ def test_packets_with_a_neighbours_address_do_not_leave(limited):
     async def scenario(world):
         service = await world.service(ipv6=True)
         lan, _reader = outside(world, {})
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
         _cid, peer, mate = await world.container(service, mode="net")
         _cid, box, attached = await world.container(service, mode="net", egress=(f"{LAN}:7001",) if limited else None)
         bridge = f"br-{attached.settings['net'].network_id[:12]}"
@@ -66,7 +66,7 @@ def test_frames_that_a_bridge_gives_to_the_host_alone_are_dropped():
 def test_another_mac_is_nobodys_and_other_protocols_do_not_pass():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
         _cid, peer, mate = await world.container(service, mode="net")
         _cid, box, _attached = await world.container(service, mode="net", egress=(WEB,))
         there = mate.settings["net"].global_ipv6_address
@@ -91,7 +91,7 @@ def test_a_neighbour_is_no_way_outside(limited):
 
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
         _cid, peer, mate = await world.container(service, mode="net")
         _cid, box, attached = await world.container(service, mode="net", egress=() if limited else None)
         own, to = attached.settings["net"], peer.do(own_mac)
@@ -114,7 +114,7 @@ def test_lies_about_a_neighbours_address_are_not_passed_on(limited):
     async def scenario(world):
         service = await world.service(ipv6=True)
         outside(world, {})
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
         _cid, victim, mate = await world.container(service, mode="net")
         _cid, peer, third = await world.container(service, mode="net")
         _cid, box, attached = await world.container(service, mode="net", egress=(WEB,) if limited else None)

@@ -42,8 +42,8 @@ def test_a_limited_container_reaches_what_is_listed_and_its_own_network_and_noth
         bridge_filter_is(bridge_filter)
         service = await world.service(ipv6=True)
         outside(world, {})
-        await service.create(net("own"))
-        await service.create(net("far"))
+        await service.catalog.create(net("own"))
+        await service.catalog.create(net("far"))
         ports = {"80/tcp": [PortBinding(host_port="8000")]}
         _cid, peer, mate = await world.container(service, mode="own", port_bindings=ports)
         peer.serve_tcp(80)
@@ -104,7 +104,7 @@ def test_it_is_reached_as_ever_and_answers():
     async def scenario(world):
         service = await world.service()
         lan, _reader = outside(world, {})
-        await service.create(net("own"))
+        await service.catalog.create(net("own"))
         ports = {"80/tcp": [PortBinding(host_port="8000")]}
         _cid, box, attached = await world.container(service, mode="own", egress=(), port_bindings=ports)
         box.serve_tcp(80)
@@ -119,7 +119,7 @@ def test_a_networks_list_is_for_all_in_it_and_a_container_in_it_may_have_a_narro
     async def scenario(world):
         service = await world.service(ipv6=True)
         outside(world, {})
-        await service.create(net("listed", f"{WEB},{OTHER}:80,{WEB6}"))
+        await service.catalog.create(net("listed", f"{WEB},{OTHER}:80,{WEB6}"))
         _cid, any_, _attached = await world.container(service, mode="listed")
         _cid, narrow, _attached = await world.container(service, mode="listed", egress=(f"{WEB}:80", LAN))
         everywhere = [("tcp", WEB, 80), ("tcp", WEB, 443), ("tcp", OTHER, 80), ("tcp", LAN, 80), ("tcp", WEB6, 80)]
@@ -129,7 +129,7 @@ def test_a_networks_list_is_for_all_in_it_and_a_container_in_it_may_have_a_narro
         assert list((await narrow.ado(tried_all, everywhere)).values()) == [
             "reached", "refused", "refused", "refused", "refused",
         ]  # fmt: skip
-        assert service.inspect("listed").options["corten.egress"] == f"{WEB},{OTHER}:80,{WEB6}"
+        assert service.catalog.inspect("listed").options["corten.egress"] == f"{WEB},{OTHER}:80,{WEB6}"
 
     in_own_world(scenario)
 
@@ -138,16 +138,16 @@ def test_a_network_that_is_joined_later_opens_no_door_and_its_list_counts():
     async def scenario(world):
         service = await world.service()
         outside(world, {})
-        await service.create(net("own"))
-        await service.create(net("wide"))
-        await service.create(net("listed", LAN))
+        await service.catalog.create(net("own"))
+        await service.catalog.create(net("wide"))
+        await service.catalog.create(net("listed", LAN))
         _cid, box, _attached = await world.container(
             service, mode="own", egress=(WEB,), endpoints={"wide": EndpointSettings()}
         )
         assert list((await box.ado(tried_all, [("tcp", WEB, 80), ("tcp", OTHER, 80)])).values()) == [
             "reached", "refused",
         ]  # fmt: skip
-        wide = next(n for n in service.list_() if n.name == "wide").ipam.config[0].gateway
+        wide = next(n for n in service.catalog.list_() if n.name == "wide").ipam.config[0].gateway
         assert await box.ado(tried, "tcp", wide, 80) == "refused"
         _cid, both, _attached = await world.container(
             service, mode="listed", egress=(WEB, LAN), endpoints={"own": EndpointSettings()}
@@ -162,14 +162,14 @@ def test_networks_whose_packets_do_not_pass_the_host_take_no_lists():
         service = await world.service()
         for driver in ("macvlan", "ipvlan"):
             with pytest.raises(InvalidArgument, match=rf"network x \(driver {driver}\)"):
-                await service.create(NetworkCreateRequest(name="x", driver=driver, options={"corten.egress": "none"}))
+                await service.catalog.create(NetworkCreateRequest(name="x", driver=driver, options={"corten.egress": "none"}))
             network = NetworkConfig(id="1", name="y", driver=driver, created="")
             with pytest.raises(InvalidArgument, match=rf"network y \(driver {driver}\)"):
                 check_endpoint((), network, service._drivers[driver])
         with pytest.raises(InvalidArgument, match="network host"):
             await world.container(service, mode="host", egress=())
         with pytest.raises(InvalidArgument, match=r"'1\.2\.3'"):
-            await service.create(net("x", "1.2.3"))
+            await service.catalog.create(net("x", "1.2.3"))
         await world.container(service, mode="none", egress=())
 
     in_own_world(scenario)
@@ -206,9 +206,9 @@ def test_a_flood_of_refused_packets_is_a_few_events():
 def test_changes_make_what_the_whole_would_be():
     async def scenario(world):
         service = await world.service(ipv6=True)
-        await service.create(net("own"))
-        await service.create(net("listed", f"{WEB}:80,web.example"))
-        await service.create(net("wide"))
+        await service.catalog.create(net("own"))
+        await service.catalog.create(net("listed", f"{WEB}:80,web.example"))
+        await service.catalog.create(net("wide"))
         cids = []
         for number, (mode, rules) in enumerate(
             [

@@ -56,7 +56,7 @@ def test_listed_names_resolve_and_are_reached_and_no_other_leaves_the_engine():
     async def scenario(world):
         service = await world.service(ipv6=True)
         _lan, reader = outside(world, ZONE)
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
         _cid, _peer, mate = await world.container(service, mode="net", name="peer")
         cid, box, _attached = await world.container(
             service, mode="net", egress=("web.example:80", "*.debian.example"), name="limited"
@@ -99,7 +99,7 @@ def test_a_name_of_the_outside_stands_for_no_address_within():
     async def scenario(world):
         service = await world.service(ipv6=True)
         outside(world, zone)
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
         _cid, far, away = await world.container(service)
         far.serve_tcp(80)
         _cid, box, attached = await world.container(service, mode="net", egress=("*",))
@@ -121,7 +121,7 @@ def test_an_address_goes_when_its_time_is_over():
         egress_firewall._LEAST_S, egress_firewall._GRACE_S = 1.0, 0.5  # of this process alone
         service = await world.service()
         outside(world, ZONE)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", egress=("brief.example",))
         for _round in range(2):  # the second time it is admitted anew
             began = time.monotonic()
@@ -144,7 +144,7 @@ def test_a_connection_outlives_the_address_that_it_was_let_through_for():
         lan, _reader = outside(world, ZONE)
         echo = lan._fork(serve_echo, 7)
         assert os.read(echo, 1) == b"r"
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", egress=("brief.example",))
         assert await box.ado(talk_until_shut, "brief.example", 7) == ["before", "after"]
 
@@ -155,7 +155,7 @@ def test_rules_and_admitted_addresses_outlive_the_daemon_and_a_flush():
     async def scenario(world):
         service = await world.service()
         outside(world, ZONE)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         cid, box, _attached = await world.container(service, mode="net", egress=("web.example", "a.debian.example"))
         assert (await box.ado(ask, "web.example"))[3] == [WEB]
         world.kill(service)
@@ -200,8 +200,8 @@ def test_a_networks_names_are_those_of_all_in_it_and_both_lists_must_have_a_name
         service = await world.service()
         _lan, reader = outside(world, ZONE)
         options = {"corten.egress": "*.example:80"}
-        await service.create(NetworkCreateRequest(name="net", options=options))
-        await service.create(NetworkCreateRequest(name="wide"))
+        await service.catalog.create(NetworkCreateRequest(name="net", options=options))
+        await service.catalog.create(NetworkCreateRequest(name="wide"))
         _cid, one, _attached = await world.container(service, mode="net")
         _cid, two, _attached = await world.container(service, mode="net", egress=("web.example", "other.test"))
         assert (await one.ado(ask, "a.debian.example"))[3] == [OTHER]
@@ -223,8 +223,8 @@ def test_a_limited_container_that_joins_an_unlimited_network_stays_limited():
     async def scenario(world):
         service = await world.service()
         outside(world, ZONE)
-        await service.create(NetworkCreateRequest(name="net", internal=True))
-        await service.create(NetworkCreateRequest(name="wide"))
+        await service.catalog.create(NetworkCreateRequest(name="net", internal=True))
+        await service.catalog.create(NetworkCreateRequest(name="wide"))
         cid, box, _attached = await world.container(service, mode="net", name="c", egress=("web.example",))
         world.directory.views["c"] = ContainerView(
             id=cid, name="c", mode="net", pid=box.pid, networks={"net": EndpointSettings()}, egress=("web.example",)

@@ -58,7 +58,7 @@ def test_the_example_of_the_manual_makes_networks(install):
     async def scenario(world):
         service = await world.service()
         assert "ptp" in service.driver_names()
-        await service.create(request("ptp"))
+        await service.catalog.create(request("ptp"))
         cid, box, attached = await world.container(service, mode="net", prewarm=True)
         assert attached.addresses == ["10.66.0.2"]
         assert (box.do(names_inside), len(links())) == (["eth0"], 1)
@@ -103,6 +103,6 @@ def test_one_that_cannot_be_used_is_left_out_with_a_warning(install, bad):
         await world.container(service, mode="bridge")
         if not entry.startswith("bridge"):
             with pytest.raises(NotFound):
-                await service.create(request("bad"))
+                await service.catalog.create(request("bad"))
 
     in_own_world(scenario)

@@ -52,7 +52,7 @@ def test_a_second_container_on_a_parent_in_passthru_mode_is_refused_and_the_loop
         service = await world.service()
         world.neighbour()
         options = {"parent": "lan0", "macvlan_mode": "passthru"}
-        await service.create(NetworkCreateRequest(name="whole", driver="macvlan", options=options))
+        await service.catalog.create(NetworkCreateRequest(name="whole", driver="macvlan", options=options))
         first, box, attached = await world.container(service, mode="whole")
         turns = 0
 
@@ -67,7 +67,7 @@ def test_a_second_container_on_a_parent_in_passthru_mode_is_refused_and_the_loop
             await world.container(service, mode="whole")
         counting.cancel()
         assert turns > 10
-        assert list(service.inspect("whole").containers) == [first]
+        assert list(service.catalog.inspect("whole").containers) == [first]
         await service.release(first)
         box.end()
         _cid, _box, after = await world.container(service, mode="whole")

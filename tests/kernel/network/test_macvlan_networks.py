@@ -34,7 +34,7 @@ def test_a_container_is_a_host_of_its_parents_network():
         service = await world.service()
         lan = world.neighbour()
         lan.serve_tcp(7000)
-        await service.create(LAN)
+        await service.catalog.create(LAN)
         _cid, box, attached = await world.container(service, mode="lan", prewarm=True)
         assert attached.settings["lan"].ip_address == "203.0.113.64"
         assert attached.addresses == ["203.0.113.64", "2001:db8::40"]
@@ -51,7 +51,7 @@ def test_a_container_in_both_kinds_of_networks_leaves_by_the_one_with_priority()
     async def scenario(world):
         service = await world.service()
         world.neighbour()
-        await service.create(LAN)
+        await service.catalog.create(LAN)
         _cid, box, attached = await world.container(
             service, endpoints={"lan": EndpointSettings(gw_priority=1)}, prewarm=True
         )

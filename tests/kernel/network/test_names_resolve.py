@@ -49,8 +49,8 @@ def alias(*names):
 def test_containers_find_each_other_by_every_name_and_see_no_other_network():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net", enable_ipv6=True))
-        await service.create(NetworkCreateRequest(name="other", internal=True))
+        await service.catalog.create(NetworkCreateRequest(name="net", enable_ipv6=True))
+        await service.catalog.create(NetworkCreateRequest(name="other", internal=True))
         cid, one, attached = await world.container(
             service, mode="net", name="one", hostname="host1", endpoints=alias("Web", "db.local"), exposed=("80/tcp",)
         )
@@ -79,7 +79,7 @@ def test_containers_find_each_other_by_every_name_and_see_no_other_network():
 def test_a_name_of_many_gives_all_in_changing_order_and_the_unhealthy_vanish():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         asker, box, _attached = await world.container(service, mode="net", name="asker")
         members = {}
         for number in range(3):
@@ -116,7 +116,7 @@ def test_what_nobody_here_knows_is_asked_outside_with_ids_and_ports_that_cannot_
         lan = world.neighbour()
         questions = upstream(lan)
         use_as_host_resolver(world, LAN)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", name="one")
         assert await box.ado(ask, "Example.test") == [NOERROR, False, "Example.test", ["192.0.2.1"]]
         assert (await box.ado(ask, "nope.test"))[0] == NXDOMAIN
@@ -138,7 +138,7 @@ def test_answers_with_a_wrong_id_or_question_are_not_believed():
         service = await world.service()
         upstream(world.neighbour(), first_reply="wrong")
         use_as_host_resolver(world, LAN)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net")
         assert (await box.ado(ask, "example.test"))[3] == ["192.0.2.1"]
 
@@ -152,7 +152,7 @@ def test_a_flood_of_wrong_answers_ends_the_question_and_not_the_daemons_other_wo
         lan.do(add_address, "203.0.113.3/24")
         upstream(lan, first_reply="flood")
         upstream(lan, "203.0.113.3")
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", dns=(LAN,))
         assert (await box.ado(ask, "example.test"))[0] == SERVFAIL
         _cid, box, _attached = await world.container(service, mode="net", dns=(LAN, "203.0.113.3"))
@@ -165,7 +165,7 @@ def test_a_server_that_is_not_there_is_followed_by_the_next_and_given_ones_repla
     async def scenario(world):
         service = await world.service()
         questions = upstream(world.neighbour())
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", dns=("127.0.0.9", LAN))
         assert (await box.ado(ask, "example.test"))[3] == ["192.0.2.1"]
         _cid, own, _attached = await world.container(service, mode="net", dns=("127.0.0.1",))
@@ -184,7 +184,7 @@ def test_a_server_that_is_silent_is_followed_by_the_next():
         lan.do(add_address, "203.0.113.3/24")
         silent = upstream(lan, "203.0.113.3", first_reply="none")
         upstream(lan)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", dns=("203.0.113.3", LAN))
         assert (await box.ado(ask, "example.test"))[3] == ["192.0.2.1"]
         assert len(heard(silent)) == 1
@@ -202,7 +202,7 @@ def test_a_container_that_has_ended_leaves_no_socket_and_no_interface():
         service = await world.service()
         upstream(world.neighbour())
         use_as_host_resolver(world, LAN)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         before = descriptors()
         cid, box, _attached = await world.container(service, mode="net", name="one")
         assert (await box.ado(ask_many, ["example.test"] * 20)) == [["192.0.2.1"]] * 20
@@ -228,7 +228,7 @@ def test_a_resolver_on_the_hosts_loopback_serves_containers():
         service = await world.service()
         questions = upstream(world.box_of_host(), "127.0.0.53")
         use_as_host_resolver(world, "127.0.0.53")
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net")
         assert (await box.ado(ask, "example.test"))[3] == ["192.0.2.1"]
         assert len(heard(questions)) == 1
@@ -242,8 +242,8 @@ def test_nothing_leaves_an_internal_network():
         lan = world.neighbour()
         outside, host = upstream(lan), upstream(world.box_of_host(), "127.0.0.53")
         use_as_host_resolver(world, "127.0.0.53", LAN)
-        await service.create(NetworkCreateRequest(name="net", internal=True))
-        await service.create(NetworkCreateRequest(name="open"))
+        await service.catalog.create(NetworkCreateRequest(name="net", internal=True))
+        await service.catalog.create(NetworkCreateRequest(name="open"))
         cid, box, _attached = await world.container(service, mode="net", name="one", dns=(LAN,))
         _cid, other, _attached = await world.container(service, mode="net", name="two")
         for asker in (box, other):
@@ -271,7 +271,7 @@ def test_nothing_leaves_an_internal_network():
 def test_joining_and_leaving_changes_the_answers_and_a_first_network_brings_the_server():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         cid, box, attached = await world.container(service, name="late")
         _cid, two, _attached = await world.container(service, mode="net", name="two")
         assert not attached.resolver
@@ -298,7 +298,7 @@ def test_leaving_a_network_is_recorded_when_the_route_cannot_be_moved_too():
     async def scenario(world):
         service = await world.service()
         for name in ("a", "b"):
-            await service.create(NetworkCreateRequest(name=name))
+            await service.catalog.create(NetworkCreateRequest(name=name))
         cid, box, _attached = await world.container(service, mode="a", name="one")
         view = ContainerView(id=cid, name="one", mode="a", pid=box.pid, networks={"a": EndpointSettings()})
         world.directory.views["one"] = view
@@ -335,7 +335,7 @@ def unanswered():
 def test_the_container_has_port_53_for_itself():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, attached = await world.container(service, mode="net", name="one")
         box.serve_udp(53)
         box.serve_tcp(53)
@@ -353,7 +353,7 @@ def ask_own(server):
 def test_malformed_packets_hurt_nobody():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", name="one")
         assert await box.ado(throw_at) == []
         assert await box.ado(ask_many, ["one"] * 500) == [["172.18.0.2"]] * 500
@@ -379,7 +379,7 @@ def throw_at():
 def test_more_members_than_a_datagram_holds_come_over_tcp():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         _cid, box, _attached = await world.container(service, mode="net", name="asker")
         place = next(iter(service._endpoints._attached.values())).endpoints[0]
         record = next(iter(service._endpoints._attached.values()))

@@ -72,17 +72,17 @@ def test_a_network_that_cannot_be_recorded_leaves_neither_link_nor_rules():
         for options in ({}, {"com.docker.network.bridge.name": "theirs0"}):
             world.networks.put = full
             with pytest.raises(OSError, match="no space left"):
-                await service.create(NetworkCreateRequest(name="net", options=options))
+                await service.catalog.create(NetworkCreateRequest(name="net", options=options))
             world.networks.put = put
             assert links() == before
             assert firewall._bridges == known
             with pytest.raises(NotFound):
-                service.inspect("net")
+                service.catalog.inspect("net")
         firewall._table = "no such table " * 99  # too long a name: refused by the kernel
         with pytest.raises(Unavailable):
-            await service.create(NetworkCreateRequest(name="net"))
+            await service.catalog.create(NetworkCreateRequest(name="net"))
         assert links() == before
-        assert [network.name for network in service.list_()] == ["host", "none", "bridge"]
+        assert [network.name for network in service.catalog.list_()] == ["host", "none", "bridge"]
         assert len(world.networks.rows) == 3
 
     in_own_world(scenario)
@@ -137,7 +137,7 @@ def test_forwarding_is_switched_on_with_a_guard_and_the_guard_stays():
 def test_uninstall_leaves_neither_rules_nor_bridges():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         await service.uninstall()
         assert links() <= {"lo", "sit0", "tunl0", "gre0", "gretap0", "erspan0", "ip6tnl0"}
         rules = NftSocket()
@@ -155,12 +155,12 @@ def test_a_subnet_avoids_the_hosts_routes_and_other_networks():
             netlink.batch([rtnetlink.add_address_request(index, "172.17.9.1/24")], "vpn")
             netlink.batch([rtnetlink.add_route_request(index, "172.18.0.0/15", "172.17.9.2")], "vpn")
         service = await world.service()
-        assert service.inspect("bridge").ipam.config[0].subnet == "172.20.0.0/16"
-        await service.create(NetworkCreateRequest(name="net"))
-        assert service.inspect("net").ipam.config[0].subnet == "172.21.0.0/16"
+        assert service.catalog.inspect("bridge").ipam.config[0].subnet == "172.20.0.0/16"
+        await service.catalog.create(NetworkCreateRequest(name="net"))
+        assert service.catalog.inspect("net").ipam.config[0].subnet == "172.21.0.0/16"
         overlapping = IPAM(config=[IPAMConfig(subnet="172.20.128.0/24")])
         with pytest.raises(Forbidden, match="Pool overlaps with other one on this address space"):
-            await service.create(NetworkCreateRequest(name="late", ipam=overlapping))
+            await service.catalog.create(NetworkCreateRequest(name="late", ipam=overlapping))
 
     in_own_world(scenario)
 
@@ -168,24 +168,24 @@ def test_a_subnet_avoids_the_hosts_routes_and_other_networks():
 def test_networks_are_created_listed_and_removed_with_dockers_answers():
     async def scenario(world):
         service = await world.service()
-        made = await service.create(NetworkCreateRequest(name="net", labels={"a": "b"}))
+        made = await service.catalog.create(NetworkCreateRequest(name="net", labels={"a": "b"}))
         assert len(made) == 64
-        assert {n.name for n in service.list_()} == {"bridge", "host", "none", "net"}
-        assert [n.name for n in service.list_({"label": ["a=b"]})] == ["net"]
-        assert [n.name for n in service.list_({"type": ["custom"], "dangling": ["true"]})] == ["net"]
+        assert {n.name for n in service.catalog.list_()} == {"bridge", "host", "none", "net"}
+        assert [n.name for n in service.catalog.list_({"label": ["a=b"]})] == ["net"]
+        assert [n.name for n in service.catalog.list_({"type": ["custom"], "dangling": ["true"]})] == ["net"]
         with pytest.raises(Conflict, match="network with name net already exists"):
-            await service.create(NetworkCreateRequest(name="net"))
+            await service.catalog.create(NetworkCreateRequest(name="net"))
         with pytest.raises(Forbidden, match="bridge is a pre-defined network and cannot be removed"):
-            await service.remove("bridge")
+            await service.catalog.remove("bridge")
         with pytest.raises(NotFound, match="network nope not found"):
-            service.inspect("nope")
+            service.catalog.inspect("nope")
         cid, box, _attached = await world.container(service, mode="net", name="user")
         with pytest.raises(Forbidden, match='has active endpoints \\(name:"user" id:"'):
-            await service.remove(made[:12])
-        assert await service.prune({}) == []
+            await service.catalog.remove(made[:12])
+        assert await service.catalog.prune({}) == []
         await service.release(cid)
         box.end()
-        assert await service.prune({}) == ["net"]
+        assert await service.catalog.prune({}) == ["net"]
         assert f"br-{made[:12]}" not in links()
 
     in_own_world(scenario)
@@ -244,7 +244,7 @@ def test_a_container_without_a_network_leaves_its_prepared_interface_to_be_colle
 def test_a_failed_attach_leaves_nothing():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         before = links()
         taken = socket.create_server(("127.0.0.1", 8080))
         with pytest.raises(ResourceExhausted):
@@ -252,7 +252,7 @@ def test_a_failed_attach_leaves_nothing():
         taken.close()
         assert links() == before
         assert world.endpoints.rows == {}
-        assert service.inspect("net").containers == {}
+        assert service.catalog.inspect("net").containers == {}
         _cid, _box, attached = await world.container(service, port_bindings=WEB)
         assert attached.settings["bridge"].ip_address == "172.17.0.2"
 
@@ -267,7 +267,7 @@ def test_a_running_container_joins_and_leaves_a_network():
     async def scenario(world):
         service = await world.service()
         directory = world.directory
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         cid, one, _attached = await world.container(service, name="one")
         _cid, two, _attached = await world.container(service, mode="net", name="two")
         two.serve_tcp(80)
@@ -278,7 +278,7 @@ def test_a_running_container_joins_and_leaves_a_network():
 
         assert directory.views["one"].networks["net"].ip_address == "172.18.0.3"
         assert one.do(ask_tcp, "172.18.0.2", 80) == "172.18.0.3"
-        assert {r.name for r in service.inspect("net").containers.values()} == {"one", "two"}
+        assert {r.name for r in service.catalog.inspect("net").containers.values()} == {"one", "two"}
         with pytest.raises(Forbidden, match="endpoint with name one already exists in network net"):
             await service.connect("net", "one", None)
 

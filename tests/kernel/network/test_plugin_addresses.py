@@ -30,7 +30,7 @@ def test_a_network_has_its_addresses_from_the_plugin(driver):
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
         asked = IPAMConfig(subnet="10.78.0.0/24", ip_range="10.78.0.128/25", auxiliary_addresses={"nas": "10.78.0.9"})
-        await service.create(request("net", asked, driver=driver))
+        await service.catalog.create(request("net", asked, driver=driver))
         assert plugin.body("IpamDriver.RequestPool") == {
             "AddressSpace": SPACE,
             "Pool": "10.78.0.0/24",
@@ -38,7 +38,7 @@ def test_a_network_has_its_addresses_from_the_plugin(driver):
             "Options": {"shelf": "top"},
             "V6": False,
         }
-        shown = service.inspect("net").ipam
+        shown = service.catalog.inspect("net").ipam
         assert (shown.driver, shown.options, shown.config[0].gateway) == ("weave", {"shelf": "top"}, "10.78.0.1")
         cid, box, attached = await world.container(service, mode="net")
         fixed = EndpointSettings(ipam_config=EndpointIPAMConfig(ipv4_address="10.78.0.77"))
@@ -54,7 +54,7 @@ def test_a_network_has_its_addresses_from_the_plugin(driver):
         await service._endpoints.collect()
         assert plugin.taken == {"10.78.0.1", "10.78.0.9"}
         assert list(world.endpoints.rows) == []
-        await service.remove("net")
+        await service.catalog.remove("net")
         assert (plugin.taken, plugin.pools, plugin.networks) == (set(), {}, {})
 
     shown(scenario)
@@ -64,8 +64,8 @@ def test_the_plugin_chooses_subnets_and_is_told_the_mac_when_it_wants_it():
     async def scenario(world, plugin):
         plugin.capabilities["RequiresMACAddress"] = True
         service = await world.service(**plugin.settings)
-        await service.create(request(enable_ipv6=True))
-        assert [config.subnet for config in service.inspect("net").ipam.config] == ["10.77.0.0/24", "fd00:7::/64"]
+        await service.catalog.create(request(enable_ipv6=True))
+        assert [config.subnet for config in service.catalog.inspect("net").ipam.config] == ["10.77.0.0/24", "fd00:7::/64"]
         _cid, _box, attached = await world.container(service, mode="net")
         assert attached.addresses == ["10.77.0.2", "fd00:7::2"]
         mac = attached.settings["net"].mac_address
@@ -81,8 +81,8 @@ def test_the_gateway_may_come_with_the_pool():
 
         plugin.behave["IpamDriver.RequestPool"] = pool
         service = await world.service(**plugin.settings)
-        await service.create(request())
-        assert service.inspect("net").ipam.config[0].gateway == "10.77.0.254"
+        await service.catalog.create(request())
+        assert service.catalog.inspect("net").ipam.config[0].gateway == "10.77.0.254"
         assert plugin.asked("IpamDriver.RequestAddress") == []
 
     shown(scenario)
@@ -109,11 +109,11 @@ def test_a_bad_answer_makes_no_network_and_gives_back_what_was_taken(lie):
             plugin.pools[answer["PoolID"]] = answer["Pool"]
         plugin.behave[f"IpamDriver.{method}"] = answer
         with pytest.raises(CortenError, match=text):
-            await service.create(request())
-        assert [network.name for network in service.list_()] == ["host", "none", "bridge"]
+            await service.catalog.create(request())
+        assert [network.name for network in service.catalog.list_()] == ["host", "none", "bridge"]
         assert (plugin.pools, plugin.taken) == ({}, set())
         plugin.behave.clear()
-        await service.create(request())
+        await service.catalog.create(request())
         plugin.behave["IpamDriver.RequestAddress"] = {"Address": "10.99.0.5/24"}
         with pytest.raises(CortenError, match=r"10\.99\.0\.5 is not in the pool"):
             await world.container(service, mode="net")
@@ -129,7 +129,7 @@ def test_after_a_restart_a_plugin_that_forgets_is_told_again(replay):
     async def scenario(world, plugin):
         plugin.capabilities["RequiresRequestReplay"] = replay
         service = await world.service(**plugin.settings)
-        await service.create(request())
+        await service.catalog.create(request())
         cid, box, _attached = await world.container(service, mode="net")
         world.kill(service)
         if replay:
@@ -149,7 +149,7 @@ def test_a_missing_plugin_is_said_to_be_missing():
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
         with pytest.raises(NotFound, match='plugin "absent" not found'):
-            await service.create(request(ipam="absent"))
+            await service.catalog.create(request(ipam="absent"))
         assert plugin.calls == []
 
     shown(scenario)
@@ -158,19 +158,19 @@ def test_a_missing_plugin_is_said_to_be_missing():
 def test_without_address_management_there_is_an_interface_and_no_address():
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
-        await service.create(request(ipam="null"))
-        shown = service.inspect("net").ipam
+        await service.catalog.create(request(ipam="null"))
+        shown = service.catalog.inspect("net").ipam
         assert (shown.driver, [config.subnet for config in shown.config]) == ("null", ["0.0.0.0/0"])
         _cid, _box, attached = await world.container(service, mode="net", prewarm=True)
         (interface,) = attached.interfaces
         assert (interface["addresses"], interface["gateway"], attached.addresses) == ([], None, [])
         assert interface["mac"] == attached.settings["net"].mac_address != ""
         with pytest.raises(InvalidArgument, match="null ipam driver does not handle"):
-            await service.create(request("other", IPAMConfig(subnet="10.78.0.0/24"), ipam="null"))
+            await service.catalog.create(request("other", IPAMConfig(subnet="10.78.0.0/24"), ipam="null"))
         fixed = EndpointSettings(ipam_config=EndpointIPAMConfig(ipv4_address="10.78.0.77"))
         with pytest.raises(InvalidArgument, match="has no addresses"):
             await world.container(service, mode="net", endpoints={"net": fixed})
-        await service.create(request("weaves", driver="weave", ipam="null"))
+        await service.catalog.create(request("weaves", driver="weave", ipam="null"))
         made = {"Address": "10.79.0.5/24", "MacAddress": "02:00:00:00:00:05"}
 
         async def chosen(body):

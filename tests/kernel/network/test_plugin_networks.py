@@ -51,7 +51,7 @@ def test_a_network_lives_and_ends_with_its_plugin():
         service = await world.service(**plugin.settings)
         assert plugin.calls == []  # activated when it is needed
         before = links()
-        made = await service.create(request(options={"speed": "high"}, internal=False))
+        made = await service.catalog.create(request(options={"speed": "high"}, internal=False))
         plugin.behave["NetworkDriver.EndpointOperInfo"] = {"Value": {"com.docker.network.portmap": [PUBLISHED]}}
         body = plugin.body("NetworkDriver.CreateNetwork")
         assert body["NetworkID"] == made
@@ -92,12 +92,12 @@ def test_a_network_lives_and_ends_with_its_plugin():
         other.serve_tcp(7000)
         assert box.do(ask_tcp, "10.66.0.3", 7000) == "10.66.0.2"
         with pytest.raises(Forbidden, match="has active endpoints"):
-            await service.remove("net")
+            await service.catalog.remove("net")
         for cid in (first, second):
             await service.release(cid)
         await service._endpoints.collect()
         assert (plugin.endpoints, plugin.joined) == ({}, set())
-        await service.remove("net")
+        await service.catalog.remove("net")
         assert plugin.networks == {}
         assert links() == before
         assert plugin.asked().count("Plugin.Activate") == 1
@@ -108,7 +108,7 @@ def test_a_network_lives_and_ends_with_its_plugin():
 def test_running_containers_come_and_go():
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
-        await service.create(request())
+        await service.catalog.create(request())
         routes = [{"Destination": "192.0.2.0/24", "RouteType": 0, "NextHop": "10.66.0.1"}]
 
         async def join(body):
@@ -167,12 +167,12 @@ def test_a_bad_answer_is_a_clear_error_and_undone(method, answer):
         planned, text = answer
         service = await world.service(**plugin.settings_with(SILENT if planned == "hang" else PATIENT))
         if method != "CreateNetwork":
-            await service.create(request())
+            await service.catalog.create(request())
         made = links()
         plugin.behave[f"NetworkDriver.{method}"] = planned
         with pytest.raises(CortenError, match=text) as failure:
             if method == "CreateNetwork":
-                await service.create(request())
+                await service.catalog.create(request())
             else:
                 await world.container(service, mode="net")
         assert 'plugin "weave"' in failure.value.message
@@ -181,8 +181,8 @@ def test_a_bad_answer_is_a_clear_error_and_undone(method, answer):
         assert list(world.endpoints.rows) == []
         plugin.behave.clear()
         if method == "CreateNetwork":
-            assert [network.name for network in service.list_()] == ["host", "none", "bridge"]
-            await service.create(request())
+            assert [network.name for network in service.catalog.list_()] == ["host", "none", "bridge"]
+            await service.catalog.create(request())
         _cid, _box, attached = await world.container(service, mode="net")
         assert attached.addresses == ["10.66.0.2"]  # it was given back
 
@@ -214,7 +214,7 @@ LIES = {
 def test_a_lie_is_a_clear_error_and_undone(lie):
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
-        await service.create(request())
+        await service.catalog.create(request())
         made = links()
         method, answer = lie[0](plugin)
 
@@ -234,7 +234,7 @@ def test_a_lie_is_a_clear_error_and_undone(lie):
 def test_who_waits_for_a_plugin_keeps_nobody_waiting():
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
-        await service.create(request())
+        await service.catalog.create(request())
         arrived, go = asyncio.Event(), asyncio.Event()
 
         async def slow(body):
@@ -248,7 +248,7 @@ def test_who_waits_for_a_plugin_keeps_nobody_waiting():
         _cid, _box, attached = await world.container(service, mode="bridge")
         assert attached.interfaces
         with pytest.raises(Forbidden, match="has active endpoints"):
-            await service.remove("net")
+            await service.catalog.remove("net")
         go.set()
         assert (await waiting)[2].addresses == ["10.66.0.2"]
 
@@ -266,18 +266,18 @@ def test_the_name_and_subnet_of_a_network_that_is_being_made_are_taken_and_nobod
             return plugin.CreateNetwork("", body)
 
         plugin.behave["NetworkDriver.CreateNetwork"] = slow
-        making = asyncio.ensure_future(service.create(request()))
+        making = asyncio.ensure_future(service.catalog.create(request()))
         await arrived.wait()
         with pytest.raises(CortenError, match="already exists"):
-            await service.create(request())
+            await service.catalog.create(request())
         with pytest.raises(Forbidden, match="Pool overlaps"):
-            await service.create(request("other"))
+            await service.catalog.create(request("other"))
         with pytest.raises(NotFound):
-            service.inspect("net")
-        assert "net" not in [network.name for network in service.list_()]
+            service.catalog.inspect("net")
+        assert "net" not in [network.name for network in service.catalog.list_()]
         go.set()
         made = await making
-        assert service.inspect("net").id == made
+        assert service.catalog.inspect("net").id == made
 
     shown(scenario)
 
@@ -285,7 +285,7 @@ def test_the_name_and_subnet_of_a_network_that_is_being_made_are_taken_and_nobod
 def test_networks_and_containers_of_a_plugin_survive_the_daemon():
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
-        await service.create(request())
+        await service.catalog.create(request())
         living, box, _attached = await world.container(service, mode="net")
         _dead, gone, _attached = await world.container(service, mode="net")
         released, _box, _attached = await world.container(service, mode="net")
@@ -313,7 +313,7 @@ def test_what_a_killed_daemon_had_begun_is_taken_away_by_the_next(method):
     async def scenario(world, plugin):
         service = await world.service(**plugin.settings)
         if method != "CreateNetwork":
-            await service.create(request())
+            await service.catalog.create(request())
         done = asyncio.Event()
 
         async def never_told(body):
@@ -323,9 +323,9 @@ def test_what_a_killed_daemon_had_begun_is_taken_away_by_the_next(method):
 
         plugin.behave[f"NetworkDriver.{method}"] = never_told
         works = {
-            "CreateNetwork": lambda: service.create(request()),
+            "CreateNetwork": lambda: service.catalog.create(request()),
             "CreateEndpoint": lambda: world.container(service, mode="net"),
-            "DeleteNetwork": lambda: service.remove("net"),
+            "DeleteNetwork": lambda: service.catalog.remove("net"),
         }
         begun = asyncio.ensure_future(works[method]())
         await done.wait()
@@ -354,12 +354,12 @@ def test_a_plugin_that_is_not_there_is_said_to_be_missing():
         service = await world.service(**plugin.settings)
         for driver in ("absent", "../weave", "a" * 300):
             with pytest.raises(NotFound, match="not found"):
-                await service.create(request(driver=driver))
+                await service.catalog.create(request(driver=driver))
         plugin.behave["Plugin.Activate"] = {"Implements": ["VolumeDriver"]}
         with pytest.raises(NotFound, match=r"does not implement NetworkDriver \(it offers VolumeDriver"):
-            await service.create(request())
+            await service.catalog.create(request())
         plugin.behave.clear()
-        await service.create(request())
+        await service.catalog.create(request())
         world.kill(service)
         await plugin.stop()
         without = await world.service(**plugin.settings_with(ABSENT))

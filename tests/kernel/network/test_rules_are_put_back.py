@@ -68,7 +68,7 @@ def test_our_own_changes_and_those_of_other_tables_start_no_repair():
         service = await world.service()
         stranger = NftSocket()
         cid, _web, _attached = await world.container(service, port_bindings=WEB)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         stranger.commit(nft_requests.replace_table(FOREIGN), "a table of someone else")
         await service.release(cid)
         service._firewall_watch._read()
@@ -100,12 +100,12 @@ def test_nothing_of_a_removed_network_or_container_is_left_in_the_table():
     async def scenario(world):
         service = await world.service()
         before = table_contents(TABLE)
-        await service.create(NetworkCreateRequest(name="net"))
+        await service.catalog.create(NetworkCreateRequest(name="net"))
         listed = {"80/tcp": [PortBinding(host_port="8080", sources=["203.0.113.0/24"]), PortBinding(host_port="0")]}
         cid, _web, _attached = await world.container(service, mode="net", port_bindings=listed)
         assert table_contents(TABLE) != before
         await service.release(cid)
-        await service.remove("net")
+        await service.catalog.remove("net")
         assert table_contents(TABLE) == before
 
     in_own_world(scenario)

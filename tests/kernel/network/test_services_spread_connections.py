@@ -25,7 +25,7 @@ def labels(**more):
 
 
 async def net(service, name="net", **options):
-    await service.create(NetworkCreateRequest(name=name, **options))
+    await service.catalog.create(NetworkCreateRequest(name=name, **options))
 
 
 def test_connections_of_both_families_and_protocols_are_spread_evenly():

@@ -29,7 +29,7 @@ def test_a_container_leaves_its_network_with_no_address_of_others(source):
     async def scenario(world):
         service = await world.service()
         lan = world.neighbour()
-        await service.create(NetworkCreateRequest(name="other"))
+        await service.catalog.create(NetworkCreateRequest(name="other"))
         _cid, box, _attached = await world.container(service)
         mac = mac_of_link("ct00test")
         assert box.do(ask_tcp, "203.0.113.2", 7000) == ""  # the neighbour is known to the host by now
@@ -86,7 +86,7 @@ def test_lies_about_the_gateway_reach_neighbours_only_where_containers_may_talk(
 def test_lies_about_a_container_of_another_network_are_not_believed():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="other"))
+        await service.catalog.create(NetworkCreateRequest(name="other"))
         _cid, victim, attached = await world.container(service, mode="other")
         _cid, attacker, _attached = await world.container(service)
         victim.serve_tcp(80)
@@ -108,7 +108,7 @@ def test_lies_of_neighbour_discovery_reach_neighbours_only_where_containers_may_
     async def scenario(world):
         service = await world.service()
         options = {} if icc else {"com.docker.network.bridge.enable_icc": "false"}
-        await service.create(NetworkCreateRequest(name="six", enable_ipv6=True, options=options))
+        await service.catalog.create(NetworkCreateRequest(name="six", enable_ipv6=True, options=options))
         lan = world.neighbour()
         lan.serve_tcp(7000, socket.AF_INET6)
         _cid, victim, attached = await world.container(service, mode="six")
@@ -128,7 +128,7 @@ def test_lies_of_neighbour_discovery_about_another_network_are_not_believed():
     async def scenario(world):
         service = await world.service()
         for name in ("six", "other"):
-            await service.create(NetworkCreateRequest(name=name, enable_ipv6=True))
+            await service.catalog.create(NetworkCreateRequest(name=name, enable_ipv6=True))
         _cid, victim, attached = await world.container(service, mode="six")
         _cid, attacker, of_attacker = await world.container(service, mode="other")
         victim.serve_tcp(80, socket.AF_INET6)
@@ -148,7 +148,7 @@ def test_a_container_in_two_networks_may_answer_by_the_other_one():
     async def scenario(world):
         service = await world.service()
         lan = world.neighbour()
-        await service.create(NetworkCreateRequest(name="other"))
+        await service.catalog.create(NetworkCreateRequest(name="other"))
         ways = {"bridge": EndpointSettings(), "other": EndpointSettings(gw_priority=10)}
         ports = {"80/tcp": [PortBinding(host_port="8080")]}
         _cid, box, attached = await world.container(service, endpoints=ways, port_bindings=ports)

@@ -101,12 +101,12 @@ def test_containers_and_the_peer_reach_each_other_with_full_sized_packets(versio
         service = await world.service()
         lan = world.neighbour()
         mtu = WAY - {4: 50, 6: 70}[version]
-        await service.create(request(peers=PEER[version]))
+        await service.catalog.create(request(peers=PEER[version]))
         lan.do(end_of_tunnel, OURS[version], 42, f"{FAR}/16", mtu)
         _cid, box, attached = await world.container(service, mode="far", prewarm=True)
         own = attached.settings["far"].ip_address
         assert (own, attached.settings["far"].gateway) == ("10.42.0.2", "10.42.0.1")
-        assert service.inspect("far").options["com.docker.network.driver.mtu"] == str(mtu)
+        assert service.catalog.inspect("far").options["com.docker.network.driver.mtu"] == str(mtu)
         lan.serve_tcp(7000)
         lan.serve_udp(7001)
         box.serve_tcp(7002)
@@ -126,7 +126,7 @@ def test_containers_and_the_peer_reach_each_other_with_full_sized_packets(versio
 async def on_a_host(world, peer, part, theirs):
     """A daemon with a vxlan network and a container, which serves and then asks the container of the other host."""
     service = await world.service()
-    await service.create(request(peers=peer, part=part))
+    await service.catalog.create(request(peers=peer, part=part))
     _cid, box, attached = await world.container(service, mode="far")
     box.serve_udp(7001)
     box.serve_tcp(7000)  # last: who reaches it reaches the other, too
@@ -169,8 +169,8 @@ def test_another_number_is_another_network():
     async def scenario(world):
         service = await world.service()
         lan = world.neighbour()
-        await service.create(request())
-        await service.create(request("other", vni=43, subnet="10.43.0.0/16", part="10.43.0.0/24"))
+        await service.catalog.create(request())
+        await service.catalog.create(request("other", vni=43, subnet="10.43.0.0/16", part="10.43.0.0/24"))
         lan.do(end_of_tunnel, OURS[4], 42, "10.43.128.1/16", 1450)
         lan.serve_tcp(7000)
         _cid, box, _attached = await world.container(service, mode="other")
@@ -193,13 +193,13 @@ def test_what_a_stranger_sends_is_dropped_until_it_is_a_peer(version):
         service = await world.service()
         lan = world.neighbour()
         beyond = world.beyond(lan)
-        await service.create(request(peers=PEER[version]))
+        await service.catalog.create(request(peers=PEER[version]))
         _cid, box, attached = await world.container(service, mode="far")
         to, mac = attached.settings["far"].ip_address, attached.settings["far"].mac_address
         heard = box.collect_udp(7000)
         beyond.do(smuggle, OURS[version], 42, mac, to, 7000, ["stranger"])
         lan.do(smuggle, OURS[version], 42, mac, to, 7000, ["peer"])
-        await service.update_peers("far", add=[STRANGER[version]], remove=[PEER[version]])
+        await service.catalog.update_peers("far", add=[STRANGER[version]], remove=[PEER[version]])
         lan.do(smuggle, OURS[version], 42, mac, to, 7000, ["no peer any more"])
         beyond.do(smuggle, OURS[version], 42, mac, to, 7000, ["a peer now", "end"])
         assert [text for _sender, text in heard()] == ["peer", "a peer now", "end"]
@@ -211,7 +211,7 @@ def test_a_container_of_another_network_cannot_pass_for_this_host():
     async def scenario(world):
         service = await world.service()
         lan = world.neighbour()
-        await service.create(request())
+        await service.catalog.create(request())
         lan.do(end_of_tunnel, OURS[4], 42, f"{FAR}/16", 1450)
         mac = lan.do(mac_of_link, "far42")
         _cid, box, _attached = await world.container(service, mode="bridge")
@@ -227,9 +227,9 @@ def test_peers_change_and_stay_changed():
     async def scenario(world):
         service = await world.service()
         world.neighbour()
-        link = f"vx-{(await service.create(request()))[:12]}"
+        link = f"vx-{(await service.catalog.create(request()))[:12]}"
         _cid, _box, attached = await world.container(service, mode="far")
-        await service.update_peers("far", add=["203.0.113.9", PEER[4]], remove=[])
+        await service.catalog.update_peers("far", add=["203.0.113.9", PEER[4]], remove=[])
         assert destinations(link) == [PEER[4], "203.0.113.9"]
         for add, remove, text in (
             (["2001:db8::9"], [], "one family|IPv4 addresses"),
@@ -237,12 +237,12 @@ def test_peers_change_and_stay_changed():
             (["224.0.0.1"], [], "not the address of another host"),
         ):
             with pytest.raises(InvalidArgument, match=text):
-                await service.update_peers("far", add=add, remove=remove)
+                await service.catalog.update_peers("far", add=add, remove=remove)
         with pytest.raises(InvalidArgument, match="network bridge has no peers"):
-            await service.update_peers("bridge", add=["203.0.113.9"], remove=[])
+            await service.catalog.update_peers("bridge", add=["203.0.113.9"], remove=[])
         with pytest.raises(NotFound):
-            await service.update_peers("nowhere", add=["203.0.113.9"], remove=[])
-        await service.update_peers("far", add=[], remove=[PEER[4]])
+            await service.catalog.update_peers("nowhere", add=["203.0.113.9"], remove=[])
+        await service.catalog.update_peers("far", add=[], remove=[PEER[4]])
         world.kill(service)
         again = await world.service(living={next(iter(world.of)): 0})
         assert again.inspect("far").options["peers"] == "203.0.113.9"
@@ -258,25 +258,25 @@ def test_what_cannot_work_is_refused_and_leaves_nothing():
     async def scenario(world):
         service = await world.service()
         world.neighbour()
-        await service.create(request())
+        await service.catalog.create(request())
         links = vxlan_links()
         other = {"subnet": "10.43.0.0/16", "part": "10.43.0.0/24"}
         with pytest.raises(Forbidden, match="vni 42 on port 4789 is that of network far"):
-            await service.create(request("second", **other))
+            await service.catalog.create(request("second", **other))
         with pytest.raises(InvalidArgument, match="the way to the peers leaves 1450 bytes"):
-            await service.create(request("big", vni=43, options={"com.docker.network.driver.mtu": "1500"}, **other))
+            await service.catalog.create(request("big", vni=43, options={"com.docker.network.driver.mtu": "1500"}, **other))
         with pytest.raises(InvalidArgument, match="parent interface was not found on the host: nowhere0"):
-            await service.create(request("lost", vni=43, options={"parent": "nowhere0"}, **other))
+            await service.catalog.create(request("lost", vni=43, options={"parent": "nowhere0"}, **other))
         with NetlinkSocket() as netlink:  # someone else's link has the number
             make = rtnetlink_vxlan.create_vxlan_request(
                 "theirs", vni=43, port=4789, local="0.0.0.0", parent=0, master=0, mtu=0
             )
             netlink.batch([make], "make")
         with pytest.raises(OSError, match="vni 43, port 4789"):
-            await service.create(request("taken", vni=43, **other))
-        assert [network.name for network in service.list_() if network.driver == "vxlan"] == ["far"]
+            await service.catalog.create(request("taken", vni=43, **other))
+        assert [network.name for network in service.catalog.list_() if network.driver == "vxlan"] == ["far"]
         assert sorted(vxlan_links()) == sorted([*links, "theirs"])
-        await service.create(request("beside", vni=42, options={"port": "4790"}, **other))
+        await service.catalog.create(request("beside", vni=42, options={"port": "4790"}, **other))
 
     in_own_world(scenario)
 
@@ -285,9 +285,9 @@ def test_a_killed_daemon_leaves_nothing_that_the_next_one_does_not_take_away():
     async def scenario(world):
         service = await world.service()
         world.neighbour()
-        await service.create(request(internal=True))
+        await service.catalog.create(request(internal=True))
         kept = dict(world.networks.rows)
-        await service.create(request("lost", vni=43, subnet="10.43.0.0/16", part="10.43.0.0/24"))
+        await service.catalog.create(request("lost", vni=43, subnet="10.43.0.0/16", part="10.43.0.0/24"))
         assert len(vxlan_links()) == 2
         world.kill(service)
         world.networks.rows = kept  # killed before it was recorded
@@ -302,8 +302,8 @@ def test_a_killed_daemon_leaves_nothing_that_the_next_one_does_not_take_away():
 def test_the_part_of_a_host_has_its_gateway():
     async def scenario(world):
         service = await world.service()
-        await service.create(request(peers="", part="10.42.64.0/20"))
-        (config,) = service.inspect("far").ipam.config
+        await service.catalog.create(request(peers="", part="10.42.64.0/20"))
+        (config,) = service.catalog.inspect("far").ipam.config
         assert ipaddress.ip_address(config.gateway) == ipaddress.ip_address("10.42.64.1")
 
     in_own_world(scenario)

@@ -60,7 +60,7 @@ def test_a_routed_network_takes_no_source_list():
     async def scenario(world):
         service = await world.service()
         options = {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}
-        await service.create(NetworkCreateRequest(name="net", options=options))
+        await service.catalog.create(NetworkCreateRequest(name="net", options=options))
         with pytest.raises(FailedPrecondition, match="network net is routed"):
             await world.container(service, mode="net", port_bindings=LISTED)
 

@@ -78,7 +78,7 @@ async def build(world, service, version):
     targets, peers = {}, {}
     loopback, host = ("127.0.0.1", "203.0.113.1") if version == 4 else ("::1", "2001:db8::1")
     for number, (kind, options) in enumerate(NETWORKS.items()):
-        await service.create(NetworkCreateRequest(name=kind, enable_ipv6=True, **options))
+        await service.catalog.create(NetworkCreateRequest(name=kind, enable_ipv6=True, **options))
         own, local = 8000 + number, 9000 + number
         ports = {
             "80/tcp": [PortBinding(host_port=str(own))],
@@ -139,7 +139,7 @@ def test_an_isolated_network_has_no_address_of_the_hosts():
     async def scenario(world):
         service = await world.service()
         world.neighbour()
-        await service.create(NetworkCreateRequest(name="alone", internal=True, options=modes("isolated")))
+        await service.catalog.create(NetworkCreateRequest(name="alone", internal=True, options=modes("isolated")))
         _cid, box, attached = await world.container(service, mode="alone")
         box.serve_tcp(80)
         assert refused_tcp(attached.settings["alone"].ip_address, 80)
@@ -151,7 +151,7 @@ def test_an_isolated_network_has_no_address_of_the_hosts():
 def test_a_routed_port_shows_no_host_port_and_holds_none():
     async def scenario(world):
         service = await world.service()
-        await service.create(NetworkCreateRequest(name="net", options=modes("routed")))
+        await service.catalog.create(NetworkCreateRequest(name="net", options=modes("routed")))
         ports = {"80/tcp": [PortBinding(host_port="8000")]}
         _cid, _box, one = await world.container(service, mode="net", port_bindings=ports)
         _cid, _box, two = await world.container(service, mode="net", port_bindings=ports)

@@ -16,17 +16,15 @@ from typing import Any
 from corten.engine.events import Events
 from corten.engine.networks import default_bridge
 from corten.engine.networks.addresses import Addresses
+from corten.engine.networks.catalog import NetworkCatalog
 from corten.engine.networks.connections import Connections
 from corten.engine.networks.drivers import Drivers
-from corten.engine.networks.egress import Egress, check_network
+from corten.engine.networks.egress import Egress
 from corten.engine.networks.egress_denials import ACTION
 from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
+from corten.engine.networks.forward import Forwarding
 from corten.engine.networks.host_resolv import HostResolvConf
-from corten.engine.networks.lifecycle import Lifecycle
-from corten.engine.networks.listing import matches, prunable, resource
-from corten.engine.networks.peers import change_peers
-from corten.engine.networks.planning import plan
 from corten.engine.networks.publishing import Publisher, default_addresses, relaying
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.resolvers import Resolvers
@@ -43,7 +41,6 @@ from corten.engine.networks.settings import (
 )
 from corten.errors import CortenError, Forbidden, NotFound, Unavailable
 from corten.lib.keylock import KeyLock
-from corten.lib.undo import Undo
 from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.network.config import NetworkConfig
@@ -52,8 +49,7 @@ from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.plugins.client import Plugins
 from corten.network.ports import PortHolder
-from corten.network.service_labels import check_option
-from corten.spec.docker.network import EndpointSettings, NetworkCreateRequest, NetworkResource
+from corten.spec.docker.network import EndpointSettings
 
 _LOG = logging.getLogger("corten.network")
 _COLLECT_AFTER_S = 2.0
@@ -74,7 +70,6 @@ class NetworkService:
         host_resolv: HostResolvConf,
     ) -> None:
         self._settings = settings
-        self._events = events
         self.containers: ContainerDirectory | None = None
         self._netlink = NetlinkSocket()
         plugins = Plugins(settings.plugin_folders, settings.plugin_patience)
@@ -84,7 +79,9 @@ class NetworkService:
         self._firewall_watch = FirewallWatch(self._firewall)
         self._registry = Registry(settings, networks)
         self._addresses = Addresses(self._registry, plugins)
-        self._lifecycle = Lifecycle(registry=self._registry, drivers=self._drivers, addresses=self._addresses)
+        self._forwarding = Forwarding(
+            settings=settings, registry=self._registry, drivers=self._drivers, firewall=self._firewall
+        )
         self._publisher = Publisher(
             holder=PortHolder(default_addresses=default_addresses(policy, settings.default_ip)),
             firewall=self._firewall,
@@ -120,6 +117,16 @@ class NetworkService:
             egress=self._egress,
         )
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of, egress=self._egress)
+        self.catalog = NetworkCatalog(
+            registry=self._registry,
+            drivers=self._drivers,
+            addresses=self._addresses,
+            endpoints=self._endpoints,
+            services=self._services,
+            forwarding=self._forwarding,
+            events=events,
+            netlink=self._netlink,
+        )
         self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
         events.listen(partial(follow_containers, self._services, self._endpoints))
         self._turns = KeyLock()  # by container: one of its connections changes at a time
@@ -128,7 +135,7 @@ class NetworkService:
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
-        self.containers = self._connections.containers = containers
+        self.containers = self._connections.containers = self.catalog.containers = containers
         self._resolvers.netns = self._connections.netns = self._services.maps.netns = netns
         self._egress.denials.tell = lambda cid, about: containers.announce(cid, ACTION, about)
 
@@ -141,7 +148,7 @@ class NetworkService:
         """
         self._registry.load()
         default_bridge.ensure_predefined(self._settings, self._registry, self._netlink)
-        self._forward(ipv6=any(network.enable_ipv6 for network in self._registry.all()))
+        self._forwarding.enable(ipv6=any(network.enable_ipv6 for network in self._registry.all()))
         for network in self._registry.all():
             try:
                 if not network.pending:
@@ -155,7 +162,7 @@ class NetworkService:
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._services.tell()  # before the rules, so that no port of theirs is without members for a moment
-            self._firewall.replace(self._rules(), self._publisher.rules())
+            self._forwarding.replace_rules(self._publisher.rules())
             self._firewall_watch.start()
         except (Unavailable, OSError):  # containers without published ports and NAT must still work
             _LOG.exception("no packet filter: containers have no way outside and no published ports")
@@ -172,21 +179,12 @@ class NetworkService:
     async def _recover_plugins(self, begun: list[NetworkConfig]) -> None:
         """What plugins must be told; they may not be there yet, and nothing else waits for them."""
         await self._addresses.replay(self._endpoints.living())
-        await self._lifecycle.finish(begun)
+        await self.catalog.lifecycle.finish(begun)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _forward(self, *, ipv6: bool) -> None:
-        """Switch the kernel's forwarding on, where it may be (not with /proc/sys read-only)."""
-        if not self._settings.ip_forward:
-            return
-        try:
-            self._firewall.enable_forwarding(ipv6=ipv6, guard=not self._settings.ip_forward_no_drop)
-        except OSError:
-            _LOG.exception("IP forwarding could not be enabled; containers have no way outside")
 
     async def close(self) -> None:
         """The daemon ends; networks and rules stay for the containers that go on."""
@@ -277,86 +275,6 @@ class NetworkService:
         network = self._registry.by_name("bridge")
         return [subnet.gateway for subnet in (network.subnets if network else []) if subnet.gateway]
 
-    # -- the API -----------------------------------------------------------------------------------------------------
-
-    def list_(self, filters: Mapping[str, list[str]] | None = None) -> list[NetworkResource]:
-        """All networks that the filters let through. Raises InvalidArgument."""
-        used = self._used_ids()
-        ready = [network for network in self._registry.all() if not network.pending]
-        found = [n for n in ready if matches(n, filters or {}, in_use=n.id in used)]
-        return [resource(network, {}) for network in found]
-
-    def inspect(self, reference: str) -> NetworkResource:
-        """One network with its running containers. Raises NotFound."""
-        network = self._registry.find(reference)
-        return resource(network, self._endpoints.members(network.id))
-
-    async def create(self, request: NetworkCreateRequest) -> str:
-        """A new network; returns its id. Raises InvalidArgument, Conflict, Forbidden, NotFound (driver)."""
-        network = plan(
-            request,
-            self._registry,
-            drivers=self._drivers,
-            ipam_known=self._addresses.known,
-            host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
-        )
-        check_option(network.options)
-        check_network(network, self._drivers[network.driver])
-        async with Undo() as undo:
-            await self._lifecycle.make(network, undo)
-            if network.enable_ipv6:
-                self._forward(ipv6=True)
-            network.pending = False
-            self._registry.add(network)
-            undo.push(self._registry.remove, network)
-            self._replace_rules()
-            undo.keep()
-        self._events.publish("network", "create", network.id, {"name": network.name, "type": network.driver})
-        return network.id
-
-    async def update_peers(self, reference: str, *, add: list[str], remove: list[str]) -> None:
-        """Change who the other hosts of a vxlan network are. Raises NotFound, InvalidArgument; nothing changes then."""
-        network = self._registry.find(reference)
-        await change_peers(
-            network,
-            add=add,
-            remove=remove,
-            registry=self._registry,
-            drivers=self._drivers,
-            replace_rules=self._replace_rules,
-        )
-        self._events.publish("network", "update", network.id, {"name": network.name, "type": network.driver})
-
-    async def remove(self, reference: str) -> None:
-        """Delete a network. Raises NotFound, Forbidden (predefined or in use)."""
-        network = self._registry.find(reference)
-        if network.predefined:
-            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-        if self._registry.users_of(network):
-            raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
-        members = self._endpoints.members(network.id)
-        if members or self._endpoints.joining(network.id):
-            shown = ", ".join(f'name:"{name}" id:"{endpoint.id[:12]}"' for name, endpoint in members.values())
-            raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
-        await self._lifecycle.take_away(network)
-        self._services.network_removed(network.id)
-        self._replace_rules()
-        self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
-
-    async def prune(self, filters: Mapping[str, list[str]]) -> list[str]:
-        """Delete networks that no container uses; returns their names. Raises InvalidArgument."""
-        used = self._used_ids()
-        gone = []
-        for network in [network for network in self._registry.all() if not network.pending]:
-            if prunable(network, filters) and network.id not in used:
-                try:
-                    await self.remove(network.id)
-                    gone.append(network.name)
-                except (CortenError, OSError):
-                    _LOG.exception("network could not be pruned", extra={"network": network.name})
-        self._events.publish("network", "prune", "", {"reclaimed": "0"})
-        return gone
-
     async def connect(self, reference: str, container: str, settings: EndpointSettings | None) -> None:
         """Put a container into a network, running or not. Raises NotFound, Forbidden."""
         view = self._view(container)
@@ -394,19 +312,3 @@ class NetworkService:
         if self.containers is None:
             raise NotFound(f"No such container: {container}")
         return self.containers.view(container)
-
-    def _replace_rules(self) -> None:
-        self._firewall.replace(self._rules())
-
-    def _rules(self) -> list[default_bridge.BridgeRules]:
-        ready = [network for network in self._registry.all() if not network.pending]
-        rules = [self._drivers[network.driver].rules(network) for network in ready]
-        return [rule for rule in rules if rule is not None]
-
-    def _used_ids(self) -> set[str]:
-        """Networks with running containers, or that containers are configured for."""
-        used = {network.id for network in self._registry.all() if self._endpoints.members(network.id)}
-        if self.containers is not None:
-            directory = self.containers
-            used |= {n.id for n in self._registry.all() if directory.using(n.id, n.name)}
-        return used

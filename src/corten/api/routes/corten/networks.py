@@ -11,5 +11,5 @@ from corten.spec.corten.network import PeersRequest
 async def network_peers(request: Request, services: Services) -> Response:
     """Some come, some go."""
     asked = await request.json(PeersRequest)
-    await services.networks.update_peers(request.params["id"], add=asked.add, remove=asked.remove)
+    await services.networks.catalog.update_peers(request.params["id"], add=asked.add, remove=asked.remove)
     return empty(204)

@@ -10,5 +10,5 @@ from corten.spec.docker.network import NetworkCreateRequest, NetworkCreateRespon
 @route("POST", "/networks/create")
 async def network_create(request: Request, services: Services) -> Response:
     """A new network."""
-    made = await services.networks.create(await request.json(NetworkCreateRequest))
+    made = await services.networks.catalog.create(await request.json(NetworkCreateRequest))
     return json_response(NetworkCreateResponse(id=made), status=201)

@@ -13,4 +13,4 @@ async def network_inspect(request: Request, services: Services) -> Response:
     reference = request.params["id"]
     if request.query.text("scope", "local") not in ("", "local"):
         raise NetworkNotFound(f"network {reference} not found")
-    return json_response(services.networks.inspect(reference))
+    return json_response(services.networks.catalog.inspect(reference))

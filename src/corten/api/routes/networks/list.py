@@ -9,4 +9,4 @@ from corten.api.services import Services
 @route("GET", "/networks")
 async def network_list(request: Request, services: Services) -> Response:
     """All networks; the filters are dangling, driver, id, label, name, scope and type."""
-    return json_response(services.networks.list_(request.query.filters()))
+    return json_response(services.networks.catalog.list_(request.query.filters()))

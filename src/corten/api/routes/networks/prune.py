@@ -10,5 +10,5 @@ from corten.spec.docker.network import NetworkPruneResponse
 @route("POST", "/networks/prune", since="1.25")
 async def network_prune(request: Request, services: Services) -> Response:
     """Delete the networks that no container uses."""
-    gone = await services.networks.prune(request.query.filters())
+    gone = await services.networks.catalog.prune(request.query.filters())
     return json_response(NetworkPruneResponse(networks_deleted=gone or None))

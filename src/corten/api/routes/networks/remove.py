@@ -9,5 +9,5 @@ from corten.api.services import Services
 @route("DELETE", "/networks/{id}")
 async def network_remove(request: Request, services: Services) -> Response:
     """Delete a network."""
-    await services.networks.remove(request.params["id"])
+    await services.networks.catalog.remove(request.params["id"])
     return empty(204)
