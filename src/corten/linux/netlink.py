@@ -55,7 +55,7 @@ _RECV_BYTES = 64 * 1024
 _TIMEOUT_S = 10.0
 _MAX_DUMP_ROUNDS = 8
 # What a dump may hold at most: a host with a full BGP table is legal, an endless stream is not.
-_MAX_DUMP_BYTES = 512 * 1024 * 1024
+MAX_DUMP_BYTES = 512 * 1024 * 1024
 
 
 class NetlinkError(OSError):
@@ -264,16 +264,17 @@ class NetlinkSocket:
         if failure is not None:
             raise failure
 
-    def dump(self, request: bytes, what: str) -> list[Message]:
-        """All answers to a dump request. A dump that changes under way is asked again (NLM_F_DUMP_INTR)."""
+    def dump(self, request: bytes, what: str, *, most_bytes: int = MAX_DUMP_BYTES) -> list[Message]:
+        """All answers to a dump request. A dump that changes under way is asked again (NLM_F_DUMP_INTR). Raises
+        NetlinkError; with EMSGSIZE (more than `most_bytes`) the rest is still to come, and the socket is of no use."""
         found: list[Message] = []
         for _round in range(_MAX_DUMP_ROUNDS):
-            found, interrupted = self._dump_once(request, what)
+            found, interrupted = self._dump_once(request, what, most_bytes)
             if not interrupted:
                 break
         return found
 
-    def _dump_once(self, request: bytes, what: str) -> tuple[list[Message], bool]:
+    def _dump_once(self, request: bytes, what: str, most_bytes: int) -> tuple[list[Message], bool]:
         buffer, first = self.number([request])
         self.send(buffer)
         found: list[Message] = []
@@ -283,7 +284,7 @@ class NetlinkSocket:
         while True:
             data = self.receive(deadline)
             received += len(data)
-            if received > _MAX_DUMP_BYTES:
+            if received > most_bytes:
                 raise NetlinkError(errno.EMSGSIZE, what)
             for reply in messages(data):
                 if reply.seq != first:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from corten.linux.netlink import (
+    MAX_DUMP_BYTES,
     NETLINK_NETFILTER,
     NLM_F_ACK,
     NLMSG_ERROR,
@@ -91,10 +92,11 @@ class NftSocket:
         names = (attributes(reply.payload, _NFGENMSG).get(_NFTA_TABLE_NAME, b"") for reply in replies)
         return [name.rstrip(b"\0").decode("utf-8", "replace") for name in names]
 
-    def elements(self, table: str, name: str) -> list[Message]:
-        """The answers that hold a set's elements; none when there is no such set."""
+    def elements(self, table: str, name: str, *, most_bytes: int = MAX_DUMP_BYTES) -> list[Message]:
+        """The answers that hold a set's elements; none when there is no such set. Raises NetlinkError as `dump`."""
         try:
-            return self._netlink.dump(nft_requests.get_elements(table, name), f"list {name} of table {table}")
+            what = f"list {name} of table {table}"
+            return self._netlink.dump(nft_requests.get_elements(table, name), what, most_bytes=most_bytes)
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 return []

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 
 import pytest
 from tests.kernel.network.asking import AAAA, A, ask
@@ -11,7 +12,10 @@ from tests.kernel.network.replicas import Talk, UdpTalk, address_of, count, heal
 from tests.kernel.network.world import in_own_world
 
 from corten.errors import InvalidArgument
+from corten.linux.netlink import attr, attr_text, nested
+from corten.network import nft, nft_requests
 from corten.network.nft_balancing import CLIENT_TABLE
+from corten.network.nft_socket import NftSocket
 from corten.spec.docker.network import IPAM, EndpointSettings, IPAMConfig, NetworkCreateRequest
 
 pytestmark = pytest.mark.root
@@ -49,6 +53,42 @@ def test_connections_of_both_families_and_protocols_are_spread_evenly():
         assert (await client.ado(ask, "web", A))[3] == [await address_of(service)]
         assert (await client.ado(ask, "web.net", AAAA))[3] == [await address_of(service, version=6)]
         assert sorted((await client.ado(ask, "tasks.web", A))[3]) == sorted(m.addresses[0] for m in found.members)
+
+    in_own_world(scenario)
+
+
+def claim_much(name, slots):
+    """In a client that has NET_ADMIN: slots without number in its own map, of members that there are not."""
+    filters = NftSocket()
+    counter = nested(7, attr_text(1, "counter"), nested(2, attr(1, bytes(8)), attr(2, b"\xff" * 8)))
+    for first in range(1000, 1000 + slots, 5000):
+        elements = [
+            nft.Element("", struct.pack("=I", number), nft.data_value(2, struct.pack("!I", number)) + counter)
+            for number in range(first, first + 5000)
+        ]
+        filters.commit(nft_requests.add_elements(CLIENT_TABLE, name, elements), "claim")
+    filters.close()
+
+
+def test_what_a_client_makes_of_its_own_table_counts_for_nobody():
+    async def scenario(world):
+        service = await world.service()
+        await net(service)
+        for name in NAMES[:2]:
+            await replica(world, service, name)
+        _cid, client, _attached = await world.container(service, name="client", mode="net")
+        _cid, hostile, _attached = await world.container(service, name="hostile", mode="net")
+        address = await address_of(service)
+        for slots in (5000, 60000):  # some that are read and not believed, and more than are read
+            hostile.do(claim_much, f"to-{address}", slots)
+            before = await service.services.inspect("net/web")
+            assert await client.ado(count, address, 20) == {"a": 10, "b": 10}
+            found = await service.services.inspect("net/web")
+            assert found.connections == before.connections + 20 < 100
+            unread = [lane.cid for lane in service._services.maps._lanes.values() if lane.filters is None]
+            assert len(unread) == (slots > 5000)
+        await replica(world, service, "c")
+        assert await client.ado(count, address, 30) == {"a": 10, "b": 10, "c": 10}
 
     in_own_world(scenario)
 

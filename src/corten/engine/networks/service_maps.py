@@ -26,6 +26,7 @@ from corten.network.translated_flows import forget_udp_flows_to
 _LOG = logging.getLogger("corten.network")
 _SOCKET = ((socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER, ""),)
 _RETRY_S, _LAST_RETRY_S = 0.1, 30.0
+_MOST_DUMPED = 4 << 20  # of one map: some 35,000 slots, where a service has a few; a client can make its own huge
 _SETTLE_S = 2.0  # a change waits no longer for the namespaces that are slow
 
 Counts = dict[tuple[str, bytes], int]
@@ -147,7 +148,11 @@ class ServiceMaps:
                 (made,) = await self.netns.open_sockets(lane.cid, _SOCKET)
                 lane.filters = NftSocket(NetlinkSocket(NETLINK_NETFILTER, fileno=made.detach()))
             self._turn += 1
-            await self._in_thread(_replace, lane.filters, wanted, self._turn)
+            try:
+                await self._in_thread(_replace, lane.filters, wanted, self._turn)
+            except OSError:
+                await self._let_go(lane)
+                raise
             lane.applied = wanted
 
     async def _read(self, lane: _Lane) -> Counts:
@@ -158,15 +163,20 @@ class ServiceMaps:
                 return await self._in_thread(_members_counts, lane.filters, lane.applied or lane.wanted)
             except OSError as error:
                 _LOG.warning("a container's connections are not counted: %s", error, extra={"container": lane.cid})
+                await self._let_go(lane)
                 return {}
 
     async def _end(self, lane: _Lane) -> None:
         """What it has counted is kept, then the socket goes; deletions in the namespace are waited for there."""
         _add(self.counted, await self._read(lane))
         async with lane.lock:
-            filters, lane.filters = lane.filters, None
-            if filters is not None:
-                await self._in_thread(filters.close)
+            await self._let_go(lane)
+
+    async def _let_go(self, lane: _Lane) -> None:
+        """The socket: at the end, and of one that failed nobody knows what it still brings."""
+        filters, lane.filters = lane.filters, None
+        if filters is not None:
+            await self._in_thread(filters.close)
 
     @staticmethod
     async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
@@ -193,7 +203,7 @@ def _counts(filters: NftSocket, spreads: Sequence[Spread]) -> Counts:
     found: Counts = {}
     for spread in spreads:
         for name in spread.maps:
-            found |= counts_of(name, filters.elements(CLIENT_TABLE, name))
+            found |= counts_of(name, filters.elements(CLIENT_TABLE, name, most_bytes=_MOST_DUMPED))
     return found
 
 
