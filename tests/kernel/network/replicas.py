@@ -145,14 +145,14 @@ async def replica(world, service, name, *, network="net", families=(socket.AF_IN
     assert os.read(reader, 1) == b"r"
     os.close(reader)
     if started:
-        service._events.publish("container", "start", cid)
+        service.catalog._events.publish("container", "start", cid)
         await service._services.settle()
     return cid, box
 
 
 async def health(service, cid, word):
     """The health check of a container has said something."""
-    service._events.publish("container", f"health_status: {word}", cid)
+    service.catalog._events.publish("container", f"health_status: {word}", cid)
     await service._services.settle()
 
 

@@ -162,7 +162,9 @@ def test_networks_whose_packets_do_not_pass_the_host_take_no_lists():
         service = await world.service()
         for driver in ("macvlan", "ipvlan"):
             with pytest.raises(InvalidArgument, match=rf"network x \(driver {driver}\)"):
-                await service.catalog.create(NetworkCreateRequest(name="x", driver=driver, options={"corten.egress": "none"}))
+                await service.catalog.create(
+                    NetworkCreateRequest(name="x", driver=driver, options={"corten.egress": "none"})
+                )
             network = NetworkConfig(id="1", name="y", driver=driver, created="")
             with pytest.raises(InvalidArgument, match=rf"network y \(driver {driver}\)"):
                 check_endpoint((), network, service._drivers[driver])

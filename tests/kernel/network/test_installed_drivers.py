@@ -67,7 +67,7 @@ def test_the_example_of_the_manual_makes_networks(install):
         await again.release(cid)
         await again._endpoints.collect()
         assert (box.do(names_inside), links()) == ([], [])
-        await again.remove("net")
+        await again.catalog.remove("net")
 
     in_own_world(scenario)
 

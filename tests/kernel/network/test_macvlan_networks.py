@@ -67,7 +67,7 @@ def test_an_address_stays_taken_over_a_restart_of_the_daemon_and_is_free_after_t
     async def scenario(world):
         first = await world.service()
         world.neighbour()
-        await first.create(LAN)
+        await first.catalog.create(LAN)
         asked = {"lan": EndpointSettings(ipam_config=EndpointIPAMConfig(ipv4_address="203.0.113.99"))}
         cid, box, _attached = await world.container(first, mode="lan", endpoints=asked)
         second = await world.service({cid: box.pid})
@@ -85,12 +85,12 @@ def test_a_daemon_starts_without_the_parent_and_says_what_is_missing():
     async def scenario(world):
         first = await world.service()
         world.neighbour()
-        await first.create(LAN)
+        await first.catalog.create(LAN)
         rtnetlink_batch(rtnetlink.delete_link_request(name="lan0"))
         second = await world.service()
         with pytest.raises(OSError, match="find lan0, the parent of network lan"):
             await world.container(second, mode="lan")
-        assert second.inspect("lan").containers == {}
+        assert second.catalog.inspect("lan").containers == {}
         world.neighbour()
         _cid, _box, attached = await world.container(second, mode="lan")
         assert attached.settings["lan"].ip_address == "203.0.113.64"

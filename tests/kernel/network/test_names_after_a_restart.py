@@ -27,7 +27,7 @@ def ask_from(port, name):
 def test_a_port_that_was_asked_from_before_leads_to_the_new_server():
     async def scenario(world):
         first = await world.service()
-        await first.create(NetworkCreateRequest(name="net"))
+        await first.catalog.create(NetworkCreateRequest(name="net"))
         cid, box, attached = await world.container(first, mode="net", name="one")
         address = [attached.settings["net"].ip_address]
         assert await box.ado(ask_from, 5555, "one") == address

@@ -91,7 +91,7 @@ def test_a_name_of_many_gives_all_in_changing_order_and_the_unhealthy_vanish():
         assert set(firsts) == set(members.values())
 
         def health(cid, status):
-            service._events.publish("container", f"health_status: {status}", cid, {"name": "x"})
+            service.catalog._events.publish("container", f"health_status: {status}", cid, {"name": "x"})
 
         first, second, third = members
         health(first, "healthy")
@@ -102,7 +102,7 @@ def test_a_name_of_many_gives_all_in_changing_order_and_the_unhealthy_vanish():
         assert await box.ado(ask, "web2") == [NOERROR, False, "web2", []]
         await service.release(first)
         assert (await box.ado(ask, "web"))[3] == [members[second]]
-        service._events.publish("container", "rename", second, {"name": "renamed"})
+        service.catalog._events.publish("container", "rename", second, {"name": "renamed"})
         assert (await box.ado(ask, "renamed"))[3] == [members[second]]
         assert (await box.ado(ask, "web1"))[3] == []
         del asker
@@ -314,7 +314,7 @@ def test_leaving_a_network_is_recorded_when_the_route_cannot_be_moved_too():
 def test_a_new_daemon_serves_living_containers_again():
     async def scenario(world):
         first = await world.service()
-        await first.create(NetworkCreateRequest(name="net"))
+        await first.catalog.create(NetworkCreateRequest(name="net"))
         cid, box, _attached = await world.container(first, mode="net", name="one", checked=True)
         await first.close()
         assert await box.ado(unanswered)

@@ -30,7 +30,7 @@ def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
     async def scenario(world):
         first = await world.service()
         lan = world.neighbour()
-        await first.create(NetworkCreateRequest(name="net"))
+        await first.catalog.create(NetworkCreateRequest(name="net"))
         cid, web, attached = await world.container(first, port_bindings=WEB)
         dead, _ended, _attached = await world.container(first, mode="net")
         web.serve_tcp(80)
@@ -47,10 +47,10 @@ def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
         assert gone == {"br-stray", f"veth{dead[:9]}00"}
         assert list(world.endpoints.rows) == [cid]
         assert lan.do(ask_tcp, "203.0.113.1", 8080) == "203.0.113.2"
-        assert set(second.inspect("bridge").containers) == {cid}
+        assert set(second.catalog.inspect("bridge").containers) == {cid}
         _cid, _box, next_one = await world.container(second)
         assert next_one.settings["bridge"].ip_address != attached.settings["bridge"].ip_address
-        assert second.inspect("net").id == first.inspect("net").id
+        assert second.catalog.inspect("net").id == first.inspect("net").id
         await second.release(cid)
         assert lan.do(refused_tcp, "203.0.113.1", 8080)
 
@@ -92,8 +92,8 @@ def test_ports_of_a_container_in_several_networks_lead_where_they_led():
     async def scenario(world):
         first = await world.service()
         lan = world.neighbour()
-        await first.create(NetworkCreateRequest(name="inside", internal=True))
-        await first.create(NetworkCreateRequest(name="outside"))
+        await first.catalog.create(NetworkCreateRequest(name="inside", internal=True))
+        await first.catalog.create(NetworkCreateRequest(name="outside"))
         both = {"inside": EndpointSettings(), "outside": EndpointSettings()}
         cid, web, _attached = await world.container(first, mode="inside", endpoints=both, port_bindings=WEB)
         web.serve_tcp(80)

@@ -65,7 +65,10 @@ def test_the_plugin_chooses_subnets_and_is_told_the_mac_when_it_wants_it():
         plugin.capabilities["RequiresMACAddress"] = True
         service = await world.service(**plugin.settings)
         await service.catalog.create(request(enable_ipv6=True))
-        assert [config.subnet for config in service.catalog.inspect("net").ipam.config] == ["10.77.0.0/24", "fd00:7::/64"]
+        assert [config.subnet for config in service.catalog.inspect("net").ipam.config] == [
+            "10.77.0.0/24",
+            "fd00:7::/64",
+        ]
         _cid, _box, attached = await world.container(service, mode="net")
         assert attached.addresses == ["10.77.0.2", "fd00:7::2"]
         mac = attached.settings["net"].mac_address
@@ -182,7 +185,7 @@ def test_without_address_management_there_is_an_interface_and_no_address():
         assert attached.settings["weaves"].mac_address == "02:00:00:00:00:05"
         world.kill(service)
         again = await world.service(**plugin.settings)
-        assert again.inspect("net").ipam.driver == "null"
-        await again.remove("net")
+        assert again.catalog.inspect("net").ipam.driver == "null"
+        await again.catalog.remove("net")
 
     shown(scenario)

@@ -294,7 +294,7 @@ def test_networks_and_containers_of_a_plugin_survive_the_daemon():
         world.kill(service)
         await plugin.stop()
         again = await world.service(living={living: box.pid}, **plugin.settings)  # without the plugin
-        assert list(again.inspect("net").containers) == [living]
+        assert list(again.catalog.inspect("net").containers) == [living]
         await plugin.start()
         await settled(lambda: len(plugin.endpoints) == 1)
         await again._endpoints.collect()
@@ -338,7 +338,7 @@ def test_what_a_killed_daemon_had_begun_is_taken_away_by_the_next(method):
         again = await world.service(**plugin.settings)
         if method == "CreateEndpoint":
             await settled(lambda: not plugin.endpoints and not world.endpoints.rows)
-            assert again.inspect("net").containers == {}
+            assert again.catalog.inspect("net").containers == {}
         else:
             await settled(lambda: not plugin.networks and "net" not in _recorded(again))
 
@@ -364,13 +364,13 @@ def test_a_plugin_that_is_not_there_is_said_to_be_missing():
         await plugin.stop()
         without = await world.service(**plugin.settings_with(ABSENT))
         with pytest.raises(CortenError, match='plugin "weave"'):
-            await without.remove("net")
+            await without.catalog.remove("net")
         with pytest.raises(CortenError, match='plugin "weave"'):
             await world.container(without, mode="net")
-        assert without.inspect("net").driver == "weave"
+        assert without.catalog.inspect("net").driver == "weave"
         world.kill(without)
         await plugin.start()
         again = await world.service(**plugin.settings)
-        await again.remove("net")
+        await again.catalog.remove("net")
 
     shown(scenario)

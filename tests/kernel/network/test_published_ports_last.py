@@ -59,7 +59,7 @@ def test_an_established_connection_loses_no_packet_while_the_daemon_is_killed_an
             world.kill(first)
             await asyncio.sleep(0.1)
             first = await world.service({cid: web.pid})
-            await first.create(NetworkCreateRequest(name=f"net{len(world.services)}"))
+            await first.catalog.create(NetworkCreateRequest(name=f"net{len(world.services)}"))
             await world.container(first, port_bindings={"80/tcp": [PortBinding(host_port="0")]})
         await asyncio.sleep(0.1)
         os.write(end, b"x")

@@ -195,7 +195,7 @@ def test_without_anyone_who_serves_connections_are_refused_at_once():
             for asker in (client, host):
                 assert await asker.ado(who_tcp, address) == "ConnectionRefusedError"
                 assert await asker.ado(who_udp, address) in ("PermissionError", "ConnectionRefusedError")
-        service._events.publish("container", "start", cid)
+        service.catalog._events.publish("container", "start", cid)
         await service._services.settle()
         assert [await client.ado(who_tcp, address) for address in addresses] == ["a", "a"]
         await service.release(cid)
@@ -303,14 +303,14 @@ def test_addresses_outlive_the_daemon_and_end_with_the_last_container():
         assert await client.ado(count, address, 3) == {"a": 1, "b": 1, "d": 1}
         for key in ("a", "b", "c"):
             await second.release(ids[key])
-            second._events.publish("container", "destroy", ids[key])
+            second.catalog._events.publish("container", "destroy", ids[key])
         await second._services.settle()
         assert await client.ado(count, address, 2) == {"d": 2}
-        second._events.publish("container", "destroy", ids["e"])
+        second.catalog._events.publish("container", "destroy", ids["e"])
         members = (await second.services.inspect("web")).members
         await second.release(members[0].container)
         assert (await second.services.inspect("web")).addresses == [address]
-        second._events.publish("container", "destroy", members[0].container)
+        second.catalog._events.publish("container", "destroy", members[0].container)
         assert await second.services.list_() == []
         await second._services.settle()
         assert await client.ado(ask, "web", A) != (0, False, "web", [address])

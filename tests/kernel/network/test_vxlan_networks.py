@@ -245,7 +245,7 @@ def test_peers_change_and_stay_changed():
         await service.catalog.update_peers("far", add=[], remove=[PEER[4]])
         world.kill(service)
         again = await world.service(living={next(iter(world.of)): 0})
-        assert again.inspect("far").options["peers"] == "203.0.113.9"
+        assert again.catalog.inspect("far").options["peers"] == "203.0.113.9"
         assert destinations(link) == ["203.0.113.9"]
         assert attached.settings["far"].ip_address == "10.42.0.2"
         _cid, _box, second = await world.container(again, mode="far")
@@ -264,7 +264,9 @@ def test_what_cannot_work_is_refused_and_leaves_nothing():
         with pytest.raises(Forbidden, match="vni 42 on port 4789 is that of network far"):
             await service.catalog.create(request("second", **other))
         with pytest.raises(InvalidArgument, match="the way to the peers leaves 1450 bytes"):
-            await service.catalog.create(request("big", vni=43, options={"com.docker.network.driver.mtu": "1500"}, **other))
+            await service.catalog.create(
+                request("big", vni=43, options={"com.docker.network.driver.mtu": "1500"}, **other)
+            )
         with pytest.raises(InvalidArgument, match="parent interface was not found on the host: nowhere0"):
             await service.catalog.create(request("lost", vni=43, options={"parent": "nowhere0"}, **other))
         with NetlinkSocket() as netlink:  # someone else's link has the number
@@ -293,7 +295,7 @@ def test_a_killed_daemon_leaves_nothing_that_the_next_one_does_not_take_away():
         world.networks.rows = kept  # killed before it was recorded
         again = await world.service()
         assert len(vxlan_links()) == 1
-        await again.remove("far")
+        await again.catalog.remove("far")
         assert vxlan_links() == []
 
     in_own_world(scenario)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from corten.engine.networks.drivers import Drivers
+from corten.engine.networks.settings import NetworkSettings
 from corten.engine.networks.shared_relays import SharedRelays
 from corten.errors import CortenError, FailedPrecondition, ResourceExhausted
 from corten.lib import blocking
@@ -219,6 +220,18 @@ class Publisher:
                 self.shared.join(held, endpoint)
             else:
                 item.relays.append(Relay(held.socket, always(target, held.container_port)))
+
+
+def open_publisher(settings: NetworkSettings, firewall: Firewall, drivers: Drivers) -> Publisher:
+    """As the daemon's settings say who may reach what is published."""
+    policy = settings.publish_policy
+    return Publisher(
+        holder=PortHolder(default_addresses=default_addresses(policy, settings.default_ip)),
+        firewall=firewall,
+        drivers=drivers,
+        policy=policy,
+        relay=settings.userland_proxy,
+    )
 
 
 def published_place(places: Iterable[tuple[Endpoint, NetworkConfig]]) -> tuple[Endpoint, NetworkConfig] | None:

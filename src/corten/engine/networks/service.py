@@ -25,7 +25,7 @@ from corten.engine.networks.endpoints import Endpoints
 from corten.engine.networks.following import follow_containers
 from corten.engine.networks.forward import Forwarding
 from corten.engine.networks.host_resolv import HostResolvConf
-from corten.engine.networks.publishing import Publisher, default_addresses, relaying
+from corten.engine.networks.publishing import open_publisher, relaying
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.resolvers import Resolvers
 from corten.engine.networks.service_listing import ServiceListing
@@ -48,7 +48,6 @@ from corten.network.dns.directory import NameDirectory
 from corten.network.firewall import Firewall
 from corten.network.firewall_watch import FirewallWatch
 from corten.network.plugins.client import Plugins
-from corten.network.ports import PortHolder
 from corten.spec.docker.network import EndpointSettings
 
 _LOG = logging.getLogger("corten.network")
@@ -82,13 +81,7 @@ class NetworkService:
         self._forwarding = Forwarding(
             settings=settings, registry=self._registry, drivers=self._drivers, firewall=self._firewall
         )
-        self._publisher = Publisher(
-            holder=PortHolder(default_addresses=default_addresses(policy, settings.default_ip)),
-            firewall=self._firewall,
-            drivers=self._drivers,
-            policy=policy,
-            relay=settings.userland_proxy,
-        )
+        self._publisher = open_publisher(settings, self._firewall, self._drivers)
         names = NameDirectory()
         self._services = Services(
             registry=self._registry,
@@ -117,7 +110,15 @@ class NetworkService:
             egress=self._egress,
         )
         self._resolvers = Resolvers(names=names, host=host_resolv, records=self._endpoints.of, egress=self._egress)
-        self.catalog = NetworkCatalog(
+        self.catalog = self._catalog(events)
+        self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
+        events.listen(partial(follow_containers, self._services, self._endpoints))
+        self._turns = KeyLock()  # by container: one of its connections changes at a time
+        self._collecting: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _catalog(self, events: Events) -> NetworkCatalog:
+        return NetworkCatalog(
             registry=self._registry,
             drivers=self._drivers,
             addresses=self._addresses,
@@ -127,11 +128,6 @@ class NetworkService:
             events=events,
             netlink=self._netlink,
         )
-        self._connections = Connections(endpoints=self._endpoints, resolvers=self._resolvers)
-        events.listen(partial(follow_containers, self._services, self._endpoints))
-        self._turns = KeyLock()  # by container: one of its connections changes at a time
-        self._collecting: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
         """Give what running containers need: their directory, and sockets of their network namespaces."""
