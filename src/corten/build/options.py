@@ -11,7 +11,11 @@ from corten.spec.docker.hostconfig import HostConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """The query of POST /build, decoded. `host` has the limits and the network of RUN steps."""
+    """The query of POST /build, decoded. `host` has the limits and the network of RUN steps.
+
+    Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
+    instead of a build.
+    """
 
     dockerfile: str = "Dockerfile"
     names: tuple[str, ...] = ()
@@ -23,6 +27,8 @@ class BuildOptions:
     build_args: Mapping[str, str | None] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
+    diagnostics: bool = False
+    is_check: bool = False
     platform: str = ""
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)

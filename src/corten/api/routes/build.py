@@ -23,6 +23,7 @@ from corten.spec.docker.hostconfig import HostConfig, Ulimit
 
 _T = TypeVar("_T")
 _BUILDKIT = "2"
+_CHECK = "lint"
 _NANO = 1_000_000_000
 
 
@@ -77,6 +78,9 @@ def build_options(request: Request) -> BuildOptions:
             raise NotOffered(f"{what} is not supported by this engine yet")
     if query.flag("squash"):
         raise NotOffered("squashing an image's layers is not supported by this engine yet")
+    is_check = query.text("call") == _CHECK
+    if query.text("call") and not is_check:
+        raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
         names=tuple(name for name in query.values("t") if name),
@@ -88,6 +92,8 @@ def build_options(request: Request) -> BuildOptions:
         build_args=_json(query, "buildargs", dict[str, str | None]) or {},
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
+        diagnostics=query.flag("diagnostics") or is_check,
+        is_check=is_check,
         platform=query.text("platform"),
         host=_host(query),
         credentials=registry_config(request),
