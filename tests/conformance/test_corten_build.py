@@ -101,3 +101,21 @@ def test_a_failure_shows_the_lines_of_its_instruction(
     assert [int(line.split("|")[0]) for line in lines if "| >>> " in line] == shown
     assert error in failed.stderr
     assert failed.stderr.index("--------------------") < failed.stderr.rindex(error)
+
+
+def test_the_cache_keeps_what_daemon_json_says(tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    engine = Daemon()
+    (engine.root / "daemon.json").write_text('{"builder": {"gc": {"enabled": true, "defaultKeepStorage": "150KB"}}}')
+    with running_daemon(engine=engine):
+        engine.docker("load", "-i", str(images.busybox()))
+
+        def is_cached(name: str) -> bool:
+            text = f"FROM busybox\nRUN head -c 100000 /dev/zero > /{name}\n"
+            return "Using cache" in engine.corten("build", "--network", "none", "-", input=text).stdout
+
+        assert not is_cached("one")
+        assert is_cached("one")
+        assert not is_cached("two")
+        assert is_cached("two")
+        assert not is_cached("one")

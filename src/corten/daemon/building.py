@@ -39,8 +39,9 @@ def build_service(
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
+    cache_bytes: int | None = None,
 ) -> BuildService:
-    """The service of POST /build."""
+    """The service of POST /build. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
     builder = Builder(
         containers=containers,
@@ -60,7 +61,7 @@ def build_service(
         puller=puller,
         spool=Spool(spool_dir),
         events=events,
-        limit_bytes=lambda: cache_limit(data_root),
+        limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
     )
 
 
