@@ -1,10 +1,10 @@
-"""Runs a plan: the solver over its graph, the classic stream beside it, the image at last. Daemon's loop."""
+"""Runs a plan: the solver over its graph, the classic stream beside it. Daemon's loop."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,7 @@ from corten.build.ops.mounts import StepMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
+from corten.build.outputs import Built
 from corten.build.plan import Plan, Stage, Step
 from corten.build.solver import Solver, State
 from corten.build.trees.tree import Tree
@@ -40,13 +41,12 @@ _NANO = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a plan runs on. `epoch_s` is SOURCE_DATE_EPOCH; `names` are those of the image."""
+    """What a plan runs on. `epoch_s` is SOURCE_DATE_EPOCH."""
 
     context: Tree
     bases: Mapping[str, FileSystem]
     settings: RunSettings
     lease: Lease
-    names: Sequence[str] = ()
     use_cache: bool = True
     epoch_s: int | None = None
 
@@ -82,8 +82,8 @@ class Builder:
         inputs: BuildInputs,
         say: Callable[[ProgressMessage], None],
         progress: Progress,
-    ) -> str:
-        """Build and name the target's image; returns its id. Raises what a step raises; nothing is left of it then.
+    ) -> Built:
+        """Build the target. Raises FailedStep; nothing is left of the step then.
 
         `say` is what tells of it; `progress` says when the client keeps up, and whether the build is cancelled.
         """
@@ -118,10 +118,7 @@ class Builder:
             raise FailedStep(error, _failed_lines(target, solver)) from error
         filesystem = solver.result(target)
         assert isinstance(filesystem, FileSystem)
-        image = images.after(plan.target, plan.target.steps[-1], filesystem)
-        blobs = [layer.blob for layer in filesystem.layers]
-        entry = await self._assembler().record(image, blobs, inputs.names, inputs.lease)
-        return entry.id
+        return Built(image=images.after(plan.target, plan.target.steps[-1], filesystem), filesystem=filesystem)
 
     def _new_file(self) -> BinaryIO:
         """A file that is gone with its descriptor (open(2), O_TMPFILE)."""

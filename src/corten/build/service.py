@@ -24,7 +24,8 @@ from corten.build.dockerfile.error import ParseError
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
 from corten.build.ops.run import RunSettings, StepFailed
-from corten.build.options import BuildOptions
+from corten.build.options import BuildOptions, Output
+from corten.build.outputs import Built, Outputs, send
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import resolve
 from corten.engine.events import Events
@@ -61,6 +62,7 @@ class BuildService:
         caches: CacheMounts,
         library: ImageLibrary,
         puller: Puller,
+        outputs: Outputs,
         spool: Spool,
         events: Events,
         limit_bytes: Callable[[], int],
@@ -70,6 +72,7 @@ class BuildService:
         self._caches = caches
         self._library = library
         self._puller = puller
+        self._outputs = outputs
         self._spool = spool
         self._events = events
         self._limit_bytes = limit_bytes
@@ -136,15 +139,28 @@ class BuildService:
                 bases=bases.filesystems,
                 settings=RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed),
                 lease=lease,
-                names=[str(name) for name in names],
                 use_cache=options.use_cache,
                 epoch_s=epoch_s,
             )
             built = await self._builder.run(plan, inputs, say, progress)
-        for name in names:
-            self._events.publish("image", "tag", built, {"name": name.familiar})
-        for message in ending(built, [name.familiar for name in names], plan.warnings, quiet=options.quiet):
+            stored = await self._put_out(options.output, built, names, lease, progress)
+        for name in stored:
+            self._events.publish("image", "tag", built.id, {"name": name.familiar})
+        for message in ending(built.id, [name.familiar for name in stored], plan.warnings, quiet=options.quiet):
             progress.say(message)
+
+    async def _put_out(
+        self, output: Output, built: Built, names: Sequence[Reference], lease: Lease, progress: Progress
+    ) -> Sequence[Reference]:
+        """Store the result, or send it as a tar; returns the names that an image has got here."""
+        if not output:
+            await self._outputs.store(built, names, lease)
+            return names
+        if output == "archive":
+            await send(await self._outputs.archive(built, names, lease), progress)
+        else:
+            await send(self._outputs.files(built), progress)
+        return ()
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:

@@ -11,6 +11,7 @@ from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
+from corten.build.outputs import Outputs
 from corten.build.service import BuildService
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
@@ -59,6 +60,7 @@ def build_service(
         caches=caches,
         library=library,
         puller=puller,
+        outputs=Outputs(library=library, assembler=assembler, snapshots=snapshots),
         spool=Spool(spool_dir),
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,

@@ -14,7 +14,7 @@ from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.cache_pruning import FILTERS, Wish
-from corten.build.options import BuildOptions
+from corten.build.options import OUTPUTS, BuildOptions, Output
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
 from corten.errors import NotImplemented as NotOffered
@@ -94,10 +94,19 @@ def build_options(request: Request) -> BuildOptions:
         target=query.text("target"),
         diagnostics=query.flag("diagnostics") or is_check,
         is_check=is_check,
+        output=_output(query.text("output")),
         platform=query.text("platform"),
         host=_host(query),
         credentials=registry_config(request),
     )
+
+
+def _output(text: str) -> Output:
+    """Corten's own parameter. Raises InvalidArgument."""
+    found = next((output for output in OUTPUTS if output == text), None)
+    if found is None:
+        raise InvalidArgument(f"invalid output {text[:32]!r}: it may be files or archive")
+    return found
 
 
 def _host(query: Query) -> HostConfig:

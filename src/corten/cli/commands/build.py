@@ -7,7 +7,8 @@ import json
 import os
 import sys
 
-from corten.cli.build import findings
+from corten.cli.build import findings, outputs
+from corten.cli.build.outputs import Conversation
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.credentials import all_credentials, encode_auth
@@ -30,31 +31,25 @@ _COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 def build(call: Call) -> int:
     """Send the context; print the image's id alone with --quiet. A check that finds something ends with 1."""
     values, source = call.values, call.arguments[0]
+    output = outputs.parse_outputs(values["output"])
+    output.check()
     dockerfile = values["file"] or ""
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
     else:
         dockerfile, data = _from_directory(source, dockerfile)
-    query = _query(values, dockerfile)
-    messages = call.client.messages(
-        "POST",
-        "/build",
-        query=query,
-        data=data,
-        headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+    query = {**_query(values, dockerfile), "output": output.kind}
+    messages = Conversation(
+        call.client.messages(
+            "POST",
+            "/build",
+            query=query,
+            data=data,
+            headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+        )
     )
     told = _Told(os.path.basename(values["file"] or "").strip("-") or "Dockerfile")
-    screen = io.StringIO() if values["quiet"] else sys.stdout
-    try:
-        show_progress(messages, screen, on_aux=told.take)
-    except CliError:
-        if isinstance(screen, io.StringIO):  # what the steps have said, which is wanted now
-            sys.stderr.write(screen.getvalue())
-        screen.flush()
-        sys.stderr.write(told.failure)
-        raise
-    if isinstance(screen, io.StringIO):
-        sys.stdout.write(screen.getvalue())
+    _follow(messages, told, output if not query["call"] else outputs.Output(), is_quiet=values["quiet"])
     if values["iidfile"] and told.image_id:
         with open(values["iidfile"], "w", encoding="ascii") as file:
             file.write(told.image_id)
@@ -64,6 +59,25 @@ def build(call: Call) -> int:
     if not values["quiet"]:
         sys.stderr.write(findings.build_report(told.lint, told.dockerfile, debug=values["debug"]))
     return 0
+
+
+def _follow(messages: Conversation, told: _Told, output: outputs.Output, *, is_quiet: bool) -> None:
+    """Show the words, and put the result where it goes. What a quiet build said is shown when it fails."""
+    last = sys.stderr if output.is_stdout else sys.stdout
+    screen = io.StringIO() if is_quiet else last
+    try:
+        show_progress(messages.words(), screen, on_aux=told.take)
+        if output.kind:
+            output.write(messages.data())
+            show_progress(messages.words(), screen, on_aux=told.take)
+    except CliError:
+        if isinstance(screen, io.StringIO):
+            sys.stderr.write(screen.getvalue())
+        screen.flush()
+        sys.stderr.write(told.failure)
+        raise
+    if isinstance(screen, io.StringIO):
+        last.write(screen.getvalue())
 
 
 class _Told:
@@ -280,6 +294,7 @@ COMMAND = Command(
         Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
         Option("--network", "string", "Network of RUN steps"),
         Option("--no-cache", "bool", "Do not look into the build cache"),
+        Option("-o, --output", "list", "Where the result goes (type=local|tar|oci|docker,dest=PATH, or a directory)"),
         Option("--platform", "string", "Platform of the image"),
         Option("--pull", "bool", "Pull base images although they are here"),
         Option("-q, --quiet", "bool", "Print the image ID alone"),
