@@ -6,7 +6,9 @@ import io
 import json
 import stat
 import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +16,10 @@ import pytest
 from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
 
+import corten
+
 Build = Callable[..., "subprocess.CompletedProcess[str]"]
+MAIN = Path(corten.__file__).with_name("__main__.py")
 DOCKERFILE = "FROM busybox AS made\nRUN mkdir /d && echo made > /d/made\nFROM scratch\nCOPY --from=made /d /d\n"
 
 
@@ -98,3 +103,33 @@ def test_a_build_that_fails_writes_nothing(build: Build, tmp_path: Path) -> None
     for output in (str(tmp_path / "out"), f"type=tar,dest={tmp_path / 'out'}"):
         assert build("FROM busybox\nRUN exit 4\n", "--force-rm", "-o", output, check=False).returncode == 4
         assert not (tmp_path / "out").exists()
+
+
+def test_a_client_that_goes_away_in_the_output_leaves_nothing(daemon: Daemon, build: Build, tmp_path: Path) -> None:
+    build("FROM busybox\nRUN head -c 40000000 /dev/zero > /big\n")
+    before = blobs(daemon)
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(MAIN),
+        "-H",
+        daemon.host,
+        "build",
+        "--network",
+        "none",
+        "--label",
+        "gone=1",
+        "-o",
+        "type=oci",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=daemon.environment) as client:
+        assert client.stdout is not None
+        assert client.stdout.read(10) == b"blobs/\0\0\0\0"
+        assert blobs(daemon) > before  # the documents, while it is read
+        client.kill()
+    deadline = time.monotonic() + 30
+    while blobs(daemon) != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

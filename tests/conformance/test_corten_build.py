@@ -103,6 +103,12 @@ def test_a_failure_shows_the_lines_of_its_instruction(
     assert failed.stderr.index("--------------------") < failed.stderr.rindex(error)
 
 
+def test_a_quiet_build_that_fails_tells_what_it_was_silent_about(build: Build) -> None:
+    failed = build("FROM busybox\nRUN echo said; exit 3\n", "-q", "--force-rm")
+    assert (failed.returncode, failed.stdout) == (3, "")
+    assert failed.stderr.index("\nsaid\n") < failed.stderr.index("   2 | >>> RUN echo said; exit 3\n")
+
+
 def test_the_cache_keeps_what_daemon_json_says(tmp_path: Path) -> None:
     (tmp_path / "context").mkdir()
     engine = Daemon()
