@@ -1,10 +1,10 @@
-"""Runs a plan: the solver over its graph, the classic stream beside it, the image at last. Daemon's loop."""
+"""Runs a plan: the solver over its graph, the classic stream beside it. Daemon's loop."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,10 +12,11 @@ from typing import BinaryIO
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.classic_stream import ClassicStream
+from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
 from corten.build.filesystem import FileSystem
-from corten.build.graph import Vertex
+from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader, Web
@@ -24,11 +25,13 @@ from corten.build.ops.mounts import StepMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
+from corten.build.outputs import Built
 from corten.build.plan import Plan, Stage, Step
-from corten.build.solver import Solver
+from corten.build.solver import Solver, State
 from corten.build.trees.tree import Tree
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.progress import Progress
+from corten.errors import CortenError
 from corten.spec.docker.progress import ProgressMessage
 from corten.spec.oci_image import Image
 from corten.store.leases import Lease
@@ -38,13 +41,12 @@ _NANO = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a plan runs on. `epoch_s` is SOURCE_DATE_EPOCH; `names` are those of the image."""
+    """What a plan runs on. `epoch_s` is SOURCE_DATE_EPOCH."""
 
     context: Tree
     bases: Mapping[str, FileSystem]
     settings: RunSettings
     lease: Lease
-    names: Sequence[str] = ()
     use_cache: bool = True
     epoch_s: int | None = None
 
@@ -80,8 +82,8 @@ class Builder:
         inputs: BuildInputs,
         say: Callable[[ProgressMessage], None],
         progress: Progress,
-    ) -> str:
-        """Build and name the target's image; returns its id. Raises what a step raises; nothing is left of it then.
+    ) -> Built:
+        """Build the target. Raises FailedStep; nothing is left of the step then.
 
         `say` is what tells of it; `progress` says when the client keeps up, and whether the build is cancelled.
         """
@@ -108,19 +110,26 @@ class Builder:
             downloader=Downloader(store=store, web=self._web(), new_file=self._new_file),
             bases=inputs.bases,
         )
-        await self._executor.run(solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=stream.changed)
+        try:
+            await self._executor.run(
+                solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=stream.changed
+            )
+        except (CortenError, OSError) as error:
+            raise FailedStep(error, _failed_lines(target, solver)) from error
         filesystem = solver.result(target)
         assert isinstance(filesystem, FileSystem)
-        image = images.after(plan.target, plan.target.steps[-1], filesystem)
-        blobs = [layer.blob for layer in filesystem.layers]
-        entry = await self._assembler().record(image, blobs, inputs.names, inputs.lease)
-        return entry.id
+        return Built(image=images.after(plan.target, plan.target.steps[-1], filesystem), filesystem=filesystem)
 
     def _new_file(self) -> BinaryIO:
         """A file that is gone with its descriptor (open(2), O_TMPFILE)."""
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         return os.fdopen(fd, "w+b")
+
+
+def _failed_lines(target: Vertex, solver: Solver) -> tuple[int, int]:
+    """The lines of the instruction that failed."""
+    return next((vertex.lines for vertex in in_order([target]) if solver.state(vertex) is State.FAILED), (0, 0))
 
 
 class _Images:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from corten.build.graph import Vertex
+from corten.spec.docker.lint import LintWarning
 from corten.spec.oci_image import Image, ImageConfig
 
 
@@ -62,10 +63,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A build: the stages that the target needs, in the order of the file, the target last."""
+    """A build: the stages that the target needs, in the order of the file, the target last.
+
+    `warnings` are for everybody, as the classic builder has them; `findings` are those of the checks.
+    """
 
     stages: tuple[Stage, ...]
     warnings: tuple[str, ...] = ()
+    findings: tuple[LintWarning, ...] = ()
 
     @property
     def target(self) -> Stage:

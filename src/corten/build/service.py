@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from corten.build.bases import Bases, Puller
@@ -17,11 +18,14 @@ from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
 from corten.build.classic_stream import ending
+from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
+from corten.build.dockerfile.error import ParseError
 from corten.build.dockerfile.lower import lower
-from corten.build.dockerfile.stages import BuildRequest, Dockerfile, parse_dockerfile
+from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
 from corten.build.ops.run import RunSettings, StepFailed
-from corten.build.options import BuildOptions
+from corten.build.options import BuildOptions, Output
+from corten.build.outputs import Built, Outputs, send
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import resolve
 from corten.engine.events import Events
@@ -33,6 +37,7 @@ from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec import reference as references
 from corten.spec.docker import build as wire
+from corten.spec.docker.lint import SourceFile
 from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import InvalidReference, Reference
 from corten.store.gc import Node
@@ -57,6 +62,7 @@ class BuildService:
         caches: CacheMounts,
         library: ImageLibrary,
         puller: Puller,
+        outputs: Outputs,
         spool: Spool,
         events: Events,
         limit_bytes: Callable[[], int],
@@ -66,6 +72,7 @@ class BuildService:
         self._caches = caches
         self._library = library
         self._puller = puller
+        self._outputs = outputs
         self._spool = spool
         self._events = events
         self._limit_bytes = limit_bytes
@@ -88,12 +95,16 @@ class BuildService:
         say = kept.append if options.quiet else progress.say
         file = await self._spool.receive(body, progress)
         try:
-            context, dockerfile = await run_cancellable(progress, "disk", _read, file, options.dockerfile, progress)
+            context = await run_cancellable(progress, "disk", _read, file, options.dockerfile, progress)
             try:
-                await self._solve(options, names, epoch_s, context, dockerfile, progress, say)
+                await self._solve(options, names, epoch_s, context, progress, say)
             except (CortenError, OSError) as error:
                 for message in kept:
                     progress.say(message)
+                if options.diagnostics:
+                    progress.say(diagnosis(error, context.source))
+                if isinstance(error, ParseError):
+                    raise
                 progress.say(_failure(error))
         finally:
             await blocking.run(file.close)  # which frees what it has on disk
@@ -104,11 +115,11 @@ class BuildService:
         options: BuildOptions,
         names: Sequence[Reference],
         epoch_s: int | None,
-        context: TarTree,
-        dockerfile: Dockerfile,
+        context: _Context,
         progress: Progress,
         say: Callable[[ProgressMessage], None],
     ) -> None:
+        dockerfile = await blocking.run(parse_dockerfile, context.source.data)
         async with self._leased() as lease:
             bases = Bases(
                 library=self._library,
@@ -118,21 +129,38 @@ class BuildService:
                 always_pull=options.pull,
                 say=say,
             )
-            plan = await lower(dockerfile, _request(options), bases)
+            plan = await lower(dockerfile, _request(options), bases, ignored=context.ignored)
+            if options.diagnostics:
+                progress.say(findings(plan.findings, context.source))
+            if options.is_check:
+                return
             inputs = BuildInputs(
-                context=context,
+                context=context.tree,
                 bases=bases.filesystems,
                 settings=RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed),
                 lease=lease,
-                names=[str(name) for name in names],
                 use_cache=options.use_cache,
                 epoch_s=epoch_s,
             )
             built = await self._builder.run(plan, inputs, say, progress)
-        for name in names:
-            self._events.publish("image", "tag", built, {"name": name.familiar})
-        for message in ending(built, [name.familiar for name in names], plan.warnings, quiet=options.quiet):
+            stored = await self._put_out(options.output, built, names, lease, progress)
+        for name in stored:
+            self._events.publish("image", "tag", built.id, {"name": name.familiar})
+        for message in ending(built.id, [name.familiar for name in stored], plan.warnings, quiet=options.quiet):
             progress.say(message)
+
+    async def _put_out(
+        self, output: Output, built: Built, names: Sequence[Reference], lease: Lease, progress: Progress
+    ) -> Sequence[Reference]:
+        """Store the result, or send it as a tar; returns the names that an image has got here."""
+        if not output:
+            await self._outputs.store(built, names, lease)
+            return names
+        if output == "archive":
+            await send(await self._outputs.archive(built, names, lease), progress)
+        else:
+            await send(self._outputs.files(built), progress)
+        return ()
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:
@@ -178,8 +206,17 @@ class BuildService:
         return {chain_id for entry in self._library.catalog for chain_id in entry.chain}
 
 
-def _read(file: BinaryIO, dockerfile: str, progress: Progress) -> tuple[TarTree, Dockerfile]:
-    """The context without what .dockerignore names, and the Dockerfile. Blocking. Raises InvalidArgument."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Context:
+    """The files without those that .dockerignore names (`ignored`), and the Dockerfile."""
+
+    tree: TarTree
+    source: SourceFile
+    ignored: Matcher | None
+
+
+def _read(file: BinaryIO, dockerfile: str, progress: Progress) -> _Context:
+    """What was sent. Blocking. Raises InvalidArgument."""
     tree = TarTree(file, check=progress.cancel.check)
     name = dockerfile or "Dockerfile"
     text = _text(tree, name)
@@ -187,13 +224,13 @@ def _read(file: BinaryIO, dockerfile: str, progress: Progress) -> tuple[TarTree,
         text = _text(tree, "dockerfile")
     if text is None:
         raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
-    parsed = parse_dockerfile(text)
-    ignored = _text(tree, f"{name}.dockerignore")
-    if ignored is None:
-        ignored = _text(tree, ".dockerignore")
+    patterns = _text(tree, f"{name}.dockerignore")
+    if patterns is None:
+        patterns = _text(tree, ".dockerignore")
+    ignored = None if patterns is None else Matcher(parse_ignore(patterns))
     if ignored is not None:
-        tree.without(Matcher(parse_ignore(ignored)).ignores)
-    return tree, parsed
+        tree.without(ignored.ignores)
+    return _Context(tree=tree, source=SourceFile(filename=name, data=text), ignored=ignored)
 
 
 def _text(tree: TarTree, path: str) -> bytes | None:
@@ -217,6 +254,7 @@ def _request(options: BuildOptions) -> BuildRequest:
         labels=dict(options.labels),
         network="" if options.host.network_mode in _DEFAULT_NETWORK else options.host.network_mode,
         hosts=tuple(options.host.extra_hosts or ()),
+        is_check=options.is_check,
     )
 
 
@@ -240,5 +278,7 @@ def _epoch(text: str | None) -> int | None:
 def _failure(error: Exception) -> ProgressMessage:
     """The last message of a build that failed."""
     text = words(error)
+    if isinstance(error, FailedStep):
+        error = error.reason
     code = error.exit_code if isinstance(error, StepFailed) else 0
     return ProgressMessage(error_detail=ErrorDetail(code=code, message=text), error=text)

@@ -11,6 +11,7 @@ from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
+from corten.build.outputs import Outputs
 from corten.build.service import BuildService
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
@@ -39,8 +40,9 @@ def build_service(
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
+    cache_bytes: int | None = None,
 ) -> BuildService:
-    """The service of POST /build."""
+    """The service of POST /build. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
     builder = Builder(
         containers=containers,
@@ -58,9 +60,10 @@ def build_service(
         caches=caches,
         library=library,
         puller=puller,
+        outputs=Outputs(library=library, assembler=assembler, snapshots=snapshots),
         spool=Spool(spool_dir),
         events=events,
-        limit_bytes=lambda: cache_limit(data_root),
+        limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
     )
 
 

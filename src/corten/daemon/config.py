@@ -327,6 +327,10 @@ def _validate_gc(config: Config) -> None:
         from corten.daemon.gc_settings import gc_settings
 
         gc_settings(config["gc"])
+    if config["builder"]:
+        from corten.daemon.builder_settings import cache_bytes
+
+        cache_bytes(config["builder"])
 
 
 def _validate_addresses(config: Config) -> None:

@@ -139,7 +139,7 @@ _DATA: tuple[Option, ...] = (
     Option("swarm-default-advertise-addr", "swarm-default-advertise-addr", "text", "", "Set default address for swarm", used=False),
     # -- Corten's own
     Option("", "gc", "json", {}, "Water marks of the data root's file system, and which images may go above the high one", reloadable=True),
-    Option("", "builder", "json", {}, "Settings of the builder", used=False),
+    Option("", "builder", "json", {}, "Settings of the builder: gc.enabled, gc.defaultKeepStorage"),
     Option("", "features", "json", {}, "Features by name", used=False, reloadable=True),
     Option("", "deprecated-key-path", "text", "", "Path of an old key", used=False),
 )

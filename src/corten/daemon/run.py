@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 
+from corten.daemon.builder_settings import without_effect
 from corten.daemon.config import Config
 from corten.daemon.locks import exclusive, pidfile
 from corten.daemon.reload import reload
@@ -26,7 +27,7 @@ def run(config: Config) -> int:
         _LOG.error("the daemon must run as root")
         return 1
     os.umask(0o022)
-    for name in config.unused():
+    for name in (*config.unused(), *without_effect(config["builder"])):
         _LOG.warning("option has no effect", extra={"option": name})
     with exclusive(config), pidfile(config.pidfile):
         asyncio.run(_serve(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from decimal import Decimal
 from pathlib import Path
 
 from corten.api import compat
@@ -19,17 +20,17 @@ from corten.registry.endpoints import RegistryConfig
 from corten.registry.timings import Timings
 from corten.spec.docker.hostconfig import LogConfig, Ulimit
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _RUNTIMES = ("runc", "corten", "io.containerd.runc.v2")
 _MAX_PROFILE = 1 << 20
 
 
 def size_bytes(text: str) -> int:
-    """`64MiB`, `64m`, `67108864`. Raises ConfigError."""
-    match = re.fullmatch(r"(\d{1,15}) ?([kmg]?)(?:i?b)?", text.strip().lower())
+    """`64MiB`, `64m`, `1.5g`, `67108864`. Raises ConfigError."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", text.strip().lower())
     if match is None:
         raise ConfigError(f"invalid size: {text!r}")
-    return int(match[1]) * _UNITS[match[2]]
+    return int(Decimal(match[1]) * _UNITS[match[2]])
 
 
 def seccomp_profile(config: Config) -> str:

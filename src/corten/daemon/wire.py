@@ -223,6 +223,7 @@ class Engine:
 
     def _builds(self) -> BuildService:
         """Made at the first build, or when somebody asks for its cache."""
+        from corten.daemon.builder_settings import cache_bytes
         from corten.daemon.building import build_service
 
         return build_service(
@@ -237,6 +238,7 @@ class Engine:
             web=lambda: self.services.transfer,
             cache=self._build_cache,
             events=self.events,
+            cache_bytes=cache_bytes(self._config["builder"]),
         )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:

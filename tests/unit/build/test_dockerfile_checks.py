@@ -7,6 +7,7 @@ from corten.build.dockerfile.checks.rule import Subject
 from corten.build.dockerfile.dockerignore import Matcher
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.spec.docker.lint import LintWarning
 from corten.spec.oci_image import ImageConfig
 
 EXPERIMENTAL = "# check=experimental=all\n"
@@ -123,6 +124,10 @@ IGNORED = Matcher(["*.md"])
 IMAGES = {name: ImageConfig() for name in ("base", "base1", "base:1")}
 
 
+def shown(finding: LintWarning) -> str:
+    return f"{finding.rule_name}: {finding.detail} (line {finding.location.ranges[0].start.line})"
+
+
 @pytest.mark.parametrize(("text", "expected"), FOUND, ids=[expected.partition(":")[0] for _text, expected in FOUND])
 def test_a_rule_finds_what_it_is_for_and_where(text, expected):
     is_foreign = expected.startswith("InvalidBaseImagePlatform")
@@ -133,7 +138,7 @@ def test_a_rule_finds_what_it_is_for_and_where(text, expected):
         platform="linux/arm64" if is_foreign else "",
         build_args={"T": "1"},
     )
-    assert [warning for warning in result.warnings if "build-args" not in warning] == [expected]
+    assert [shown(finding) for finding in result.findings] == [expected]
 
 
 def test_every_rule_has_a_case_and_a_page():
@@ -163,7 +168,7 @@ FROM --platform=linux/amd64 base AS linux-build
 
 def test_nothing_is_found_where_nothing_is_wrong():
     result = plan(CLEAN.replace("${UNKNOWN:-}", "x"), ignored=IGNORED)
-    assert result.warnings == ()
+    assert result.findings == ()
 
 
 def test_unused_build_arguments_are_told():
@@ -184,8 +189,8 @@ def test_unused_build_arguments_are_told():
 )
 def test_rules_can_be_left_out(options, count):
     text = "FROM base AS Up\nCMD x"
-    assert len(plan(f"# check={options}\n{text}").warnings) == count
-    assert len(plan(text, build_args={"BUILDKIT_DOCKERFILE_CHECK": options}).warnings) == count
+    assert len(plan(f"# check={options}\n{text}").findings) == count
+    assert len(plan(text, build_args={"BUILDKIT_DOCKERFILE_CHECK": options}).findings) == count
 
 
 def test_findings_can_be_errors():
@@ -193,6 +198,10 @@ def test_findings_can_be_errors():
         plan("# check=error=true\nFROM base AS Up\nCMD x")
     assert caught.value.reason == "lint violation found for rules: JSONArgsRecommended, StageNameCasing"
     assert caught.value.lines == (2, 2)
+
+
+def test_who_asks_for_the_checks_alone_gets_findings_that_are_errors():
+    assert len(plan("# check=error=true\nFROM base AS Up\nCMD x", is_check=True).findings) == 2
 
 
 @pytest.mark.parametrize("text", ["nope", "what=1", "error=maybe"])

@@ -59,7 +59,7 @@ TABLE = {
     "# directive escape": lambda: (
         environment(plan("# escape=`\nFROM scratch\nENV A=a`\nb B=c\\d")) == {"A": "ab", "B": "c\\d"}
     ),
-    "# directive check": lambda: plan("# check=skip=all\nFROM scratch\nMAINTAINER x").warnings == (),
+    "# directive check": lambda: plan("# check=skip=all\nFROM scratch\nMAINTAINER x").findings == (),
     "FROM --platform": lambda: plan("FROM --platform=linux/arm64 base AS x").target.platform == "linux/arm64",
     "ARG": lambda: (
         environment(plan("ARG G=g\nFROM scratch\nARG G\nARG A=1 B=$G\nENV X=$A$B$G", build_args={"A": "9"}))

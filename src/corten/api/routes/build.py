@@ -14,7 +14,7 @@ from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.cache_pruning import FILTERS, Wish
-from corten.build.options import BuildOptions
+from corten.build.options import OUTPUTS, BuildOptions, Output
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
 from corten.errors import NotImplemented as NotOffered
@@ -23,6 +23,7 @@ from corten.spec.docker.hostconfig import HostConfig, Ulimit
 
 _T = TypeVar("_T")
 _BUILDKIT = "2"
+_CHECK = "lint"
 _NANO = 1_000_000_000
 
 
@@ -77,6 +78,9 @@ def build_options(request: Request) -> BuildOptions:
             raise NotOffered(f"{what} is not supported by this engine yet")
     if query.flag("squash"):
         raise NotOffered("squashing an image's layers is not supported by this engine yet")
+    is_check = query.text("call") == _CHECK
+    if query.text("call") and not is_check:
+        raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
         names=tuple(name for name in query.values("t") if name),
@@ -88,10 +92,21 @@ def build_options(request: Request) -> BuildOptions:
         build_args=_json(query, "buildargs", dict[str, str | None]) or {},
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
+        diagnostics=query.flag("diagnostics") or is_check,
+        is_check=is_check,
+        output=_output(query.text("output")),
         platform=query.text("platform"),
         host=_host(query),
         credentials=registry_config(request),
     )
+
+
+def _output(text: str) -> Output:
+    """Corten's own parameter. Raises InvalidArgument."""
+    found = next((output for output in OUTPUTS if output == text), None)
+    if found is None:
+        raise InvalidArgument(f"invalid output {text[:32]!r}: it may be files or archive")
+    return found
 
 
 def _host(query: Query) -> HostConfig:

@@ -105,11 +105,15 @@ def plan_of(
     )
     findings = check(subject)
     refuse(subject, findings)
-    warnings = [str(finding) for finding in findings]
+    warnings: tuple[str, ...] = ()
     unused = sorted(set(request.given_args) - lowering.declared - _global_names(dockerfile) - {*HIDDEN, *BUILTIN})
     if unused:
-        warnings.append(f"One or more build-args [{' '.join(unused)}] were not consumed")
-    return Plan(stages=tuple(lowering.planned.values()), warnings=tuple(warnings))
+        warnings = (f"One or more build-args [{' '.join(unused)}] were not consumed",)
+    return Plan(
+        stages=tuple(lowering.planned.values()),
+        warnings=warnings,
+        findings=tuple(finding.warning for finding in findings),
+    )
 
 
 def _global_names(dockerfile: Dockerfile) -> set[str]:

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+from corten.cli.build import findings, outputs
+from corten.cli.build.outputs import Conversation
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.credentials import all_credentials, encode_auth
@@ -20,39 +22,83 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+_CALLS = {"": "", "build": "", "check": "lint", "lint": "lint"}
 _CHUNK = 1 << 20
 _TAR_MAGIC_AT = 257
 _COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 
 
-def build(call: Call) -> None:
-    """Send the context; print the image's id alone with --quiet."""
+def build(call: Call) -> int:
+    """Send the context; print the image's id alone with --quiet. A check that finds something ends with 1."""
     values, source = call.values, call.arguments[0]
+    output = outputs.parse_outputs(values["output"])
+    output.check()
     dockerfile = values["file"] or ""
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
     else:
         dockerfile, data = _from_directory(source, dockerfile)
-    messages = call.client.messages(
-        "POST",
-        "/build",
-        query=_query(values, dockerfile),
-        data=data,
-        headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+    query = {**_query(values, dockerfile), "output": output.kind}
+    messages = Conversation(
+        call.client.messages(
+            "POST",
+            "/build",
+            query=query,
+            data=data,
+            headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+        )
     )
-    ids: list[str] = []
-    out = io.StringIO() if values["quiet"] else sys.stdout
-    try:
-        show_progress(messages, out, on_aux=lambda message: ids.append(message["aux"].get("ID", "")))
-    except CliError:
-        if isinstance(out, io.StringIO):  # what the steps have said, which is wanted now
-            sys.stderr.write(out.getvalue())
-        raise
-    if isinstance(out, io.StringIO):
-        sys.stdout.write(out.getvalue())
-    if values["iidfile"] and ids:
+    told = _Told(os.path.basename(values["file"] or "").strip("-") or "Dockerfile")
+    _follow(messages, told, output if not query["call"] else outputs.Output(), is_quiet=values["quiet"])
+    if values["iidfile"] and told.image_id:
         with open(values["iidfile"], "w", encoding="ascii") as file:
-            file.write(ids[-1])
+            file.write(told.image_id)
+    if query["call"]:
+        sys.stdout.write(findings.check_report(told.lint, told.dockerfile))
+        return 1 if told.lint.get("warnings") else 0
+    if not values["quiet"]:
+        sys.stderr.write(findings.build_report(told.lint, told.dockerfile, debug=values["debug"]))
+    return 0
+
+
+def _follow(messages: Conversation, told: _Told, output: outputs.Output, *, is_quiet: bool) -> None:
+    """Show the words, and put the result where it goes. What a quiet build said is shown when it fails."""
+    last = sys.stderr if output.is_stdout else sys.stdout
+    screen = io.StringIO() if is_quiet else last
+    try:
+        show_progress(messages.words(), screen, on_aux=told.take)
+        if output.kind:
+            output.write(messages.data())
+            show_progress(messages.words(), screen, on_aux=told.take)
+    except CliError:
+        if isinstance(screen, io.StringIO):
+            sys.stderr.write(screen.getvalue())
+        screen.flush()
+        sys.stderr.write(told.failure)
+        raise
+    if isinstance(screen, io.StringIO):
+        last.write(screen.getvalue())
+
+
+class _Told:
+    """What the engine says beside the stream; `failure` is the lines that its error is about."""
+
+    def __init__(self, dockerfile: str) -> None:
+        self.dockerfile = dockerfile
+        self.image_id = ""
+        self.failure = ""
+        self.lint: dict[str, Any] = {}
+
+    def take(self, message: dict[str, Any]) -> None:
+        """One message's `aux`."""
+        aux = message["aux"]
+        self.image_id = aux.get("ID", self.image_id)
+        results = aux.get("Lint") or {}
+        error = results.get("buildError")
+        if error:
+            self.failure = findings.where(results, error.get("location"), self.dockerfile)
+        elif results:
+            self.lint = results
 
 
 def _query(values: Any, dockerfile: str) -> dict[str, object]:
@@ -67,6 +113,8 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "buildargs": json.dumps(dict(_argument(text) for text in values["build-arg"])),
         "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
+        "diagnostics": "1",
+        "call": _called(values),
         "platform": values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
@@ -81,6 +129,14 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "shmsize": values["shm-size"],
         "ulimits": json.dumps(values["ulimit"]),
     }
+
+
+def _called(values: Any) -> str:
+    """What is done instead of a build: BuildKit's name of it, or nothing."""
+    name = "check" if values["check"] else values["call"]
+    if name not in _CALLS:
+        raise CliError(f"--call={name} is not supported: it may be build or check")
+    return _CALLS[name]
 
 
 def _argument(text: str) -> tuple[str, str | None]:
@@ -219,12 +275,17 @@ COMMAND = Command(
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
         Option("--build-arg", "list", "Set a variable of the build"),
+        Option(
+            "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
+        ),
         Option("--cgroup-parent", "string", "Parent cgroup of RUN steps"),
+        Option("--check", "bool", "As --call=check"),
         Option("--cpu-period", "int", "Limit CPU time: length of a period in microseconds"),
         Option("--cpu-quota", "int", "Limit CPU time: microseconds of each period"),
         Option("-c, --cpu-shares", "int", "CPU shares (relative weight)"),
         Option("--cpuset-cpus", "string", "CPUs to run on (0-3, 0,1)"),
         Option("--cpuset-mems", "string", "Memory nodes to use (0-3, 0,1)"),
+        Option("-D, --debug", "bool", "Tell more about warnings"),
         Option("-f, --file", "string", "Dockerfile (PATH/Dockerfile if not given, - for standard input)"),
         Option("--force-rm", "bool", "Remove the containers of steps that fail, too"),
         Option("--iidfile", "string", "Write the image ID to this file"),
@@ -233,6 +294,7 @@ COMMAND = Command(
         Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
         Option("--network", "string", "Network of RUN steps"),
         Option("--no-cache", "bool", "Do not look into the build cache"),
+        Option("-o, --output", "list", "Where the result goes (type=local|tar|oci|docker,dest=PATH, or a directory)"),
         Option("--platform", "string", "Platform of the image"),
         Option("--pull", "bool", "Pull base images although they are here"),
         Option("-q, --quiet", "bool", "Print the image ID alone"),

@@ -99,6 +99,11 @@ class Assembler:
         parent_id: str = "",
     ) -> ImageEntry:
         """An image with this configuration of layers that are here and leased; a name goes to it from others."""
+        descriptor, manifest = await self.documents(image, layers, lease)
+        return await self._library.add(descriptor, manifest, image, references, parent=parent_id, made_here=True)
+
+    async def documents(self, image: Image, layers: Sequence[Descriptor], lease: Lease) -> tuple[Descriptor, Manifest]:
+        """Store and lease an image's configuration and manifest, which are no image yet; returns the manifest."""
         raw = codec.encode(image)
         described = Descriptor(media_type=OCI_CONFIG, digest=digest_of(raw), size=len(raw))
         media_type = OCI_MANIFEST
@@ -108,8 +113,7 @@ class Assembler:
         lease.add(digest_of(raw), digest_of(manifest_raw))
         await blocking.run(self._library.put_blob, raw)
         await blocking.run(self._library.put_blob, manifest_raw)
-        descriptor = Descriptor(media_type=media_type, digest=digest_of(manifest_raw), size=len(manifest_raw))
-        return await self._library.add(descriptor, manifest, image, references, parent=parent_id, made_here=True)
+        return Descriptor(media_type=media_type, digest=digest_of(manifest_raw), size=len(manifest_raw)), manifest
 
 
 def _image(

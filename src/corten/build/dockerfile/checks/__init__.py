@@ -33,7 +33,10 @@ def check(subject: Subject) -> tuple[Finding, ...]:
 
 
 def refuse(subject: Subject, findings: tuple[Finding, ...]) -> None:
-    """Raise DockerfileError when something was found and the file says that this is an error."""
-    if findings and options_of(subject).is_error:
+    """Raise DockerfileError when something was found and the file says that this is an error.
+
+    Who asks for the checks alone is told all the same what was found.
+    """
+    if findings and options_of(subject).is_error and not subject.request.is_check:
         names = sorted({finding.rule.name for finding in findings})
         raise DockerfileError(f"lint violation found for rules: {', '.join(names)}", lines=findings[0].lines)

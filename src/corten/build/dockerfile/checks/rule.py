@@ -11,6 +11,7 @@ from corten.build.dockerfile.error import Lines
 from corten.build.dockerfile.instruction import Instruction
 from corten.build.dockerfile.resolution import Images
 from corten.build.dockerfile.stages import BuildRequest, Dockerfile, ParsedStage
+from corten.spec.docker.lint import LintWarning, location
 
 _URL = "https://docs.docker.com/go/dockerfile/rule/"
 
@@ -69,5 +70,13 @@ class Finding:
     message: str
     lines: Lines
 
-    def __str__(self) -> str:
-        return f"{self.rule.name}: {self.message} (line {self.lines[0]})"
+    @property
+    def warning(self) -> LintWarning:
+        """As clients are told of it."""
+        return LintWarning(
+            rule_name=self.rule.name,
+            description=self.rule.description,
+            url=self.rule.url,
+            detail=self.message,
+            location=location(self.lines),
+        )

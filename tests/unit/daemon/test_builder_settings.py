@@ -1,0 +1,57 @@
+"""`builder` of daemon.json, as dockerd reads it."""
+
+import json
+
+import pytest
+
+from corten.daemon.builder_settings import UNLIMITED, cache_bytes, without_effect
+from corten.daemon.config import load, parse_flags
+from corten.daemon.options import ConfigError
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("gc", "expected"),
+    [
+        ({}, None),
+        ({"enabled": True}, None),
+        ({"defaultKeepStorage": "20GB"}, 20 * GIB),
+        ({"defaultKeepStorage": "1.5 TiB"}, 1536 * GIB),
+        ({"defaultReservedSpace": "512m"}, GIB // 2),
+        ({"defaultKeepStorage": "1GB", "defaultMaxUsedSpace": "2GB"}, 2 * GIB),
+        ({"defaultKeepStorage": "0"}, None),
+        ({"enabled": False, "defaultKeepStorage": "1GB"}, UNLIMITED),
+    ],
+)
+def test_the_limit_is_what_the_keys_say(gc, expected):
+    assert cache_bytes({"gc": gc}) == expected
+
+
+def test_nothing_said_leaves_it_to_the_disk():
+    assert cache_bytes({}) is None
+
+
+@pytest.mark.parametrize(
+    ("builder", "text"),
+    [
+        ({"gc": []}, "must be an object"),
+        ({"gc": {"enabled": "yes"}}, "true or false"),
+        ({"gc": {"defaultKeepStorage": "much"}}, "must be a size"),
+        ({"gc": {"defaultKeepStorage": 5}}, "must be a size"),
+        ({"gc": {"enabled": False, "defaultKeepStorage": "-1"}}, "must be a size"),
+        ({"gc": {"keepStorage": "1GB"}}, "unknown keys: gc.keepStorage"),
+        ({"garbage": {}}, "unknown keys: garbage"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_the_file_is_read(tmp_path, builder, text):
+    file = tmp_path / "daemon.json"
+    file.write_text(json.dumps({"builder": builder}))
+    with pytest.raises(ConfigError, match=text):
+        load(parse_flags(["--config-file", str(file)])[0])
+
+
+def test_keys_without_effect_are_told():
+    builder = {"gc": {"policy": [], "defaultKeepStorage": "1GB"}, "entitlements": {}}
+    assert without_effect(builder) == ["builder.gc.policy", "builder.entitlements"]
+    assert without_effect({}) == []
