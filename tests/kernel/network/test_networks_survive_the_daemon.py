@@ -50,7 +50,7 @@ def test_a_new_daemon_takes_living_containers_back_and_removes_strays():
         assert set(second.catalog.inspect("bridge").containers) == {cid}
         _cid, _box, next_one = await world.container(second)
         assert next_one.settings["bridge"].ip_address != attached.settings["bridge"].ip_address
-        assert second.catalog.inspect("net").id == first.inspect("net").id
+        assert second.catalog.inspect("net").id == first.catalog.inspect("net").id
         await second.release(cid)
         assert lan.do(refused_tcp, "203.0.113.1", 8080)
 
