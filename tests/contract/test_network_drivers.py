@@ -20,7 +20,7 @@ from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink import configure_interfaces
 from corten.network.config import DRIVERS_WITH_BRIDGES, Endpoint, host_link
 from corten.network.driver import ParentBusy
-from corten.network.drivers.bridge import veth_name
+from corten.network.drivers.bridge import BridgeDriver, veth_name
 from corten.network.ipam import mac_of
 from corten.network.plugins.client import Plugins
 
@@ -94,6 +94,13 @@ class Host:
         return found
 
 
+async def take_away(driver, network):
+    """Remove a network, and wait for what the kernel does for it when nobody waits any more."""
+    await driver.remove(network)
+    if isinstance(driver, BridgeDriver):
+        await driver.settled()
+
+
 def shown(case, scenario):
     """Run `scenario(host)`. A kernel without this kind of links refuses it; nothing is left then, either."""
 
@@ -130,8 +137,8 @@ def test_a_network_is_made_once_and_leaves_no_trace(case):
         await host.driver.ensure(network)
         await host.again().ensure(network)
         assert host.links() == made
-        await host.again().remove(network)
-        await host.driver.remove(network)
+        await take_away(host.again(), network)
+        await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -150,7 +157,7 @@ def test_a_container_gets_one_interface_with_its_address_and_leaves_no_trace(cas
                 assert box.do(interfaces) == []
             assert host.links() == before
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -177,7 +184,7 @@ def test_containers_reach_whom_the_mode_lets_them(case):
             for _box, endpoint in found:
                 await host.driver.detach(endpoint)
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -195,7 +202,7 @@ def test_a_daemon_that_is_killed_as_it_makes_a_link_leaves_none_that_the_next_on
         _pid, status = os.waitpid(pid, 0)
         made = host_link(network) in {name for name, *_rest in host.links()[0]}
         assert made == (status == signal.SIGKILL or case.options.get("parent") == "lan0")
-        await host.again().remove(network)
+        await take_away(host.again(), network)
 
     shown(case, scenario)
 
@@ -212,7 +219,7 @@ def test_a_new_daemon_takes_away_what_a_killed_one_made(case):
                 await last.detach(endpoint)
                 assert box.do(interfaces) == []
         finally:
-            await last.remove(network)
+            await take_away(last, network)
 
     shown(case, scenario)
 
@@ -226,7 +233,7 @@ def test_an_endpoint_goes_with_its_container(case):
                 box.end()
                 await host.driver.detach(endpoint)
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -246,7 +253,7 @@ def test_an_address_and_its_mac_move_to_the_next_container_at_once(case):
                 box.end()
                 await host.driver.detach(endpoint)
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -264,7 +271,7 @@ def test_a_dead_process_is_refused_and_leaves_nothing(case):
                     await host.driver.attach(network, host.endpoint(network, number), pid=box.pid)
             assert host.links() == before
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -282,7 +289,7 @@ def test_a_link_of_ours_that_someone_deleted_is_made_again(case):
                 await host.driver.detach(endpoint)
             assert host.links() == made
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -298,10 +305,10 @@ def test_what_another_network_stands_on_stays(case):
         try:
             alone = host.links()
             await host.driver.ensure(first, new=True)
-            await host.driver.remove(first)
+            await take_away(host.driver, first)
             assert host.links() == alone
         finally:
-            await host.driver.remove(second)
+            await take_away(host.driver, second)
 
     shown(case, scenario)
 
@@ -321,7 +328,7 @@ def test_the_end_of_a_container_takes_nothing_from_the_next_one(case):
                 await host.driver.detach(endpoint)
                 assert box.do(interfaces) == []
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -339,7 +346,7 @@ def test_a_link_of_someone_else_under_the_same_name_stays(case):
                 await host.driver.detach(endpoint)
                 assert box.do(interfaces) == ["mine0"]
         finally:
-            await host.driver.remove(network)
+            await take_away(host.driver, network)
 
     shown(case, scenario)
 
@@ -351,8 +358,8 @@ def test_a_bridge_of_someone_else_serves_a_network_and_stays():
         _batch(rtnetlink.create_bridge_request("theirs0", mtu=0, mac="02:00:00:00:00:09"))
         network = case.network()
         await host.driver.ensure(network, new=True)
-        await host.driver.remove(network)
-        await host.again().remove(network)
+        await take_away(host.driver, network)
+        await take_away(host.again(), network)
         assert socket.if_nametoindex("theirs0")
         _batch(rtnetlink.delete_link_request(name="theirs0"))
 

@@ -74,6 +74,7 @@ def test_a_network_that_cannot_be_recorded_leaves_neither_link_nor_rules():
             with pytest.raises(OSError, match="no space left"):
                 await service.catalog.create(NetworkCreateRequest(name="net", options=options))
             world.networks.put = put
+            await service._drivers.settled()
             assert links() == before
             assert firewall._bridges == known
             with pytest.raises(NotFound):
@@ -81,9 +82,35 @@ def test_a_network_that_cannot_be_recorded_leaves_neither_link_nor_rules():
         firewall._table = "no such table " * 99  # too long a name: refused by the kernel
         with pytest.raises(Unavailable):
             await service.catalog.create(NetworkCreateRequest(name="net"))
+        await service._drivers.settled()
         assert links() == before
         assert [network.name for network in service.catalog.list_()] == ["host", "none", "bridge"]
         assert len(world.networks.rows) == 3
+
+    in_own_world(scenario)
+
+
+def test_a_bridge_that_is_being_deleted_is_in_nobodys_way_and_the_next_daemon_takes_it_away():
+    async def scenario(world):
+        service = await world.service()
+        named = NetworkCreateRequest(name="net", options={"com.docker.network.bridge.name": "ctnamed0"})
+        before = links()
+        for _again in range(3):  # the name is free as soon as the network is removed
+            await service.catalog.create(named)
+            assert "ctnamed0" in links()
+            await service.catalog.remove("net")
+            assert "ctnamed0" not in links()
+        await service._drivers.settled()
+        assert links() == before
+        await service.catalog.create(named)
+        with NetlinkSocket() as netlink:  # as far as a daemon gets that is killed then
+            down = rtnetlink.set_link_request(name="ctnamed0", up=False)
+            netlink.batch([down], "down")
+            (index,) = (link.index for link in rtnetlink.list_links(netlink) if link.name == "ctnamed0")
+            netlink.batch([rtnetlink.set_link_request(index=index, new_name="ctgone7")], "rename")
+        world.networks.delete(service.catalog.inspect("net").id)
+        await world.service()
+        assert links() == before
 
     in_own_world(scenario)
 

@@ -48,3 +48,9 @@ class Drivers(Mapping[str, NetworkDriver]):
         driver = self._local[name]
         assert isinstance(driver, BridgeDriver)
         return driver
+
+    async def settled(self) -> None:
+        """Every bridge that was removed is gone from the kernel, too."""
+        for driver in self._local.values():
+            if isinstance(driver, BridgeDriver):
+                await driver.settled()

@@ -194,6 +194,7 @@ class NetworkService:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_S):  # what a plugin was not told is recorded
                 await self._endpoints.collect()
+                await self._drivers.settled()
         self._publisher.close()
         self._firewall_watch.close()
         self._egress.close()
@@ -209,6 +210,7 @@ class NetworkService:
             driver = self._drivers[network.driver]
             if not (network.predefined and self._settings.bridge) and not driver.remote:
                 await driver.remove(network)
+        await self._drivers.settled()
 
     # -- containers --------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""The bridge driver: a Linux bridge a network, a veth pair an endpoint. Daemon only, blocking, over one kept socket.
+"""The bridge driver: a Linux bridge a network, a veth pair an endpoint. Daemon only, on the loop, over one kept
+socket; the deletion of bridges alone is left to a thread.
 
 The pair is made in one request: the host's end up and enslaved, the peer in the container's namespace under its last
 name. A pair can be made before its container is known (`prewarm`) and adopted by `attach`.
@@ -6,12 +7,15 @@ name. A pair can be made before its container is known (`prewarm`) and adopted b
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Iterable
 from typing import Any
 
 from corten.errors import Forbidden
+from corten.lib import blocking
 from corten.linux import rtnetlink, rtnetlink_bridge
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
@@ -32,6 +36,8 @@ from corten.network.vxlan import vxlan_link
 
 GONE = frozenset({errno.ENODEV, errno.ENOENT})
 _ABSENT_ADDRESS = frozenset({errno.EADDRNOTAVAIL})
+_DYING = "ctgone"  # and the index: the name of a bridge that is being deleted
+_LOG = logging.getLogger("corten.network")
 
 
 class BridgeDriver:
@@ -48,6 +54,7 @@ class BridgeDriver:
         self._options: dict[str, BridgeOptions] = {}
         self._warm: dict[str, tuple[str, str]] = {}  # host end -> (network id, name of the peer)
         self._local_routes: set[str] = set()
+        self._deleting: set[asyncio.Task[None]] = set()
 
     def check(self, network: NetworkConfig, others: Iterable[NetworkConfig]) -> None:
         """Whether the options can work; two networks cannot share a bridge."""
@@ -109,15 +116,34 @@ class BridgeDriver:
         self._netlink.batch(requests, f"configure bridge {bridge}")
 
     async def remove(self, network: NetworkConfig) -> None:
-        """Delete the bridge, unless it was there before and is someone else's."""
+        """Delete the bridge, unless it was there before and is someone else's.
+
+        It is out of use and without its name when this returns; what the kernel does then takes tens of milliseconds,
+        for which nobody waits: see `settled`.
+        """
         self._index.pop(network.id, None)
         self._options.pop(network.id, None)
         bridge = bridge_options(network).bridge
         self._local_routes.discard(bridge)
         links = rtnetlink.list_links(self._netlink)
         own = [link.index for link in links if link.name == bridge and is_own(link, self._owner)]
-        requests = [rtnetlink.delete_link_request(index=index) for index in own]
-        self._netlink.batch(requests, f"delete bridge {bridge}", ignore=[GONE] * len(requests))
+        for index in own:
+            # another network may have the name at once; a daemon that is killed now leaves a link with our mark
+            self._netlink.batch(
+                [
+                    rtnetlink.set_link_request(index=index, up=False),
+                    rtnetlink.set_link_request(index=index, new_name=f"{_DYING}{index}"),
+                ],
+                f"take bridge {bridge} out of use",
+                ignore=[GONE, GONE],
+            )
+            task = asyncio.get_running_loop().create_task(blocking.run(_delete, index, pool="netns"))
+            self._deleting.add(task)
+            task.add_done_callback(self._deleting.discard)
+
+    async def settled(self) -> None:
+        """All links that were removed are gone from the kernel, too."""
+        await asyncio.gather(*self._deleting)
 
     def prewarm(self, network: NetworkConfig, veth: str, pid: int) -> None:
         """Make a pair for a namespace whose container is not known yet."""
@@ -232,6 +258,15 @@ class BridgeDriver:
         """Delete links by name, those that are there."""
         requests = [rtnetlink.delete_link_request(name=name) for name in names]
         self._netlink.batch(requests, "delete left-over links", ignore=[GONE] * len(requests))
+
+
+def _delete(index: int) -> None:
+    """In a thread of the pool, with a socket of its own: the kernel waits for its readers."""
+    try:
+        with NetlinkSocket() as netlink:
+            netlink.batch([rtnetlink.delete_link_request(index=index)], f"delete link {index}", ignore=[GONE])
+    except OSError:
+        _LOG.exception("a bridge that is out of use could not be deleted; the next daemon tries again")
 
 
 def _mac(network: NetworkConfig) -> str:
