@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from tests.kernel.network.egress_world import LAN, METADATA, OTHER, WEB, WEB6
@@ -147,3 +148,23 @@ def test_networks_have_lists_and_wrong_ones_are_refused(limited: Daemon) -> None
     for flags in (("--network", "host"), ("--network", "container:box")):
         wrong = limited.docker("run", "--rm", "--label", "corten.egress=none", *flags, "busybox", check=False)
         assert "egress list" in wrong.stderr
+
+
+def test_steps_of_a_build_reach_what_its_list_says(limited: Daemon, tmp_path: Path) -> None:
+    def build(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "Dockerfile").write_text("FROM busybox\n" + text)
+        return limited.corten("build", "-t", "built", *options, str(tmp_path), check=False)
+
+    page = "RUN printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {} 80 > /page; grep -q outside /page\n"
+    assert build(page.format("web.example"), "--egress", "none").returncode == 1
+    assert build(page.format("web.example"), "--egress", "other.example,198.51.100.0/24:443").returncode == 1
+    made = build(page.format("web.example"), "--egress", "web.example:80")
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert build(page.format("web.example"), "--egress", "none").returncode == 1  # no hit of another list's step
+    assert build("RUN --network=none true\n", "--egress", "none").returncode == 0
+    assert build(page.format(LAN), "--egress", "web.example").returncode == 1
+    fetched = build(f"ADD http://{WEB}/page /\n", "--egress", "web.example")
+    assert "line 2: the build has an egress list" in fetched.stdout + fetched.stderr
+    wrong = build("RUN true\n", "--egress", "web.example:0")
+    assert (wrong.returncode, "invalid egress" in wrong.stderr) == (1, True), wrong.stderr
+    limited.docker("rmi", "-f", "built")

@@ -107,7 +107,9 @@ class Builder:
                 containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=stream
             ),
             copier=Copier(store=store, inputs=trees, new_file=self._new_file),
-            downloader=Downloader(store=store, web=self._web(), new_file=self._new_file),
+            downloader=Downloader(
+                store=store, web=self._web(), new_file=self._new_file, limited=inputs.settings.is_limited
+            ),
             bases=inputs.bases,
         )
         try:

@@ -135,7 +135,7 @@ class Run(Operation, frozen=True, kw_only=True):
 
     `args` is the whole command, the shell included; `env` is NAME=value; `secret_env` likewise (predefined proxies and
     their like), without a part in the cache key. `network` is a network mode; `hosts` are further lines of /etc/hosts
-    (`name:address`).
+    (`name:address`); `egress` is the list of what it may reach, None without one.
     """
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"secret_env"})
@@ -146,6 +146,7 @@ class Run(Operation, frozen=True, kw_only=True):
     working_dir: str = "/"
     network: str = "default"
     hosts: tuple[str, ...] = ()
+    egress: tuple[str, ...] | None = None
     security: str = "sandbox"
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()

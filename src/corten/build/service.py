@@ -28,6 +28,7 @@ from corten.build.options import BuildOptions, Output
 from corten.build.outputs import Built, Outputs, send
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import resolve
+from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable, stream
@@ -254,6 +255,7 @@ def _request(options: BuildOptions) -> BuildRequest:
         labels=dict(options.labels),
         network="" if options.host.network_mode in _DEFAULT_NETWORK else options.host.network_mode,
         hosts=tuple(options.host.extra_hosts or ()),
+        egress=egress_rules(options.host),
         is_check=options.is_check,
     )
 

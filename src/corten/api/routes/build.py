@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from corten.api.progress import progress_response
 from corten.api.query import Query
 from corten.api.registry_auth import registry_config
@@ -19,6 +21,7 @@ from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
 from corten.errors import NotImplemented as NotOffered
 from corten.lib import codec
+from corten.network.egress import parse_rules, split_rules
 from corten.spec.docker.hostconfig import HostConfig, Ulimit
 
 _T = TypeVar("_T")
@@ -110,10 +113,12 @@ def _output(text: str) -> Output:
 
 
 def _host(query: Query) -> HostConfig:
-    """The limits and the network of RUN steps."""
+    """The limits, the network and (Corten's own) the egress list of RUN steps. Raises InvalidArgument."""
     hosts = query.text("extrahosts")
     listed = _json(query, "extrahosts", list[str]) if hosts.startswith("[") else None
     ulimits = _json(query, "ulimits", list[Ulimit])
+    egress = query.values("egress")
+    parse_rules(egress)
     return HostConfig(
         memory=query.number("memory", 0) or 0,
         memory_swap=query.number("memswap", 0) or 0,
@@ -128,6 +133,7 @@ def _host(query: Query) -> HostConfig:
         extra_hosts=(query.values("extrahosts") if listed is None else listed) or None,
         security_opt=query.values("securityopt") or None,
         network_mode=query.text("networkmode"),
+        egress=split_rules(egress) if egress else UNSET,
     )
 
 

@@ -32,6 +32,10 @@ class Places(Protocol):
         """What RUN's /etc/hosts has besides (`name:address`)."""
 
     @property
+    def egress(self) -> tuple[str, ...] | None:
+        """What RUN may reach, None without a list."""
+
+    @property
     def hidden_environment(self) -> tuple[str, ...]:
         """NAME=value of proxies and their like, which RUN sees and no cache key, history or configuration shows."""
 

@@ -265,6 +265,10 @@ class _StagePlaces:
         return self._lowering.request.hosts
 
     @property
+    def egress(self) -> tuple[str, ...] | None:
+        return self._lowering.request.egress
+
+    @property
     def hidden_environment(self) -> tuple[str, ...]:
         return hidden_environment(self._lowering.request, dict(self._state.arguments))
 

@@ -63,7 +63,7 @@ class BuildRequest:
     `build_args` with None are not given. `platform` is the target's (`os/arch[/variant]`), empty for the builder's own,
     which is `build_platform`. `contexts` are named contexts: `docker-image://<reference>`, or anything else for a tree
     that the client sends. `network` is where RUN has none of its own, `hosts` what its /etc/hosts has besides.
-    `is_check`: nothing is built, only checked.
+    `egress` is the list of what RUN may reach, None without one. `is_check`: nothing is built, only checked.
     """
 
     build_args: Mapping[str, str | None] = field(default_factory=dict)
@@ -74,6 +74,7 @@ class BuildRequest:
     contexts: Mapping[str, str] = field(default_factory=dict)
     network: str = ""
     hosts: tuple[str, ...] = ()
+    egress: tuple[str, ...] | None = None
     is_check: bool = False
 
     @property

@@ -17,7 +17,7 @@ from corten.build.graph import Vertex
 from corten.build.operations import Download
 from corten.build.ops.store import LayerStore
 from corten.engine.images.progress import Progress
-from corten.errors import CortenError
+from corten.errors import CortenError, Forbidden
 from corten.lib.tar import Entry
 from corten.lib.tar_writer import TarWriter
 
@@ -39,15 +39,22 @@ class Web(Protocol):
 
 
 class Downloader:
-    """Fetches for one build, by way of files that `new_file` makes."""
+    """Fetches for one build, by way of files that `new_file` makes; nothing for one that is `limited`."""
 
-    def __init__(self, *, store: LayerStore, web: Web, new_file: Callable[[], BinaryIO]) -> None:
+    def __init__(self, *, store: LayerStore, web: Web, new_file: Callable[[], BinaryIO], limited: bool) -> None:
+        self._limited = limited
         self._store = store
         self._web = web
         self._new_file = new_file
 
     async def download(self, vertex: Vertex, wanted: Download) -> FileSystem:
-        """The file at the top of an empty file system. Raises DownloadFailed, RegistryError, InvalidArgument."""
+        """The file at the top of an empty file system. Raises DownloadFailed, RegistryError, InvalidArgument;
+        Forbidden when the build has an egress list."""
+        if self._limited:
+            raise Forbidden(
+                f"line {vertex.lines[0]}: the build has an egress list, which a file that the engine fetches would get "
+                "past; fetch it in a RUN step"
+            )
         with self._new_file() as file:
             modified = await self._web.fetch(wanted.url, file, self._store.progress)
             file.flush()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from msgspec import UNSET
+
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
@@ -84,6 +86,11 @@ class RunSettings:
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether RUN steps have an egress list."""
+        return self.host.egress is not None and self.host.egress is not UNSET
 
 
 class Watcher(Protocol):
@@ -216,6 +223,8 @@ def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig
     fields["log_config"] = LogConfig(type="none")
     fields["network_mode"] = host.network_mode if run.network == "default" else run.network
     fields["extra_hosts"] = list(run.hosts) or None
+    if run.network == "none":
+        fields["egress"] = UNSET  # there is nothing to limit
     fields["mounts"] = mounts or None
     return HostConfig(**fields)
 

@@ -123,6 +123,7 @@ class Run(Instruction):
             working_dir=state.working_dir,
             network=self.network if self.network not in ("", "default") else places.network or "default",
             hosts=places.hosts,
+            egress=places.egress,
             security=self.security or "sandbox",
             mounts=tuple(mounts),
             devices=self.devices,
