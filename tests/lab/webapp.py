@@ -170,8 +170,16 @@ class Stack:
         environment = {**self.daemon.environment, "DOCKER_HOST": self.daemon.host}
         result = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=180, check=False)
         if result.returncode != 0:
-            raise AssertionError(f"{arguments} exited {result.returncode}: {result.stderr}{self.daemon.log_text()}")
+            told = f"{result.stderr}{self._probes()}{self.daemon.log_text()}"
+            raise AssertionError(f"{arguments} exited {result.returncode}: {told}")
         return result.stdout
+
+    def _probes(self) -> str:
+        """What the health checks and the replicas themselves say."""
+        names = self.daemon.out("ps", "-aq", "--filter", "label=com.docker.compose.project=shop").split()
+        said = [self.daemon.docker("logs", "--tail", "20", name, check=False) for name in names]
+        health = self.daemon.docker("inspect", "--format", "{{.Name}} {{json .State.Health}}", *names, check=False)
+        return "\n".join([health.stdout, *(logs.stdout + logs.stderr for logs in said)])
 
     def scale(self, replicas: int) -> None:
         """So many replicas run and are healthy."""

@@ -11,10 +11,9 @@ import os
 import socket
 
 from corten.linux.namespaces import CLONE_NEWNET, setns
-from corten.linux.rtnetlink import write_sysctls
+from corten.linux.rtnetlink import bring_up_loopback, write_sysctls
 from corten.shim import protocol
 
-_IP_FREEBIND = 15  # an address may be bound before its interface is up, as in a container that is about to start
 _BACKLOG = 64
 
 
@@ -33,6 +32,10 @@ def hand_out_sockets(request: protocol.Message, control: int, netns: int) -> Non
                 try:
                     for interface, values in request["sysctls"].items():
                         write_sysctls(interface, values)
+                    if any(address for *_kind, address in request["sockets"]):
+                        # it may be about to start: a socket that is bound to 127.0.0.11 while lo is down (IP_FREEBIND)
+                        # would answer from 127.0.0.1 for ever
+                        bring_up_loopback()
                     for each in request["sockets"]:
                         made.append(_make(*each))  # noqa: PERF401 - what was made before a failure is closed below
                 finally:
@@ -68,7 +71,6 @@ def _make(family: int, kind: int, number: int, address: str) -> socket.socket:
     try:
         sock.setblocking(False)
         if address:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             sock.bind((address, 0))
             if kind == socket.SOCK_STREAM:
                 sock.listen(_BACKLOG)
