@@ -16,7 +16,7 @@ from typing import Any
 
 from corten.errors import Forbidden
 from corten.lib import blocking
-from corten.linux import rtnetlink, rtnetlink_bridge
+from corten.linux import rtnetlink, rtnetlink_bridge, rtnetlink_upper
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
     DRIVERS_WITH_BRIDGES,
@@ -125,21 +125,23 @@ class BridgeDriver:
         self._options.pop(network.id, None)
         bridge = bridge_options(network).bridge
         self._local_routes.discard(bridge)
-        links = rtnetlink.list_links(self._netlink)
-        own = [link.index for link in links if link.name == bridge and is_own(link, self._owner)]
-        for index in own:
-            # another network may have the name at once; a daemon that is killed now leaves a link with our mark
-            self._netlink.batch(
-                [
-                    rtnetlink.set_link_request(index=index, up=False),
-                    rtnetlink.set_link_request(index=index, new_name=f"{_DYING}{index}"),
-                ],
-                f"take bridge {bridge} out of use",
-                ignore=[GONE, GONE],
-            )
-            task = asyncio.get_running_loop().create_task(blocking.run(_delete, index, pool="netns"))
-            self._deleting.add(task)
-            task.add_done_callback(self._deleting.discard)
+        link = rtnetlink_upper.find_link(self._netlink, bridge)
+        if link is None or not is_own(link, self._owner):
+            return
+        # another network may have name and subnet at once; a daemon that is killed now leaves a link with our mark
+        addresses = [f"{s.gateway}/{s.network().prefixlen}" for s in network.subnets if s.gateway]
+        self._netlink.batch(
+            [
+                rtnetlink.set_link_request(index=link.index, up=False),
+                *(rtnetlink.delete_address_request(link.index, address) for address in addresses),
+                rtnetlink.set_link_request(index=link.index, new_name=f"{_DYING}{link.index}"),
+            ],
+            f"take bridge {bridge} out of use",
+            ignore=[GONE, *[GONE | _ABSENT_ADDRESS] * len(addresses), GONE],  # IPv6 goes with the first
+        )
+        task = asyncio.get_running_loop().create_task(blocking.run(_delete, link.index, pool="netns"))
+        self._deleting.add(task)
+        task.add_done_callback(self._deleting.discard)
 
     async def settled(self) -> None:
         """All links that were removed are gone from the kernel, too."""
