@@ -1,5 +1,6 @@
 """The bridge driver: a Linux bridge a network, a veth pair an endpoint. Daemon only, on the loop, over one kept
-socket; the deletion of bridges alone is left to a thread.
+socket; the deletion of links alone is left to threads: it takes tens of milliseconds, as the kernel waits for its
+readers.
 
 The pair is made in one request: the host's end up and enslaved, the peer in the container's namespace under its last
 name. A pair can be made before its container is known (`prewarm`) and adopted by `attach`.
@@ -11,7 +12,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corten.errors import Forbidden
@@ -139,7 +140,7 @@ class BridgeDriver:
             f"take bridge {bridge} out of use",
             ignore=[GONE, *[GONE | _ABSENT_ADDRESS] * len(addresses), GONE],  # IPv6 goes with the first
         )
-        task = asyncio.get_running_loop().create_task(blocking.run(_delete, link.index, pool="netns"))
+        task = asyncio.get_running_loop().create_task(_delete_logged(link.index))
         self._deleting.add(task)
         task.add_done_callback(self._deleting.discard)
 
@@ -225,9 +226,8 @@ class BridgeDriver:
             self._local_routes.add(bridge)
 
     async def detach(self, endpoint: Endpoint) -> None:
-        """Delete the pair. Takes tens of milliseconds: the kernel waits for its readers."""
-        request = rtnetlink.delete_link_request(name=endpoint.veth)
-        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[GONE])
+        """Delete the pair."""
+        await self.delete_links([endpoint.veth])
 
     def forget_neighbour(self, network: NetworkConfig, address: str) -> None:
         """Drop what the host remembers of an address whose MAC changes."""
@@ -256,17 +256,27 @@ class BridgeDriver:
         ports = [link for link in links if link.master in own | marked and link.index not in marked]
         return found + [k.name for k in ports if k.kind == "veth" and is_our_veth(k.name) and k.name not in veths]
 
-    def delete_links(self, names: list[str]) -> None:
-        """Delete links by name, those that are there."""
-        requests = [rtnetlink.delete_link_request(name=name) for name in names]
-        self._netlink.batch(requests, "delete left-over links", ignore=[GONE] * len(requests))
+    async def delete_links(self, names: Iterable[str]) -> None:
+        """Delete links by name, those that are there; they are gone when this returns. Raises NetlinkError.
+
+        They are looked up here: by the time a thread gets to it, a name may be that of another link.
+        """
+        found = {name: index for name in names if (index := link_number(name))}
+        if found:
+            await blocking.run(_delete, found, pool="netns")
 
 
-def _delete(index: int) -> None:
-    """In a thread of the pool, with a socket of its own: the kernel waits for its readers."""
+def _delete(links: Mapping[str, int]) -> None:
+    """In a thread of the pool, with a socket of its own. By index; the names are for who reads the error."""
+    requests = [rtnetlink.delete_link_request(index=index) for index in links.values()]
+    with NetlinkSocket() as netlink:
+        netlink.batch(requests, f"delete {', '.join(links)}", ignore=[GONE] * len(requests))
+
+
+async def _delete_logged(index: int) -> None:
+    """Where nobody waits for it."""
     try:
-        with NetlinkSocket() as netlink:
-            netlink.batch([rtnetlink.delete_link_request(index=index)], f"delete link {index}", ignore=[GONE])
+        await blocking.run(_delete, {f"{_DYING}{index}": index}, pool="netns")
     except OSError:
         _LOG.exception("a bridge that is out of use could not be deleted; the next daemon tries again")
 
@@ -290,8 +300,12 @@ def is_our_veth(name: str) -> bool:
 
 def link_exists(name: str) -> bool:
     """Whether the host has a link of this name."""
+    return link_number(name) > 0
+
+
+def link_number(name: str) -> int:
+    """The index of the host's link of this name; 0 when there is none."""
     try:
-        socket.if_nametoindex(name)
+        return socket.if_nametoindex(name)
     except OSError:
-        return False
-    return True
+        return 0
