@@ -19,7 +19,7 @@ from corten.engine.networks.planning import plan
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.services import Services
 from corten.engine.networks.settings import ContainerDirectory
-from corten.errors import CortenError, Forbidden, Unavailable
+from corten.errors import CortenError, Forbidden
 from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.linux.netlink import NetlinkSocket
@@ -116,10 +116,7 @@ class NetworkCatalog:
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
         await self.lifecycle.take_away(network)
         self._services.network_removed(network.id)
-        try:
-            self._forwarding.replace_rules()
-        except (Unavailable, OSError):  # they name a bridge that is no more: no packet meets them
-            _LOG.exception("rules of a removed network stay until the next change", extra={"network": network.name})
+        self._forwarding.network_removed()
         self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
 
     async def prune(self, filters: Mapping[str, list[str]]) -> list[str]:

@@ -79,7 +79,11 @@ class NetworkService:
         self._registry = Registry(settings, networks)
         self._addresses = Addresses(self._registry, plugins)
         self._forwarding = Forwarding(
-            settings=settings, registry=self._registry, drivers=self._drivers, firewall=self._firewall
+            settings=settings,
+            registry=self._registry,
+            drivers=self._drivers,
+            firewall=self._firewall,
+            watch=self._firewall_watch,
         )
         self._publisher = open_publisher(settings, self._firewall, self._drivers)
         names = NameDirectory()
