@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corten.errors import Forbidden
-from corten.lib import blocking
+from corten.lib import blocking, faultpoint
 from corten.linux import rtnetlink, rtnetlink_bridge, rtnetlink_upper
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
@@ -140,6 +140,7 @@ class BridgeDriver:
             f"take bridge {bridge} out of use",
             ignore=[GONE, *[GONE | _ABSENT_ADDRESS] * len(addresses), GONE],  # IPv6 goes with the first
         )
+        faultpoint.reach("network.dying")
         task = asyncio.get_running_loop().create_task(_delete_logged(link.index))
         self._deleting.add(task)
         task.add_done_callback(self._deleting.discard)
