@@ -15,6 +15,9 @@ from typing import Any
 from tests.lab import images
 from tests.lab.daemon import Daemon
 
+from corten.linux import rtnetlink
+from corten.linux.netlink import NetlinkSocket
+from corten.network.drivers.links import owner_group
 from corten.testing.made_images import tar_of
 from corten.testing.registry import FakeRegistry
 
@@ -62,6 +65,12 @@ class Steps:
     def pull(self) -> None:
         self._run("pull", "-q", self.image)
 
+    def connect_nobody(self) -> None:
+        """A network comes and goes, that of a first attempt, too."""
+        self.daemon.docker("network", "rm", "-f", "app", check=False)
+        self._run("network", "create", "app")
+        self._run("network", "rm", "app")
+
     def create(self) -> None:
         self._run("create", "--name", "one", "-v", "kept:/kept", self.image, "/bin/tool")
         self._run("cp", str(self.copied), "one:/etc/copied")
@@ -96,12 +105,21 @@ class Steps:
 
     def pulling(self) -> Iterator[Step]:
         """An image comes, is used, changed, replaced and removed."""
-        yield from (self.clear, self.pull, self.create, self.commit, self.build_up, self.build, self.prune)
+        yield from (
+            self.clear,
+            self.connect_nobody,
+            self.pull,
+            self.create,
+            self.commit,
+            self.build_up,
+            self.build,
+            self.prune,
+        )
         yield self.remove
 
     def loading(self) -> Iterator[Step]:
         """An archive is read."""
-        yield from (self.clear, self.load, self.create, self.commit, self.build, self.clear)
+        yield from (self.clear, self.connect_nobody, self.load, self.create, self.commit, self.build, self.clear)
 
 
 def problems(daemon: Daemon) -> list[str]:
@@ -113,7 +131,16 @@ def problems(daemon: Daemon) -> list[str]:
     found += [f"{where}/{name}" for where, _, names in os.walk(daemon.data_root) for name in names if _half_made(name)]
     ingests = list((daemon.data_root / "content/ingest").iterdir())
     found += [f"{len(ingests)} ingests"] if len(ingests) > _INGESTS else []
-    return found + unexplained(daemon)
+    return found + dying_links(daemon) + unexplained(daemon)
+
+
+def dying_links(daemon: Daemon) -> list[str]:
+    """This daemon's links that no network of its has."""
+    group = owner_group(f"corten-{daemon.instance}")
+    with NetlinkSocket() as netlink:
+        own = {link.name for link in rtnetlink.list_links(netlink) if link.group == group}
+    ids = daemon.out("network", "ls", "-q").split()
+    return [f"link {name}" for name in own - {f"ct{daemon.instance}", *(f"br-{network}" for network in ids)}]
 
 
 def _half_made(name: str) -> bool:

@@ -33,6 +33,7 @@ POINTS: dict[str, str] = {
     "layer.applied": "a layer is there for good",
     "layer.removing": "the collector deletes a layer",
     "network.linked": "a network's link is made, and nothing else is there of it",
+    "network.dying": "a network's bridge is out of use, and is not deleted; the record is there",
     "upload.received": "an archive that a client sends is here",
     "build.container.created": "a build's step has its container",
     "build.container.ended": "the command of a build's step has ended",

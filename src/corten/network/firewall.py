@@ -117,6 +117,10 @@ class Firewall:
                 found |= counts_of(name, self._open().elements(self._table, name))
         return found
 
+    def expect(self, bridges: Sequence[BridgeRules]) -> None:
+        """What `restore` makes from now on, where `replace` failed and there is no way back."""
+        self._bridges = tuple(bridges)
+
     def restore(self) -> bool:
         """Make the table what it was when we last changed it, whatever others did to it since; False when there is to
         be none. Raises Unavailable."""

@@ -65,7 +65,9 @@ class FirewallWatch:
         self._firewall = firewall
         self._netlink: NetlinkSocket | None = None
         self._repair: asyncio.TimerHandle | None = None
+        self._opening: asyncio.TimerHandle | None = None
         self._patience = Patience()
+        self._opening_patience = Patience()
         self._culprit = ""
 
     def start(self) -> None:
@@ -85,10 +87,32 @@ class FirewallWatch:
         if self._repair is not None:
             self._repair.cancel()
             self._repair = None
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        self._shut()
+
+    def _shut(self) -> None:
         if self._netlink is not None:
             asyncio.get_running_loop().remove_reader(self._netlink.fileno())
             self._netlink.close()
             self._netlink = None
+
+    def _open_later(self) -> None:
+        """The socket is of no use any more, and its error would wake the loop for ever: another one takes its place."""
+        self._shut()
+        loop = asyncio.get_running_loop()
+        self._opening = loop.call_later(self._opening_patience.next_delay(loop.time()), self._open_again)
+
+    def _open_again(self) -> None:
+        self._opening = None
+        try:
+            self.start()
+        except OSError:
+            _LOG.exception("changes of the packet filter rules by others are not seen; this is tried again")
+            self._open_later()
+        else:
+            self.repair()  # what happened meanwhile was not seen
 
     def _read(self) -> None:
         """What the kernel tells. More than a turn's share is read when the loop comes round again."""
@@ -100,8 +124,10 @@ class FirewallWatch:
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise
-                self._schedule()  # events were lost: ours may be among them
+                    _LOG.exception("nftables events cannot be read by this socket any more")
+                    self._open_later()
+                    return
+                self.repair()  # events were lost: ours may be among them
             except ValueError:
                 _LOG.exception("an nftables event could not be understood")
 
@@ -111,11 +137,12 @@ class FirewallWatch:
             if event.port == own:
                 continue
             if nft_requests.touched_table(event) == self._firewall.table:
-                self._schedule()
+                self.repair()
             elif self._repair is not None and not self._culprit:
                 self._culprit = nft_requests.committer(event)
 
-    def _schedule(self) -> None:
+    def repair(self) -> None:
+        """Put the rules back soon, and again until that works."""
         if self._repair is None:
             loop = asyncio.get_running_loop()
             self._culprit = ""
@@ -126,7 +153,7 @@ class FirewallWatch:
         about = {"table": self._firewall.table, "by": self._culprit or "unknown"}
         try:
             if self._firewall.restore():
-                _LOG.warning("the packet filter rules were changed by another program; they were put back", extra=about)
+                _LOG.warning("the packet filter rules were not what they have to be; they were put back", extra=about)
         except (CortenError, OSError):
             _LOG.exception("the packet filter rules could not be put back; this is tried again", extra=about)
-            self._schedule()
+            self.repair()

@@ -95,9 +95,10 @@ def test_a_bridge_that_is_being_deleted_is_in_nobodys_way_and_the_next_daemon_ta
         service = await world.service()
         named = NetworkCreateRequest(name="net", options={"com.docker.network.bridge.name": "ctnamed0"})
         before = links()
-        for _again in range(3):  # the name is free as soon as the network is removed
+        for _again in range(3):  # name and subnet are free as soon as the network is removed
             await service.catalog.create(named)
             assert "ctnamed0" in links()
+            assert service.catalog.inspect("net").ipam.config[0].subnet == "172.18.0.0/16"
             await service.catalog.remove("net")
             assert "ctnamed0" not in links()
         await service._drivers.settled()

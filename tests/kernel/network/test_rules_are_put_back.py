@@ -1,6 +1,7 @@
 """Rules that another program flushes or changes come back; what is not ours is left alone."""
 
 import asyncio
+import os
 
 import pytest
 from tests.kernel.network.packets import table_contents
@@ -77,6 +78,44 @@ def test_our_own_changes_and_those_of_other_tables_start_no_repair():
         service._firewall_watch._read()
         assert service._firewall_watch._repair is not None  # the same look does see what is to be seen
         stranger.close()
+
+    in_own_world(scenario)
+
+
+def test_rules_of_a_removed_network_go_as_soon_as_they_can_be_replaced():
+    async def scenario(world):
+        service = await world.service()
+        before = table_contents(TABLE)
+        await service.catalog.create(NetworkCreateRequest(name="net"))
+        assert table_contents(TABLE) != before
+        service._firewall._table = "no such table " * 99  # too long a name: refused by the kernel
+        await service.catalog.remove("net")
+        service._firewall._table = TABLE
+        assert table_contents(TABLE) != before
+        while table_contents(TABLE) != before:
+            await asyncio.sleep(0.01)
+
+    in_own_world(scenario)
+
+
+def test_a_socket_that_fails_for_good_is_replaced_and_what_it_did_not_tell_is_repaired():
+    async def scenario(world):
+        service = await world.service()
+        wanted = table_contents(TABLE)
+        stranger = NftSocket()
+        reader, writer = os.pipe()
+        os.dup2(reader, service._firewall_watch._netlink.fileno())  # ENOTSOCK, however often it is read
+        stranger.commit(flush_table(), "flush that nobody tells")
+        service._firewall_watch._read()
+        assert service._firewall_watch._netlink is None  # it wakes the loop no more
+        while table_contents(TABLE) != wanted:
+            await asyncio.sleep(0.01)
+        stranger.commit(flush_table(), "flush that the next socket tells")
+        while table_contents(TABLE) != wanted:
+            await asyncio.sleep(0.01)
+        stranger.close()
+        os.close(reader)
+        os.close(writer)
 
     in_own_world(scenario)
 

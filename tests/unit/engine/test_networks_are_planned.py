@@ -43,7 +43,7 @@ def make(registry, host=(), **request):
         registry,
         drivers=DRIVERS,
         ipam_known=("default", "null").__contains__,
-        host_prefixes=lambda: [parse_subnet(text) for text in host],
+        taken=[parse_subnet(text) for text in host],
     )
     registry.add(network)
     return network

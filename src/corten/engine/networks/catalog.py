@@ -19,9 +19,11 @@ from corten.engine.networks.planning import plan
 from corten.engine.networks.registry import Registry
 from corten.engine.networks.services import Services
 from corten.engine.networks.settings import ContainerDirectory
-from corten.errors import CortenError, Forbidden, Unavailable
+from corten.errors import CortenError, Forbidden
+from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.linux.netlink import NetlinkSocket
+from corten.network.ipam import IPNetwork
 from corten.network.service_labels import check_option
 from corten.spec.docker.network import NetworkCreateRequest, NetworkResource
 
@@ -41,7 +43,6 @@ class NetworkCatalog:
         services: Services,
         forwarding: Forwarding,
         events: Events,
-        netlink: NetlinkSocket,
     ) -> None:
         self.containers: ContainerDirectory | None = None
         self._registry = registry
@@ -51,7 +52,6 @@ class NetworkCatalog:
         self._services = services
         self._forwarding = forwarding
         self._events = events
-        self._netlink = netlink
         self.lifecycle = Lifecycle(registry=registry, drivers=drivers, addresses=addresses)
 
     def list_(self, filters: Mapping[str, list[str]] | None = None) -> list[NetworkResource]:
@@ -68,12 +68,13 @@ class NetworkCatalog:
 
     async def create(self, request: NetworkCreateRequest) -> str:
         """A new network; returns its id. Raises InvalidArgument, Conflict, Forbidden, NotFound (driver)."""
+        taken = await blocking.run(_host_prefixes, pool="netns")  # first: from plan to record nobody comes between
         network = plan(
             request,
             self._registry,
             drivers=self._drivers,
             ipam_known=self._addresses.known,
-            host_prefixes=lambda: default_bridge.host_prefixes(self._netlink),
+            taken=taken,
         )
         check_option(network.options)
         check_network(network, self._drivers[network.driver])
@@ -115,10 +116,7 @@ class NetworkCatalog:
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({shown})")
         await self.lifecycle.take_away(network)
         self._services.network_removed(network.id)
-        try:
-            self._forwarding.replace_rules()
-        except (Unavailable, OSError):  # they name a bridge that is no more: no packet meets them
-            _LOG.exception("rules of a removed network stay until the next change", extra={"network": network.name})
+        self._forwarding.network_removed()
         self._events.publish("network", "destroy", network.id, {"name": network.name, "type": network.driver})
 
     async def prune(self, filters: Mapping[str, list[str]]) -> list[str]:
@@ -142,3 +140,9 @@ class NetworkCatalog:
             directory = self.containers
             used |= {n.id for n in self._registry.all() if directory.using(n.id, n.name)}
         return used
+
+
+def _host_prefixes() -> list[IPNetwork]:
+    """In a thread, with a socket of its own: a router has tens of thousands of routes."""
+    with NetlinkSocket() as netlink:
+        return default_bridge.host_prefixes(netlink)

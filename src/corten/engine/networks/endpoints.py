@@ -104,10 +104,10 @@ class Endpoints:
             return Attached()
         wanted = self._wanted(request)
         record = new_record(cid, request, [network for network, _settings in wanted])
-        self._prewarmed.clear(cid, wanted)
         interfaces: list[dict[str, object]] = []
         networks = [network for network, _settings in wanted]
         with self._joining.holding(networks):
+            await self._prewarmed.clear(cid, wanted)
             async with Undo() as undo:
                 for network, settings in wanted:
                     endpoint, interface = await self._joining.join(record, network, settings, request, pid, undo)

@@ -80,7 +80,7 @@ class Lingering:
 
         A plugin that keeps us waiting delays no other's endpoints.
         """
-        self._bridge.delete_links([endpoint.veth for endpoint in self._endpoints.values() if endpoint.veth])
+        await self._bridge.delete_links([endpoint.veth for endpoint in self._endpoints.values() if endpoint.veth])
         self.sweep()
         left = [item for item in self._endpoints.values() if not item.veth or item.id in self._recorded]
         await asyncio.gather(*(self._end(endpoint) for endpoint in left))

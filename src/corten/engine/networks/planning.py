@@ -1,11 +1,11 @@
 """From what a client asks to a network's record: names, drivers, configuration networks, address pools. Daemon only.
 
-Decides and reads the host's prefixes; records and makes nothing.
+Decides; reads, records and makes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from datetime import UTC, datetime
 
 from msgspec import structs
@@ -36,9 +36,12 @@ def plan(
     *,
     drivers: Container[str],
     ipam_known: Callable[[str], bool],
-    host_prefixes: Callable[[], list[IPNetwork]],
+    taken: Iterable[IPNetwork],
 ) -> NetworkConfig:
-    """The record of a new network. Raises InvalidArgument, Conflict, Forbidden, NotFound, Unavailable."""
+    """The record of a new network; `taken` are the host's prefixes.
+
+    Raises InvalidArgument, Conflict, Forbidden, NotFound, Unavailable.
+    """
     _check_name(request, registry)
     driver = "null" if request.config_only else request.driver or "bridge"
     _check_kind(request, driver, drivers)
@@ -74,7 +77,7 @@ def plan(
         return network
     if driver == "vxlan":
         configs = [_own_gateway(config) for config in configs]
-    found = registry.subnets(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6, taken=host_prefixes())
+    found = registry.subnets(configs, ipv4=network.enable_ipv4, ipv6=network.enable_ipv6, taken=taken)
     enabled = {4: network.enable_ipv4, 6: network.enable_ipv6}
     network.subnets = [subnet for subnet in found if enabled[subnet.network().version]]
     return network

@@ -46,7 +46,7 @@ class Prewarmed:
             self._lingering.add(Endpoint(id=veth, network="", veth=veth))
         return bool(veth)
 
-    def clear(self, cid: str, wanted: Sequence[tuple[NetworkConfig, EndpointSettings]]) -> None:
+    async def clear(self, cid: str, wanted: Sequence[tuple[NetworkConfig, EndpointSettings]]) -> None:
         """Give up a prepared interface whose present name another one may take: that of another driver, which comes
         first, or a further one, while the first is to be called otherwise."""
         veth = self._veths.get(cid, "")
@@ -58,7 +58,7 @@ class Prewarmed:
         if veth and taken:
             del self._veths[cid]
             self._bridge.forget_prewarmed(veth)
-            self._bridge.delete_links([veth])
+            await self._bridge.delete_links([veth])
 
 
 def fresh_veth(cid: str) -> str:

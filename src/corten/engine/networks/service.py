@@ -1,7 +1,7 @@
 """The network use cases: what the routes and the container service call. Daemon only, on the loop.
 
-Kernel work here takes well under a millisecond a call and runs on the loop; what takes longer (deleting links) is
-deferred to `collect`, which runs when the daemon is idle.
+Kernel work here takes well under a millisecond a call and runs on the loop; what takes longer (deleting links, reading
+all routes) is a thread's. Links of ended containers wait for `collect`, which runs when the daemon is idle.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ class NetworkService:
         self._registry = Registry(settings, networks)
         self._addresses = Addresses(self._registry, plugins)
         self._forwarding = Forwarding(
-            settings=settings, registry=self._registry, drivers=self._drivers, firewall=self._firewall
+            settings=settings,
+            registry=self._registry,
+            drivers=self._drivers,
+            firewall=self._firewall,
+            watch=self._firewall_watch,
         )
         self._publisher = open_publisher(settings, self._firewall, self._drivers)
         names = NameDirectory()
@@ -126,7 +130,6 @@ class NetworkService:
             services=self._services,
             forwarding=self._forwarding,
             events=events,
-            netlink=self._netlink,
         )
 
     def serve(self, containers: ContainerDirectory, netns: NetnsSockets) -> None:
@@ -154,7 +157,7 @@ class NetworkService:
         self._services.load(living, self._exists)
         self._endpoints.recover(living)
         bridge = self._drivers.bridge()
-        bridge.delete_links(bridge.strays(self._registry.all(), self._endpoints.veths()))
+        await bridge.delete_links(bridge.strays(self._registry.all(), self._endpoints.veths()))
         try:
             self._firewall.remove_orphans({link.name for link in rtnetlink.list_links(self._netlink)})
             self._services.tell()  # before the rules, so that no port of theirs is without members for a moment

@@ -1,5 +1,6 @@
 """The bridge driver: a Linux bridge a network, a veth pair an endpoint. Daemon only, on the loop, over one kept
-socket; the deletion of bridges alone is left to a thread.
+socket; the deletion of links alone is left to threads: it takes tens of milliseconds, as the kernel waits for its
+readers.
 
 The pair is made in one request: the host's end up and enslaved, the peer in the container's namespace under its last
 name. A pair can be made before its container is known (`prewarm`) and adopted by `attach`.
@@ -11,12 +12,12 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corten.errors import Forbidden
-from corten.lib import blocking
-from corten.linux import rtnetlink, rtnetlink_bridge
+from corten.lib import blocking, faultpoint
+from corten.linux import rtnetlink, rtnetlink_bridge, rtnetlink_upper
 from corten.linux.netlink import NetlinkError, NetlinkSocket
 from corten.network.config import (
     DRIVERS_WITH_BRIDGES,
@@ -125,21 +126,24 @@ class BridgeDriver:
         self._options.pop(network.id, None)
         bridge = bridge_options(network).bridge
         self._local_routes.discard(bridge)
-        links = rtnetlink.list_links(self._netlink)
-        own = [link.index for link in links if link.name == bridge and is_own(link, self._owner)]
-        for index in own:
-            # another network may have the name at once; a daemon that is killed now leaves a link with our mark
-            self._netlink.batch(
-                [
-                    rtnetlink.set_link_request(index=index, up=False),
-                    rtnetlink.set_link_request(index=index, new_name=f"{_DYING}{index}"),
-                ],
-                f"take bridge {bridge} out of use",
-                ignore=[GONE, GONE],
-            )
-            task = asyncio.get_running_loop().create_task(blocking.run(_delete, index, pool="netns"))
-            self._deleting.add(task)
-            task.add_done_callback(self._deleting.discard)
+        link = rtnetlink_upper.find_link(self._netlink, bridge)
+        if link is None or not is_own(link, self._owner):
+            return
+        # another network may have name and subnet at once; a daemon that is killed now leaves a link with our mark
+        addresses = [f"{s.gateway}/{s.network().prefixlen}" for s in network.subnets if s.gateway]
+        self._netlink.batch(
+            [
+                rtnetlink.set_link_request(index=link.index, up=False),
+                *(rtnetlink.delete_address_request(link.index, address) for address in addresses),
+                rtnetlink.set_link_request(index=link.index, new_name=f"{_DYING}{link.index}"),
+            ],
+            f"take bridge {bridge} out of use",
+            ignore=[GONE, *[GONE | _ABSENT_ADDRESS] * len(addresses), GONE],  # IPv6 goes with the first
+        )
+        faultpoint.reach("network.dying")
+        task = asyncio.get_running_loop().create_task(_delete_logged(link.index))
+        self._deleting.add(task)
+        task.add_done_callback(self._deleting.discard)
 
     async def settled(self) -> None:
         """All links that were removed are gone from the kernel, too."""
@@ -223,9 +227,8 @@ class BridgeDriver:
             self._local_routes.add(bridge)
 
     async def detach(self, endpoint: Endpoint) -> None:
-        """Delete the pair. Takes tens of milliseconds: the kernel waits for its readers."""
-        request = rtnetlink.delete_link_request(name=endpoint.veth)
-        self._netlink.batch([request], f"delete the interface {endpoint.veth}", ignore=[GONE])
+        """Delete the pair."""
+        await self.delete_links([endpoint.veth])
 
     def forget_neighbour(self, network: NetworkConfig, address: str) -> None:
         """Drop what the host remembers of an address whose MAC changes."""
@@ -254,17 +257,27 @@ class BridgeDriver:
         ports = [link for link in links if link.master in own | marked and link.index not in marked]
         return found + [k.name for k in ports if k.kind == "veth" and is_our_veth(k.name) and k.name not in veths]
 
-    def delete_links(self, names: list[str]) -> None:
-        """Delete links by name, those that are there."""
-        requests = [rtnetlink.delete_link_request(name=name) for name in names]
-        self._netlink.batch(requests, "delete left-over links", ignore=[GONE] * len(requests))
+    async def delete_links(self, names: Iterable[str]) -> None:
+        """Delete links by name, those that are there; they are gone when this returns. Raises NetlinkError.
+
+        They are looked up here: by the time a thread gets to it, a name may be that of another link.
+        """
+        found = {name: index for name in names if (index := link_number(name))}
+        if found:
+            await blocking.run(_delete, found, pool="netns")
 
 
-def _delete(index: int) -> None:
-    """In a thread of the pool, with a socket of its own: the kernel waits for its readers."""
+def _delete(links: Mapping[str, int]) -> None:
+    """In a thread of the pool, with a socket of its own. By index; the names are for who reads the error."""
+    requests = [rtnetlink.delete_link_request(index=index) for index in links.values()]
+    with NetlinkSocket() as netlink:
+        netlink.batch(requests, f"delete {', '.join(links)}", ignore=[GONE] * len(requests))
+
+
+async def _delete_logged(index: int) -> None:
+    """Where nobody waits for it."""
     try:
-        with NetlinkSocket() as netlink:
-            netlink.batch([rtnetlink.delete_link_request(index=index)], f"delete link {index}", ignore=[GONE])
+        await blocking.run(_delete, {f"{_DYING}{index}": index}, pool="netns")
     except OSError:
         _LOG.exception("a bridge that is out of use could not be deleted; the next daemon tries again")
 
@@ -288,8 +301,12 @@ def is_our_veth(name: str) -> bool:
 
 def link_exists(name: str) -> bool:
     """Whether the host has a link of this name."""
+    return link_number(name) > 0
+
+
+def link_number(name: str) -> int:
+    """The index of the host's link of this name; 0 when there is none."""
     try:
-        socket.if_nametoindex(name)
+        return socket.if_nametoindex(name)
     except OSError:
-        return False
-    return True
+        return 0
