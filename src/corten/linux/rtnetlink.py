@@ -304,20 +304,29 @@ def prepare_namespace() -> NetlinkSocket:
     return netlink
 
 
+def _has_ipv6_off(interface: str) -> bool:
+    """Whether it came after `prepare_namespace`: in a sandbox that was not made ahead it may have been there before."""
+    try:
+        with open(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6", "rb") as file:
+            return file.read(1) == _IPV6_OFF[1].encode()
+    except FileNotFoundError:  # a kernel without IPv6
+        return True
+
+
 def configure_interfaces(
     interfaces: Sequence[Mapping[str, Any]], *, netlink: NetlinkSocket | None = None, prepared: bool = False
 ) -> None:
     """Bring lo up and configure the container's interfaces, all in one batch (the fields: docs/architecture.md).
 
-    An interface is found by `ifname_in_netns` and gets `name`. `prepared`: `prepare_namespace` ran before the
-    interfaces came. Raises NetlinkError, OSError.
+    An interface is found by `ifname_in_netns` and gets `name`. `prepared`: `prepare_namespace` ran, mostly
+    before the interfaces came. Raises NetlinkError, OSError.
     """
     requests = [] if prepared else [set_link_request(index=_LOOPBACK_INDEX, up=True)]
     for iface in interfaces:
         current = iface.get("ifname_in_netns") or iface["name"]
         sysctls = dict(iface.get("sysctls") or {})
-        if prepared and sysctls.get(_IPV6_OFF[0]) == _IPV6_OFF[1]:
-            del sysctls[_IPV6_OFF[0]]
+        if prepared and sysctls.get(_IPV6_OFF[0]) == _IPV6_OFF[1] and _has_ipv6_off(current):
+            del sysctls[_IPV6_OFF[0]]  # a write waits for everybody's rtnetlink requests
         write_sysctls(current, sysctls)
         requests += interface_requests(socket.if_nametoindex(current), current, iface)
     own = netlink or NetlinkSocket()

@@ -1,6 +1,7 @@
 """Links on the host: kinds that a kernel has not, parents that are busy."""
 
 import asyncio
+import subprocess
 
 import pytest
 from tests.kernel.network.world import in_own_world
@@ -10,6 +11,7 @@ from corten.linux import rtnetlink
 from corten.linux.netlink import NetlinkSocket
 from corten.linux.rtnetlink_upper import find_link
 from corten.network.driver import ParentBusy
+from corten.network.drivers.interface import IPV6_OFF
 from corten.network.drivers.links import make_link, require_upper_kind
 from corten.spec.docker.network import NetworkCreateRequest
 
@@ -72,5 +74,18 @@ def test_a_second_container_on_a_parent_in_passthru_mode_is_refused_and_the_loop
         box.end()
         _cid, _box, after = await world.container(service, mode="whole")
         assert after.settings["whole"].mac_address == attached.settings["whole"].mac_address
+
+    in_own_world(run)
+
+
+def test_an_interface_that_came_before_its_namespace_was_prepared_has_no_ipv6_either():
+    async def run(_world):
+        add = ["ip", "link", "add", "early0", "type", "veth", "peer", "name", "early1"]
+        subprocess.run(add, check=True)
+        with rtnetlink.prepare_namespace() as netlink:
+            interface = {"name": "eth0", "ifname_in_netns": "early0", "sysctls": dict(IPV6_OFF)}
+            rtnetlink.configure_interfaces([interface], netlink=netlink, prepared=True)
+        with open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6") as file:
+            assert file.read() == "1\n"
 
     in_own_world(run)

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import tempfile
+import time
 import traceback
 
 from tests.kernel.network.packets import join_beyond, udp_collector
@@ -237,14 +238,19 @@ def refused_tcp(host, port):
 def ask_udp(host, port, timeout=10.0):
     """The same over UDP."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + timeout
     with socket.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(timeout)
+        client.settimeout(min(timeout, 1.0))
         client.connect((host, port))
-        client.send(b"?")
-        try:
-            return client.recv(100).decode()
-        except OSError:
-            return ""
+        while time.monotonic() < deadline:  # a datagram may be lost
+            try:
+                client.send(b"?")
+                return client.recv(100).decode()
+            except TimeoutError:
+                continue
+            except OSError:
+                return ""
+    return ""
 
 
 class Directory:
