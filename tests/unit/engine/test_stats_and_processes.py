@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,8 @@ def test_a_name_with_parentheses_and_spaces_does_not_shift_the_fields(comm):
 @pytest.fixture
 def sleeper():
     with subprocess.Popen(["sleep", "1000"]) as process:
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # the kernel fills it in a moment after execve
+            time.sleep(0.001)
         yield process.pid
         process.kill()
 
