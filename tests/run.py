@@ -15,17 +15,18 @@ BIN = ROOT / ".venv/bin"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}", "PATH": f"{BIN}:{os.environ['PATH']}"}
 
 PYTEST = [str(BIN / "python"), "-m", "pytest", "--durations=5"]
+TWICE = [str(BIN / "python"), "-m", "tests.again", "--durations=5"]  # what fails is tried once more, and named
 QUICK = [
     ("format", [str(BIN / "ruff"), "format", "--check", "src", "tests", "bench", "bin"]),
     ("lint", [str(BIN / "ruff"), "check", "src", "tests", "bench", "bin"]),
     ("types", [str(BIN / "mypy")]),
-    ("architecture and units", [*PYTEST, "-n", "2", "tests/arch", "tests/unit"]),
+    ("architecture and units", [*TWICE, "-n", "2", "tests/arch", "tests/unit"]),
 ]
 REAL = [
-    ("kernel", [*PYTEST, "tests/contract", "tests/kernel"]),
-    ("engine", [*PYTEST, "tests/engine"]),
-    ("conformance", [*PYTEST, "tests/conformance"]),
-    ("faults", [*PYTEST, "tests/faults"]),
+    ("kernel", [*TWICE, "tests/contract", "tests/kernel"]),
+    ("engine", [*TWICE, "tests/engine"]),
+    ("conformance", [*TWICE, "tests/conformance"]),
+    ("faults", [*TWICE, "tests/faults"]),
 ]
 GUEST = [("cgroup v2 guest", [str(BIN / "python"), "-m", "tests.qemu.run"])]
 

@@ -44,7 +44,7 @@ _COMMAND = """
 export TERM=dumb PYTHONPATH=/work/src:/work:/opt/site PYTHONDONTWRITEBYTECODE=1 TMPDIR=/var/tmp CI=true CORTEN_GUEST=1
 export PATH=/work/tools:$PATH
 echo /opt/site > /usr/lib/python3/dist-packages/site.pth  # for `python -I`, as the daemon is started
-exec python3 -m pytest -vv --color=no --tb=short -p no:cacheprovider {arguments}
+exec python3 -m tests.again -vv --color=no --tb=short {arguments}
 """
 
 
