@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from corten.build.service import BuildService
+    from corten.build.builds import Builds
     from corten.engine.containers.archive import ArchiveService
     from corten.engine.containers.attach import AttachService
     from corten.engine.containers.changes import ChangesService
@@ -43,7 +43,7 @@ class Services:
     commits: CommitService
     logs: LogService
     stats: StatsService  # stats, top
-    builds: BuildService  # build, its cache
+    builds: Builds  # build, its cache
     images: ImageService  # tag, remove, prune
     listing: ImageListing  # list, inspect, history
     transfer: TransferService  # pull, push, load, save, import, distribution

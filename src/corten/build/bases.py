@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
+from corten.build.face import Offers
 from corten.build.filesystem import FileSystem, Layer
 from corten.build.plan import Base
 from corten.engine.images.catalog import ImageEntry, ImageNotFound
@@ -37,14 +38,14 @@ class Bases:
         library: ImageLibrary,
         puller: Puller,
         lease: Lease,
-        credentials: Mapping[str, Credentials],
+        offers: Offers,
         always_pull: bool,
         say: Callable[[ProgressMessage], None],
     ) -> None:
         self._library = library
         self._puller = puller
         self._lease = lease
-        self._credentials = credentials
+        self._offers = offers
         self._always_pull = always_pull
         self._say = say
         self._pulled: set[tuple[str, str]] = set()
@@ -81,7 +82,7 @@ class Bases:
         return entry
 
     async def _pull(self, name: Reference, platform: str) -> None:
-        credentials = next((self._credentials[key] for key in _hosts(name) if key in self._credentials), ANONYMOUS)
+        credentials = await self._offers.credentials(_hosts(name))
         messages = self._puller.pull(name.familiar, platform=platform, credentials=credentials)
         try:
             async for message in messages:

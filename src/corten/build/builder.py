@@ -1,4 +1,4 @@
-"""Runs a plan: the solver over its graph, the classic stream beside it. Daemon's loop."""
+"""Runs a plan: the solver over its graph, a watcher of the client's face beside it. Daemon's loop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
-from corten.build.classic_stream import ClassicStream
 from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
+from corten.build.face import Face, Offers
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage
@@ -32,7 +32,6 @@ from corten.build.trees.tree import Tree
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.progress import Progress
 from corten.errors import CortenError
-from corten.spec.docker.progress import ProgressMessage
 from corten.spec.oci_image import Image
 from corten.store.leases import Lease
 
@@ -41,11 +40,12 @@ _NANO = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a plan runs on. `epoch_s` is SOURCE_DATE_EPOCH."""
+    """What a plan runs on. `contexts` are by name, the build context's is empty; `epoch_s` is SOURCE_DATE_EPOCH."""
 
-    context: Tree
+    contexts: Mapping[str, Tree]
     bases: Mapping[str, FileSystem]
     settings: RunSettings
+    offers: Offers
     lease: Lease
     use_cache: bool = True
     epoch_s: int | None = None
@@ -80,13 +80,10 @@ class Builder:
         self,
         plan: Plan,
         inputs: BuildInputs,
-        say: Callable[[ProgressMessage], None],
+        face: Face,
         progress: Progress,
     ) -> Built:
-        """Build the target. Raises FailedStep; nothing is left of the step then.
-
-        `say` is what tells of it; `progress` says when the client keeps up, and whether the build is cancelled.
-        """
+        """Build the target, and tell `face` of it. Raises FailedStep; nothing is left of the step then."""
         epoch_ns = None if inputs.epoch_s is None else inputs.epoch_s * _NANO
         store = LayerStore(
             assembler=self._assembler(),
@@ -99,12 +96,14 @@ class Builder:
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
-        stream = ClassicStream(plan, solver, say, progress.keep_up, images.id_after)
-        trees = Inputs(store=store, context=inputs.context)
-        mounts = StepMounts(store=store, inputs=trees, caches=self._caches, directory=self._mounts)
+        watcher = face.watch(plan, solver, images.id_after)
+        trees = Inputs(store=store, contexts=inputs.contexts)
+        mounts = StepMounts(
+            store=store, inputs=trees, caches=self._caches, directory=self._mounts, offers=inputs.offers
+        )
         operations = Operations(
             runner=Runner(
-                containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=stream
+                containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=watcher
             ),
             copier=Copier(store=store, inputs=trees, new_file=self._new_file),
             downloader=Downloader(
@@ -114,7 +113,7 @@ class Builder:
         )
         try:
             await self._executor.run(
-                solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=stream.changed
+                solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=watcher.changed
             )
         except (CortenError, OSError) as error:
             raise FailedStep(error, _failed_lines(target, solver)) from error

@@ -15,7 +15,8 @@ OUTPUTS: tuple[Output, ...] = ("", "files", "archive")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """The query of POST /build, decoded. `host` has the limits and the network of RUN steps.
+    """The query of POST /build, decoded. `host` has the limits and the network of RUN steps,
+    `contexts` the named contexts (see dockerfile.stages.BuildRequest).
 
     Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
     instead of a build, `output` for the result as a tar instead of an image.
@@ -30,6 +31,7 @@ class BuildOptions:
     remove_failed: bool = False
     build_args: Mapping[str, str | None] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     diagnostics: bool = False
     is_check: bool = False

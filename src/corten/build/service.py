@@ -1,167 +1,114 @@
-"""POST /build: a tar and a query become an image; and what is done with the build cache. Daemon's loop.
+"""A build from its source to its result: parsed, lowered, its contexts brought, solved. Daemon's loop.
 
-What is wrong with the request or the Dockerfile fails before the first message, as a status; everything later is the
-stream's last message, as clients of the classic builder expect. Closing the stream cancels the build.
+Each API has a face of its own (`classic.py` for POST /build) that says how its client hears of the build and what
+becomes of the result. Cancelling the task cancels the build.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
-from corten.build.cache_mounts import CacheMounts
-from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
-from corten.build.classic_stream import ending
-from corten.build.diagnosis import FailedStep, diagnosis, findings
-from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
-from corten.build.dockerfile.error import ParseError
+from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
-from corten.build.ops.run import RunSettings, StepFailed
-from corten.build.options import BuildOptions, Output
-from corten.build.outputs import Built, Outputs, send
-from corten.build.trees.tar import TarTree
-from corten.build.trees.tree import resolve
+from corten.build.face import Face, Offers
+from corten.build.ops.run import RunSettings
+from corten.build.options import BuildOptions
+from corten.build.outputs import Built
+from corten.build.plan import Plan
+from corten.build.sources.source import BuildSource
+from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
-from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
-from corten.engine.images.progress import Progress, run_cancellable, stream
-from corten.engine.images.spool import Spool
-from corten.errors import CortenError, InvalidArgument
+from corten.engine.images.progress import Progress
+from corten.errors import InvalidArgument
 from corten.lib import blocking
-from corten.lib.disk_full import words
-from corten.spec import reference as references
-from corten.spec.docker import build as wire
-from corten.spec.docker.lint import SourceFile
-from corten.spec.docker.progress import ErrorDetail, ProgressMessage
-from corten.spec.reference import InvalidReference, Reference
 from corten.store.gc import Node
 from corten.store.leases import Lease
 
-_DOCKERFILE_LIMIT = 4 << 20
-_KEPT = 256  # messages
-_RECORDS_LIMIT = 5000  # some kilobytes each, of memory and of the database
 _DEFAULT_NETWORK = ("", "default", "bridge")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _EPOCH_LIMIT = 1 << 40
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One build: what is asked, where its files come from, what its client offers, and how it hears of it."""
+
+    options: BuildOptions
+    source: BuildSource
+    offers: Offers
+    face: Face
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a build gave; `lease` keeps it."""
+
+    plan: Plan
+    built: Built
+    lease: Lease
+
+
 class BuildService:
-    """Builds, and the build cache; `limit_bytes` is what the cache may hold after a build."""
+    """Builds; one a daemon."""
 
     def __init__(
-        self,
-        *,
-        builder: Builder,
-        cache: BuildCache,
-        caches: CacheMounts,
-        library: ImageLibrary,
-        puller: Puller,
-        outputs: Outputs,
-        spool: Spool,
-        events: Events,
-        limit_bytes: Callable[[], int],
+        self, *, builder: Builder, cache: BuildCache, upkeep: CacheUpkeep, library: ImageLibrary, puller: Puller
     ) -> None:
         self._builder = builder
         self._cache = cache
-        self._caches = caches
+        self._upkeep = upkeep
         self._library = library
         self._puller = puller
-        self._outputs = outputs
-        self._spool = spool
-        self._events = events
-        self._limit_bytes = limit_bytes
 
-    def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidArgument at once for wrong names or arguments."""
-        names = [_image_name(name) for name in options.names]
-        epoch_s = _epoch(options.build_args.get(_EPOCH))
-        return stream(lambda progress: self._build(options, names, epoch_s, body, progress))
-
-    async def _build(
-        self,
-        options: BuildOptions,
-        names: Sequence[Reference],
-        epoch_s: int | None,
-        body: AsyncIterator[bytes],
-        progress: Progress,
-    ) -> None:
-        kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        say = kept.append if options.quiet else progress.say
-        file = await self._spool.receive(body, progress)
+    @asynccontextmanager
+    async def solved(self, job: Job, progress: Progress) -> AsyncIterator[Result]:
+        """Build the target; what it gave stays as long as the block. Raises FailedStep, InvalidArgument, NotFound,
+        RegistryError, OSError."""
+        epoch_s = _epoch(job.options)
         try:
-            context = await run_cancellable(progress, "disk", _read, file, options.dockerfile, progress)
-            try:
-                await self._solve(options, names, epoch_s, context, progress, say)
-            except (CortenError, OSError) as error:
-                for message in kept:
-                    progress.say(message)
-                if options.diagnostics:
-                    progress.say(diagnosis(error, context.source))
-                if isinstance(error, ParseError):
-                    raise
-                progress.say(_failure(error))
+            async with self._leased() as lease:
+                plan, bases = await self._lowered(job, lease)
+                inputs = BuildInputs(
+                    contexts={name: await job.source.context(name, paths) for name, paths in wanted(plan).items()},
+                    bases=bases.filesystems,
+                    settings=_settings(job.options),
+                    offers=job.offers,
+                    lease=lease,
+                    use_cache=job.options.use_cache,
+                    epoch_s=epoch_s,
+                )
+                built = await self._builder.run(plan, inputs, job.face, progress)
+                yield Result(plan=plan, built=built, lease=lease)
         finally:
-            await blocking.run(file.close)  # which frees what it has on disk
-            await self._trim()
+            await self._upkeep.trim()
 
-    async def _solve(
-        self,
-        options: BuildOptions,
-        names: Sequence[Reference],
-        epoch_s: int | None,
-        context: _Context,
-        progress: Progress,
-        say: Callable[[ProgressMessage], None],
-    ) -> None:
-        dockerfile = await blocking.run(parse_dockerfile, context.source.data)
+    async def check(self, job: Job) -> None:
+        """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
-            bases = Bases(
-                library=self._library,
-                puller=self._puller,
-                lease=lease,
-                credentials=options.credentials,
-                always_pull=options.pull,
-                say=say,
-            )
-            plan = await lower(dockerfile, _request(options), bases, ignored=context.ignored)
-            if options.diagnostics:
-                progress.say(findings(plan.findings, context.source))
-            if options.is_check:
-                return
-            inputs = BuildInputs(
-                context=context.tree,
-                bases=bases.filesystems,
-                settings=RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed),
-                lease=lease,
-                use_cache=options.use_cache,
-                epoch_s=epoch_s,
-            )
-            built = await self._builder.run(plan, inputs, say, progress)
-            stored = await self._put_out(options.output, built, names, lease, progress)
-        for name in stored:
-            self._events.publish("image", "tag", built.id, {"name": name.familiar})
-        for message in ending(built.id, [name.familiar for name in stored], plan.warnings, quiet=options.quiet):
-            progress.say(message)
+            await self._lowered(job, lease)
 
-    async def _put_out(
-        self, output: Output, built: Built, names: Sequence[Reference], lease: Lease, progress: Progress
-    ) -> Sequence[Reference]:
-        """Store the result, or send it as a tar; returns the names that an image has got here."""
-        if not output:
-            await self._outputs.store(built, names, lease)
-            return names
-        if output == "archive":
-            await send(await self._outputs.archive(built, names, lease), progress)
-        else:
-            await send(self._outputs.files(built), progress)
-        return ()
+    async def _lowered(self, job: Job, lease: Lease) -> tuple[Plan, Bases]:
+        recipe = await job.source.recipe()
+        job.face.begun(recipe.source)
+        dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
+        bases = Bases(
+            library=self._library,
+            puller=self._puller,
+            lease=lease,
+            offers=job.offers,
+            always_pull=job.options.pull,
+            say=job.face.pulling,
+        )
+        plan = await lower(dockerfile, _request(job.options), bases, ignored=recipe.ignored)
+        job.face.checked(plan.findings, recipe.source)
+        return plan, bases
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:
@@ -177,74 +124,9 @@ class BuildService:
             nodes = [Node(kind, key) for key in keys for kind in ("blob", "layer")]
             await self._library.discard([*nodes, *self._cache.take_replaced()])
 
-    # -- the cache
 
-    def usage(self) -> list[wire.BuildCache]:
-        """The records, for `system df`."""
-        return rows(self._cache.records(), self._shared())
-
-    async def prune(self, wish: Wish) -> wire.BuildPruneReport:
-        """Forget records, and delete what nothing else needs then. Raises InvalidArgument for a bad filter."""
-        keys = to_prune(self._cache.records(), wish, self._shared())
-        reclaimed = await self._forget(keys)
-        if wish.is_whole:
-            reclaimed += await self._caches.prune()
-        self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
-        return wire.BuildPruneReport(caches_deleted=keys, space_reclaimed=reclaimed)
-
-    async def _trim(self) -> None:
-        await self._forget(oldest_above(self._cache.records(), self._limit_bytes(), _RECORDS_LIMIT))
-
-    async def _forget(self, keys: Sequence[str]) -> int:
-        """Forget records; how many bytes of layers were deleted with them."""
-        records = self._cache.records()
-        sizes = {chain: record.size for key in keys for record in [records[key]] for chain in record.own_chain}
-        nodes: list[Node] = self._cache.forget(keys)
-        gone = await self._library.discard(nodes) if nodes else []
-        return sum(sizes.get(node.key, 0) for node in gone)
-
-    def _shared(self) -> set[str]:
-        return {chain_id for entry in self._library.catalog for chain_id in entry.chain}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Context:
-    """The files without those that .dockerignore names (`ignored`), and the Dockerfile."""
-
-    tree: TarTree
-    source: SourceFile
-    ignored: Matcher | None
-
-
-def _read(file: BinaryIO, dockerfile: str, progress: Progress) -> _Context:
-    """What was sent. Blocking. Raises InvalidArgument."""
-    tree = TarTree(file, check=progress.cancel.check)
-    name = dockerfile or "Dockerfile"
-    text = _text(tree, name)
-    if text is None and name == "Dockerfile":
-        text = _text(tree, "dockerfile")
-    if text is None:
-        raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
-    patterns = _text(tree, f"{name}.dockerignore")
-    if patterns is None:
-        patterns = _text(tree, ".dockerignore")
-    ignored = None if patterns is None else Matcher(parse_ignore(patterns))
-    if ignored is not None:
-        tree.without(ignored.ignores)
-    return _Context(tree=tree, source=SourceFile(filename=name, data=text), ignored=ignored)
-
-
-def _text(tree: TarTree, path: str) -> bytes | None:
-    try:
-        real = resolve(tree, path)
-    except OSError as error:
-        raise InvalidArgument(f"{path}: {error.strerror}") from error
-    node = tree.lstat(real)
-    if node is None or node.kind != "file":
-        return None
-    if node.size > _DOCKERFILE_LIMIT:
-        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {_DOCKERFILE_LIMIT}")
-    return b"".join(tree.chunks(real))
+def _settings(options: BuildOptions) -> RunSettings:
+    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
 
 
 def _request(options: BuildOptions) -> BuildRequest:
@@ -253,6 +135,7 @@ def _request(options: BuildOptions) -> BuildRequest:
         target=options.target,
         platform=options.platform,
         labels=dict(options.labels),
+        contexts=dict(options.contexts),
         network="" if options.host.network_mode in _DEFAULT_NETWORK else options.host.network_mode,
         hosts=tuple(options.host.extra_hosts or ()),
         egress=egress_rules(options.host),
@@ -260,27 +143,11 @@ def _request(options: BuildOptions) -> BuildRequest:
     )
 
 
-def _image_name(text: str) -> Reference:
-    """A name for the image. Raises InvalidReference."""
-    name = references.parse(text).with_default_tag()
-    if name.digest is not None:
-        raise InvalidReference("refusing to create a tag with a digest reference")
-    return name
-
-
-def _epoch(text: str | None) -> int | None:
+def _epoch(options: BuildOptions) -> int | None:
     """SOURCE_DATE_EPOCH in seconds. Raises InvalidArgument."""
+    text = options.build_args.get(_EPOCH)
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) < _EPOCH_LIMIT):
         raise InvalidArgument(f"invalid SOURCE_DATE_EPOCH: {text[:32]}")
     return int(text)
-
-
-def _failure(error: Exception) -> ProgressMessage:
-    """The last message of a build that failed."""
-    text = words(error)
-    if isinstance(error, FailedStep):
-        error = error.reason
-    code = error.exit_code if isinstance(error, StepFailed) else 0
-    return ProgressMessage(error_detail=ErrorDetail(code=code, message=text), error=text)

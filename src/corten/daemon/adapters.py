@@ -25,7 +25,7 @@ from corten.store.content import ContentStore
 from corten.store.snapshots.driver import SnapshotDriver
 
 if TYPE_CHECKING:
-    from corten.build.service import BuildService
+    from corten.build.builds import Builds
 
 _LOG = logging.getLogger("corten.daemon")
 _SWEEP_AFTER_S = 1.0
@@ -68,7 +68,7 @@ class Usage:
         library: ImageLibrary,
         content: ContentStore,
         snapshots: SnapshotDriver,
-        builds: BuildService,
+        builds: Builds,
     ) -> None:
         self._builds = builds
         self._containers = containers
@@ -94,7 +94,7 @@ class Usage:
 
     async def build_cache(self) -> list[Any]:
         """See UsageSource."""
-        return list(self._builds.usage())
+        return list(self._builds.cache.usage())
 
     async def all_bytes(self) -> list[DiskUse]:
         """See UsageSource."""

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from corten.build.bases import Puller
 from corten.build.builder import Builder
+from corten.build.builds import Builds
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
+from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.classic import ClassicBuilds
 from corten.build.outputs import Outputs
 from corten.build.service import BuildService
 from corten.engine.events import Events
@@ -41,8 +44,8 @@ def build_service(
     cache: BuildCache,
     events: Events,
     cache_bytes: int | None = None,
-) -> BuildService:
-    """The service of POST /build. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
+) -> Builds:
+    """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
     builder = Builder(
         containers=containers,
@@ -54,16 +57,17 @@ def build_service(
         mounts=mounts,
         web=web,
     )
-    return BuildService(
-        builder=builder,
+    upkeep = CacheUpkeep(
         cache=cache,
         caches=caches,
         library=library,
-        puller=puller,
-        outputs=Outputs(library=library, assembler=assembler, snapshots=snapshots),
-        spool=Spool(spool_dir),
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+    )
+    service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
+    outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
+    return Builds(
+        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep
     )
 
 

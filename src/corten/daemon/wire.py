@@ -54,7 +54,7 @@ from corten.store.snapshots.choose import open_snapshots
 from corten.volumes.local import LocalDriver
 
 if TYPE_CHECKING:
-    from corten.build.service import BuildService
+    from corten.build.builds import Builds
     from corten.engine.fsck.service import FsckService
     from corten.engine.images.transfer import TransferService
     from corten.registry.client import RegistryClient
@@ -221,7 +221,7 @@ class Engine:
             client=self._registry_client,
         )
 
-    def _builds(self) -> BuildService:
+    def _builds(self) -> Builds:
         """Made at the first build, or when somebody asks for its cache."""
         from corten.daemon.builder_settings import cache_bytes
         from corten.daemon.building import build_service
@@ -242,7 +242,7 @@ class Engine:
         )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:
-        builds = cast("BuildService", Late(self._builds))
+        builds = cast("Builds", Late(self._builds))
         return Services(
             builds=builds,
             containers=containers.service,

@@ -34,7 +34,7 @@ _NANO = 1_000_000_000
 async def image_build(request: Request, services: Services) -> Response:
     """Build the body, a tar. What fails in a step is the stream's last message."""
     options = build_options(request)
-    return await progress_response(services.builds.build(options, request.connection.body()))
+    return await progress_response(services.builds.classic.build(options, request.connection.body()))
 
 
 @route("POST", "/build/prune", since="1.31")
@@ -51,7 +51,7 @@ async def build_prune(request: Request, services: Services) -> Response:
         before_ns=None if before_s is None else int(before_s * _NANO),
         filters=filters,
     )
-    return json_response(await services.builds.prune(wish))
+    return json_response(await services.builds.cache.prune(wish))
 
 
 @route("POST", "/build/cancel", since="1.31")

@@ -17,6 +17,7 @@ from pathlib import Path
 from corten.build.cache_mounts import CacheMounts
 from corten.build.copying.layer import Attributes, LayerPlan
 from corten.build.copying.select import Selection, Taken, digest, take
+from corten.build.face import Offers
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Mount, Run
@@ -42,7 +43,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class StepMounts:
     """The mounts of one build's steps, below `directory`."""
 
-    def __init__(self, *, store: LayerStore, inputs: Inputs, caches: CacheMounts, directory: Path) -> None:
+    def __init__(
+        self, *, store: LayerStore, inputs: Inputs, caches: CacheMounts, directory: Path, offers: Offers
+    ) -> None:
+        self._offers = offers
         self._store = store
         self._inputs = inputs
         self._caches = caches

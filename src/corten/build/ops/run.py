@@ -17,6 +17,7 @@ from typing import Protocol
 
 from msgspec import UNSET
 
+from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
@@ -91,19 +92,6 @@ class RunSettings:
     def is_limited(self) -> bool:
         """Whether RUN steps have an egress list."""
         return self.host.egress is not None and self.host.egress is not UNSET
-
-
-class Watcher(Protocol):
-    """Who is told of a step while it runs."""
-
-    def running(self, vertex: Vertex, cid: str) -> None:
-        """Its container was made."""
-
-    async def output(self, vertex: Vertex, stream: int, data: bytes) -> None:
-        """It has written this to a stream; returns when there is room for more."""
-
-    def removed(self, vertex: Vertex, cid: str) -> None:
-        """Its container is gone."""
 
 
 class Runner:
