@@ -1,13 +1,14 @@
-"""`corten build`: pack the context, send it, and show what the engine says (the classic builder's API)."""
+"""`corten build`: pass the context or send it, and show what the engine says (the classic builder's messages)."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 
-from corten.cli.build import findings, outputs
+from corten.cli.build import findings, outputs, session
 from corten.cli.build.outputs import Conversation
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _CALLS = {"": "", "build": "", "check": "lint", "lint": "lint"}
 _CHUNK = 1 << 20
+_START = 512
 _TAR_MAGIC_AT = 257
 _COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 
@@ -33,21 +35,8 @@ def build(call: Call) -> int:
     values, source = call.values, call.arguments[0]
     output = outputs.parse_outputs(values["output"])
     output.check()
-    dockerfile = values["file"] or ""
-    if source == "-":
-        dockerfile, data = _from_stdin(dockerfile)
-    else:
-        dockerfile, data = _from_directory(source, dockerfile)
-    query = {**_query(values, dockerfile), "output": output.kind}
-    messages = Conversation(
-        call.client.messages(
-            "POST",
-            "/build",
-            query=query,
-            data=data,
-            headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
-        )
-    )
+    query = {**_query(values), "output": output.kind}
+    messages = Conversation(_messages(call, source, query))
     told = _Told(os.path.basename(values["file"] or "").strip("-") or "Dockerfile")
     _follow(messages, told, output if not query["call"] else outputs.Output(), is_quiet=values["quiet"])
     if values["iidfile"] and told.image_id:
@@ -59,6 +48,33 @@ def build(call: Call) -> int:
     if not values["quiet"]:
         sys.stderr.write(findings.build_report(told.lint, told.dockerfile, debug=values["debug"]))
     return 0
+
+
+def _messages(call: Call, source: str, query: dict[str, object]) -> Iterator[dict[str, Any]]:
+    """The engine's messages: it reads a directory itself when it can, else a tar is sent."""
+    offers = session.Offers(call.values)
+    others = {name: value for name, value in offers.contexts.items() if not session.is_directory_context(value)}
+    if others:
+        query = {**query, "contexts": json.dumps(others)}
+    dockerfile = call.values["file"] or ""
+    start = sys.stdin.buffer.read(_START) if source == "-" else b""
+    if _is_archive(start):
+        data = _rest(start)
+    else:
+        directory = "" if source == "-" else source
+        dockerfile, texts = _from_stdin(dockerfile, start) if source == "-" else _located(source, dockerfile)
+        found = session.local_messages(call.client, offers, directory, {**query, "dockerfile": dockerfile}, texts)
+        if found is not None:
+            return found
+        dockerfile, data = _as_tar(directory, dockerfile, texts)
+    offers.refuse()
+    return call.client.messages(
+        "POST",
+        "/build",
+        query={**query, "dockerfile": dockerfile},
+        data=data,
+        headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+    )
 
 
 def _follow(messages: Conversation, told: _Told, output: outputs.Output, *, is_quiet: bool) -> None:
@@ -101,10 +117,9 @@ class _Told:
             self.lint = results
 
 
-def _query(values: Any, dockerfile: str) -> dict[str, object]:
+def _query(values: Any) -> dict[str, object]:
     return {
         "t": values["tag"],
-        "dockerfile": dockerfile,
         "q": values["quiet"],
         "nocache": values["no-cache"],
         "pull": values["pull"],
@@ -146,24 +161,40 @@ def _argument(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
-def _from_directory(directory: str, dockerfile: str) -> tuple[str, Iterator[bytes]]:
-    """The Dockerfile's name in the context, and the context."""
+def _located(directory: str, dockerfile: str) -> tuple[str, dict[str, bytes]]:
+    """The Dockerfile's name in the context, or its bytes and those of its .dockerignore, where it is not there."""
     if not os.path.isdir(directory):
         raise CliError(f"unable to prepare context: path {json.dumps(directory)} not found")
-    extra: list[tuple[str, bytes]] = []
-    name = dockerfile or "Dockerfile"
     if dockerfile == "-":
-        name = f".dockerfile.{os.urandom(10).hex()}"
-        extra.append((name, sys.stdin.buffer.read()))
-    elif dockerfile:
+        return "Dockerfile", {"dockerfile": sys.stdin.buffer.read()}
+    name = dockerfile or "Dockerfile"
+    if dockerfile:
         root, path = os.path.realpath(directory), os.path.abspath(dockerfile)
         real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
         name = os.path.relpath(real, root)
         if name.startswith("../"):
-            name = f".dockerfile.{os.urandom(10).hex()}"
-            extra.append((name, _read(dockerfile)))
-    if not extra and not os.path.lexists(os.path.join(directory, name)):
+            texts = {"dockerfile": _read(dockerfile)}
+            if os.path.isfile(f"{dockerfile}.dockerignore"):
+                texts["ignore"] = _read(f"{dockerfile}.dockerignore")
+            return os.path.basename(dockerfile), texts
+    if not os.path.lexists(os.path.join(directory, name)):
         raise CliError(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: {name} not found")
+    return name, {}
+
+
+def _as_tar(directory: str, dockerfile: str, texts: dict[str, bytes]) -> tuple[str, Iterator[bytes]]:
+    """The Dockerfile's name in the tar, and the tar. One from elsewhere has a name that .dockerignore keeps out of what
+    is copied, as with Docker's client."""
+    if "dockerfile" not in texts:
+        return dockerfile, packed(directory, [], _ignored(directory, dockerfile))
+    if not directory:
+        return dockerfile, packed("", [(dockerfile, texts["dockerfile"])], lambda _path, _is_directory: False)
+    name = f".dockerfile.{os.urandom(10).hex()}"
+    ignore = texts.get("ignore")
+    if ignore is None:
+        path = os.path.join(directory, ".dockerignore")
+        ignore = _read(path) if os.path.isfile(path) else b""
+    extra = [(name, texts["dockerfile"]), (".dockerignore", ignore.rstrip() + f"\n{name}\n".encode())]
     return name, packed(directory, extra, _ignored(directory, name))
 
 
@@ -199,15 +230,16 @@ def _read(path: str) -> bytes:
         raise CliError(f"unable to prepare context: open {path}: {(error.strerror or '').lower()}") from None
 
 
-def _from_stdin(dockerfile: str) -> tuple[str, Iterator[bytes]]:
-    """Standard input: a context as a tar, compressed or not, or a Dockerfile without one."""
-    stdin = sys.stdin.buffer
-    start = stdin.read(512)
-    if start.startswith(_COMPRESSED) or start[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
-        return dockerfile, _rest(start)
+def _is_archive(start: bytes) -> bool:
+    """Whether a tar begins so, compressed or not."""
+    return start.startswith(_COMPRESSED) or start[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar"
+
+
+def _from_stdin(dockerfile: str, start: bytes) -> tuple[str, dict[str, bytes]]:
+    """A Dockerfile without a context."""
     if dockerfile:
         raise CliError("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
-    return "Dockerfile", packed("", [("Dockerfile", start + stdin.read())], lambda _path, _is_directory: False)
+    return "Dockerfile", {"dockerfile": start + sys.stdin.buffer.read()}
 
 
 def _rest(start: bytes) -> Iterator[bytes]:
@@ -232,6 +264,7 @@ def packed(
             if info is None:  # a socket
                 continue
             info.uid = info.gid = 0
+            info.mtime = math.floor(info.mtime)  # as Docker's client does
             info.uname = info.gname = ""
             yield info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
             if info.isreg():
@@ -275,6 +308,7 @@ COMMAND = Command(
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option("--build-context", "list", "Add a named context (name=DIR)"),
         Option("--build-arg", "list", "Set a variable of the build"),
         Option(
             "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
@@ -301,7 +335,9 @@ COMMAND = Command(
         Option("--pull", "bool", "Pull base images although they are here"),
         Option("-q, --quiet", "bool", "Print the image ID alone"),
         Option("--rm", "bool", "Remove the containers of steps", default=True),
+        Option("--secret", "list", "Offer a secret to RUN steps (id=NAME[,src=FILE|,env=VARIABLE])"),
         Option("--shm-size", "bytes", "Size of /dev/shm of RUN steps"),
+        Option("--ssh", "list", "Offer an ssh agent to RUN steps (default, or NAME[=SOCKET])"),
         Option("-t, --tag", "list", "Name of the image (name:tag)"),
         Option("--target", "string", "Stage to build"),
         Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=ulimit, shown="[]"),
