@@ -308,8 +308,8 @@ COMMAND = Command(
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
-        Option("--build-context", "list", "Add a named context (name=DIR)"),
         Option("--build-arg", "list", "Set a variable of the build"),
+        Option("--build-context", "list", "Add a named context (name=DIR)"),
         Option(
             "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
         ),
