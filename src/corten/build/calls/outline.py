@@ -125,9 +125,7 @@ class _Reader:
 
 
 def _outline_arg(name: str, value: str, node: Node) -> OutlineArg:
-    return OutlineArg(
-        name=name, description=description(node.comments, name), value=value, location=place(node.lines)
-    )
+    return OutlineArg(name=name, description=description(node.comments, name), value=value, location=place(node.lines))
 
 
 def _line(location: Place | None) -> int:

@@ -43,16 +43,16 @@ def outline_text(outline: Outline) -> str:
     """An outline as tables, those that are empty left out."""
     text = ""
     if outline.name or outline.description:
-        rows = [("TARGET:", outline.name or "(default)")]
+        head = [("TARGET:", outline.name or "(default)")]
         if outline.description:
-            rows.append(("DESCRIPTION:", outline.description))
-        text += _table(rows, 1)
+            head.append(("DESCRIPTION:", outline.description))
+        text += _table(head, 1)
     if outline.args:
-        head = ("BUILD ARG", "VALUE", "DESCRIPTION")
-        text += _table([head, *((arg.name, arg.value, arg.description) for arg in outline.args)], 3)
-    for head, mounts in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
+        args = [(arg.name, arg.value, arg.description) for arg in outline.args]
+        text += _table([("BUILD ARG", "VALUE", "DESCRIPTION"), *args], 3)
+    for kind, mounts in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
         if mounts:
-            text += _table([(head, "REQUIRED"), *_mounts(mounts)], 3)
+            text += _table([(kind, "REQUIRED"), *_mounts(mounts)], 3)
     if outline.cache:
         text += _table([("CACHE MOUNT",), *((cache.id,) for cache in outline.cache)], 3)
     return text

@@ -49,6 +49,8 @@ def _code(value: str) -> str:
     if value.lower() in _NAMES:
         return _NAMES[value.lower()]
     parts = value.split(",")
-    if len(parts) == 3 and all(part.isascii() and part.isdigit() and int(part) <= 255 for part in parts if len(part) < 4):
+    if len(parts) == 3 and all(
+        part.isascii() and part.isdigit() and int(part) <= 255 for part in parts if len(part) < 4
+    ):
         return f"38;2;{';'.join(str(int(part)) for part in parts)}" if all(0 < len(part) < 4 for part in parts) else ""
     return ""

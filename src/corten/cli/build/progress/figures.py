@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 NANO = 1_000_000_000
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -21,9 +21,9 @@ def nanoseconds(text: str | None) -> int | None:
 
 
 def _seconds(text: str) -> int:
-    moment = datetime.datetime.fromisoformat(text)
+    moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
+        moment = moment.replace(tzinfo=dt.UTC)
     difference = moment - _EPOCH
     return difference.days * 86400 + difference.seconds
 

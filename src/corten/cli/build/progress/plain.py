@@ -136,7 +136,9 @@ class Plain:
         self._current = None
         step.count = 0
         if step.error:
-            return f"{text}#{step.index} CANCELED\n" if step.is_canceled else f"{text}#{step.index} ERROR: {step.error}\n"
+            return (
+                f"{text}#{step.index} CANCELED\n" if step.is_canceled else f"{text}#{step.index} ERROR: {step.error}\n"
+            )
         if step.cached:
             return f"{text}#{step.index} CACHED\n"
         seconds = ((step.completed or 0) - (step.started or 0)) / NANO

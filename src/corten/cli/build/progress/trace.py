@@ -1,7 +1,7 @@
 """What is known of a running build: its steps, their sub-lines and output, from status messages. Pure.
 
-A message is SolveStatus of the engine (`spec/docker/solve_status.py`) as JSON: a later vertex or status replaces the one
-with its digest or id. Both displays read from here.
+A message is SolveStatus of the engine (`spec/docker/solve_status.py`) as JSON: a later vertex or status replaces the
+one with its digest or id. Both displays read from here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The last lines of what a step has written, as a terminal of that height would show them. Pure.
 
-A carriage return begins the line anew, a backspace goes back, escape sequences and other control characters are dropped:
-what a step writes moves nobody's cursor.
+A carriage return begins the line anew, a backspace goes back, escape sequences and other control characters are
+dropped: what a step writes moves nobody's cursor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import unicodedata
 HEIGHT = 6
 _LINE_LIMIT = 4096
 _ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])|[\x9b][0-?]*[ -/]*[@-~]"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])"
+    r"|\x9b[0-?]*[ -/]*[@-~]"
 )
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)\Z")
 _PENDING_LIMIT = 256
