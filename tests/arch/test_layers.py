@@ -26,6 +26,7 @@ DOORS = {
     ("cli", "corten.daemon.main"),
     ("cli", "corten.runtime.oci.main"),
     ("cli", "corten.build.dockerfile.dockerignore"),
+    ("client", "corten.build.local.frames"),
 }
 SIDE = {"client": {"errors", "client"}, "cli": {"errors", "client", "cli"}}
 # What runs in the zygote, a shim or init: stdlib and these only.

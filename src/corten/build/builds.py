@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
+from corten.build.local.builds import LocalBuilds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,4 +14,5 @@ class Builds:
     """One a daemon."""
 
     classic: ClassicBuilds
+    local: LocalBuilds
     cache: CacheUpkeep

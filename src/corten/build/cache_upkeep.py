@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
+from corten.build.trees.hashes import HashMemory
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
+from corten.lib import blocking
 from corten.spec.docker import build as wire
 from corten.store.gc import Node
 
@@ -23,12 +25,14 @@ class CacheUpkeep:
         *,
         cache: BuildCache,
         caches: CacheMounts,
+        hashes: HashMemory,
         library: ImageLibrary,
         events: Events,
         limit_bytes: Callable[[], int],
     ) -> None:
         self._cache = cache
         self._caches = caches
+        self._hashes = hashes
         self._library = library
         self._events = events
         self._limit_bytes = limit_bytes
@@ -43,6 +47,7 @@ class CacheUpkeep:
         reclaimed = await self._forget(keys)
         if wish.is_whole:
             reclaimed += await self._caches.prune()
+            reclaimed += await blocking.run(self._hashes.prune)
         self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.BuildPruneReport(caches_deleted=keys, space_reclaimed=reclaimed)
 

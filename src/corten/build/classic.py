@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from corten.build.classic_stream import ClassicStream, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
-from corten.build.face import IdAfter, Watcher
+from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.offers import ClassicOffers
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
@@ -20,6 +21,7 @@ from corten.build.outputs import Outputs, send
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
+from corten.build.sources.source import BuildSource
 from corten.build.sources.tar import TarSource
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
@@ -33,6 +35,7 @@ from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import InvalidReference, Reference
 
 _KEPT = 256  # messages
+Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
 
 
 class ClassicBuilds:
@@ -46,21 +49,38 @@ class ClassicBuilds:
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
         """Build what the tar `body` holds. Raises InvalidReference at once for wrong names."""
+
+        @asynccontextmanager
+        async def received(progress: Progress) -> AsyncIterator[BuildSource]:
+            file = await self._spool.receive(body, progress)
+            try:
+                yield TarSource(file, options.dockerfile, progress)
+            finally:
+                await blocking.run(file.close)  # which frees what it has on disk
+
+        return self.stream(options, received, ClassicOffers(options.credentials))
+
+    def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
+        """Build what a source has, told in the classic stream. Raises InvalidReference at once for wrong names."""
         names = [image_name(name) for name in options.names]
-        return stream(lambda progress: self._build(options, names, body, progress))
+
+        async def build(progress: Progress) -> None:
+            async with bring(progress) as source:
+                await self._build(options, names, source, offers, progress)
+
+        return stream(build)
 
     async def _build(
-        self, options: BuildOptions, names: Sequence[Reference], body: AsyncIterator[bytes], progress: Progress
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        source: BuildSource,
+        offers: Offers,
+        progress: Progress,
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
-        file = await self._spool.receive(body, progress)
-        job = Job(
-            options=options,
-            source=TarSource(file, options.dockerfile, progress),
-            offers=ClassicOffers(options.credentials),
-            face=face,
-        )
+        job = Job(options=options, source=source, offers=offers, face=face)
         try:
             if options.is_check:
                 await self._service.check(job)
@@ -83,8 +103,6 @@ class ClassicBuilds:
             if isinstance(error, ParseError):
                 raise
             progress.say(_failure(error))
-        finally:
-            await blocking.run(file.close)  # which frees what it has on disk
 
     async def _put_out(
         self, options: BuildOptions, result: Result, names: Sequence[Reference], progress: Progress

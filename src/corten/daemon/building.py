@@ -14,8 +14,10 @@ from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
+from corten.build.local.builds import LocalBuilds
 from corten.build.outputs import Outputs
 from corten.build.service import BuildService
+from corten.build.trees.hashes import HashMemory
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
@@ -47,6 +49,7 @@ def build_service(
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
+    hashes = HashMemory(data_root / "build-hashes")
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -60,15 +63,15 @@ def build_service(
     upkeep = CacheUpkeep(
         cache=cache,
         caches=caches,
+        hashes=hashes,
         library=library,
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
     outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
-    return Builds(
-        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep
-    )
+    classic = ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events)
+    return Builds(classic=classic, local=LocalBuilds(classic=classic, memory=hashes), cache=upkeep)
 
 
 def cache_limit(data_root: Path) -> int:
