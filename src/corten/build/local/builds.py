@@ -98,9 +98,7 @@ class LocalBuilds:
             await settled([build, listening])
         (listening if build.cancelled() else build).result()
 
-    async def _run(
-        self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers
-    ) -> None:
+    async def _run(self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers) -> None:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
             source = DirectorySource(passed, options.dockerfile, self._memory, progress)

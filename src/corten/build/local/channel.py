@@ -30,7 +30,9 @@ class Channel:
             try:
                 data, ancillary, flags, _address = self._sock.recvmsg(_CHUNK, _SPACE, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
-                await _until(asyncio.get_running_loop().add_reader, asyncio.get_running_loop().remove_reader, self._sock)
+                await _until(
+                    asyncio.get_running_loop().add_reader, asyncio.get_running_loop().remove_reader, self._sock
+                )
                 continue
             except OSError:
                 return None
@@ -66,9 +68,7 @@ class Channel:
         self._sock.close()
 
 
-async def _until(
-    add: Callable[..., object], remove: Callable[..., object], sock: socket.socket
-) -> None:
+async def _until(add: Callable[..., object], remove: Callable[..., object], sock: socket.socket) -> None:
     """Wait until a socket is ready, once."""
     ready = asyncio.get_running_loop().create_future()
     add(sock.fileno(), _set, ready)

@@ -55,7 +55,9 @@ class Frame:
 def frame(message: bytes, data: bytes = b"", descriptors: int = 0) -> bytes:
     """A frame's bytes. Raises BadFrame for one that the other end would not take."""
     if len(message) > MESSAGE_LIMIT or len(data) > DATA_LIMIT or descriptors > DESCRIPTORS_LIMIT:
-        raise BadFrame(f"a message of {len(message)} bytes, {len(data)} of data and {descriptors} descriptors is too large")
+        raise BadFrame(
+            f"a message of {len(message)} bytes, {len(data)} of data and {descriptors} descriptors is too large"
+        )
     return HEAD.pack(len(message), len(data), descriptors) + message + data
 
 

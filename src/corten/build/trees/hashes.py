@@ -120,9 +120,7 @@ class ContextHashes:
         self._is_changed = False
         _bound(self._path.parent)
 
-    def _kept(
-        self, files: dict[FileKey | tuple[int, ...], bytes]
-    ) -> Iterable[tuple[FileKey | tuple[int, ...], bytes]]:
+    def _kept(self, files: dict[FileKey | tuple[int, ...], bytes]) -> Iterable[tuple[FileKey | tuple[int, ...], bytes]]:
         """All of them; of too many those that were used."""
         if len(files) <= _FILES_LIMIT:
             return files.items()

@@ -1,4 +1,5 @@
-"""`--progress=tty`: all steps with their times, drawn again and again in place; running ones with their last lines. Pure.
+"""`--progress=tty`: all steps with their times, drawn again and again in place, running ones with their last lines.
+Pure.
 
 `frame` says what stands there; `Tty` how the cursor gets back to where it stood. When the terminal becomes narrower,
 lines that are already there are folded by it: they take more rows to go up.
