@@ -26,7 +26,7 @@ from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
 from corten.build.outputs import Built
-from corten.build.plan import Plan, Stage, Step
+from corten.build.plan import Plan, Stage, Step, of_stages
 from corten.build.solver import Solver, State
 from corten.build.trees.tree import Tree
 from corten.engine.images.assemble import Assembler
@@ -40,7 +40,8 @@ _NANO = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a plan runs on. `contexts` are by name, the build context's is empty; `epoch_s` is SOURCE_DATE_EPOCH."""
+    """What a plan runs on. `contexts` are by name, the build context's is empty; the stages of `afresh` are built
+    whatever the cache has; `epoch_s` is SOURCE_DATE_EPOCH."""
 
     contexts: Mapping[str, Tree]
     bases: Mapping[str, FileSystem]
@@ -48,6 +49,7 @@ class BuildInputs:
     offers: Offers
     lease: Lease
     use_cache: bool = True
+    afresh: frozenset[str] = frozenset()
     epoch_s: int | None = None
 
 
@@ -94,7 +96,7 @@ class Builder:
             progress=progress,
         )
         target = plan.target.steps[-1].vertex
-        solver = Solver([target], keying_of, use_cache=inputs.use_cache)
+        solver = Solver([target], keying_of, use_cache=inputs.use_cache, afresh=of_stages(plan, inputs.afresh))
         images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
         watcher = face.watch(plan, solver, images.id_after)
         trees = Inputs(store=store, contexts=inputs.contexts)
@@ -112,9 +114,7 @@ class Builder:
             bases=inputs.bases,
         )
         try:
-            await self._executor.run(
-                solver, operations, inputs.lease, use_cache=inputs.use_cache, changed=watcher.changed
-            )
+            await self._executor.run(solver, operations, inputs.lease, changed=watcher.changed)
         except (CortenError, OSError) as error:
             raise FailedStep(error, _failed_lines(target, solver)) from error
         filesystem = solver.result(target)

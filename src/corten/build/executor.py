@@ -46,14 +46,13 @@ class Executor:
         worker: Worker,
         lease: Lease,
         *,
-        use_cache: bool = True,
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         """Solve to the end; `changed` is called whenever something has happened. Raises what a step raises.
 
         `lease` keeps what is found and made from being deleted.
         """
-        build = _Build(self._cache, self._locks, solver, worker, lease, use_cache=use_cache)
+        build = _Build(self._cache, self._locks, solver, worker, lease)
         tasks: dict[asyncio.Task[object], Action] = {}
 
         def start(actions: Iterable[Action]) -> None:
@@ -62,6 +61,7 @@ class Executor:
 
         try:
             start(solver.begin())
+            await changed()
             while tasks:
                 ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in ended:
@@ -89,8 +89,6 @@ class _Build:
         solver: Solver,
         worker: Worker,
         lease: Lease,
-        *,
-        use_cache: bool,
     ) -> None:
         self._cache = cache
         self._locks = locks
@@ -98,7 +96,6 @@ class _Build:
         self._solver = solver
         self._worker = worker
         self._lease = lease
-        self._use_cache = use_cache
 
     async def act(self, action: Action) -> object:
         if action.kind is Kind.LOOK_UP:
@@ -131,7 +128,7 @@ class _Build:
         async with AsyncExitStack() as held:
             if stored:
                 await held.enter_async_context(self._locks.hold(action.key))
-                found = self._cache.find(action.key, self._lease) if self._use_cache else None
+                found = self._cache.find(action.key, self._lease) if self._solver.may_be_known(vertex) else None
                 if found is not None:  # another build was quicker
                     assert isinstance(found.result, FileSystem)
                     return found.result

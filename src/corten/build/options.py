@@ -19,7 +19,9 @@ class BuildOptions:
     `contexts` the named contexts (see dockerfile.stages.BuildRequest).
 
     Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
-    instead of a build, `output` for the result as a tar instead of an image.
+    instead of a build, `call` for an answer of calls/results.py, `output` for the result as a tar instead of an image.
+    `status` is how progress is told: as BuildKit's status messages. `keep_failed` lets the client look at what a failed
+    step left. `no_cache_stages` are those for which the cache is not asked.
     """
 
     dockerfile: str = "Dockerfile"
@@ -35,6 +37,10 @@ class BuildOptions:
     target: str = ""
     diagnostics: bool = False
     is_check: bool = False
+    call: str = ""
+    status: bool = False
+    keep_failed: bool = False
+    no_cache_stages: tuple[str, ...] = ()
     output: Output = ""
     platform: str = ""
     host: HostConfig = field(default_factory=HostConfig)

@@ -6,7 +6,7 @@ becomes of the result. Cancelling the task cancels the build.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,9 +14,11 @@ from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.calls.results import answer
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
 from corten.build.face import Face, Offers
+from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
@@ -38,12 +40,14 @@ _EPOCH_LIMIT = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One build: what is asked, where its files come from, what its client offers, and how it hears of it."""
+    """One build: what is asked, where its files come from, what its client offers, and how it hears of it; with `kept`,
+    a step that fails is kept there, which the caller closes."""
 
     options: BuildOptions
     source: BuildSource
     offers: Offers
     face: Face
+    kept: KeptStep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +82,24 @@ class BuildService:
                 inputs = BuildInputs(
                     contexts={name: await job.source.context(name, paths) for name, paths in wanted(plan).items()},
                     bases=bases.filesystems,
-                    settings=_settings(job.options),
+                    settings=_settings(job),
                     offers=job.offers,
                     lease=lease,
                     use_cache=job.options.use_cache,
+                    afresh=frozenset(job.options.no_cache_stages),
                     epoch_s=epoch_s,
                 )
                 built = await self._builder.run(plan, inputs, job.face, progress)
                 yield Result(plan=plan, built=built, lease=lease)
         finally:
             await self._upkeep.trim()
+
+    async def call(self, job: Job) -> Mapping[str, str]:
+        """Answer what the options call instead of a build (calls/results.py). Raises DockerfileError."""
+        recipe = await job.source.recipe()
+        job.face.begun(recipe.source)
+        dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
+        return await blocking.run(answer, job.options.call, dockerfile, _request(job.options), recipe.source.data)
 
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
@@ -125,8 +137,9 @@ class BuildService:
             await self._library.discard([*nodes, *self._cache.take_replaced()])
 
 
-def _settings(options: BuildOptions) -> RunSettings:
-    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
+def _settings(job: Job) -> RunSettings:
+    options = job.options
+    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed, kept=job.kept)
 
 
 def _request(options: BuildOptions) -> BuildRequest:

@@ -16,6 +16,7 @@ from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.cache_pruning import FILTERS, Wish
+from corten.build.calls.results import CALLS
 from corten.build.options import OUTPUTS, BuildOptions, Output
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
@@ -27,6 +28,7 @@ from corten.spec.docker.hostconfig import HostConfig, Ulimit
 _T = TypeVar("_T")
 _BUILDKIT = "2"
 _CHECK = "lint"
+_STATUS = "status"
 _NANO = 1_000_000_000
 
 
@@ -81,9 +83,11 @@ def build_options(request: Request) -> BuildOptions:
             raise NotOffered(f"{what} is not supported by this engine yet")
     if query.flag("squash"):
         raise NotOffered("squashing an image's layers is not supported by this engine yet")
-    is_check = query.text("call") == _CHECK
-    if query.text("call") and not is_check:
-        raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
+    call = query.text("call")
+    if call not in ("", _CHECK, *CALLS):
+        raise NotOffered(f"the call {call[:32]!r} is not supported by this engine: {_CHECK}, {', '.join(CALLS)} are")
+    if query.text("progress") not in ("", _STATUS):
+        raise InvalidArgument(f"invalid progress {query.text('progress')[:32]!r}: it may be {_STATUS}")
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
         names=tuple(name for name in query.values("t") if name),
@@ -96,8 +100,12 @@ def build_options(request: Request) -> BuildOptions:
         labels=_json(query, "labels", dict[str, str]) or {},
         contexts=_json(query, "contexts", dict[str, str]) or {},
         target=query.text("target"),
-        diagnostics=query.flag("diagnostics") or is_check,
-        is_check=is_check,
+        diagnostics=query.flag("diagnostics") or call == _CHECK,
+        is_check=call == _CHECK,
+        call=call if call in CALLS else "",
+        status=query.text("progress") == _STATUS,
+        keep_failed=query.flag("keepfailed"),
+        no_cache_stages=tuple(query.values("nocachefilter")),
         output=_output(query.text("output")),
         platform=query.text("platform"),
         host=_host(query),

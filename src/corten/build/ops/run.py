@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -21,6 +22,7 @@ from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
+from corten.build.ops.kept import KeptStep, shell_request
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import resolve
@@ -41,9 +43,10 @@ _FRAME = 8
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0; `exit_code` is it."""
+    """A command has ended with another code than 0; `exit_code` is it. `is_kept`: the client may look at what it left."""
 
     code = "build-step-failed"
+    is_kept = False
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -82,11 +85,13 @@ class Containers(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards."""
+    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards.
+    `kept` has room for the first step that fails."""
 
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
+    kept: KeptStep | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -120,9 +125,15 @@ class Runner:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
         below = inputs[0]
         assert below is not None
-        async with self._mounts.hold(vertex, run, inputs) as mounts:
+        async with AsyncExitStack() as held:
+            mounts = await held.enter_async_context(self._mounts.hold(vertex, run, inputs))
             stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
-            return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            try:
+                return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            except StepFailed as failed:
+                if failed.is_kept and self._settings.kept is not None:
+                    self._settings.kept.take_mounts(held.pop_all())
+                raise
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
@@ -147,10 +158,23 @@ class Runner:
             goes = self._settings.remove_failed if code else self._settings.remove
             if code:
                 command = " ".join(str_slice(request.cmd) or [])
-                raise StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+                failed = StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+                failed.is_kept = await self._keep(request, below, cid)
+                raise failed
             return await self._store.add_snapshot(below, cid, stubs)
         finally:
             await self._let_go(vertex, cid, goes=goes)
+
+    async def _keep(self, request: CreateRequest, below: FileSystem, cid: str) -> bool:
+        """Make the container in which people may look at what a failed command has left; whether there is one now."""
+        kept = self._settings.kept
+        if kept is None or kept.container:
+            return False
+        with contextlib.suppress(CortenError, OSError):  # that the command failed is what the client has to hear
+            left = await self._store.add_snapshot(below, cid)
+            made = await self._containers.create("", shell_request(request), base=_base(left), owner=OWNER)
+            kept.take(self._containers, made)
+        return bool(kept.container)
 
     async def _until_end(self, vertex: Vertex, cid: str) -> int:
         """Start it and pass its output on until it has ended."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 
+from corten.cli.build.context import context_of
 from corten.cli.create.csv_fields import split_fields
-from corten.cli.credentials import stored_credentials
+from corten.cli.credentials import all_credentials, encode_auth, stored_credentials
 from corten.cli.errors import CliError
+from corten.client import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from corten.cli.build.context import BuildContext
     from corten.client.api import Client
 
 _SECRET_LIMIT = 500 << 10  # BuildKit's
@@ -166,11 +169,32 @@ class Offers:
                 raise CliError(f"{option} needs {_ALONE}")
 
 
+def messages(client: Client, values: Any, source: str, query: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """What the engine says of a build, which begins: it reads a directory itself when it can, else a tar is sent.
+    `values` are the options, `query` is that of POST /build. Raises CliError, ApiError, ConnectionBroken."""
+    offers = Offers(values)
+    context = context_of(source, values["file"] or "")
+    others = {name: value for name, value in offers.contexts.items() if not is_directory_context(value)}
+    query = {**query, "contexts": json_text.dumps(others).decode() if others else "", "dockerfile": context.dockerfile}
+    if not context.archive:
+        found = local_messages(client, offers, context, query)
+        if found is not None:
+            return found
+    offers.refuse()
+    dockerfile, data = context.as_tar()
+    return client.messages(
+        "POST",
+        "/build",
+        query={**query, "dockerfile": dockerfile},
+        data=data,
+        headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
+    )
+
+
 def local_messages(
-    client: Client, offers: Offers, directory: str, query: Mapping[str, object], texts: Mapping[str, bytes]
+    client: Client, offers: Offers, context: BuildContext, query: Mapping[str, object]
 ) -> Iterator[dict[str, Any]] | None:
-    """The messages of a build of a directory (empty: none) and the named ones; None when the engine takes no
-    directories. `texts` are the `dockerfile` and its `ignore` file, when they are not in it. Raises CliError."""
+    """The messages of a build of directories; None when the engine takes none. Raises as `messages`."""
     from corten.client.local_build import open_local
 
     build = open_local(client)
@@ -178,11 +202,11 @@ def local_messages(
         return None
     opened: dict[str, int] = {}
     try:
-        for name, path in {"": directory, **offers.contexts}.items():
+        for name, path in {"": context.directory, **offers.contexts}.items():
             if path and (not name or is_directory_context(path)):
                 opened[name] = _opened(name, path)
         wanted = {name: value for name, value in ((n, _plain(v)) for n, v in query.items()) if value != ""}
-        is_begun = build.begin(wanted, opened, texts)
+        is_begun = build.begin(wanted, opened, context.texts)
     except BaseException:
         build.close()
         raise
