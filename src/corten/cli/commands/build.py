@@ -1,4 +1,4 @@
-"""`corten build`: have the engine read the context or send it, and show what the engine says as buildx does: progress on standard error,
+"""`corten build`: have the engine read the context, and show what it says as buildx does: progress on standard error,
 results on standard output. A build that fails ends with 1, as buildx's.
 """
 
