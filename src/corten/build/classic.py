@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 from corten.build.classic_stream import ClassicStream, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.offers import ClassicOffers
+from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
 from corten.build.outputs import Outputs, send
@@ -23,6 +25,10 @@ from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
 from corten.build.sources.source import BuildSource
 from corten.build.sources.tar import TarSource
+from corten.build.status_board import StatusBoard
+from corten.build.status_face import StatusFace
+from corten.build.status_names import reason_text
+from corten.build.status_told import ToldSource, exporting, telling
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
@@ -31,7 +37,7 @@ from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec import reference as references
 from corten.spec.docker.lint import LintWarning, SourceFile
-from corten.spec.docker.progress import ErrorDetail, ProgressMessage
+from corten.spec.docker.progress import ErrorDetail, ProgressMessage, failure
 from corten.spec.reference import InvalidReference, Reference
 
 _KEPT = 256  # messages
@@ -78,21 +84,22 @@ class ClassicBuilds:
         offers: Offers,
         progress: Progress,
     ) -> None:
+        if options.status:
+            await self._told_as_status(options, names, source, offers, progress)
+            return
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
         job = Job(options=options, source=source, offers=offers, face=face)
         try:
-            if options.is_check:
+            if options.call:
+                progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+            elif options.is_check:
                 await self._service.check(job)
-                return
-            async with self._service.solved(job, progress) as result:
-                stored = await self._put_out(options, result, names, progress)
-            built = result.built
-            for name in stored:
-                self._events.publish("image", "tag", built.id, {"name": name.familiar})
-            tags = [name.familiar for name in stored]
-            for message in ending(built.id, tags, result.plan.warnings, quiet=options.quiet):
-                progress.say(message)
+            else:
+                image_id, warnings = await self._solved(job, names, progress, nullcontext)
+                tags = [name.familiar for name in names] if not options.output else []
+                for message in ending(image_id, tags, warnings, quiet=options.quiet):
+                    progress.say(message)
         except (CortenError, OSError) as error:
             if face.source is None:
                 raise
@@ -103,6 +110,72 @@ class ClassicBuilds:
             if isinstance(error, ParseError):
                 raise
             progress.say(_failure(error))
+
+    async def _told_as_status(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        source: BuildSource,
+        offers: Offers,
+        progress: Progress,
+    ) -> None:
+        """The same, for clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
+        board = StatusBoard()
+        face = _StatusFace(board, options, progress)
+        kept = KeptStep() if options.keep_failed else None
+        told = ToldSource(source, face, options.dockerfile or "Dockerfile")
+        job = Job(options=options, source=told, offers=offers, face=face, kept=kept)
+        try:
+            async with telling(board, progress):
+                try:
+                    if options.call:
+                        progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+                    elif options.is_check:
+                        await self._service.check(job)
+                    else:
+                        full_names = [str(name) for name in names]
+                        exported = partial(exporting, face, options, full_names)
+                        image_id, _ = await self._solved(job, names, progress, exported)
+                        progress.say(ProgressMessage(aux={"ID": image_id}))
+                except (CortenError, OSError) as error:
+                    face.failed(error, error.reason if isinstance(error, FailedStep) else None)
+                    raise
+        except (CortenError, OSError) as error:
+            await self._explain(error, face, kept, progress)
+        finally:
+            if kept is not None:
+                await kept.close()
+
+    @staticmethod
+    async def _explain(
+        error: CortenError | OSError, face: _StatusFace, kept: KeptStep | None, progress: Progress
+    ) -> None:
+        """Say why the build has failed; a client that looks at what is left hears the end of it afterwards."""
+        if face.source is None:
+            raise error
+        progress.say(diagnosis(error, face.source))
+        if kept is not None and kept.container:
+            progress.say(ProgressMessage(aux={"Shell": {"Container": kept.container}}))
+            await kept.shell_ended()
+        failed = face.failed_vertex
+        reason = error.reason if isinstance(error, FailedStep) else error
+        progress.say(failure(reason_text(failed, reason)))
+
+    async def _solved(
+        self,
+        job: Job,
+        names: Sequence[Reference],
+        progress: Progress,
+        exported: Callable[[str], AbstractContextManager[object]],
+    ) -> tuple[str, Sequence[str]]:
+        """Build, and put the result where it is wanted, within what `exported` gives for its id; returns that and the
+        plan's warnings."""
+        async with self._service.solved(job, progress) as result:
+            with exported(result.built.id):
+                stored = await self._put_out(job.options, result, names, progress)
+        for name in stored:
+            self._events.publish("image", "tag", result.built.id, {"name": name.familiar})
+        return result.built.id, result.plan.warnings
 
     async def _put_out(
         self, options: BuildOptions, result: Result, names: Sequence[Reference], progress: Progress
@@ -143,6 +216,21 @@ class _ClassicFace:
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:
         """`Step 1/5 : ...`."""
         return ClassicStream(plan, solver, self._say, self._progress.keep_up, id_after)
+
+
+class _StatusFace(StatusFace):
+    """Tells of one build by way of a board, and of what the checks found for whoever asks for it."""
+
+    def __init__(self, board: StatusBoard, options: BuildOptions, progress: Progress) -> None:
+        super().__init__(board)
+        self._options = options
+        self._progress = progress
+
+    def checked(self, found: Sequence[LintWarning], source: SourceFile) -> None:
+        """As warnings of the status, and as the document that has all of it."""
+        super().checked(found, source)
+        if self._options.diagnostics:
+            self._progress.say(findings(found, source))
 
 
 def image_name(text: str) -> Reference:

@@ -1,9 +1,8 @@
-"""A step that has failed, kept for its client to look at: a container in its file system that waits for a shell. Daemon's
-loop.
+"""A step that has failed, kept for its client to look at: a container in its file system, for a shell. Daemon's loop.
 
 It has what the step had: file system with what the command wrote, mounts, environment, user, directory, network and
-limits. It is a build's container like any other: a daemon that starts again removes it. It goes when the shell has ended,
-or when the client goes away.
+limits. It is a build's container like any other: a daemon that starts again removes it. It goes when the shell has
+ended, or when the client goes away.
 """
 
 from __future__ import annotations

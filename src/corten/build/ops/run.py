@@ -43,7 +43,7 @@ _FRAME = 8
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0; `exit_code` is it. `is_kept`: the client may look at what it left."""
+    """A command has ended with another code than 0: `exit_code`. `is_kept`: the client may look at what it left."""
 
     code = "build-step-failed"
     is_kept = False

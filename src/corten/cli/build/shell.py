@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,3 +31,6 @@ def open_shell(client: Client, container: str) -> None:
             attached.copy()
     except CortenError as error:
         sys.stderr.write(f"The shell could not be opened: {error.message}\n")
+    finally:
+        with suppress(CortenError):  # it is gone already, as a rule
+            client.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})

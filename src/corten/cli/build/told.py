@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from corten.cli.build import findings
+from corten.cli.build.progress.trace import text_of
 from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
@@ -40,6 +41,7 @@ class Told:
         self.answer: dict[str, str] = {}
         self.metadata: dict[str, Any] = {}
         self.excerpt = ""
+        self.notes: list[str] = []
         self._lines = (0, 0)
         self._open_shell = open_shell
 
@@ -60,8 +62,11 @@ class Told:
                 self._take(aux, shown)
 
     def _take(self, aux: dict[str, Any], shown: Shown) -> None:
-        if aux.get("Status"):
-            shown.update(aux["Status"])
+        status = aux.get("Status")
+        if status:
+            found = status.get("warnings") or ()
+            self.notes += [text_of(warning.get("short")) for warning in found if not warning.get("vertex")]
+            shown.update(status)
         self.image_id = str(aux.get("ID") or self.image_id)
         self.answer = aux.get("Call") or self.answer
         self.metadata.update(aux.get("Metadata") or {})

@@ -68,8 +68,9 @@ def _build(call: Call) -> int:
         return 1 if told.lint.get("warnings") else 0
     if values["quiet"]:
         sys.stdout.write(f"{told.image_id}\n" if told.image_id else "")
-    else:
-        sys.stderr.write(findings.build_report(told.lint, told.dockerfile, debug=values["debug"]))
+    elif display.is_for_people:
+        report = findings.build_report(told.lint, told.dockerfile, debug=values["debug"], notes=told.notes)
+        sys.stderr.write(report)
     return 0
 
 

@@ -36,6 +36,7 @@ class Display:
         self.trace = Trace()
         self._out = out
         self._raw = mode == "rawjson"
+        self.is_for_people = mode not in ("quiet", "none", "rawjson")
         self._draw, self._last = self._renderers(mode, out, environment)
         self._guard = threading.Lock()
         self._over = threading.Event()
@@ -50,7 +51,7 @@ class Display:
         is_terminal = out.isatty()
         if mode == "tty" and not is_terminal:
             raise CliError("failed to get console: provided file is not a console")
-        if mode in ("quiet", "none", "rawjson"):
+        if not self.is_for_people:
             return None, None
         if mode == "tty" or (mode in ("", "auto") and is_terminal):
             from corten.cli.build.progress.colors import colors_of

@@ -155,8 +155,8 @@ class Trace:
         for warning in status.get("warnings") or ():
             step = self.steps.get(str(warning.get("vertex")))
             if step is not None:
-                step.warnings.append(_text(warning.get("short")))
-                self._changed(step, now)
+                step.warnings.append(text_of(warning.get("short")))
+                step.note(1, now)
         for log in status.get("logs") or ():
             step = self.steps.get(str(log.get("vertex")))
             if step is not None:
@@ -219,5 +219,6 @@ def failures(trace: Trace, last: int | None = None) -> str:
     return text
 
 
-def _text(data: str | None) -> str:
+def text_of(data: str | None) -> str:
+    """What is base64 in JSON, as text."""
     return base64.b64decode(data or "").decode("utf-8", "replace")
