@@ -39,8 +39,6 @@ POINTS: dict[str, str] = {
     "build.container.ended": "the command of a build's step has ended",
     "build.step.done": "a build's step has its layer, and no record in the cache",
     "build.step.recorded": "the cache has the record",
-    "build.context.packed": "what a client has sent of its files is on disk, and no list names it",
-    "build.context.kept": "the list of them is there",
     **{f"row.{kind}.{step}": f"a row of {kind}" for kind in _ROWS for step in _ROW_STEPS},
 }
 

@@ -1,37 +1,34 @@
-"""The client's end of a session as the rest of this package sees it: calls and streams. Pure; daemon.
+"""The client's end of a session as the rest of this package sees it: calls and streams. Daemon's loop.
 
-The transport (gRPC on the connection of POST /session, with the roles reversed) fits these; so do the tests' clients.
+The tests' clients fit these protocols as the real one does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Annotated, Protocol, TypeVar
 
-from corten.errors import CortenError
+from corten.build.buildkit.sessions import Session
+from corten.lib.protobuf.message import Message
 
-UNKNOWN, NOT_FOUND, UNIMPLEMENTED = 2, 5, 12  # gRPC's status codes
+R = TypeVar("R", bound=Message)
 
 
-class CallFailed(CortenError):
-    """The client has refused or broken off a call; `status` is gRPC's code. The message is the client's."""
+class BytesMessage(Message):
+    """moby.buildkit.v1.BytesMessage, and those of its kind."""
 
-    code = "session-call-failed"
-
-    def __init__(self, message: str, status: int = UNKNOWN) -> None:
-        super().__init__(message)
-        self.status = status
+    data: Annotated[bytes, 1] = b""
 
 
 class Stream(Protocol):
-    """One call with messages both ways; leaving its block without an end breaks it off."""
+    """One call with messages both ways; leaving its block before its end breaks it off."""
 
-    async def send(self, data: bytes) -> None:
-        """One message. Waits while the client does not read. Raises CallFailed."""
+    async def send_bytes(self, message: bytes, /) -> None:
+        """One message. Waits while the client does not read. Raises GrpcError."""
 
-    async def receive(self) -> bytes | None:
-        """The next message; None at a good end. Raises CallFailed at a bad one."""
+    async def receive_bytes(self) -> bytes | None:
+        """The next message; None at a good end. Raises GrpcError at a bad one."""
 
     async def end(self) -> None:
         """No more messages from here."""
@@ -47,8 +44,32 @@ class Client(Protocol):
     def offers(self, method: str) -> bool:
         """Whether the client has a method (`/package.Service/Method`)."""
 
-    async def call(self, method: str, request: bytes) -> bytes:
-        """One message for another. Raises CallFailed."""
+    async def call(self, method: str, request: Message, kind: type[R]) -> R:
+        """One message for another. Raises GrpcError, Malformed."""
 
-    def stream(self, method: str, metadata: Sequence[tuple[str, str]]) -> AbstractAsyncContextManager[Stream]:
-        """A call with messages both ways. Raises CallFailed."""
+    def stream(self, method: str, metadata: Sequence[tuple[str, str]] = ()) -> AbstractAsyncContextManager[Stream]:
+        """A call with messages both ways. Raises GrpcError."""
+
+
+class SessionClient:
+    """The client of a session that is open."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def shared_key(self) -> str:
+        """As the client said."""
+        return self._session.shared_key
+
+    def offers(self, method: str) -> bool:
+        """As the client said."""
+        return self._session.offers(method)
+
+    async def call(self, method: str, request: Message, kind: type[R]) -> R:
+        """Over the session's connection."""
+        return await self._session.channel.unary(method, request, kind)
+
+    def stream(self, method: str, metadata: Sequence[tuple[str, str]] = ()) -> AbstractAsyncContextManager[Stream]:
+        """Over the session's connection."""
+        return self._session.channel.stream(method, metadata=metadata)

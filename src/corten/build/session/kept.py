@@ -24,7 +24,6 @@ from corten.errors import InvalidArgument
 from corten.lib import codec
 from corten.lib.atomicfile import write_atomic
 from corten.lib.disk_full import saying
-from corten.lib.faultpoint import reach
 
 _FORMAT = 1
 _PACKS = 8  # of one context; with more, all is taken over into one
@@ -89,10 +88,8 @@ def save(directory: Path, entries: list[Entry], packs: Mapping[str, Pack], new: 
         used = {entry.place.pack for entry in entries if entry.place is not None}
         if new.name in used:
             new.keep(directory)
-        reach("build.context.packed")
         index = _Index(_FORMAT, boot_id(), entries)
         write_atomic(directory / "index", msgspec.msgpack.encode(index), durable=False)
-        reach("build.context.kept")
     for name in os.listdir(directory):
         if name not in used and name not in ("index", "about"):
             with contextlib.suppress(FileNotFoundError):
@@ -133,7 +130,7 @@ def remove(directory: Path) -> None:
 
 
 def sweep(root: Path) -> Iterable[tuple[str, About]]:
-    """At the daemon's start: what is kept, by its directory's name; what an earlier daemon left unfinished is removed."""
+    """At the daemon's start: what is kept, by its directory's name. What is unfinished goes."""
     try:
         names = os.listdir(root)
     except FileNotFoundError:

@@ -108,9 +108,7 @@ def decode_stat(data: bytes) -> Stat:
                 texts[number] = data[start:at]
         else:
             at = _skipped(data, at)
-    return Stat(
-        path=texts.get(1, b""), linkname=texts.get(7, b""), xattrs=tuple(sorted(xattrs.items())), **numbers
-    )
+    return Stat(path=texts.get(1, b""), linkname=texts.get(7, b""), xattrs=tuple(sorted(xattrs.items())), **numbers)
 
 
 def _put_xattr(xattrs: dict[bytes, bytes], entry: bytes) -> None:

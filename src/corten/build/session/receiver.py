@@ -17,6 +17,7 @@ import msgspec
 
 from corten.build.session.client import Stream
 from corten.build.session.listing import Entry, Order, Place, entry_of
+from corten.build.session.pack import Pack
 from corten.build.session.packet import (
     DATA,
     ERR,
@@ -29,7 +30,6 @@ from corten.build.session.packet import (
     decode_stat,
     encode_packet,
 )
-from corten.build.session.pack import Pack
 from corten.engine.images.settled import settled
 from corten.errors import InvalidArgument
 from corten.lib import blocking
@@ -82,7 +82,7 @@ class Receiver:
         self.requested = 0
 
     async def receive(self) -> list[Entry]:
-        """The list, with places. Raises BadPacket, CallFailed, InvalidArgument with the client's words, OSError."""
+        """The list, with places. Raises BadPacket, GrpcError, InvalidArgument with the client's words, OSError."""
         try:
             listed = False
             while not (listed and not self._coming and not self._waiting):
@@ -105,7 +105,7 @@ class Receiver:
         return self._entries
 
     async def _next(self) -> Packet:
-        data = await self._stream.receive()
+        data = await self._stream.receive_bytes()
         if data is None:
             raise BadPacket("the client ended the transfer of files too early")
         packet = decode_packet(data)
@@ -133,7 +133,7 @@ class Receiver:
             one = self._waiting.popleft()
             self._coming[one.number] = one
             self.requested += 1
-            await self._stream.send(encode_packet(Packet(REQ, id=one.number)))
+            await self._stream.send_bytes(encode_packet(Packet(REQ, id=one.number)))
 
     async def _take(self, packet: Packet) -> None:
         """Some bytes of a file, or its end."""
@@ -187,10 +187,10 @@ class Receiver:
     async def _end(self) -> None:
         """Agree on the end."""
         self._told(self._total)
-        await self._stream.send(encode_packet(Packet(FIN)))
+        await self._stream.send_bytes(encode_packet(Packet(FIN)))
         await self._stream.end()
         for _ in range(_AFTER_END):
-            data = await self._stream.receive()
+            data = await self._stream.receive_bytes()
             if data is None or decode_packet(data).type == FIN:
                 return
         raise BadPacket("the client does not end the transfer of files")
