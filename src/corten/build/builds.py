@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
+from corten.build.session.contexts import KeptContexts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +15,4 @@ class Builds:
 
     classic: ClassicBuilds
     cache: CacheUpkeep
+    contexts: KeptContexts

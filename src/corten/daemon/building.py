@@ -16,6 +16,7 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
 from corten.build.outputs import Outputs
 from corten.build.service import BuildService
+from corten.build.session.contexts import KeptContexts
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
@@ -47,6 +48,7 @@ def build_service(
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
+    contexts = KeptContexts(data_root / "build-contexts")
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -63,11 +65,14 @@ def build_service(
         library=library,
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+        contexts=contexts,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
     outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
     return Builds(
-        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep
+        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events),
+        cache=upkeep,
+        contexts=contexts,
     )
 
 
