@@ -29,8 +29,9 @@ from corten.build.dockerfile.dockerignore import Matcher, Matches
 from corten.build.trees.hashes import CLOCK, ContextHashes, FileKey, is_settled
 from corten.build.trees.listing import Seen, listed, seen
 from corten.build.trees.tree import Node, join
-from corten.errors import CortenError, InvalidArgument
+from corten.errors import CortenError, Forbidden, InvalidArgument
 from corten.linux.acting import Identity, acting_as
+from corten.linux.errors import reason
 from corten.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 
 _CHUNK = 1 << 20
@@ -56,6 +57,15 @@ class ContextChanged(CortenError):
             f"{path}: the file was changed while the build was reading the context",
             hint="build again, or name it in .dockerignore",
         )
+
+
+class ContextUnreadable(Forbidden):
+    """A file of the context that its client may not read, or cannot."""
+
+    code = "build-context-unreadable"
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(f"cannot read the context: {path or '.'}: {reason(error.errno or 0)}")
 
 
 class _Listing(NamedTuple):
@@ -109,7 +119,7 @@ class DirectoryTree:
 
     @contextmanager
     def _directory(self, path: str) -> Iterator[int]:
-        """A directory's descriptor, with the reader's rights, and for this thread alone. Raises OSError,
+        """A directory's descriptor, with the reader's rights, and for this thread alone. Raises ContextUnreadable,
         ContextChanged."""
         with self._lock, acting_as(self._reader):
             fd = self._root if not path else self._open.get(path)
@@ -124,7 +134,7 @@ class DirectoryTree:
             yield fd
 
     def _listing(self, path: str) -> _Listing | None:
-        """What a directory holds; None when there is none. Raises OSError, InvalidArgument, ContextChanged."""
+        """What a directory holds; None for none. Raises ContextUnreadable, ContextChanged, InvalidArgument."""
         found = self._listings.get(path)
         if found is not None:
             return found
@@ -159,7 +169,7 @@ class DirectoryTree:
         except OSError as error:
             if error.errno in _GONE:
                 raise ContextChanged(path) from error
-            raise OSError(error.errno, error.strerror, path or ".") from error
+            raise ContextUnreadable(path, error) from error
         self._entries += len(entries)
         if self._entries > _ENTRIES_LIMIT:
             raise InvalidArgument(f"the context has more than {_ENTRIES_LIMIT} files: name some in .dockerignore")
@@ -192,7 +202,7 @@ class DirectoryTree:
     # -- the tree
 
     def lstat(self, path: str) -> Node | None:
-        """What was at a path. Raises OSError, ContextChanged."""
+        """What was at a path. Raises ContextUnreadable, ContextChanged."""
         if not path:
             return _IMPLICIT
         entry = self._seen(path)
@@ -262,7 +272,7 @@ class DirectoryTree:
         except OSError as error:
             if error.errno in (*_GONE, errno.ENXIO):
                 raise ContextChanged(path) from error
-            raise OSError(error.errno, error.strerror, path) from error
+            raise ContextUnreadable(path, error) from error
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != (entry.device, entry.inode):
             os.close(fd)
@@ -289,7 +299,7 @@ class DirectoryTree:
         return {} if value is None else {_CAPABILITY.encode(): value}
 
     def digest(self, path: str) -> str:
-        """SHA-256, remembered from an earlier build or computed. Raises ContextChanged, OSError."""
+        """SHA-256, remembered from an earlier build or computed. Raises ContextChanged, ContextUnreadable."""
         return self._digest(path, self._file_entry(path)).hex()
 
     def _digest(self, path: str, entry: Seen) -> bytes:
@@ -331,7 +341,7 @@ class DirectoryTree:
     # -- whole directories
 
     def recall(self, path: str) -> str | None:
-        """The digest that `remember` was called with for what is seen below a directory. Raises OSError,
+        """The digest that `remember` was called with for what is seen below a directory. Raises ContextUnreadable,
         ContextChanged."""
         found = self._hashes.tree(self._fingerprint(path))
         if found is None:
