@@ -265,7 +265,7 @@ def test_an_ssh_agent_is_spoken_to_by_way_of_the_client(daemon: Daemon, context:
     program = '$s = IO::Socket::UNIX->new($ENV{SSH_AUTH_SOCK}) or die; print $s "question\\n"; print <$s>'
     (context / "Dockerfile").write_text(
         f"FROM debian\nRUN --mount=type=ssh perl -MIO::Socket::UNIX -e '{program}' > /answer\n"
-        f'RUN --mount=type=ssh,id=other test -z "$SSH_AUTH_SOCK"\n'
+        f'RUN --mount=type=ssh,id=other test ! -e "$SSH_AUTH_SOCK"\n'
     )
     with agent(tmp_path / "agent") as path:
         done = build(daemon, context, "--ssh", f"default={path}", check=False)
