@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from corten.build.trees.directory import ContextUnreadable, DirectoryTree
+from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes
+from corten.build.trees.listings import ContextUnreadable
 from corten.build.trees.tree import walk
 from corten.linux.acting import ROOT, Identity, acting_as, peer_of
 from corten.linux.credentials import capget
