@@ -97,7 +97,10 @@ class Server:
             self._sweeper = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._sweep)
 
     async def close(self) -> None:
-        """Stop listening, cancel what still waits, and close every connection. Of hijacked ones only the handlers are ours."""
+        """Stop listening, cancel what still waits, and close every connection.
+
+        Of hijacked ones only the handlers are ours.
+        """
         self.closing = True
         for listener in self._listeners:
             listener.close()

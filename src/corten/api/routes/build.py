@@ -98,6 +98,7 @@ def build_options(request: Request) -> BuildOptions:
         remove_failed=query.flag("forcerm"),
         build_args=_json(query, "buildargs", dict[str, str | None]) or {},
         labels=_json(query, "labels", dict[str, str]) or {},
+        contexts=_json(query, "contexts", dict[str, str]) or {},
         target=query.text("target"),
         diagnostics=query.flag("diagnostics") or call == _CHECK,
         is_check=call == _CHECK,

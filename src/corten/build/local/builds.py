@@ -1,4 +1,4 @@
-"""Builds over a local connection: the client passes directories, and hears what POST /build's clients do. Daemon's loop.
+"""Builds over a local connection: the client passes directories, and hears what those of POST /build do. Daemon's loop.
 
 A client that goes away, or says what it may not, ends its build; nothing of it is left then.
 """
@@ -68,7 +68,7 @@ class LocalBuilds:
             await self._serve(channel, peer_of(sock), decode)
         except (CortenError, OSError) as error:
             with suppress(OSError):
-                await channel.send(codec.encode({"error": words(error)}))
+                await channel.send(codec.encode({"error": words(error), "code": getattr(error, "code", "")}))
         except Exception:
             _LOG.exception("a build's connection broke off")
         finally:
@@ -88,6 +88,7 @@ class LocalBuilds:
     async def _build(self, channel: Channel, options: BuildOptions, passed: Directories) -> None:
         """Run it as long as the client is there. Raises what it raises, BadFrame, InvalidArgument."""
         offers = LocalOffers(channel)
+        await channel.send(b'{"begun":true}')
         build = asyncio.ensure_future(self._run(channel, options, passed, offers))
         listening = asyncio.ensure_future(_listen(channel, offers))
         try:

@@ -1,4 +1,4 @@
-"""Contexts as directories that the client passed: read by the daemon with the client's rights. Daemon's loop; threads."""
+"""Contexts as directories that the client passed, read by the daemon with its rights. Daemon's loop; disk threads."""
 
 from __future__ import annotations
 
@@ -86,10 +86,7 @@ class DirectorySource:
 
     def _open(self, name: str) -> DirectoryTree:
         key = self._key(name)
-        if key:
-            ignored = self._own_ignored(key)
-        else:
-            ignored = self._ignored
+        ignored = self._own_ignored(key) if key else self._ignored
         hashes = self._memory.open(self._passed.contexts[key], self._passed.reader.uid)
         self._hashes.append(hashes)
         return self._tree(key, hashes, ignored)

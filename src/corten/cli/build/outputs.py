@@ -124,7 +124,7 @@ class Conversation:
                     raise CliError(str(message["errorDetail"].get("message") or "the build failed"))
                 self._next = message
                 return
-            yield base64.b64decode(data)
+            yield data if isinstance(data, bytes) else base64.b64decode(data)
         raise CliError("the engine's answer ends in the middle of the output")
 
     def _take(self) -> dict[str, Any] | None:
@@ -132,6 +132,7 @@ class Conversation:
         return message if message is not None else next(self._messages, None)
 
 
-def _data(message: dict[str, Any]) -> str | None:
+def _data(message: dict[str, Any]) -> str | bytes | None:
+    """A piece of the result: base64 in a stream of JSON, bytes over a local connection."""
     aux = message.get("aux")
     return aux.get("Output") if isinstance(aux, dict) else None

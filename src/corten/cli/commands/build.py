@@ -1,4 +1,4 @@
-"""`corten build`: pack the context, send it, and show what the engine says as buildx does: progress on standard error,
+"""`corten build`: have the engine read the context, and show what it says as buildx does: progress on standard error,
 results on standard output. A build that fails ends with 1, as buildx's.
 """
 
@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from corten.cli.build import findings, outputs
+from corten.cli.build import findings, outputs, session
 from corten.cli.build.call import parse_call
 from corten.cli.build.outputs import Conversation
 from corten.cli.build.progress.display import Display, mode_of
@@ -16,7 +16,6 @@ from corten.cli.build.shell import NO_TERMINAL, has_terminal, open_shell
 from corten.cli.build.told import BuildError, Told, all_metadata, check_tag
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
-from corten.cli.credentials import all_credentials, encode_auth
 from corten.cli.errors import CliError
 from corten.cli.option import Option
 from corten.client.errors import ApiError
@@ -24,7 +23,6 @@ from corten.errors import CortenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from corten.cli.build.call import Called
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from corten.client.api import Client
 
 _BUILDERS = ("", "default")
-_CHUNK = 1 << 20
-_TAR_MAGIC_AT = 257
-_COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 _LIMITS = ("memory", "memory-swap", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
 
 
@@ -98,21 +93,8 @@ def carry_out(client: Client, values: Any, source: str, called: Called, told: To
     _check(values)
     output = outputs.parse_outputs(values["output"]) if not called.name else outputs.Output()
     output.check()
-    dockerfile = values["file"] or ""
-    if source == "-":
-        dockerfile, data = _from_stdin(dockerfile)
-    else:
-        dockerfile, data = _from_directory(source, dockerfile)
-    query = {**_query(values, dockerfile), "output": output.kind, "call": called.name, "keepfailed": told.wants_shell}
-    messages = Conversation(
-        client.messages(
-            "POST",
-            "/build",
-            query=query,
-            data=data,
-            headers={"Content-Type": "application/x-tar", "X-Registry-Config": encode_auth(all_credentials())},
-        )
-    )
+    query = {**_query(values), "output": output.kind, "call": called.name, "keepfailed": told.wants_shell}
+    messages = Conversation(session.messages(client, values, source, query))
     told.take_all(messages.words(), shown)
     if output.kind:
         output.write(messages.data())
@@ -164,10 +146,9 @@ def _shown_name(file: str | None) -> str:
     return os.path.basename(file or "").strip("-") or "Dockerfile"
 
 
-def _query(values: Any, dockerfile: str) -> dict[str, object]:
+def _query(values: Any) -> dict[str, object]:
     return {
         "t": values["tag"],
-        "dockerfile": dockerfile,
         "progress": "status",
         "nocache": values["no-cache"],
         "nocachefilter": values["no-cache-filter"],
@@ -202,136 +183,13 @@ def _argument(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
-def _from_directory(directory: str, dockerfile: str) -> tuple[str, Iterator[bytes]]:
-    """The Dockerfile's name in the context, and the context."""
-    if not os.path.isdir(directory):
-        raise CliError(f"unable to prepare context: path {json.dumps(directory)} not found")
-    extra: list[tuple[str, bytes]] = []
-    name = dockerfile or "Dockerfile"
-    if dockerfile == "-":
-        name = f".dockerfile.{os.urandom(10).hex()}"
-        extra.append((name, sys.stdin.buffer.read()))
-    elif dockerfile:
-        root, path = os.path.realpath(directory), os.path.abspath(dockerfile)
-        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        name = os.path.relpath(real, root)
-        if name.startswith("../"):
-            name = f".dockerfile.{os.urandom(10).hex()}"
-            extra.append((name, _read(dockerfile)))
-    if not extra and not os.path.lexists(os.path.join(directory, name)):
-        raise CliError(f"unable to prepare context: unable to evaluate symlinks in Dockerfile path: {name} not found")
-    return name, packed(directory, extra, _ignored(directory, name))
-
-
-def _ignored(directory: str, dockerfile: str) -> Callable[[str, bool], bool]:
-    """What .dockerignore keeps out, asked for a path and whether it is a directory: the engine does not copy it
-    either, so it need not be sent. The Dockerfile and the file itself always are."""
-    from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
-
-    names = (f"{dockerfile}.dockerignore", ".dockerignore")
-    found = next((name for name in names if os.path.isfile(os.path.join(directory, name))), "")
-    if not found:
-        return lambda _path, _is_directory: False
-    try:
-        matcher = Matcher(parse_ignore(_read(os.path.join(directory, found))))
-    except CortenError as error:
-        raise CliError(f"unable to prepare context: {error}") from None
-    sent = (dockerfile, found)
-
-    def is_ignored(path: str, is_directory: bool) -> bool:
-        if path in sent or not matcher.ignores(path):
-            return False
-        holds = any(name.startswith(f"{path}/") for name in sent) or matcher.may_hold_kept(path)
-        return not (is_directory and holds)
-
-    return is_ignored
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise CliError(f"unable to prepare context: open {path}: {(error.strerror or '').lower()}") from None
-
-
-def _from_stdin(dockerfile: str) -> tuple[str, Iterator[bytes]]:
-    """Standard input: a context as a tar, compressed or not, or a Dockerfile without one."""
-    stdin = sys.stdin.buffer
-    start = stdin.read(512)
-    if start.startswith(_COMPRESSED) or start[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
-        return dockerfile, _rest(start)
-    if dockerfile:
-        raise CliError("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
-    return "Dockerfile", packed("", [("Dockerfile", start + stdin.read())], lambda _path, _is_directory: False)
-
-
-def _rest(start: bytes) -> Iterator[bytes]:
-    yield start
-    while data := sys.stdin.buffer.read(_CHUNK):
-        yield data
-
-
-def packed(
-    directory: str, extra: Sequence[tuple[str, bytes]], is_ignored: Callable[[str, bool], bool]
-) -> Iterator[bytes]:
-    """A directory (empty: none) and further files as a tar, piece by piece. Files are root's, as Docker sends them."""
-    import tarfile
-
-    archive = tarfile.TarFile(fileobj=open(os.devnull, "wb"), mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-    with archive:
-        for path, name in _members(directory, is_ignored):
-            try:
-                info = archive.gettarinfo(path, name)
-            except OSError as error:
-                raise CliError(f"unable to prepare context: {path}: {error.strerror}") from None
-            if info is None:  # a socket
-                continue
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
-            yield info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
-            if info.isreg():
-                yield from _content(path, info.size)
-    for name, data in extra:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        yield info.tobuf(tarfile.PAX_FORMAT) + data + b"\0" * (-len(data) % 512)
-    yield b"\0" * 1024
-
-
-def _members(directory: str, is_ignored: Callable[[str, bool], bool]) -> Iterator[tuple[str, str]]:
-    """Paths and names of all that is below a directory and not ignored, each directory before its content."""
-    todo = [(directory, "")] if directory else []
-    while todo:
-        path, prefix = todo.pop()
-        with os.scandir(path) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            is_directory = entry.is_dir(follow_symlinks=False)
-            if is_ignored(prefix + entry.name, is_directory):
-                continue
-            yield entry.path, prefix + entry.name
-            if is_directory:
-                todo.append((entry.path, f"{prefix}{entry.name}/"))
-
-
-def _content(path: str, size: int) -> Iterator[bytes]:
-    """Exactly `size` bytes, whatever becomes of the file meanwhile, and the padding."""
-    left = size
-    with open(path, "rb") as file:
-        while left:
-            data = file.read(min(left, _CHUNK)) or b"\0" * min(left, _CHUNK)
-            yield data
-            left -= len(data)
-    yield b"\0" * (-size % 512)
-
-
 COMMAND = Command(
     "[OPTIONS] PATH | -",
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
         Option("--build-arg", "list", "Set a variable of the build"),
+        Option("--build-context", "list", "Add a named context (name=DIR)"),
         Option("--builder", "string", "The builder: there is one, called default"),
         Option("--call", "string", "What to do: build, check, outline or targets[,format=json]", default="build"),
         Option("--cgroup-parent", "string", "Parent cgroup of RUN steps"),
@@ -363,8 +221,10 @@ COMMAND = Command(
         Option("-q, --quiet", "bool", "Print the image ID alone"),
         Option("--resource", "list", "Limits of RUN steps (memory=2g,cpu-quota=50000)"),
         Option("--rm", "bool", "Remove the containers of steps", default=True),
+        Option("--secret", "list", "Offer a secret to RUN steps (id=NAME[,src=FILE|,env=VARIABLE])"),
         Option("--security-opt", "strings", "Security options of RUN steps"),
         Option("--shm-size", "bytes", "Size of /dev/shm of RUN steps"),
+        Option("--ssh", "list", "Offer an ssh agent to RUN steps (default, or NAME[=SOCKET])"),
         Option("-t, --tag", "list", "Name of the image (name:tag)"),
         Option("--target", "string", "Stage to build"),
         Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=ulimit, shown="[]"),
