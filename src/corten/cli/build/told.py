@@ -8,17 +8,17 @@ from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Protocol
 
     class Shown(Protocol):
         """Where status messages go."""
 
-        def update(self, status: dict[str, Any]) -> None:
+        def update(self, status: Mapping[str, Any]) -> None:
             """Take one."""
 
 
-class BuildFailed(CliError):
+class BuildError(CliError):
     """A build that the engine gave up. `excerpt` shows the lines of the Dockerfile that are to blame, `lines` are the
     first and the last of them (from 1), (0, 0) when it is none of them."""
 
@@ -51,12 +51,12 @@ class Told:
         return self._open_shell is not None
 
     def take_all(self, messages: Iterable[dict[str, Any]], shown: Shown) -> None:
-        """Take messages to their end. Raises BuildFailed for the error that one carries."""
+        """Take messages to their end. Raises BuildError for the error that one carries."""
         for message in messages:
             failure = message.get("errorDetail")
             if failure:
                 text = str(failure.get("message") or "the build failed")
-                raise BuildFailed(text, lines=self._lines, excerpt=self.excerpt)
+                raise BuildError(text, lines=self._lines, excerpt=self.excerpt)
             aux = message.get("aux")
             if isinstance(aux, dict):
                 self._take(aux, shown)

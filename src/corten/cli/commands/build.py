@@ -13,7 +13,7 @@ from corten.cli.build.call import parse_call
 from corten.cli.build.outputs import Conversation
 from corten.cli.build.progress.display import Display, mode_of
 from corten.cli.build.shell import NO_TERMINAL, has_terminal, open_shell
-from corten.cli.build.told import BuildFailed, Told, all_metadata, check_tag
+from corten.cli.build.told import BuildError, Told, all_metadata, check_tag
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.errors import CliError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from corten.cli.build.call import Called
+    from corten.cli.build.told import Shown
     from corten.client.api import Client
 
 _BUILDERS = ("", "default")
@@ -61,7 +62,7 @@ def _build(call: Call) -> int:
     except CortenError as error:
         display.close()
         _explain(error, display if values["quiet"] else None, is_debugged=is_debugged)
-        if isinstance(error, BuildFailed | ApiError):
+        if isinstance(error, BuildError | ApiError):
             raise CliError(f"failed to solve: {error.message}") from None
         raise
     finally:
@@ -81,7 +82,7 @@ def _explain(error: CortenError, silent: Display | None, *, is_debugged: bool) -
     """What stands before the error: what a quiet build was silent about, and the lines that are to blame."""
     if silent is not None:
         sys.stderr.write(silent.failures())
-    if not isinstance(error, BuildFailed):
+    if not isinstance(error, BuildError):
         return
     if is_debugged and has_terminal():
         return  # it was said before the shell
@@ -90,8 +91,8 @@ def _explain(error: CortenError, silent: Display | None, *, is_debugged: bool) -
         sys.stderr.write(NO_TERMINAL)
 
 
-def carry_out(client: Client, values: Any, source: str, called: Called, told: Told, shown: Display) -> None:
-    """Build what the options say; the results are in `told` and in files. Raises BuildFailed, ApiError, CliError."""
+def carry_out(client: Client, values: Any, source: str, called: Called, told: Told, shown: Shown) -> None:
+    """Build what the options say; the results are in `told` and in files. Raises BuildError, ApiError, CliError."""
     _check(values)
     output = outputs.parse_outputs(values["output"]) if not called.name else outputs.Output()
     output.check()

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 HEIGHT = 6
+_KEPT = 4 * HEIGHT  # lines, as empty ones are not shown
 _LINE_LIMIT = 4096
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])"
@@ -38,10 +39,12 @@ class Window:
                 self._pending = text[cut.start() :]
             text = text[: cut.start()]
         text = _ESCAPES.sub("", text)
-        for number, line in enumerate(text.split("\n")[-HEIGHT - 1 :]):
-            if number:
-                self._lines = [*self._lines[-HEIGHT:], ""]
-                self._column = 0
+        lines = text.split("\n")
+        if len(lines) > _KEPT:  # what came before them is out of sight
+            self._lines, self._column = [], 0
+        for number, line in enumerate(lines[-_KEPT:]):
+            if number or not self._lines:
+                self._lines, self._column = [*self._lines[1 - _KEPT :], ""], 0
             self._put(line)
 
     def lines(self) -> list[str]:
