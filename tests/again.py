@@ -19,7 +19,7 @@ _TESTS_FAILED = 1  # pytest.ExitCode
 
 def run(arguments: list[str], cache: Path) -> int:
     """Run pytest with `arguments`, keeping the names of failed tests in `cache`; pytest's exit code."""
-    pytest = [sys.executable, "-m", "pytest", "-p", "cacheprovider", "-o", f"cache_dir={cache}"]
+    pytest = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}"]
     status = subprocess.run([*pytest, *arguments], check=False).returncode
     record = cache / "v/cache/lastfailed"
     failed = sorted(json.loads(record.read_text())) if record.exists() else []
