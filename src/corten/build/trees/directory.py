@@ -163,16 +163,18 @@ class DirectoryTree:
 
     def xattrs(self, path: str) -> Mapping[bytes, bytes]:
         """`security.capability` of a file that has it. Raises as `digest`."""
-        entry = self._listings.seen(path) if path else None
-        if entry is None or not stat.S_ISREG(entry.mode):
-            return {}
-        self._digest(path, entry)
+        if path not in self._digests:
+            entry = self._listings.seen(path) if path else None
+            if entry is None or not stat.S_ISREG(entry.mode):
+                return {}
+            self._digest(path, entry)
         value = self._capabilities.get(path)
         return {} if value is None else {_CAPABILITY.encode(): value}
 
     def digest(self, path: str) -> str:
         """SHA-256, remembered from an earlier build or computed. Raises ContextChanged, ContextUnreadable."""
-        return self._digest(path, self._file_entry(path)).hex()
+        known = self._digests.get(path)
+        return (self._digest(path, self._file_entry(path)) if known is None else known).hex()
 
     def _digest(self, path: str, entry: Seen) -> bytes:
         digest = self._digests.get(path)
