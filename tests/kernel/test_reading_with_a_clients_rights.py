@@ -11,6 +11,7 @@ import pytest
 
 from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes
+from corten.build.trees.listings import ContextUnreadable
 from corten.build.trees.tree import walk
 from corten.linux.acting import ROOT, Identity, acting_as, peer_of
 from corten.linux.credentials import capget
@@ -54,11 +55,11 @@ def test_a_stranger_reads_what_it_may_and_nothing_else(context: Path) -> None:
         assert b"".join(tree.chunks("open")) == b"open"
         assert b"".join(tree.chunks("group")) == b"group"
         for path in ("secret", "locked/f"):
-            with pytest.raises(PermissionError):
+            with pytest.raises(ContextUnreadable, match="permission denied"):
                 tree.digest(path)
-            with pytest.raises(PermissionError):
+            with pytest.raises(ContextUnreadable, match="permission denied"):
                 list(tree.chunks(path))
-        with pytest.raises(PermissionError):
+        with pytest.raises(ContextUnreadable, match="permission denied"):
             list(walk(tree, ""))
     finally:
         tree.close()
@@ -77,7 +78,7 @@ def test_root_reads_everything(context: Path) -> None:
 def test_no_capability_helps_a_stranger_into_proc() -> None:
     tree = tree_of(Path("/proc/1"), STRANGER)  # maps may be opened by all, but for another user only by a tracer
     try:
-        with pytest.raises(PermissionError):
+        with pytest.raises(ContextUnreadable, match="permission denied"):
             list(tree.chunks("maps") if tree.lstat("maps").size else [tree.digest("maps")])
     finally:
         tree.close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
 from corten.build.local.builds import LocalBuilds
+from corten.build.session.contexts import KeptContexts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,3 +17,4 @@ class Builds:
     classic: ClassicBuilds
     local: LocalBuilds
     cache: CacheUpkeep
+    contexts: KeptContexts

@@ -66,10 +66,13 @@ class LocalBuild:
     def begin(self, query: Mapping[str, object], contexts: Mapping[str, int], texts: Mapping[str, bytes]) -> bool:
         """Say what is to be built: `texts` are a `dockerfile` and an `ignore` file. False: descriptors do not get to
         the engine, which is behind a proxy. Raises ApiError, ConnectionBroken."""
-        for name, text in texts.items():
-            self.send({name: True}, text)
         names = list(contexts)
-        self.send({"build": {"query": query, "contexts": names}}, descriptors=[contexts[name] for name in names])
+        try:
+            for name, text in texts.items():
+                self.send({name: True}, text)
+            self.send({"build": {"query": query, "contexts": names}}, descriptors=[contexts[name] for name in names])
+        except ConnectionBroken:  # the engine refuses as soon as it misses a descriptor; what it says can be read still
+            pass
         message = json_text.loads(self._next().message)
         if message.get("code") == "bad-frame":
             return False

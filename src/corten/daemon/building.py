@@ -17,6 +17,7 @@ from corten.build.classic import ClassicBuilds
 from corten.build.local.builds import LocalBuilds
 from corten.build.outputs import Outputs
 from corten.build.service import BuildService
+from corten.build.session.contexts import KeptContexts
 from corten.build.trees.hashes import HashMemory
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
@@ -50,6 +51,7 @@ def build_service(
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
     hashes = HashMemory(data_root / "build-hashes")
+    contexts = KeptContexts(data_root / "build-contexts")
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -67,11 +69,13 @@ def build_service(
         library=library,
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+        contexts=contexts,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
     outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
     classic = ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events)
-    return Builds(classic=classic, local=LocalBuilds(classic=classic, memory=hashes), cache=upkeep)
+    local = LocalBuilds(classic=classic, memory=hashes)
+    return Builds(classic=classic, local=local, cache=upkeep, contexts=contexts)
 
 
 def cache_limit(data_root: Path) -> int:

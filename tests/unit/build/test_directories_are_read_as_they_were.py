@@ -12,8 +12,9 @@ import pytest
 
 from corten.build.copying.select import digest, take
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
-from corten.build.trees.directory import ContextChanged, DirectoryTree
+from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes, HashMemory
+from corten.build.trees.listings import ContextChanged
 from corten.build.trees.tree import match, resolve, walk
 from corten.errors import Cancelled, CortenError
 from corten.linux.acting import ROOT
@@ -101,7 +102,7 @@ def test_what_is_ignored_is_not_opened(root: Path, opened: Open) -> None:
         (root / name / "sub/x.md").write_bytes(b"")
     tree = opened(ignored=b"ignored\nboth\n!both/sub/f\n**/*.md\n")
     assert [path for path, _ in walk(tree, "")] == ["both", "both/sub", "both/sub/f", "kept", "kept/sub", "kept/sub/f"]
-    assert "ignored" not in tree._listings
+    assert "ignored" not in tree._listings._known
     implicit, real = tree.lstat("both/sub"), tree.lstat("kept/sub")
     assert implicit is not None
     assert real is not None
@@ -267,7 +268,7 @@ def test_a_tree_that_is_swapped_all_the_time_never_leads_out_nor_lies(root: Path
                 continue
             finally:
                 tree.close()
-                tree._root = os.open("/dev/null", os.O_RDONLY)  # closed again by the fixture
+                tree._listings._root = os.open("/dev/null", os.O_RDONLY)  # closed again by the fixture
     finally:
         over.set()
         thread.join()
@@ -284,7 +285,7 @@ def test_a_walk_ends_when_its_build_is_cancelled(root: Path, opened: Open) -> No
 
 
 def test_contexts_have_a_limit(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corten.build.trees.directory._ENTRIES_LIMIT", 3)
+    monkeypatch.setattr("corten.build.trees.listings._ENTRIES_LIMIT", 3)
     for number in range(4):
         (root / f"f{number}").write_bytes(b"")
     with pytest.raises(CortenError, match="more than 3 files"):
@@ -299,9 +300,9 @@ class Counting(DirectoryTree):
 
     reads = 0
 
-    def _open_file(self, path, entry):
+    def _opened(self, *arguments):
         Counting.reads += 1
-        return super()._open_file(path, entry)
+        return super()._opened(*arguments)
 
 
 class Memory:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corten.build.trees import hashes
-from corten.build.trees.hashes import FileKey, HashMemory, is_settled
+from corten.build.trees.hashes import HashMemory, is_settled
 
 SECOND = 1_000_000_000
 GRANULARITIES = st.sampled_from([1, 1_000_000, 4_000_000, 10_000_000, SECOND, 2 * SECOND])
-KEY = FileKey(1, 2, 3, 4, 5)
+KEY = (1, 2, 3, 4, 5)
 
 
 @given(
@@ -74,13 +74,13 @@ def test_what_is_saved_is_known_again(tmp_path_factory, files, trees) -> None:
     path = tmp_path_factory.mktemp("hashes") / "sub" / "one"
     first = hashes.ContextHashes(path)
     for key, digest in files.items():
-        first.put_file(FileKey(*key), digest)
+        first.put_file(key, digest)
     for seen, digest in trees.items():
         first.put_tree(seen, digest)
     first.save()
     second = hashes.ContextHashes(path)
     assert [second.tree(seen) for seen in trees] == list(trees.values())
-    assert [second.file(FileKey(*key)) for key in files] == list(files.values())
+    assert [second.file(key) for key in files] == list(files.values())
     assert second.file(KEY) is files.get(tuple(KEY))
 
 
@@ -114,16 +114,16 @@ def test_all_is_bounded_and_pruned(
     monkeypatch.setattr(hashes, "_CONTEXTS_LIMIT", 4)
     old = memory.open(context, 0)
     for number in range(10):
-        old.put_file(FileKey(number, 0, 0, 0, 0), bytes(32))
+        old.put_file((number, 0, 0, 0, 0), bytes(32))
         old.put_tree(bytes([number]) * 32, bytes(32))
     old.save()
     assert [n for n in range(10) if memory.open(context, 0).tree(bytes([n]) * 32)] == [7, 8, 9]
     new = memory.open(context, 0)
-    assert new.file(FileKey(3, 0, 0, 0, 0))
-    new.put_file(FileKey(77, 0, 0, 0, 0), bytes(32))
+    assert new.file((3, 0, 0, 0, 0))
+    new.put_file((77, 0, 0, 0, 0), bytes(32))
     new.save()
     kept = memory.open(context, 0)
-    assert [n for n in (*range(10), 77) if kept.file(FileKey(n, 0, 0, 0, 0))] == [3, 77]
+    assert [n for n in (*range(10), 77) if kept.file((n, 0, 0, 0, 0))] == [3, 77]
     for uid in range(10):
         other = memory.open(context, uid)
         other.put_tree(bytes(32), bytes(32))

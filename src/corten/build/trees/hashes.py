@@ -17,7 +17,6 @@ import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from corten.lib.atomicfile import write_atomic
 
@@ -35,14 +34,7 @@ _COARSE_NS = 2 * _SECOND_NS  # FAT's; ext3 has whole seconds
 _FINE_NS = 20_000_000  # two ticks of the slowest clock, for file systems of other machines
 
 
-class FileKey(NamedTuple):
-    """What a file is known by; times in nanoseconds."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+FileKey = tuple[int, ...]  # device, inode, size, and the two times in nanoseconds
 
 
 def is_settled(mtime_ns: int, ctime_ns: int, read_ns: int) -> bool:
@@ -60,7 +52,7 @@ class ContextHashes:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._trees: dict[bytes, bytes] = {}
-        self._files: dict[FileKey | tuple[int, ...], bytes] | None = None
+        self._files: dict[FileKey, bytes] | None = None
         self._raw = b""
         self._used: set[FileKey] = set()
         self._is_changed = False
@@ -97,7 +89,7 @@ class ContextHashes:
         self._used.add(key)
         self._is_changed = True
 
-    def _known(self) -> dict[FileKey | tuple[int, ...], bytes]:
+    def _known(self) -> dict[FileKey, bytes]:
         if self._files is None:
             self._files = {record[:5]: record[5] for record in _FILE.iter_unpack(self._raw)}
             self._raw = b""
@@ -120,7 +112,7 @@ class ContextHashes:
         self._is_changed = False
         _bound(self._path.parent)
 
-    def _kept(self, files: dict[FileKey | tuple[int, ...], bytes]) -> Iterable[tuple[FileKey | tuple[int, ...], bytes]]:
+    def _kept(self, files: dict[FileKey, bytes]) -> Iterable[tuple[FileKey, bytes]]:
         """All of them; of too many those that were used."""
         if len(files) <= _FILES_LIMIT:
             return files.items()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from corten.cli.build.context import BuildContext
     from corten.client.api import Client
+    from corten.client.local_build import LocalBuild
 
 _SECRET_LIMIT = 500 << 10  # BuildKit's
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -219,14 +220,9 @@ def local_messages(
     return _followed(build, offers)
 
 
-def _followed(build: Any, offers: Offers) -> Iterator[dict[str, Any]]:
+def _followed(build: LocalBuild, offers: Offers) -> Iterator[dict[str, Any]]:
     try:
         yield from build.messages(offers)
-    except KeyboardInterrupt:
-        import sys
-
-        sys.stderr.write("\ncorten: the build was canceled\n")
-        raise
     finally:
         build.close()
 

@@ -37,6 +37,9 @@ def build(call: Call) -> int:
     """Build, or answer --call. A check that finds something ends with 1."""
     try:
         return _build(call)
+    except KeyboardInterrupt:  # the connection is closed by now, which ends the build
+        sys.stderr.write("\nERROR: the build was canceled\n")
+        raise
     except (CliError, ApiError) as error:
         raise CliError(f"ERROR: {error.message}", hint=error.hint) from None
 
