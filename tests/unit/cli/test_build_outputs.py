@@ -148,3 +148,13 @@ def test_a_destination_that_cannot_be_is_told_before_the_build(tmp_path: Path) -
     for type_, dest in (("local", "file"), ("tar", "."), ("oci", "none/x.tar")):
         with pytest.raises(CliError):
             Output(type_, str(tmp_path / dest)).check()
+
+
+def test_status_messages_among_the_data_do_not_end_it() -> None:
+    seen: list[dict[str, Any]] = []
+    pieces = [{"aux": {"Output": b"1"}}, {"aux": {"Status": {"vertexes": []}}}, {"aux": {"Output": b"2"}}]
+    talk = Conversation([*pieces, {"aux": {"ID": "x"}}], aside=seen.append)
+    assert list(talk.words()) == []
+    assert b"".join(talk.data()) == b"12"
+    assert seen == [pieces[1]]
+    assert list(talk.words()) == [{"aux": {"ID": "x"}}]

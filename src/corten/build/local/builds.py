@@ -35,6 +35,7 @@ from corten.spec.docker.progress import ProgressMessage, failure
 _LOG = logging.getLogger("corten.build")
 _REQUEST_S = 60.0
 _LOCAL = "local:"
+_CACHE = "cache:"  # a directory for a cache, which no Dockerfile can name
 Values = Mapping[str, str | Sequence[str]]
 Decode = Callable[[Values], BuildOptions]
 
@@ -79,7 +80,7 @@ class LocalBuilds:
             query, passed = await _request(channel, reader)
         try:
             options = decode(query)
-            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name}
+            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name and not name.startswith(_CACHE)}
             options = replace(options, contexts={**options.contexts, **contexts})
             await self._build(channel, options, passed)
         finally:
@@ -124,9 +125,12 @@ class LocalBuilds:
 
 
 async def _send(channel: Channel, message: ProgressMessage) -> None:
-    data = message.aux.get("Output") if isinstance(message.aux, dict) else None
+    """A message; of one with a piece of a result the bytes go as they are, and what is said of them."""
+    aux = message.aux if isinstance(message.aux, dict) else {}
+    data = aux.get("Output")
     if isinstance(data, bytes):
-        await channel.send(b'{"output":true}', data)
+        about = {name: value for name, value in aux.items() if name != "Output"}
+        await channel.send(codec.encode({"output": about}), data)
     else:
         await channel.send(b'{"progress":' + codec.encode(message) + b"}")
 

@@ -10,7 +10,7 @@ from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
 _KINDS = {"local": "files", "tar": "files", "oci": "archive", "docker": "archive", "image": ""}
@@ -101,10 +101,14 @@ def _made(values: dict[str, str]) -> Output:
 
 
 class Conversation:
-    """The engine's messages: words, then the result's data in between, then words again."""
+    """The engine's messages: words, then the result's data in between, then words again. `aside` takes the status
+    messages that come among the data."""
 
-    def __init__(self, messages: Iterable[dict[str, Any]]) -> None:
+    def __init__(
+        self, messages: Iterable[dict[str, Any]], aside: Callable[[dict[str, Any]], None] = lambda _message: None
+    ) -> None:
         self._messages = iter(messages)
+        self._aside = aside
         self._next: dict[str, Any] | None = None
 
     def words(self) -> Iterator[dict[str, Any]]:
@@ -119,6 +123,9 @@ class Conversation:
         """The data. Raises CliError when the engine fails in it, or goes away."""
         while (message := self._take()) is not None:
             data = _data(message)
+            if data is None and _is_status(message):
+                self._aside(message)
+                continue
             if data is None:
                 if message.get("errorDetail"):
                     raise CliError(str(message["errorDetail"].get("message") or "the build failed"))
@@ -136,3 +143,8 @@ def _data(message: dict[str, Any]) -> str | bytes | None:
     """A piece of the result: base64 in a stream of JSON, bytes over a local connection."""
     aux = message.get("aux")
     return aux.get("Output") if isinstance(aux, dict) else None
+
+
+def _is_status(message: dict[str, Any]) -> bool:
+    aux = message.get("aux")
+    return isinstance(aux, dict) and aux.get("Status") is not None

@@ -97,7 +97,9 @@ def carry_out(client: Client, values: Any, source: str, called: Called, told: To
     output = outputs.parse_outputs(values["output"]) if not called.name else outputs.Output()
     output.check()
     query = {**_query(values), "output": output.kind, "call": called.name, "keepfailed": told.wants_shell}
-    messages = Conversation(session.messages(client, values, source, query))
+    messages = Conversation(
+        session.messages(client, values, source, query), aside=lambda message: told.take_all([message], shown)
+    )
     told.take_all(messages.words(), shown)
     if output.kind:
         output.write(messages.data())
