@@ -76,8 +76,11 @@ class LocalBuilds:
             channel.close()
 
     async def _serve(self, channel: Channel, reader: Identity, decode: Decode) -> None:
-        async with asyncio.timeout(_REQUEST_S):
-            query, passed = await _request(channel, reader)
+        try:
+            async with asyncio.timeout(_REQUEST_S):
+                query, passed = await _request(channel, reader)
+        except TimeoutError:
+            raise InvalidArgument(f"the client did not say within {_REQUEST_S:.0f} s what is to be built") from None
         try:
             options = decode(query)
             contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name and not name.startswith(_CACHE)}
