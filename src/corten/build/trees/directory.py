@@ -145,11 +145,12 @@ class DirectoryTree:
                 raise ContextChanged(path) from error
             raise ContextUnreadable(path, error) from error
         now = os.fstat(fd)
-        if not stat.S_ISREG(now.st_mode) or now.st_ino != entry.inode or now.st_dev != entry.device:
+        is_one = now.st_ino == entry.inode and now.st_dev == entry.device
+        is_same = now.st_ctime_ns == entry.ctime_ns and now.st_mtime_ns == entry.mtime_ns and now.st_size == entry.size
+        if not stat.S_ISREG(now.st_mode) or not (is_one or is_same):  # some file systems number an inode anew (FUSE)
             os.close(fd)
             raise ContextChanged(path)
-        is_same = now.st_ctime_ns == entry.ctime_ns and now.st_mtime_ns == entry.mtime_ns and now.st_size == entry.size
-        return fd, is_same
+        return fd, is_one and is_same
 
     def _read(self, fd: int, path: str, size: int) -> Iterator[bytes]:
         """`size` bytes: a file is not read beyond what it had, and must have it still."""
