@@ -81,7 +81,7 @@ def test_a_directory_is_the_tree_that_the_client_has(context: Path, tmp_path: Pa
             assert found["x"] == ("file", 0o4755, b"run")
             assert found["pipe"][0] == "fifo"
             assert "sock" not in found
-            assert tree.lstat("hard").identity == tree.lstat("dir/b").identity != None
+            assert tree.lstat("hard").identity == tree.lstat("dir/b").identity is not None
             assert tree.lstat("a").identity is None
             assert tree.digest("hard") == tree.digest("dir/b")
             assert tree.lstat("a").mtime_ns == os.stat(context / "a").st_mtime_ns
