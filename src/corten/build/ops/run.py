@@ -22,6 +22,7 @@ from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
 from corten.build.ops.mounts import StepMounts
+from corten.build.ops.offered import OfferedMounts, socket_variable
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
@@ -103,12 +104,14 @@ class Runner:
         containers: Containers,
         store: LayerStore,
         mounts: StepMounts,
+        offered: OfferedMounts,
         settings: RunSettings,
         watcher: Watcher,
     ) -> None:
         self._containers = containers
         self._store = store
         self._mounts = mounts
+        self._offered = offered
         self._settings = settings
         self._watcher = watcher
 
@@ -120,9 +123,11 @@ class Runner:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
         below = inputs[0]
         assert below is not None
-        async with self._mounts.hold(vertex, run, inputs) as mounts:
+        async with self._offered.hold(run.mounts) as offered, self._mounts.hold(vertex, run, inputs) as held:
+            mounts = [*held, *offered.mounts]
             stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
-            return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            hidden = (*run.secret_env, *offered.hidden_env)
+            return await self._run(vertex, self._request(run, below, mounts), below, stubs, hidden)
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
@@ -135,14 +140,21 @@ class Runner:
                     path = path.rpartition("/")[0]
         return sorted(missing, key=lambda path: path.count("/"), reverse=True)
 
-    async def _run(self, vertex: Vertex, request: CreateRequest, below: FileSystem, stubs: Sequence[str]) -> FileSystem:
+    async def _run(
+        self,
+        vertex: Vertex,
+        request: CreateRequest,
+        below: FileSystem,
+        stubs: Sequence[str],
+        hidden: tuple[str, ...],
+    ) -> FileSystem:
         created = await self._containers.create("", request, base=_base(below), owner=OWNER)
         cid = created.id
         goes = True  # one that was given up goes in any case
         try:
             reach("build.container.created")
             self._watcher.running(vertex, cid)
-            code = await self._until_end(vertex, cid)
+            code = await self._until_end(vertex, cid, hidden)
             reach("build.container.ended")
             goes = self._settings.remove_failed if code else self._settings.remove
             if code:
@@ -152,9 +164,10 @@ class Runner:
         finally:
             await self._let_go(vertex, cid, goes=goes)
 
-    async def _until_end(self, vertex: Vertex, cid: str) -> int:
-        """Start it and pass its output on until it has ended."""
+    async def _until_end(self, vertex: Vertex, cid: str, hidden: tuple[str, ...]) -> int:
+        """Start it and pass its output on until it has ended; its record does not show the variables `hidden`."""
         container = self._containers.find(cid)
+        container.hidden_env = hidden
         ours, theirs = socket.socketpair()
         container.pending.append(
             PendingAttach(
@@ -199,7 +212,7 @@ class Runner:
             image=below.chain_id or "scratch",
             entrypoint=[],
             cmd=list(run.args),
-            env=[*run.env, *run.secret_env],
+            env=[*run.env, *socket_variable(run.mounts, run.env)],
             user=run.user,
             working_dir=run.working_dir,
             host_config=_replaced(host, run, mounts),

@@ -33,9 +33,27 @@ class Bidi:
                 raise (error_of(self._stream.answer) or error) from error
             raise
 
+    async def send_bytes(self, message: bytes) -> None:
+        """As `send`, of a message that is encoded already."""
+        try:
+            await self._stream.send_bytes(message)
+        except GrpcError as error:
+            raise self._reason(error) from error
+
+    async def receive_bytes(self) -> bytes | None:
+        """As `receive`, of a message as it came."""
+        message = await self._stream.receive_bytes()
+        if message is None and (error := error_of(self._stream.answer)) is not None:
+            raise error
+        return message
+
     async def end(self) -> None:
         """Say that no message follows."""
         await self._stream.end()
+
+    def _reason(self, error: GrpcError) -> GrpcError:
+        """How the peer has ended the call, if it has; else what went wrong here."""
+        return (error_of(self._stream.answer) if "grpc-status" in self._stream.answer else None) or error
 
     async def receive(self, kind: type[R]) -> R | None:
         """The peer's next message; None when the call has ended well. Raises GrpcError otherwise, Malformed."""
