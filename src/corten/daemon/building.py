@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from corten.build.attestor import Attestor
 from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.builds import Builds
@@ -14,8 +16,11 @@ from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
-from corten.build.outputs import Outputs
+from corten.build.exporters.export import Exporters
+from corten.build.exporters.image import Publisher
+from corten.build.finisher import Finisher
 from corten.build.service import BuildService
+from corten.build.squash import Squasher
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
@@ -30,6 +35,10 @@ _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
 
 
+class Transfers(Puller, Publisher, Protocol):
+    """What comes from registries and goes to them."""
+
+
 def build_service(
     *,
     data_root: Path,
@@ -39,7 +48,7 @@ def build_service(
     snapshots: Snapshots,
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
-    puller: Puller,
+    puller: Transfers,
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
@@ -65,9 +74,18 @@ def build_service(
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
-    outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
+    exporters = Exporters(library=library, assembler=assembler(), snapshots=snapshots, publisher=puller)
+    finisher = Finisher(
+        squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
+        attestor=Attestor(catalog=library.catalog, snapshots=snapshots),
+    )
     return Builds(
-        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep
+        classic=ClassicBuilds(
+            service=service, finisher=finisher, exporters=exporters, spool=Spool(spool_dir), events=events
+        ),
+        cache=upkeep,
+        exporters=exporters,
+        finisher=finisher,
     )
 
 
