@@ -33,6 +33,7 @@ from corten.spec.docker.solve_status import SourceInfo, VertexWarning
 
 _LOG_LIMIT = 2 << 20  # bytes of one step's stream
 _LOG_SPEED = 200 << 10  # a second
+_LOAD = "[internal] load build definition from {}"
 _RUNNING = (State.DIGESTING, State.EXECUTING)
 _PULLED = ("Pull complete", "Already exists", "Download complete")
 
@@ -50,14 +51,20 @@ class Activity:
 
 
 class StatusFace:
-    """The face of one build that is told by way of a board."""
+    """The face of one build that is told by way of a board. `filename` is the Dockerfile's; `several`: it is for several
+    platforms; `warns`: what the checks find is told as warnings."""
 
-    def __init__(self, board: StatusBoard) -> None:
+    def __init__(
+        self, board: StatusBoard, *, filename: str = "Dockerfile", several: bool = False, warns: bool = True
+    ) -> None:
         self._board = board
-        self._plan: Plan | None = None
-        self._solver: Solver | None = None
+        self._filename = filename or "Dockerfile"
+        self._several = several
+        self._warns = warns
+        self._runs: list[tuple[dict[Vertex, str], Solver]] = []
         self._pulls = _Pulls(board)
         self.source: SourceFile | None = None
+        self.findings: tuple[LintWarning, ...] = ()
 
     @contextmanager
     def activity(self, name: str, digest: str = "") -> Iterator[Activity]:
@@ -75,6 +82,10 @@ class StatusFace:
             raise
         self._board.completed(digest)
 
+    def loading(self) -> AbstractContextManager[Activity]:
+        """Tell of the Dockerfile that comes, as long as the block."""
+        return self.activity(_LOAD.format(self._filename))
+
     def bringing(self, name: str) -> AbstractContextManager[Activity]:
         """Tell of a context that comes, as long as the block."""
         return self.activity(context_name(name), context_digest(name))
@@ -91,8 +102,11 @@ class StatusFace:
 
     def checked(self, findings: Sequence[LintWarning], source: SourceFile) -> None:
         """Warnings, which clients show behind the build."""
+        self.findings = tuple(findings)
+        if not self._warns:
+            return
         info = SourceInfo(filename=source.filename, data=source.data, language=source.language)
-        digest = digest_named(f"[internal] load build definition from {source.filename}")
+        digest = digest_named(_LOAD.format(self._filename))
         for found in findings:
             lines = found.location.ranges
             place = f" (line {lines[0].start.line})" if lines else ""
@@ -109,9 +123,9 @@ class StatusFace:
 
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:  # noqa: ARG002 - the form of a face
         """Announce the plan's steps."""
-        self._plan, self._solver = plan, solver
         self._pulls.end()
-        names = names_of(plan)
+        names = names_of(plan, platform=plan.platform if self._several else "")
+        self._runs.append((names, solver))
         for vertex in names:
             if isinstance(vertex.operation, BaseImage):
                 with self.activity(f"[internal] load metadata for {normal(vertex.operation.reference)}"):
@@ -146,10 +160,8 @@ class StatusFace:
     @property
     def failed_vertex(self) -> Vertex | None:
         """The step that has failed."""
-        if self._plan is None or self._solver is None:
-            return None
-        solver = self._solver
-        return next((vertex for vertex in names_of(self._plan) if solver.state(vertex) is State.FAILED), None)
+        found = (vertex for names, solver in self._runs for vertex in names if solver.state(vertex) is State.FAILED)
+        return next(found, None)
 
 
 class StatusWatcher:
