@@ -8,6 +8,7 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
 from corten.build.exporters.export import Exporters
 from corten.build.finisher import Finisher
+from corten.build.session.contexts import KeptContexts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +19,4 @@ class Builds:
     cache: CacheUpkeep
     exporters: Exporters
     finisher: Finisher
+    contexts: KeptContexts

@@ -20,6 +20,7 @@ from corten.build.exporters.export import Exporters
 from corten.build.exporters.image import Publisher
 from corten.build.finisher import Finisher
 from corten.build.service import BuildService
+from corten.build.session.contexts import KeptContexts
 from corten.build.squash import Squasher
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
@@ -56,6 +57,7 @@ def build_service(
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
+    contexts = KeptContexts(data_root / "build-contexts")
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -72,6 +74,7 @@ def build_service(
         library=library,
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+        contexts=contexts,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
     exporters = Exporters(library=library, assembler=assembler(), snapshots=snapshots, publisher=puller)
@@ -86,6 +89,7 @@ def build_service(
         cache=upkeep,
         exporters=exporters,
         finisher=finisher,
+        contexts=contexts,
     )
 
 

@@ -102,4 +102,6 @@ class Pack:
 
     def keep(self, directory: Path) -> None:
         """Give it its name (linkat(2) of what /proc names)."""
-        os.link(f"/proc/self/fd/{self._fd}", directory / self.name, follow_symlinks=True)
+        source = f"/proc/self/fd/{self._fd}"
+        # with a descriptor, which an absolute path makes nothing of, Python calls linkat with AT_SYMLINK_FOLLOW
+        os.link(source, directory / self.name, src_dir_fd=self._fd, follow_symlinks=True)
