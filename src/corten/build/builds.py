@@ -1,4 +1,4 @@
-"""What the daemon knows of builds: the APIs that start them, the cache, and what they share to end a build. Daemon's loop."""
+"""What the daemon knows of builds: the APIs that start them, the cache, what they share to end a build. Daemon."""
 
 from __future__ import annotations
 

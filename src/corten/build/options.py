@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from corten.build.attestations.wishes import Attests
+from corten.build.attestations.wishes import UNSAID, Attests
 from corten.build.exporters.request import Export, ImageExport
 from corten.registry.credentials import Credentials
 from corten.spec.docker.hostconfig import HostConfig
@@ -37,7 +37,7 @@ class BuildOptions:
     is_check: bool = False
     exports: tuple[Export, ...] = (ImageExport(),)
     tells_exports: bool = False
-    attests: Attests = Attests()
+    attests: Attests = UNSAID
     squash: bool = False
     platform: str = ""
     host: HostConfig = field(default_factory=HostConfig)

@@ -1,4 +1,4 @@
-"""What is asked to come out of a build: an exporter's type and attributes, in BuildKit's words, as records. Pure; daemon.
+"""What is asked to come out of a build: exporters' types and attributes, in BuildKit's words, as records. Pure; daemon.
 
 The words are those of `docker buildx build --output` and of BuildKit's README ("Output"). An attribute that is not
 known is an error: it would ask for something that does not happen.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from corten.build.exporters.annotations import Annotations, is_annotation, parse_annotations
+from corten.build.exporters.annotations import NONE, Annotations, is_annotation, parse_annotations
 from corten.errors import InvalidArgument
 from corten.spec import reference as references
 from corten.spec.reference import InvalidReference, Reference
@@ -37,7 +37,7 @@ class Layout:
     """
 
     compression: Compression = Compression()
-    annotations: Annotations = Annotations()
+    annotations: Annotations = NONE
     oci_types: bool = True
     rewrite: bool = True
     epoch_s: int | None = None

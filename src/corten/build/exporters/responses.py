@@ -1,4 +1,4 @@
-"""What an exporter answers, in BuildKit's words (ExporterResponse), for `--metadata-file` and `--iidfile`. Pure; daemon."""
+"""What an exporter answers, in BuildKit's words (ExporterResponse): for --metadata-file and --iidfile. Pure; daemon."""
 
 from __future__ import annotations
 
