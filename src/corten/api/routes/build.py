@@ -99,7 +99,6 @@ def build_options(request: Request) -> BuildOptions:
         diagnostics=query.flag("diagnostics") or is_check,
         is_check=is_check,
         exports=_exports(query),
-        tells_exports=bool(query.text("outputs")),
         attests=parse_attests(_json(query, "attests", dict[str, str | None]) or {}),
         squash=query.flag("squash"),
         platform=query.text("platform"),
