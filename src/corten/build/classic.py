@@ -13,7 +13,7 @@ from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
-from corten.build.exporters.request import Export, ImageExport, image_name
+from corten.build.exporters.request import Export, ImageExport, check_names, image_name
 from corten.build.exporters.responses import CONFIG_DIGEST, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Watcher
@@ -52,8 +52,9 @@ class ClassicBuilds:
         self._events = events
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference at once for wrong names."""
+        """Build what the tar `body` holds. Raises InvalidReference, InvalidArgument at once for wrong names."""
         names = [image_name(name) for name in options.names]
+        check_names(options.exports, names)
         return stream(lambda progress: self._build(options, names, body, progress))
 
     async def _build(

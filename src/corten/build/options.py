@@ -16,7 +16,7 @@ class BuildOptions:
     """The query of POST /build, decoded. `host` has the limits and the network of RUN steps,
     `contexts` the named contexts (see dockerfile.stages.BuildRequest).
 
-    Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters answer,
+    Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
     `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
     it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones.
     """

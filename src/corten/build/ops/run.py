@@ -21,6 +21,7 @@ from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
+from corten.build.ops.foreign import architecture_of, explanation, program_of
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import resolve
@@ -30,6 +31,7 @@ from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
+from corten.linux.binfmt import handlers
 from corten.spec.docker.container import CreateRequest, CreateResponse
 from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
@@ -38,6 +40,7 @@ from corten.spec.platform import host_platform
 
 OWNER = "build"  # in the records of a build's containers
 _FRAME = 8
+_NOT_EXECUTED = (126, 255)
 
 
 class StepFailed(CortenError):
@@ -122,7 +125,18 @@ class Runner:
         assert below is not None
         async with self._mounts.hold(vertex, run, inputs) as mounts:
             stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
-            return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            try:
+                return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            except StepFailed as error:
+                why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
+                if not why:
+                    raise
+                raise StepFailed(f"{error.message}: {why}", error.exit_code) from error
+
+    def _why(self, below: FileSystem, run: Run) -> str:
+        """What is to be said of a command that could perhaps not be executed. Blocking."""
+        with self._store.tree(below) as tree:
+            return explanation(architecture_of(program_of(tree, run)), host_platform(), handlers())
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
