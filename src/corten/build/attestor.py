@@ -1,6 +1,6 @@
 """What is said of a build's result, gathered: provenance from the plan, packages from the file system. Daemon's loop.
 
-Faces call it between the build and the exporters. Reading packages takes as long as the image is large, in disk threads.
+Faces call it between the build and the exporters. Packages are read in disk threads.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from corten.spec.oci_image import Image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """The configuration document, and the layers; `fetched` is what came from elsewhere, as far as this build saw it."""
+    """The configuration document and the layers; `fetched` is what came from elsewhere, as far as this build saw it."""
 
     image: Image
     filesystem: FileSystem

@@ -1,8 +1,8 @@
 """`--squash`: all that a build has put upon its base becomes one layer. Daemon's loop; disk threads.
 
-What the layers touch is looked at as it is in the end, and as it is in the base: what is there goes into the layer, what
-is in the base alone is deleted by it. Directories that a layer has emptied or replaced are compared with the base's
-below them, too. The history is Docker's: the steps stay, without layers, and one more says what was merged. Source:
+What the layers touch is looked at as it is in the end, and as it is in the base: what is there goes into the layer,
+what is in the base alone is deleted by it. Directories that a layer has emptied or replaced are compared with the
+base's, too. The history is Docker's: the steps stay, without layers, and one more says what was merged. Source:
 moby's daemon/images/squash (its result, and the words in the history).
 """
 
@@ -164,7 +164,7 @@ class Squasher:
 
 
 def changes(after: Tree, before: Tree, touched: set[str], hollow: set[str]) -> Iterator[tuple[str, bool]]:
-    """What a layer from `before` to `after` says, parents first: paths that are there, or deleted. Pure but for reading.
+    """What a layer from `before` to `after` says, parents first: paths that are there, or deleted.
 
     `touched` are all paths that can differ, but for those below the `hollow` ones. The trees find nothing below a link.
     """

@@ -51,8 +51,9 @@ class Activity:
 
 
 class StatusFace:
-    """The face of one build that is told by way of a board. `filename` is the Dockerfile's; `several`: it is for several
-    platforms; `warns`: what the checks find is told as warnings."""
+    """The face of one build that is told by way of a board.
+
+    `filename` is the Dockerfile's; `several`: it is for several platforms; `warns`: findings are warnings."""
 
     def __init__(
         self, board: StatusBoard, *, filename: str = "Dockerfile", several: bool = False, warns: bool = True

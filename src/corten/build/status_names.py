@@ -101,7 +101,8 @@ def reason_text(vertex: Vertex | None, error: Exception) -> str:
         return f'failed to calculate checksum of ref corten::{vertex.digest[:12]}: "/{missing.path}": not found'
     if isinstance(error, StepFailed) and vertex is not None and isinstance(vertex.operation, Run):
         command = " ".join(vertex.operation.args)
-        return f'process "{command}" did not complete successfully: exit code: {error.exit_code}'
+        why = f": {error.why}" if error.why else ""
+        return f'process "{command}" did not complete successfully: exit code: {error.exit_code}{why}'
     return words(error)
 
 

@@ -1,9 +1,9 @@
 """Provenance: how an image was built, as a SLSA predicate of version 1 or 0.2. Pure; daemon.
 
-The fields are those that BuildKit fills (docs/attestations/slsa-definitions.md, slsa-provenance.md), so that what reads
-its provenance reads this one; the builder's version says who wrote it. `min` names what the build was made of and how it
-was asked for, without build arguments and labels; `max` has those, the Dockerfile and the steps. Secrets are named by
-their ids and never told; proxies, which may hold passwords, and user information in URLs are left out.
+The fields are those that BuildKit fills (docs/attestations/slsa-definitions.md, slsa-provenance.md), so that what
+reads its provenance reads this one; the builder's version says who wrote it. `min` names what the build was made of and
+how it was asked for, without build arguments and labels; `max` has those, the Dockerfile and the steps. Secrets are
+named by their ids and never told; proxies, which may hold passwords, and user information in URLs are left out.
 """
 
 from __future__ import annotations

@@ -42,6 +42,9 @@ class Attests:
         return self.provenance is not None or self.sbom
 
 
+UNSAID = Attests()
+
+
 def parse_attests(entries: Mapping[str, str | None]) -> Attests:
     """From the attestation's type to its words. Raises InvalidArgument."""
     unknown = sorted(set(entries) - {"provenance", "sbom"})

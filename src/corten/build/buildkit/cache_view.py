@@ -84,7 +84,9 @@ def _fits(record: UsageRecord, wanted: dict[str, str]) -> bool:
     )
 
 
-def _moment(text: str) -> Timestamp | None:
+def _moment(text: str | None) -> Timestamp | None:
+    if not text:
+        return None
     try:
         return timestamp(datetime.fromisoformat(text))
     except ValueError:

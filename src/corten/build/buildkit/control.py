@@ -92,7 +92,7 @@ class Control:
 
     async def _list_workers(
         self,
-        request: control.ListWorkersRequest,
+        request: control.ListWorkersRequest,  # noqa: ARG002
         metadata: Metadata,  # noqa: ARG002
     ) -> control.ListWorkersResponse:
         return control.ListWorkersResponse(record=[self._worker])

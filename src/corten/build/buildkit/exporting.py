@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import cast
 
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Result
@@ -19,6 +17,7 @@ from corten.build.session.client import SessionClient
 from corten.build.session.sender import send_tar, send_tree
 from corten.build.status_face import Activity, StatusFace
 from corten.build.status_names import EXPORT
+from corten.build.trees.inline import InlineTree
 from corten.build.trees.mounted import MountedTree
 from corten.engine.events import Events
 from corten.errors import CortenError, InvalidArgument
@@ -75,7 +74,7 @@ class Exporting:
             self._tell(exports, merged, activity)
         return merged
 
-    def _tell(self, exports: list[Export], answer: dict[str, str], activity: Activity) -> None:
+    def _tell(self, exports: Sequence[Export], answer: dict[str, str], activity: Activity) -> None:
         """The lines of an image, and the event of each name that it has got."""
         image = answer.get(CONFIG_DIGEST, "")
         stored = [export for export in exports if isinstance(export, ImageExport) and export.store]
@@ -99,7 +98,7 @@ def _ref(result: Result) -> str:
     return result.old_ref
 
 
-def _step(exports: list[Export]) -> str:
+def _step(exports: Sequence[Export]) -> str:
     first = exports[0]
     if isinstance(first, FilesExport):
         return _STEPS[first.kind]
@@ -121,7 +120,7 @@ class _ToClient:
 
     async def archive(self, number: int, export: Export, pieces: AsyncIterator[bytes]) -> None:  # noqa: ARG002
         """One tar."""
-        async with aclosing(cast("AsyncGenerator[bytes, None]", self._counted("sending tarball", pieces))) as counted:
+        async with aclosing(self._counted("sending tarball", pieces)) as counted:
             await send_tar(self._client, number, counted)
 
     async def files(self, number: int, export: Export, files: Files) -> None:
@@ -134,12 +133,13 @@ class _ToClient:
             raise GrpcError(Code.UNIMPLEMENTED, "a directory a platform (type=local) is not supported yet: type=tar is")
         root = await blocking.run(files.root_fd, parts[0])
         if root < 0:
-            raise GrpcError(Code.UNIMPLEMENTED, "an empty file system cannot be sent as a directory")
+            await send_tree(self._client, number, InlineTree((), 0o644, 0))
+            return
+        tree = await blocking.run(MountedTree, root)
         try:
-            tree = await blocking.run(MountedTree, root)
             await send_tree(self._client, number, tree)
         finally:
-            await blocking.run(os.close, root)
+            await blocking.run(tree.close)
 
     async def _counted(self, line: str, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         total = 0

@@ -38,9 +38,7 @@ Answer = Callable[[BuildJob, Asked], Awaitable[dict[str, bytes]]]
 class Frontend:
     """One a daemon."""
 
-    def __init__(
-        self, *, service: BuildService, sessions: Sessions, contexts: Callable[[], KeptContexts], spool: Spool
-    ) -> None:
+    def __init__(self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool) -> None:
         self._service = service
         self._sessions = sessions
         self._contexts = contexts
@@ -76,7 +74,7 @@ class Frontend:
         @asynccontextmanager
         async def bring(progress: Progress, told: Told) -> AsyncIterator[BuildSource]:
             source = SessionSource(
-                client, wanted.files, contexts=self._contexts(), spool=self._spool, progress=progress, told=told
+                client, wanted.files, contexts=self._contexts, spool=self._spool, progress=progress, told=told
             )
             try:
                 yield source

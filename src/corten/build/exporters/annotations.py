@@ -50,6 +50,9 @@ class Annotations:
             raise InvalidArgument("index annotations not supported for single platform export")
 
 
+NONE = Annotations()
+
+
 def is_annotation(name: str) -> bool:
     """Whether an attribute is one."""
     return name.startswith(("annotation.", "annotation-", "annotation["))

@@ -84,16 +84,16 @@ def image_documents(
     raw = codec.encode(image)
     platform = image.platform
     types = _OCI if oci_types else _DOCKER
-    layers = [
-        msgspec.structs.replace(layer, media_type=types.get(layer.media_type, layer.media_type)) for layer in layers
-    ]
     media_type = OCI_MANIFEST if oci_types else DOCKER_MANIFEST
     config = Descriptor(media_type=OCI_CONFIG if oci_types else DOCKER_CONFIG, digest=digest_of(raw), size=len(raw))
     manifest = Manifest(
         schema_version=2,
         media_type=media_type,
         config=config,
-        layers=[msgspec.structs.replace(layer, annotations=None, urls=None) for layer in layers],
+        layers=[
+            Descriptor(media_type=types.get(layer.media_type, layer.media_type), digest=layer.digest, size=layer.size)
+            for layer in layers
+        ],
         annotations=annotations.at("manifest", platform),
     )
     manifest_raw = codec.encode(manifest)
@@ -121,7 +121,8 @@ def documents(
     oci_types: bool,
     always_index: bool = False,
 ) -> Documents:
-    """All of an export; `said` is what is said of each image. Raises InvalidArgument for annotations without a place."""
+    """All of an export; `said` is what is said of each image. Raises InvalidArgument for annotations that have no place
+    to go to."""
     has_index = always_index or len(images) > 1 or any(said)
     annotations.check(has_index=has_index)
     blobs = [raw for image in images for raw in image.blobs]

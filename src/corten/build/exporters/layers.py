@@ -1,7 +1,7 @@
 """Other forms of layers, as exporters ask for them: with older times, compressed, uncompressed. Daemon's loop, threads.
 
 A build's layers are kept as they were made, for all builds that come to them: SOURCE_DATE_EPOCH and compression are one
-export's matter. The same layer and the same wish give the same bytes. What was compressed is remembered while it is here.
+export's matter. The same layer and the same wish give the same bytes. What was compressed is known while it is here.
 """
 
 from __future__ import annotations

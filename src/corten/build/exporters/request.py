@@ -1,4 +1,4 @@
-"""What is asked to come out of a build: an exporter's type and attributes, in BuildKit's words, as records. Pure; daemon.
+"""What is asked to come out of a build: exporters' types and attributes, in BuildKit's words, as records. Pure; daemon.
 
 The words are those of `docker buildx build --output` and of BuildKit's README ("Output"). An attribute that is not
 known is an error: it would ask for something that does not happen.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from corten.build.exporters.annotations import Annotations, is_annotation, parse_annotations
+from corten.build.exporters.annotations import NONE, Annotations, is_annotation, parse_annotations
 from corten.errors import InvalidArgument
 from corten.spec import reference as references
 from corten.spec.reference import InvalidReference, Reference
@@ -37,7 +37,7 @@ class Layout:
     """
 
     compression: Compression = Compression()
-    annotations: Annotations = Annotations()
+    annotations: Annotations = NONE
     oci_types: bool = True
     rewrite: bool = True
     epoch_s: int | None = None
@@ -162,8 +162,6 @@ def _image(kind: str, attributes: _Attributes) -> Export:
     attributes.flag("unpack", default=True)
     attributes.flag("name-canonical", default=False)
     attributes.finish("attestation-inline", "danglin-emptylayer-optimization")
-    if found.push and not found.names:
-        raise InvalidArgument("tag is needed when pushing to registry")
     return found
 
 
@@ -226,6 +224,13 @@ def parse_exports(entries: Sequence[tuple[str, Mapping[str, str]]]) -> tuple[Exp
     if len(entries) > _OUTPUTS_LIMIT:
         raise InvalidArgument(f"a build can have {_OUTPUTS_LIMIT} outputs at most")
     return tuple(parse_export(kind, attributes) for kind, attributes in entries)
+
+
+def check_names(exports: Sequence[Export], names: Sequence[Reference]) -> None:
+    """Raise InvalidArgument for an export that needs a name and has none, nor one of these: before the build."""
+    for export in exports:
+        if isinstance(export, ImageExport) and export.push and not (export.names or (names and not export.by_digest)):
+            raise InvalidArgument("tag is needed when pushing to registry")
 
 
 def image_name(text: str) -> Reference:
