@@ -9,11 +9,15 @@ from corten.build.face import Offers
 from corten.build.filesystem import FileSystem, Layer
 from corten.build.plan import Base
 from corten.engine.images.catalog import ImageEntry, ImageNotFound
+from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
+from corten.lib import blocking
 from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.spec import platform as platforms
 from corten.spec import reference as references
 from corten.spec.docker.progress import ProgressMessage
+from corten.spec.oci_image import Descriptor
+from corten.spec.platform import Platform
 from corten.spec.reference import DEFAULT_DOMAIN, Reference
 from corten.store.leases import Lease
 
@@ -57,12 +61,12 @@ class Bases:
         Raises ImageNotFound, RegistryError, InvalidReference.
         """
         asked = (reference, platform)
-        entry = None if self._always_pull and asked not in self._pulled else self._here(reference, platform)
+        entry = None if self._always_pull and asked not in self._pulled else await self._here(reference, platform)
         if entry is None:
             name = references.parse(reference).with_default_tag()
             await self._pull(name, platform)
             self._pulled.add(asked)
-            entry = self._here(reference, platform)
+            entry = await self._here(reference, platform)
             if entry is None:
                 raise ImageNotFound(f"No such image: {name.familiar}")
         self._lease.add(*entry.blobs, *entry.chain)
@@ -72,14 +76,23 @@ class Bases:
         )
         return Base(image_id=entry.id, image=entry.config)
 
-    def _here(self, reference: str, platform: str) -> ImageEntry | None:
+    async def _here(self, reference: str, platform: str) -> ImageEntry | None:
+        """The image of that name, or the one that its index has for the platform, if that is here."""
         try:
-            entry, _ = self._library.catalog.lookup(reference)
+            entry, name = self._library.catalog.lookup(reference)
         except ImageNotFound:
             return None
-        if platform and not platforms.matches(entry.config.platform, platforms.parse(platform)):
-            return None
-        return entry
+        if not platform or _is_for(entry.config.platform, platform):
+            return entry
+        return await blocking.run(self._sibling, entry.target(name), platform)
+
+    def _sibling(self, root: Descriptor, platform: str) -> ImageEntry | None:
+        """Blocking."""
+        for node in grow(root, self._library.read_document).manifests():
+            found = None if node.is_attestation else self._library.catalog.get(node.image_id)
+            if found is not None and _is_for(found.config.platform, platform):
+                return found
+        return None
 
     async def _pull(self, name: Reference, platform: str) -> None:
         credentials = await self._offers.credentials(_hosts(name))
@@ -89,6 +102,13 @@ class Bases:
                 self._say(message)
         finally:
             await messages.aclose()
+
+
+def _is_for(actual: Platform, wanted: str) -> bool:
+    """Whether an image may be taken for a platform that was asked for: of its own architecture, unlike in `run`, for
+    what is made of it bears the platform's name."""
+    asked = platforms.parse(wanted)
+    return actual.architecture == asked.architecture and platforms.matches(actual, asked)
 
 
 def _hosts(name: Reference) -> list[str]:

@@ -17,7 +17,7 @@ from corten.build.export import image_id, image_of, steps_of, time_text, up_to
 from corten.build.face import Face, Offers
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
-from corten.build.operations import BaseImage
+from corten.build.operations import BaseImage, Download, GitCheckout
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader, Web
 from corten.build.ops.inputs import Inputs
@@ -85,18 +85,17 @@ class Builder:
         progress: Progress,
     ) -> Built:
         """Build the target, and tell `face` of it. Raises FailedStep; nothing is left of the step then."""
-        epoch_ns = None if inputs.epoch_s is None else inputs.epoch_s * _NANO
+        created = "" if inputs.epoch_s is None else time_text(inputs.epoch_s * _NANO)
         store = LayerStore(
             assembler=self._assembler(),
             snapshots=self._snapshots,
             lease=inputs.lease,
             now_ns=time.time_ns,
-            epoch_ns=epoch_ns,
             progress=progress,
         )
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
-        images = _Images(solver, self._cache, inputs.bases, created="" if epoch_ns is None else time_text(epoch_ns))
+        images = _Images(solver, self._cache, inputs.bases, created=created)
         watcher = face.watch(plan, solver, images.id_after)
         trees = Inputs(store=store, contexts=inputs.contexts)
         mounts = StepMounts(store=store, inputs=trees, caches=self._caches, directory=self._mounts)
@@ -124,13 +123,27 @@ class Builder:
             raise FailedStep(error, _failed_lines(target, solver)) from error
         filesystem = solver.result(target)
         assert isinstance(filesystem, FileSystem)
-        return Built(image=images.after(plan.target, plan.target.steps[-1], filesystem), filesystem=filesystem)
+        return Built(
+            image=images.after(plan.target, plan.target.steps[-1], filesystem),
+            filesystem=filesystem,
+            fetched=_fetched(target, solver),
+        )
 
     def _new_file(self) -> BinaryIO:
         """A file that is gone with its descriptor (open(2), O_TMPFILE)."""
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         return os.fdopen(fd, "w+b")
+
+
+def _fetched(target: Vertex, solver: Solver) -> dict[Vertex, FileSystem]:
+    """What ADD has brought from web servers and git repositories; provenance tells of it."""
+    found = {}
+    for vertex in in_order([target]):
+        result = solver.result(vertex) if isinstance(vertex.operation, (Download, GitCheckout)) else None
+        if isinstance(result, FileSystem):
+            found[vertex] = result
+    return found
 
 
 def _failed_lines(target: Vertex, solver: Solver) -> tuple[int, int]:

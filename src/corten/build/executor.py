@@ -62,6 +62,7 @@ class Executor:
 
         try:
             start(solver.begin())
+            await changed()
             while tasks:
                 ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in ended:

@@ -6,10 +6,12 @@ becomes of the result. Cancelling the task cancels the build.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from corten.build.attestations.material import Material
 from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
@@ -21,19 +23,23 @@ from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
 from corten.build.plan import Plan
-from corten.build.sources.source import BuildSource
+from corten.build.sources.source import BuildSource, Recipe
 from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress
+from corten.engine.images.settled import all_of
 from corten.errors import InvalidArgument
 from corten.lib import blocking
+from corten.spec import platform as platforms
+from corten.spec.docker.lint import SourceFile
 from corten.store.gc import Node
 from corten.store.leases import Lease
 
 _DEFAULT_NETWORK = ("", "default", "bridge")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _EPOCH_LIMIT = 1 << 40
+_PLATFORMS_LIMIT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +53,34 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a build gave; `lease` keeps it."""
+class PlatformResult:
+    """What a build gave for one platform."""
 
     plan: Plan
     built: Built
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds."""
+
+    platforms: tuple[PlatformResult, ...]
+    source: SourceFile
     lease: Lease
+    epoch_s: int | None
+    started_ns: int
+    finished_ns: int
+    materials: tuple[Material, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """That of the first platform."""
+        return self.platforms[0].plan
+
+    @property
+    def built(self) -> Built:
+        """That of the first platform."""
+        return self.platforms[0].built
 
 
 class BuildService:
@@ -71,21 +99,33 @@ class BuildService:
     async def solved(self, job: Job, progress: Progress) -> AsyncIterator[Result]:
         """Build the target; what it gave stays as long as the block. Raises FailedStep, InvalidArgument, NotFound,
         RegistryError, OSError."""
-        epoch_s = _epoch(job.options)
+        epoch_s = source_date_epoch(job.options.build_args)
+        started_ns = time.time_ns()
         try:
             async with self._leased() as lease:
-                plan, bases = await self._lowered(job, lease)
+                recipe, lowered = await self._lowered(job, lease)
+                paths = wanted(plan for plan, _bases in lowered)
                 inputs = BuildInputs(
-                    contexts={name: await job.source.context(name, paths) for name, paths in wanted(plan).items()},
-                    bases=bases.filesystems,
+                    contexts={name: await job.source.context(name, taken) for name, taken in paths.items()},
+                    bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
                     settings=_settings(job.options),
                     offers=job.offers,
                     lease=lease,
                     use_cache=job.options.use_cache,
                     epoch_s=epoch_s,
                 )
-                built = await self._builder.run(plan, inputs, job.face, progress)
-                yield Result(plan=plan, built=built, lease=lease)
+                built = await all_of(self._builder.run(plan, inputs, job.face, progress) for plan, _bases in lowered)
+                yield Result(
+                    platforms=tuple(
+                        PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
+                    ),
+                    source=recipe.source,
+                    lease=lease,
+                    epoch_s=epoch_s,
+                    started_ns=started_ns,
+                    finished_ns=time.time_ns(),
+                    materials=recipe.materials,
+                )
         finally:
             await self._upkeep.trim()
 
@@ -94,21 +134,25 @@ class BuildService:
         async with self._leased() as lease:
             await self._lowered(job, lease)
 
-    async def _lowered(self, job: Job, lease: Lease) -> tuple[Plan, Bases]:
+    async def _lowered(self, job: Job, lease: Lease) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
+        """The plan for each platform, and its base images; those of one platform come before the next one's."""
         recipe = await job.source.recipe()
         job.face.begun(recipe.source)
         dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
-        bases = Bases(
-            library=self._library,
-            puller=self._puller,
-            lease=lease,
-            offers=job.offers,
-            always_pull=job.options.pull,
-            say=job.face.pulling,
-        )
-        plan = await lower(dockerfile, _request(job.options), bases, ignored=recipe.ignored)
-        job.face.checked(plan.findings, recipe.source)
-        return plan, bases
+        lowered = []
+        for platform in split_platforms(job.options.platform):
+            bases = Bases(
+                library=self._library,
+                puller=self._puller,
+                lease=lease,
+                offers=job.offers,
+                always_pull=job.options.pull,
+                say=job.face.pulling,
+            )
+            plan = await lower(dockerfile, _request(job.options, platform), bases, ignored=recipe.ignored)
+            lowered.append((plan, bases))
+        job.face.checked(lowered[0][0].findings, recipe.source)
+        return recipe, lowered
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:
@@ -129,11 +173,22 @@ def _settings(options: BuildOptions) -> RunSettings:
     return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
 
 
-def _request(options: BuildOptions) -> BuildRequest:
+def split_platforms(text: str) -> list[str]:
+    """What `--platform` names, in normal form, each once; one empty text for the builder's own. Raises
+    InvalidArgument."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > _PLATFORMS_LIMIT:
+        raise InvalidArgument(f"a build can be for {_PLATFORMS_LIMIT} platforms at most")
+    if len(parts) < 2:
+        return parts or [""]
+    return list(dict.fromkeys(str(platforms.parse(part)) for part in parts))
+
+
+def _request(options: BuildOptions, platform: str) -> BuildRequest:
     return BuildRequest(
         build_args=dict(options.build_args),
         target=options.target,
-        platform=options.platform,
+        platform=platform,
         labels=dict(options.labels),
         contexts=dict(options.contexts),
         network="" if options.host.network_mode in _DEFAULT_NETWORK else options.host.network_mode,
@@ -143,9 +198,9 @@ def _request(options: BuildOptions) -> BuildRequest:
     )
 
 
-def _epoch(options: BuildOptions) -> int | None:
-    """SOURCE_DATE_EPOCH in seconds. Raises InvalidArgument."""
-    text = options.build_args.get(_EPOCH)
+def source_date_epoch(build_args: Mapping[str, str | None]) -> int | None:
+    """SOURCE_DATE_EPOCH in seconds, None without. Raises InvalidArgument."""
+    text = build_args.get(_EPOCH)
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) < _EPOCH_LIMIT):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
+from corten.build.attestor import Attestor
 from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.builds import Builds
@@ -14,14 +16,19 @@ from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
-from corten.build.outputs import Outputs
+from corten.build.exporters.export import Exporters
+from corten.build.exporters.image import Publisher
+from corten.build.finisher import Finisher
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
+from corten.build.squash import Squasher
+from corten.daemon.wire import Late
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
 
 if TYPE_CHECKING:
+    from corten.build.buildkit.service import BuildKit
     from corten.build.ops.download import Web
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
@@ -29,6 +36,10 @@ if TYPE_CHECKING:
 
 _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
+
+
+class Transfers(Puller, Publisher, Protocol):
+    """What comes from registries and goes to them."""
 
 
 def build_service(
@@ -40,13 +51,18 @@ def build_service(
     snapshots: Snapshots,
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
-    puller: Puller,
+    puller: Transfers,
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
+    host_gateways: Callable[[], Sequence[str]],
     cache_bytes: int | None = None,
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
+
+    def limit_bytes() -> int:
+        return cache_limit(data_root) if cache_bytes is None else cache_bytes
+
     caches = CacheMounts(data_root / "build-mounts")
     contexts = KeptContexts(data_root / "build-contexts")
     builder = Builder(
@@ -64,14 +80,39 @@ def build_service(
         caches=caches,
         library=library,
         events=events,
-        limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+        limit_bytes=limit_bytes,
         contexts=contexts,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
-    outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
+    exporters = Exporters(library=library, assembler=assembler(), snapshots=snapshots, publisher=puller)
+    finisher = Finisher(
+        squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
+        attestor=Attestor(catalog=library.catalog, snapshots=snapshots),
+    )
+    spool = Spool(spool_dir)
+
+    def buildkit() -> BuildKit:
+        from corten.daemon.buildkit import buildkit_service
+
+        return buildkit_service(
+            service=service,
+            exporters=exporters,
+            finisher=finisher,
+            contexts=contexts,
+            spool=spool,
+            upkeep=upkeep,
+            events=events,
+            identity=f"{data_root}:{os.stat(data_root).st_ino}",
+            gateway_ip=next(iter(host_gateways()), ""),
+            limit_bytes=limit_bytes(),
+        )
+
     return Builds(
-        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events),
+        classic=ClassicBuilds(service=service, finisher=finisher, exporters=exporters, spool=spool, events=events),
+        buildkit=cast("BuildKit", Late(buildkit)),
         cache=upkeep,
+        exporters=exporters,
+        finisher=finisher,
         contexts=contexts,
     )
 

@@ -21,6 +21,7 @@ from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
+from corten.build.ops.foreign import architecture_of, explanation, program_of
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts, socket_variable
 from corten.build.ops.store import LayerStore
@@ -31,6 +32,7 @@ from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
+from corten.linux.binfmt import handlers
 from corten.spec.docker.container import CreateRequest, CreateResponse
 from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
@@ -39,16 +41,18 @@ from corten.spec.platform import host_platform
 
 OWNER = "build"  # in the records of a build's containers
 _FRAME = 8
+_NOT_EXECUTED = (126, 255)
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0; `exit_code` is it."""
+    """A command has ended with another code than 0; `exit_code` is it, `why` what is known of the cause."""
 
     code = "build-step-failed"
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, *, why: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.why = why
 
 
 class Containers(Protocol):
@@ -127,7 +131,18 @@ class Runner:
             mounts = [*held, *offered.mounts]
             stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
             hidden = (*run.secret_env, *offered.hidden_env)
-            return await self._run(vertex, self._request(run, below, mounts), below, stubs, hidden)
+            try:
+                return await self._run(vertex, self._request(run, below, mounts), below, stubs, hidden)
+            except StepFailed as error:
+                why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
+                if not why:
+                    raise
+                raise StepFailed(f"{error.message}: {why}", error.exit_code, why=why) from error
+
+    def _why(self, below: FileSystem, run: Run) -> str:
+        """What is to be said of a command that could perhaps not be executed. Blocking."""
+        with self._store.tree(below) as tree:
+            return explanation(architecture_of(program_of(tree, run)), host_platform(), handlers())
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
