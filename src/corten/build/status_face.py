@@ -11,9 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from corten.build.diagnosis import FailedStep
+from corten.build.dockerfile.error import DockerfileError, Lines
+from corten.build.dockerfile.stages import parse_dockerfile
 from corten.build.face import IdAfter, Watcher
 from corten.build.graph import Vertex
-from corten.build.operations import BaseImage, Context
+from corten.build.operations import Context
 from corten.build.plan import Plan
 from corten.build.solver import Solver, State
 from corten.build.status_board import StatusBoard
@@ -26,7 +29,10 @@ from corten.build.status_names import (
     names_of,
     normal,
     reason_text,
+    solve_text,
 )
+from corten.errors import CortenError
+from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
 from corten.spec.docker.progress import ProgressMessage
 from corten.spec.docker.solve_status import SourceInfo, VertexWarning
@@ -36,6 +42,15 @@ _LOG_SPEED = 200 << 10  # a second
 _LOAD = "[internal] load build definition from {}"
 _RUNNING = (State.DIGESTING, State.EXECUTING)
 _PULLED = ("Pull complete", "Already exists", "Download complete")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a build failed, in BuildKit's words; the step's digest, if it was one, and the Dockerfile's lines, if known."""
+
+    text: str
+    digest: str
+    lines: Lines
 
 
 class Activity:
@@ -64,6 +79,7 @@ class StatusFace:
         self._warns = warns
         self._runs: list[tuple[dict[Vertex, str], Solver]] = []
         self._pulls = _Pulls(board)
+        self._unresolved: tuple[str, Exception] | None = None
         self.source: SourceFile | None = None
         self.findings: tuple[LintWarning, ...] = ()
 
@@ -97,6 +113,16 @@ class StatusFace:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
 
+    @contextmanager
+    def resolving(self, reference: str) -> Iterator[None]:
+        """`[internal] load metadata for ...`."""
+        with self.activity(f"[internal] load metadata for {normal(reference)}"):
+            try:
+                yield
+            except (CortenError, OSError) as error:
+                self._unresolved = reference, error
+                raise
+
     def pulling(self, message: ProgressMessage) -> None:
         """A base image comes."""
         self._pulls.say(message)
@@ -127,10 +153,6 @@ class StatusFace:
         self._pulls.end()
         names = names_of(plan, platform=plan.platform if self._several else "")
         self._runs.append((names, solver))
-        for vertex in names:
-            if isinstance(vertex.operation, BaseImage):
-                with self.activity(f"[internal] load metadata for {normal(vertex.operation.reference)}"):
-                    pass  # it was found while the plan was made
         for vertex, name in names.items():
             inputs = [digest_of(below) for below in vertex.inputs if below in names]
             self._board.announce(digest_of(vertex), name, inputs)
@@ -140,17 +162,28 @@ class StatusFace:
 
     # -- the end
 
-    def failed(self, error: Exception, reason: Exception | None = None) -> str:
-        """The build has failed: tell which step it was. Returns the digest of that, or nothing."""
-        failed = self.failed_vertex
+    def failed(self, error: Exception) -> Failure:
+        """The build has failed: tell which step it was, and what there is to say of it."""
+        reason = error.reason if isinstance(error, FailedStep) else error
+        failed = self._failed_vertex()
         digest = ""
         if failed is not None:
             digest = digest_of(failed)
             self._board.started(digest)
-            self._board.completed(digest, error=reason_text(failed, reason or error))
+            self._board.completed(digest, error=reason_text(failed, reason))
         self._pulls.end(reason_text(None, error))
         self.cancelled()
-        return digest
+        if self._unresolved is not None and self._unresolved[1] is error:
+            return self._of_image(self._unresolved[0], error)
+        lines = error.lines if isinstance(error, DockerfileError | FailedStep) else (0, 0)
+        return Failure(text=solve_text(failed, reason), digest=digest, lines=lines)
+
+    def _of_image(self, reference: str, error: Exception) -> Failure:
+        """An image that there is not, with the FROM that names it."""
+        text = f"{reference}: failed to resolve source metadata for {normal(reference)}: {words(error)}"
+        stages = parse_dockerfile(self.source.data).stages if self.source is not None else ()
+        lines = next((stage.from_.node.lines for stage in stages if stage.from_.base == reference), (0, 0))
+        return Failure(text=text, digest="", lines=lines)
 
     def cancelled(self) -> None:
         """What still runs has been ended."""
@@ -158,8 +191,7 @@ class StatusFace:
         for digest in self._board.unfinished():
             self._board.completed(digest, error=CANCELLED)
 
-    @property
-    def failed_vertex(self) -> Vertex | None:
+    def _failed_vertex(self) -> Vertex | None:
         """The step that has failed."""
         found = (vertex for names, solver in self._runs for vertex in names if solver.state(vertex) is State.FAILED)
         return next(found, None)
