@@ -46,7 +46,7 @@ _PULLED = ("Pull complete", "Already exists", "Download complete")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a build failed, in BuildKit's words; the step's digest, if it was one, and the Dockerfile's lines, if known."""
+    """Why a build failed, in BuildKit's words; the step's digest, if it was one, and the Dockerfile's lines, if any."""
 
     text: str
     digest: str
