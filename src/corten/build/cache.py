@@ -61,8 +61,7 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     def nodes(self) -> list[Node]:
         """What it keeps."""
-        blobs = [Node("blob", layer.blob.digest) for layer in self.filesystem.layers]
-        return blobs + [Node("layer", chain_id) for chain_id in self.filesystem.chain]
+        return self.filesystem.nodes()
 
 
 class BuildCache:
