@@ -72,9 +72,7 @@ class Executor:
         `lease` keeps what is found and made from being deleted. `stalls` is told of output that waits.
         """
         async with self._slots.build() as share:
-            build = _Build(
-                self._cache, self._turns, share, solver, worker, lease, use_cache=use_cache, imports=imports
-            )
+            build = _Build(self._cache, self._turns, share, solver, worker, lease, use_cache=use_cache, imports=imports)
             if stalls is not None:
                 stalls.attach(build.let_go, self._patience_s)
             await _run(build, solver, changed)

@@ -1,7 +1,7 @@
 """Layers that a build knows of and does not have: brought when a step reads their file system. Daemon's loop.
 
-Base images are found with their documents alone, and what an imported cache has lies where it came from. Whoever is about
-to read a file system calls `have` first. One object a build; two steps that want the same layers fetch them once.
+Base images are found with their documents alone, and what an imported cache has lies where it came from. Whoever is
+about to read a file system calls `have` first. One object a build; two steps that want the same layers fetch them once.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from corten.build.caching.options import CacheExport, CacheImport
 from corten.registry.credentials import Credentials
 from corten.spec.docker.hostconfig import HostConfig
 
@@ -39,3 +40,5 @@ class BuildOptions:
     platform: str = ""
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    cache_from: tuple[CacheImport, ...] = ()
+    cache_to: tuple[CacheExport, ...] = ()

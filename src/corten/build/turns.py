@@ -1,7 +1,7 @@
 """Whose turn a piece of work is, when two builds come to it at once: the second waits, unless the first lets go early.
 
-A step whose client has stopped reading may stand still for ever; it lets its turn go, and who waits does the work itself.
-Daemon's loop.
+A step whose client has stopped reading may stand still for ever; it lets its turn go, and who waits does the work
+itself. Daemon's loop.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.builds import Builds
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.caching.exporting import CacheExporter
+from corten.build.caching.travel import CacheTravel
 from corten.build.classic import ClassicBuilds
 from corten.build.outputs import Outputs
 from corten.build.service import BuildService
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
     from corten.engine.images.assemble import Assembler
+    from corten.engine.images.transfer import TransferService
 
 _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
@@ -39,7 +41,7 @@ def build_service(
     snapshots: Snapshots,
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
-    puller: Puller,
+    puller: TransferService,
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
@@ -64,7 +66,17 @@ def build_service(
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
     )
-    service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
+    service = BuildService(
+        builder=builder,
+        cache=cache,
+        upkeep=upkeep,
+        library=library,
+        puller=puller,
+        travel=CacheTravel(
+            exporter=CacheExporter(library=library, registries=lambda: puller.artifacts, caches=caches),
+            registries=lambda: puller.artifacts,
+        ),
+    )
     outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
     return Builds(
         classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep

@@ -6,7 +6,7 @@ the same are told what to do.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import UNSET
 
@@ -16,6 +16,7 @@ from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.cache_pruning import FILTERS, Wish
+from corten.build.caching.options import parse_exports, parse_imports
 from corten.build.options import OUTPUTS, BuildOptions, Output
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
@@ -84,6 +85,7 @@ def build_options(request: Request) -> BuildOptions:
     is_check = query.text("call") == _CHECK
     if query.text("call") and not is_check:
         raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
+    build_args = _json(query, "buildargs", dict[str, str | None]) or {}
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
         names=tuple(name for name in query.values("t") if name),
@@ -92,7 +94,9 @@ def build_options(request: Request) -> BuildOptions:
         pull=query.flag("pull"),
         remove=query.flag("rm", default=True) or query.flag("forcerm"),
         remove_failed=query.flag("forcerm"),
-        build_args=_json(query, "buildargs", dict[str, str | None]) or {},
+        build_args=build_args,
+        cache_from=parse_imports(_json(query, "cachefrom", list[Any]) or []),
+        cache_to=parse_exports(_json(query, "cacheto", list[Any]) or [], build_args),
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
         diagnostics=query.flag("diagnostics") or is_check,

@@ -1,9 +1,10 @@
 """The build cache as documents: BuildKit's forms, with Corten's records in them. Pure; daemon.
 
-A registry and a directory hold a manifest whose configuration is `application/vnd.buildkit.cacheconfig.v0`: layers, each
-upon a parent, and records that name their topmost one. An image carries its own records (`moby.buildkit.cache.v0`), which
-name its layers by number. Source: BuildKit's cache/remotecache/v1/types and docs. Keys of one builder mean nothing to
-another, so a record's digest is Corten's key, with what else Corten knows in a field that others pass over.
+A registry and a directory hold a manifest whose configuration is `application/vnd.buildkit.cacheconfig.v0`: layers,
+each upon a parent, and records that name their topmost one. An image carries its own records
+(`moby.buildkit.cache.v0`), which name its layers by number. Source: BuildKit's cache/remotecache/v1/types and docs.
+Keys of one builder mean nothing to another, so a record's digest is Corten's key, with what else Corten knows in a
+field that others pass over.
 
 What is read is a stranger's: numbers are bounded, layers are of a known kind, and nothing in it is a path.
 """

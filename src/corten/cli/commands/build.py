@@ -8,6 +8,7 @@ import os
 import sys
 
 from corten.cli.build import findings, outputs
+from corten.cli.build.caches import parse_caches
 from corten.cli.build.outputs import Conversation
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
@@ -111,6 +112,8 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "rm": "1" if values["rm"] else "0",
         "forcerm": values["force-rm"],
         "buildargs": json.dumps(dict(_argument(text) for text in values["build-arg"])),
+        "cachefrom": json.dumps(parse_caches(values["cache-from"], "--cache-from")),
+        "cacheto": json.dumps(parse_caches(values["cache-to"], "--cache-to")),
         "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
         "diagnostics": "1",
@@ -276,6 +279,8 @@ COMMAND = Command(
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
         Option("--build-arg", "list", "Set a variable of the build"),
+        Option("--cache-from", "list", "Cache to look into (a name, or type=registry|local,...)"),
+        Option("--cache-to", "list", "Where the cache goes (type=inline|registry|local,...)"),
         Option(
             "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
         ),

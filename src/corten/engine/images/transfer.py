@@ -94,9 +94,7 @@ class TransferService:
         wanted = parse_platform(platform) if platform else None
         return stream(lambda progress: self._puller.pull(reference, wanted, credentials, progress))
 
-    async def resolve(
-        self, name: str, *, platform: str = "", credentials: Credentials = ANONYMOUS
-    ) -> RemoteImage:
+    async def resolve(self, name: str, *, platform: str = "", credentials: Credentials = ANONYMOUS) -> RemoteImage:
         """What a registry has under a name with a tag or a digest, without its layers. Raises as `pull` does."""
         reference = references.parse(name).with_default_tag()
         wanted = parse_platform(platform) if platform else None
@@ -108,9 +106,7 @@ class TransferService:
 
     def bring_layers(self, layers: Sequence[Descriptor], diff_ids: Sequence[str], source: SourceOf) -> Messages:
         """Have layers here that are no image's; the caller leases them."""
-        return stream(
-            lambda progress: self._arrivals.bring_layers(layers, diff_ids, source(progress.cancel), progress)
-        )
+        return stream(lambda progress: self._arrivals.bring_layers(layers, diff_ids, source(progress.cancel), progress))
 
     def push(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
         """Push one tag, or all tags of the repository when there is none; of each one `platform` alone, if given."""
