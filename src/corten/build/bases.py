@@ -13,16 +13,17 @@ from corten.build.filesystem import FileSystem, Layer
 from corten.build.lazy_layers import Bringer, LazyLayers
 from corten.build.plan import Base
 from corten.engine.images.catalog import ImageEntry, ImageNotFound
+from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.pull import RemoteImage
+from corten.lib import blocking
 from corten.lib.keylock import KeyLock
-from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.registry.credentials import ANONYMOUS, Credentials, known_as
 from corten.spec import platform as platforms
 from corten.spec import reference as references
-from corten.spec.reference import DEFAULT_DOMAIN, Reference
+from corten.spec.oci_image import Descriptor
+from corten.spec.platform import Platform
 from corten.store.leases import Lease
-
-_DOCKER_HUB = "https://index.docker.io/v1/"
 
 
 class Puller(Bringer, Protocol):
@@ -64,23 +65,32 @@ class Bases:
         async with self._locks.hold("\0".join(asked)):
             base = self._found.get(asked)
             if base is None:
-                entry = None if self._always_pull else self._here(reference, platform)
+                entry = None if self._always_pull else await self._here(reference, platform)
                 base = self._of_entry(entry) if entry else await self._remote(reference, platform)
                 self._found[asked] = base
             return base
 
-    def _here(self, reference: str, platform: str) -> ImageEntry | None:
+    async def _here(self, reference: str, platform: str) -> ImageEntry | None:
+        """The image of that name, or the one that its index has for the platform, if that is here."""
         try:
-            entry, _ = self._library.catalog.lookup(reference)
+            entry, name = self._library.catalog.lookup(reference)
         except ImageNotFound:
             return None
-        if platform and not platforms.matches(entry.config.platform, platforms.parse(platform)):
-            return None
-        return entry
+        if not platform or _is_for(entry.config.platform, platform):
+            return entry
+        return await blocking.run(self._sibling, entry.target(name), platform)
+
+    def _sibling(self, root: Descriptor, platform: str) -> ImageEntry | None:
+        """Blocking."""
+        for node in grow(root, self._library.read_document).manifests():
+            found = None if node.is_attestation else self._library.catalog.get(node.image_id)
+            if found is not None and _is_for(found.config.platform, platform):
+                return found
+        return None
 
     async def _remote(self, reference: str, platform: str) -> Base:
         name = references.parse(reference).with_default_tag()
-        credentials = await self._offers.credentials(registry_keys(name))
+        credentials = await self._offers.credentials(known_as(name.domain))
         image = await self._puller.resolve(name.familiar, platform=platform, credentials=credentials)
         if self._library.catalog.get(image.chosen.id) is not None:  # it may get a further name: that costs nothing
             await self._lazy.have_image(image)
@@ -105,7 +115,8 @@ class Bases:
         return Base(image_id=entry.id, image=entry.config)
 
 
-def registry_keys(name: Reference) -> list[str]:
-    """How clients may call an image's registry when they send credentials for it."""
-    hub = [_DOCKER_HUB] if name.domain == DEFAULT_DOMAIN else []
-    return [name.domain, f"https://{name.domain}", *hub]
+def _is_for(actual: Platform, wanted: str) -> bool:
+    """Whether an image may be taken for a platform that was asked for: of its own architecture, unlike in `run`, for
+    what is made of it bears the platform's name."""
+    asked = platforms.parse(wanted)
+    return actual.architecture == asked.architecture and platforms.matches(actual, asked)

@@ -15,14 +15,14 @@ from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.caching.collecting import Collected, cache_mounts_of, steps_of_graph
 from corten.build.caching.imports import Imports
+from corten.build.caching.travel import Traveller
 from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor, Stalls
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
 from corten.build.face import Face, Offers
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
-from corten.build.lazy_layers import LazyLayers
-from corten.build.operations import BaseImage
+from corten.build.operations import BaseImage, Download, GitCheckout
 from corten.build.ops.cache_contents import ImportedMounts
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader, Web
@@ -38,9 +38,7 @@ from corten.build.trees.tree import Tree
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.progress import Progress
 from corten.errors import CortenError
-from corten.spec.docker.progress import ProgressMessage
 from corten.spec.oci_image import Image
-from corten.store.leases import Lease
 
 _NANO = 1_000_000_000
 
@@ -48,17 +46,15 @@ _NANO = 1_000_000_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
     """What a plan runs on. `contexts` are by name, the build context's is empty; `epoch_s` is SOURCE_DATE_EPOCH,
-    `say` tells the client of what is fetched, `whole` has the result's layers here in the
+    `whole` has the result's layers here in the
     end, and `collect` finds out what there is for a cache."""
 
     contexts: Mapping[str, Tree]
     bases: Mapping[str, FileSystem]
     settings: RunSettings
     offers: Offers
-    lease: Lease
-    lazy: LazyLayers
+    traveller: Traveller
     imports: Imports
-    say: Callable[[ProgressMessage], None]
     use_cache: bool = True
     epoch_s: int | None = None
     whole: bool = True
@@ -101,19 +97,18 @@ class Builder:
 
         Raises FailedStep; nothing is left of the step then.
         """
-        epoch_ns = None if inputs.epoch_s is None else inputs.epoch_s * _NANO
+        created = "" if inputs.epoch_s is None else time_text(inputs.epoch_s * _NANO)
         store = LayerStore(
             assembler=self._assembler(),
             snapshots=self._snapshots,
-            lease=inputs.lease,
+            lease=inputs.traveller.lease,
             now_ns=time.time_ns,
-            epoch_ns=epoch_ns,
             progress=progress,
         )
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         known = _Known(solver, self._cache, inputs)
-        images = _Images(solver, known, created="" if epoch_ns is None else time_text(epoch_ns))
+        images = _Images(solver, known, created=created)
         watcher = Stalls(face.watch(plan, solver, images.id_after))
         trees = Inputs(store=store, contexts=inputs.contexts)
         mounts = StepMounts(
@@ -122,7 +117,7 @@ class Builder:
             caches=self._caches,
             directory=self._mounts,
             offers=inputs.offers,
-            imported=ImportedMounts(imports=inputs.imports, lazy=inputs.lazy, say=inputs.say),
+            imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
         operations = Operations(
             runner=Runner(
@@ -133,14 +128,14 @@ class Builder:
                 store=store, web=self._web(), new_file=self._new_file, limited=inputs.settings.is_limited
             ),
             bases=inputs.bases,
-            lazy=inputs.lazy,
+            lazy=inputs.traveller.lazy,
             target=target,
         )
         try:
             await self._executor.run(
                 solver,
                 operations,
-                inputs.lease,
+                inputs.traveller.lease,
                 use_cache=inputs.use_cache,
                 changed=watcher.changed,
                 imports=inputs.imports,
@@ -149,18 +144,22 @@ class Builder:
             filesystem = solver.result(target)
             assert isinstance(filesystem, FileSystem)
             if inputs.whole:
-                await inputs.lazy.have(filesystem)
+                await inputs.traveller.lazy.have(filesystem)
         except (CortenError, OSError) as error:
             raise FailedStep(error, _failed_lines(target, solver)) from error
         finally:
             self._adopt(inputs)
-        built = Built(image=images.after(plan.target, plan.target.steps[-1], filesystem), filesystem=filesystem)
+        built = Built(
+            image=images.after(plan.target, plan.target.steps[-1], filesystem),
+            filesystem=filesystem,
+            fetched=_fetched(target, solver),
+        )
         steps = steps_of_graph([target], solver, known) if inputs.collect else []
         return built, Collected(steps=tuple(steps), mounts=tuple(cache_mounts_of([target])))
 
     def _adopt(self, inputs: BuildInputs) -> None:
         """Have records of our own of what was imported and is here now."""
-        for step in inputs.imports.used(inputs.lazy.is_complete):
+        for step in inputs.imports.used(inputs.traveller.lazy.is_complete):
             if self._cache.peek(step.key) is None:
                 sized = self._sized(step.filesystem)
                 self._cache.put(step.key, sized, own_layers=step.own_layers, description=step.name)
@@ -181,6 +180,16 @@ class Builder:
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         return os.fdopen(fd, "w+b")
+
+
+def _fetched(target: Vertex, solver: Solver) -> dict[Vertex, FileSystem]:
+    """What ADD has brought from web servers and git repositories; provenance tells of it."""
+    found = {}
+    for vertex in in_order([target]):
+        result = solver.result(vertex) if isinstance(vertex.operation, (Download, GitCheckout)) else None
+        if isinstance(result, FileSystem):
+            found[vertex] = result
+    return found
 
 
 def _failed_lines(target: Vertex, solver: Solver) -> tuple[int, int]:

@@ -6,51 +6,53 @@ becomes of the result. Cancelling the task cancels the build.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from corten.build.attestations.material import Material
 from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.collecting import Collected
-from corten.build.caching.imports import Imports
+from corten.build.caching.options import CacheImport
 from corten.build.caching.travel import CacheTravel, Directories, NoDirectories, Traveller, carrying_its_cache
 from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.build.exporters.request import CacheOnly
 from corten.build.face import Face, Offers
 from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
 from corten.build.plan import Plan
-from corten.build.sources.source import BuildSource
+from corten.build.sources.source import BuildSource, Recipe
 from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress
-from corten.engine.images.settled import settled
+from corten.engine.images.settled import all_of
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.spec import platform as platforms
-from corten.spec.docker.progress import stream_line
+from corten.spec.docker.lint import SourceFile
 from corten.store.gc import Node
 from corten.store.leases import Lease
 
 _DEFAULT_NETWORK = ("", "default", "bridge")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _EPOCH_LIMIT = 1 << 40
+_PLATFORMS_LIMIT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One build: what is asked, where its files come from, what its client offers, and how it hears of it.
 
-    `directories` of the client hold caches. Without `whole` layers of the result may be elsewhere still: `Result.lazy`
-    brings them.
+    `directories` of the client hold caches.
     """
 
     options: BuildOptions
@@ -58,17 +60,37 @@ class Job:
     offers: Offers
     face: Face
     directories: Directories = field(default_factory=NoDirectories)
-    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformResult:
+    """What a build gave for one platform."""
+
+    plan: Plan
+    built: Built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a build gave; `lease` keeps it, and `lazy` brings what is missing of it (see Job)."""
+    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds."""
 
-    plan: Plan
-    built: Built
+    platforms: tuple[PlatformResult, ...]
+    source: SourceFile
     lease: Lease
-    lazy: LazyLayers
+    epoch_s: int | None
+    started_ns: int
+    finished_ns: int
+    materials: tuple[Material, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """That of the first platform."""
+        return self.platforms[0].plan
+
+    @property
+    def built(self) -> Built:
+        """That of the first platform."""
+        return self.platforms[0].built
 
 
 class BuildService:
@@ -95,44 +117,44 @@ class BuildService:
     async def solved(self, job: Job, progress: Progress) -> AsyncIterator[Result]:
         """Build the target; what it gave stays as long as the block. Raises FailedStep, InvalidArgument, NotFound,
         RegistryError, OSError."""
-        epoch_s = _epoch(job.options)
+        epoch_s = source_date_epoch(job.options.build_args)
+        started_ns = time.time_ns()
         options = job.options
         try:
             async with self._leased() as lease:
-                lazy, imports = self._lazy(job), Imports()
-                traveller = Traveller(
-                    lazy=lazy, lease=lease, offers=job.offers, say=job.face.pulling, directories=job.directories
-                )
-                platform = platforms.parse(options.platform) if options.platform else platforms.host_platform()
-                bringing = asyncio.ensure_future(
-                    self._travel.bring(options.cache_from if options.use_cache else (), imports, platform, traveller)
-                )
-                try:
-                    plan, bases = await self._lowered(job, lease, lazy)
-                    contexts = {name: await job.source.context(name, paths) for name, paths in wanted(plan).items()}
-                    await bringing
-                finally:
-                    bringing.cancel()
-                    await settled([bringing])
+                traveller = self._traveller(job, lease)
+                async with self._travel.bringing(_imports(options), traveller) as brought:
+                    recipe, lowered = await self._lowered(job, traveller)
+                    paths = wanted(plan for plan, _bases in lowered)
+                    contexts = {name: await job.source.context(name, taken) for name, taken in paths.items()}
+                    imports = await brought
                 inputs = BuildInputs(
                     contexts=contexts,
-                    bases=bases.filesystems,
+                    bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
                     settings=_settings(options),
                     offers=job.offers,
-                    lease=lease,
-                    lazy=lazy,
+                    traveller=traveller,
                     imports=imports,
-                    say=job.face.pulling,
                     use_cache=options.use_cache,
                     epoch_s=epoch_s,
-                    whole=job.whole,
+                    whole=not all(isinstance(export, CacheOnly) for export in options.exports),
                     collect=bool(options.cache_to),
                 )
-                built, collected = await self._built(plan, inputs, job.face, progress)
-                if any(one.kind == "inline" for one in options.cache_to):
-                    built = carrying_its_cache(built, collected.of_result(built.filesystem))
-                yield Result(plan=plan, built=built, lease=lease, lazy=lazy)
-                await self._travel.carry(options.cache_to, collected, built, traveller)
+                solved = await all_of(self._built(plan, inputs, job.face, progress) for plan, _bases in lowered)
+                is_inline = not options.squash and any(one.kind == "inline" for one in options.cache_to)
+                built = [carrying_its_cache(one, found) if is_inline else one for one, found in solved]
+                yield Result(
+                    platforms=tuple(
+                        PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
+                    ),
+                    source=recipe.source,
+                    lease=lease,
+                    epoch_s=epoch_s,
+                    started_ns=started_ns,
+                    finished_ns=time.time_ns(),
+                    materials=recipe.materials,
+                )
+                await self._travel.carry(options.cache_to, solved, traveller)
         finally:
             await self._upkeep.trim()
 
@@ -143,34 +165,38 @@ class BuildService:
         except FailedStep as error:
             if not isinstance(error.reason, ImportLost):
                 raise
-            inputs.say(stream_line(f"[Warning] {error.reason}; the build goes on without imported caches\n"))
-            inputs.imports.clear()
-            inputs.lazy.forget_imports()
+            inputs.traveller.give_up(inputs.imports, error.reason)
         return await self._builder.run(plan, inputs, face, progress)
 
-    def _lazy(self, job: Job) -> LazyLayers:
-        return LazyLayers(bringer=self._puller, is_here=self._library.has_node, say=job.face.pulling)
+    def _traveller(self, job: Job, lease: Lease) -> Traveller:
+        say = job.face.pulling
+        lazy = LazyLayers(bringer=self._puller, is_here=self._library.has_node, say=say)
+        return Traveller(lazy=lazy, lease=lease, offers=job.offers, say=say, directories=job.directories)
 
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
-            await self._lowered(job, lease, self._lazy(job))
+            await self._lowered(job, self._traveller(job, lease))
 
-    async def _lowered(self, job: Job, lease: Lease, lazy: LazyLayers) -> tuple[Plan, Bases]:
+    async def _lowered(self, job: Job, traveller: Traveller) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
+        """The plan for each platform, and its base images; those of one platform come before the next one's."""
         recipe = await job.source.recipe()
         job.face.begun(recipe.source)
         dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
-        bases = Bases(
-            library=self._library,
-            puller=self._puller,
-            lazy=lazy,
-            lease=lease,
-            offers=job.offers,
-            always_pull=job.options.pull,
-        )
-        plan = await lower(dockerfile, _request(job.options), bases, ignored=recipe.ignored)
-        job.face.checked(plan.findings, recipe.source)
-        return plan, bases
+        lowered = []
+        for platform in split_platforms(job.options.platform):
+            bases = Bases(
+                library=self._library,
+                puller=self._puller,
+                lazy=traveller.lazy,
+                lease=traveller.lease,
+                offers=job.offers,
+                always_pull=job.options.pull,
+            )
+            plan = await lower(dockerfile, _request(job.options, platform), bases, ignored=recipe.ignored)
+            lowered.append((plan, bases))
+        job.face.checked(lowered[0][0].findings, recipe.source)
+        return recipe, lowered
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:
@@ -187,15 +213,30 @@ class BuildService:
             await self._library.discard([*nodes, *self._cache.take_replaced()])
 
 
+def _imports(options: BuildOptions) -> tuple[CacheImport, ...]:
+    return options.cache_from if options.use_cache and not options.is_check else ()
+
+
 def _settings(options: BuildOptions) -> RunSettings:
     return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
 
 
-def _request(options: BuildOptions) -> BuildRequest:
+def split_platforms(text: str) -> list[str]:
+    """What `--platform` names, in normal form, each once; one empty text for the builder's own. Raises
+    InvalidArgument."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > _PLATFORMS_LIMIT:
+        raise InvalidArgument(f"a build can be for {_PLATFORMS_LIMIT} platforms at most")
+    if len(parts) < 2:
+        return parts or [""]
+    return list(dict.fromkeys(str(platforms.parse(part)) for part in parts))
+
+
+def _request(options: BuildOptions, platform: str) -> BuildRequest:
     return BuildRequest(
         build_args=dict(options.build_args),
         target=options.target,
-        platform=options.platform,
+        platform=platform,
         labels=dict(options.labels),
         contexts=dict(options.contexts),
         network="" if options.host.network_mode in _DEFAULT_NETWORK else options.host.network_mode,
@@ -205,9 +246,9 @@ def _request(options: BuildOptions) -> BuildRequest:
     )
 
 
-def _epoch(options: BuildOptions) -> int | None:
-    """SOURCE_DATE_EPOCH in seconds. Raises InvalidArgument."""
-    text = options.build_args.get(_EPOCH)
+def source_date_epoch(build_args: Mapping[str, str | None]) -> int | None:
+    """SOURCE_DATE_EPOCH in seconds, None without. Raises InvalidArgument."""
+    text = build_args.get(_EPOCH)
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) < _EPOCH_LIMIT):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corten.build.attestor import Attestor
 from corten.build.builder import Builder
 from corten.build.builds import Builds
 from corten.build.cache import BuildCache
@@ -15,8 +17,11 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.exporting import CacheExporter
 from corten.build.caching.travel import CacheTravel
 from corten.build.classic import ClassicBuilds
-from corten.build.outputs import Outputs
+from corten.build.exporters.export import Exporters
+from corten.build.exporters.layers import LayerForms
+from corten.build.finisher import Finisher
 from corten.build.service import BuildService
+from corten.build.squash import Squasher
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
@@ -66,6 +71,7 @@ def build_service(
         events=events,
         limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
     )
+    exporters = Exporters(library=library, assembler=assembler(), snapshots=snapshots, publisher=puller)
     service = BuildService(
         builder=builder,
         cache=cache,
@@ -73,13 +79,23 @@ def build_service(
         library=library,
         puller=puller,
         travel=CacheTravel(
-            exporter=CacheExporter(library=library, registries=lambda: puller.artifacts, caches=caches),
+            exporter=CacheExporter(
+                library=library, forms=LayerForms(library), registries=lambda: puller.artifacts, caches=caches
+            ),
             registries=lambda: puller.artifacts,
         ),
     )
-    outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
+    finisher = Finisher(
+        squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
+        attestor=Attestor(catalog=library.catalog, snapshots=snapshots),
+    )
     return Builds(
-        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep
+        classic=ClassicBuilds(
+            service=service, finisher=finisher, exporters=exporters, spool=Spool(spool_dir), events=events
+        ),
+        cache=upkeep,
+        exporters=exporters,
+        finisher=finisher,
     )
 
 

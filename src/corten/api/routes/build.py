@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import UNSET
 
 from corten.api.progress import progress_response
@@ -15,9 +16,12 @@ from corten.api.query import Query
 from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
+from corten.build.attestations.wishes import parse_attests
 from corten.build.cache_pruning import FILTERS, Wish
-from corten.build.caching.options import parse_exports, parse_imports
-from corten.build.options import OUTPUTS, BuildOptions, Output
+from corten.build.caching.options import parse_exports as parse_caches
+from corten.build.caching.options import parse_imports
+from corten.build.exporters.request import Export, ImageExport, parse_exports
+from corten.build.options import BuildOptions
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
 from corten.errors import NotImplemented as NotOffered
@@ -28,6 +32,7 @@ from corten.spec.docker.hostconfig import HostConfig, Ulimit
 _T = TypeVar("_T")
 _BUILDKIT = "2"
 _CHECK = "lint"
+_OUTPUTS = {"": "", "files": "tar", "archive": "oci"}
 _NANO = 1_000_000_000
 
 
@@ -77,11 +82,8 @@ def build_options(request: Request) -> BuildOptions:
     query = request.query
     if query.text("version") == _BUILDKIT:
         raise _no_buildkit()
-    for name, what in (("remote", "building from a remote context"), ("outputs", "other outputs than an image")):
-        if query.text(name) and query.text(name) != "client-session":
-            raise NotOffered(f"{what} is not supported by this engine yet")
-    if query.flag("squash"):
-        raise NotOffered("squashing an image's layers is not supported by this engine yet")
+    if query.text("remote") and query.text("remote") != "client-session":
+        raise NotOffered("building from a remote context is not supported by this engine yet")
     is_check = query.text("call") == _CHECK
     if query.text("call") and not is_check:
         raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
@@ -96,24 +98,37 @@ def build_options(request: Request) -> BuildOptions:
         remove_failed=query.flag("forcerm"),
         build_args=build_args,
         cache_from=parse_imports(_json(query, "cachefrom", list[Any]) or []),
-        cache_to=parse_exports(_json(query, "cacheto", list[Any]) or [], build_args),
+        cache_to=parse_caches(_json(query, "cacheto", list[Any]) or [], build_args),
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
         diagnostics=query.flag("diagnostics") or is_check,
         is_check=is_check,
-        output=_output(query.text("output")),
+        exports=_exports(query),
+        tells_exports=bool(query.text("outputs")),
+        attests=parse_attests(_json(query, "attests", dict[str, str | None]) or {}),
+        squash=query.flag("squash"),
         platform=query.text("platform"),
         host=_host(query),
         credentials=registry_config(request),
     )
 
 
-def _output(text: str) -> Output:
-    """Corten's own parameter. Raises InvalidArgument."""
-    found = next((output for output in OUTPUTS if output == text), None)
-    if found is None:
+class _Output(msgspec.Struct, rename="pascal"):
+    """One of Docker's `outputs`."""
+
+    type: str
+    attrs: dict[str, str] | None = None
+
+
+def _exports(query: Query) -> tuple[Export, ...]:
+    """`outputs`, or `output`, Corten's own: files or archive. Raises InvalidArgument."""
+    outputs = _json(query, "outputs", list[_Output])
+    if outputs:
+        return parse_exports([(output.type, output.attrs or {}) for output in outputs])
+    text = query.text("output")
+    if text not in _OUTPUTS:
         raise InvalidArgument(f"invalid output {text[:32]!r}: it may be files or archive")
-    return found
+    return (ImageExport(),) if not text else parse_exports([(_OUTPUTS[text], {})])
 
 
 def _host(query: Query) -> HostConfig:

@@ -6,14 +6,15 @@ after its result is where it belongs, unless the request says that this is a war
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from corten.build.bases import registry_keys
 from corten.build.caching.collecting import Collected
 from corten.build.caching.exporting import CacheExporter, Cargo, Registries
-from corten.build.caching.format import CacheContent, InlineImage, Step, encode_inline
+from corten.build.caching.format import CacheContent, InlineImage, encode_inline
 from corten.build.caching.imports import Imports
 from corten.build.caching.layout import LayoutSource
 from corten.build.caching.options import CacheExport, CacheImport
@@ -23,14 +24,15 @@ from corten.build.lazy_layers import LazyLayers
 from corten.build.outputs import Built
 from corten.engine.images.artifact import Artifact
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.settled import settled
 from corten.engine.images.sources import ImageSource
 from corten.errors import CortenError, InvalidArgument
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
-from corten.registry.credentials import Credentials
+from corten.registry.credentials import Credentials, known_as
 from corten.spec.docker.progress import ProgressMessage, stream_line
 from corten.spec.oci_image import CONFIG_LIMIT
-from corten.spec.platform import Platform
+from corten.spec.platform import Platform, host_platform
 from corten.spec.reference import Reference
 from corten.store.leases import Lease
 
@@ -67,6 +69,12 @@ class Traveller:
     say: Callable[[ProgressMessage], None]
     directories: Directories
 
+    def give_up(self, imports: Imports, error: Exception) -> None:
+        """Go on without imported caches."""
+        self.say(stream_line(f"[Warning] {error}; the build goes on without imported caches\n"))
+        imports.clear()
+        self.lazy.forget_imports()
+
 
 class CacheTravel:
     """Brings caches in and out; one a daemon."""
@@ -75,10 +83,21 @@ class CacheTravel:
         self._exporter = exporter
         self._registries = registries
 
-    async def bring(
-        self, wanted: Sequence[CacheImport], imports: Imports, platform: Platform, traveller: Traveller
-    ) -> None:
-        """Take over what each cache has, in order; what cannot be read is told of."""
+    @asynccontextmanager
+    async def bringing(
+        self, wanted: Sequence[CacheImport], traveller: Traveller
+    ) -> AsyncIterator[asyncio.Future[Imports]]:
+        """What the caches have, read beside the block, which awaits it; ended with the block."""
+        work = asyncio.ensure_future(self._bring(wanted, traveller))
+        try:
+            yield work
+        finally:
+            work.cancel()
+            await settled([work])
+
+    async def _bring(self, wanted: Sequence[CacheImport], traveller: Traveller) -> Imports:
+        """What the caches have, the first that has something counts; one that cannot be read is told of."""
+        imports, platform = Imports(), host_platform()
         for one in wanted:
             try:
                 content, source = await self._read(one, platform, traveller)
@@ -91,6 +110,7 @@ class CacheTravel:
             layers += [mount.layer for mount in content.mounts]
             traveller.lazy.offer((layer.blob.digest for layer in layers), source)
             imports.add(content)
+        return imports
 
     async def _read(
         self, one: CacheImport, platform: Platform, traveller: Traveller
@@ -103,22 +123,26 @@ class CacheTravel:
                 return read_cache(layout, layout.top(one.tag, one.digest), platform, one.name)
 
             return await run_cancellable(progress, "disk", read), lambda _cancel: layout
-        credentials = await traveller.offers.credentials(registry_keys(one.reference))
+        credentials = await traveller.offers.credentials(known_as(one.reference.domain))
         found = await self._registries().find(one.reference, credentials, progress)
         source = found.source(progress.cancel)
         content = await run_cancellable(progress, "net", read_cache, source, found.top, platform, one.name)
         return content, found.source
 
     async def carry(
-        self, wanted: Sequence[CacheExport], collected: Collected, built: Built, traveller: Traveller
+        self, wanted: Sequence[CacheExport], solved: Sequence[tuple[Built, Collected]], traveller: Traveller
     ) -> None:
-        """Carry the cache out to where it is wanted. Raises RegistryError, DataLoss, InvalidArgument, OSError."""
+        """Carry the cache of a build, for all its platforms, to where it is wanted. Raises CacheNotExported."""
         for one in wanted:
             if one.kind == "inline":
                 continue  # the image has it
             cargo = Cargo(
-                steps=collected.steps if one.everything else collected.of_result(built.filesystem),
-                mounts=collected.mounts,
+                steps=[
+                    step
+                    for built, found in solved
+                    for step in (found.steps if one.everything else found.of_result(built.filesystem))
+                ],
+                mounts=list(dict.fromkeys(mount for _built, found in solved for mount in found.mounts)),
                 lazy=traveller.lazy,
                 lease=traveller.lease,
                 offers=traveller.offers,
@@ -140,10 +164,10 @@ class CacheNotExported(CortenError):
     code = "build-cache-not-exported"
 
 
-def carrying_its_cache(built: Built, steps: Sequence[Step]) -> Built:
+def carrying_its_cache(built: Built, collected: Collected) -> Built:
     """The image with the records of its own steps, unless they are more than a configuration may hold."""
-    cache = encode_inline(steps, built.filesystem)
+    cache = encode_inline(collected.of_result(built.filesystem), built.filesystem)
     if not cache or len(cache) > CONFIG_LIMIT // 2:
         return built
     fields = {name: getattr(built.image, name) for name in built.image.__struct_fields__}
-    return Built(image=InlineImage(**{**fields, "cache": cache}), filesystem=built.filesystem)
+    return replace(built, image=InlineImage(**{**fields, "cache": cache}))

@@ -24,14 +24,10 @@ _GZIP_WRAPPER = 31
 _SMALLEST = 64 << 10
 
 
-def is_plain(layer: Descriptor) -> bool:
-    """Whether a layer is a plain tar that is worth compressing before it travels."""
-    return layer.media_type == OCI_LAYER and layer.size >= _SMALLEST
-
-
 def needs_compression(entry: ImageEntry) -> bool:
     """Whether the image's manifest was written here and nobody knows it yet, with plain layers worth the work."""
-    return any(map(is_plain, entry.layers)) and entry.made_here and not entry.repo_digests()
+    plain = any(layer.media_type == OCI_LAYER and layer.size >= _SMALLEST for layer in entry.layers)
+    return plain and entry.made_here and not entry.repo_digests()
 
 
 def compress_layers(
@@ -42,8 +38,8 @@ def compress_layers(
     What is stored is added to `lease`, since no image needs it yet.
     """
     layers = [
-        compressed(library, layer, lease, lambda done, layer=layer: step(layer.digest, done, layer.size))  # type: ignore[misc]
-        if is_plain(layer)
+        _compressed(library, layer, lease, lambda done, layer=layer: step(layer.digest, done, layer.size))  # type: ignore[misc]
+        if layer.media_type == OCI_LAYER and layer.size >= _SMALLEST
         else layer
         for layer in entry.layers
     ]
@@ -55,8 +51,7 @@ def compress_layers(
     return Descriptor(media_type=OCI_MANIFEST, digest=digest_of(raw), size=len(raw)), manifest
 
 
-def compressed(library: ImageLibrary, layer: Descriptor, lease: Lease, step: Callable[[int], None]) -> Descriptor:
-    """A plain layer's blob as a compressed one, stored and leased: the same bytes give the same digest."""
+def _compressed(library: ImageLibrary, layer: Descriptor, lease: Lease, step: Callable[[int], None]) -> Descriptor:
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WRAPPER)
     source = Verifier(layer.digest, layer.size)
     hashed, size = hashlib.sha256(), 0

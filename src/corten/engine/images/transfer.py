@@ -116,6 +116,12 @@ class TransferService:
         wanted = parse_platform(platform) if platform else None
         return stream(lambda progress: self._pusher.push(reference, credentials, progress, platform=wanted))
 
+    async def publish(
+        self, root: Descriptor, name: Reference, credentials: Credentials, progress: Progress, *, tagged: bool
+    ) -> None:
+        """Push content that is here, of an image or not; without `tagged` by digest alone. Raises RegistryError."""
+        await self._pusher.publish(root, name, credentials, progress, tagged=tagged)
+
     async def save(self, names: Sequence[str], *, platforms: Sequence[str] = ()) -> AsyncIterator[bytes]:
         """A tar of the images, or of some platforms of them. Raises ImageNotFound at once."""
         images = save.select(self._library.catalog, names)
