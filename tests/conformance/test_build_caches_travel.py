@@ -83,9 +83,7 @@ def build(engine: Daemon, context: Path, **query: object) -> str:
         tar.add(context, ".")
     asked = {"networkmode": "none", "version": "1", **query}
     encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in asked.items()}
-    connection.request(
-        "POST", f"/build?{urlencode(encoded)}", packed.getvalue(), {"Content-Type": "application/x-tar"}
-    )
+    connection.request("POST", f"/build?{urlencode(encoded)}", packed.getvalue(), {"Content-Type": "application/x-tar"})
     answer = connection.getresponse()
     text = answer.read().decode()
     assert answer.status == 200, text
@@ -122,11 +120,11 @@ def built_id(output: str) -> str:
 def blobs_of(registry: RealRegistry, name: str) -> tuple[str, set[str]]:
     """The configuration and the layers of a manifest at the registry."""
     repository, _, tag = name.removeprefix(f"{registry.host}/").rpartition(":")
-    request = urllib.request.Request(  # noqa: S310 - loopback
+    request = urllib.request.Request(
         f"http://{registry.host}/v2/{repository}/manifests/{tag}",
         headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=20) as answer:
         found: dict[str, Any] = json.load(answer)
     return found["config"]["digest"], {layer["digest"] for layer in found["layers"]}
 
@@ -158,3 +156,114 @@ def test_a_build_that_an_imported_cache_has_fetches_no_layer(
     before = len(registry.requests())
     assert cached_steps(build(second, context, t="app:2")) == STEPS - 1
     assert not layers & {path.rpartition("/")[2] for path in registry.requests()[before:]}
+    assert second.inspect("app:2")["Id"] == first.inspect("app:1")["Id"]
+
+
+@pytest.mark.parametrize("asked", ["argument", "option"])
+def test_an_image_carries_the_cache_of_its_own_steps(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path, asked: str
+) -> None:
+    image = f"{registry.host}/app/inline:{asked}"
+    how = {"buildargs": {"BUILDKIT_INLINE_CACHE": "1"}} if asked == "argument" else {"cacheto": to("inline")}
+    build(first, context, t=image, **how)
+    first.docker("push", image)
+    config, layers = blobs_of(registry, image)
+    before = len(registry.requests())
+    found = build(second, context, cachefrom=[image], outputs=NOTHING)
+    assert cached_steps(found) == STEPS - 1
+    fetched = {path.rpartition("/")[2] for path in registry.requests()[before:]}
+    assert config in fetched
+    assert not layers & fetched
+    # with the same wish it is the same image again, and any engine can run it
+    build(second, context, cachefrom=[image], t=image, **how)
+    assert second.inspect(image)["Id"] == first.inspect(image)["Id"] == config
+    assert second.out("run", "--rm", "--network", "none", image, "cat", "/etc/hostname") != ""
+
+
+def test_the_smallest_cache_has_the_results_layers_alone(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path
+) -> None:
+    cache = f"{registry.host}/app/cache:min"
+    build(first, context, t="app:1", cacheto=to("registry", ref=cache))
+    _config, layers = blobs_of(registry, cache)
+    assert len(layers) == len(first.inspect("app:1")["RootFS"]["Layers"])
+    found = build(second, context, cachefrom=to("registry", ref=cache), outputs=NOTHING)
+    assert cached_steps(found) == STEPS - 1
+    # another file in the other stage: that stage is made, and the step beside it is still in the cache
+    (context / "a.txt").write_text("b\n")
+    before = len(registry.requests())
+    found = build(second, context, cachefrom=to("registry", ref=cache), t="app:2")
+    assert cached_steps(found) == 1
+    assert "COPY --from=made /made /made\n ---> Using cache" not in found
+    fetched = {path.rpartition("/")[2] for path in registry.requests()[before:]}
+    assert len(layers & fetched) == 2, "the base, and the step that the cache had"
+    assert (
+        second.out("run", "--rm", "--network", "none", "app:2", "wc", "-c", "/made", "/random").split()[0] == "300000"
+    )
+
+
+def test_a_base_image_is_pulled_when_a_step_reads_it_and_no_other_is(
+    registry: RealRegistry, first: Daemon, context: Path, base: str
+) -> None:
+    _config, (layer,) = blobs_of(registry, base)
+    other = base.replace("busybox:1", "other:1")
+    first.docker("pull", base)
+    first.docker("tag", base, other)
+    first.docker("push", other)
+    text = f"FROM {other} AS other\nRUN exit 1\nFROM {base}\nENV A=1\nFROM {base}\nRUN echo made > /made\nENV A=b\n"
+    (context / "Dockerfile").write_text(text)
+    build(first, context, t="app:1")
+    first.docker("rmi", base, other, "app:1")
+    assert first.out("images", "-q") == ""
+    before = len(registry.requests())
+    repeated = build(first, context, outputs=NOTHING)
+    assert cached_steps(repeated) == 1
+    assert not [path for path in registry.requests()[before:] if layer in path], "the engine's own cache has all"
+    assert first.out("images", "-q") == ""
+    first.docker("builder", "prune", "-af")
+    before = len(registry.requests())
+    first.corten("build", "--check", str(context), check=False)
+    assert not [path for path in registry.requests()[before:] if layer in path]
+    made = build(first, context, t="app:1")
+    assert "Pulling from base/busybox" in made
+    asked = [path for path in registry.requests()[before:] if layer in path]
+    assert asked == [f"/v2/base/busybox/blobs/{layer}"]
+    assert first.out("images", "-q", base) != "", "as the classic builder has it, the base is an image here now"
+
+
+def test_cache_mounts_travel_with_a_cache(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path, base: str
+) -> None:
+    cache = f"{registry.host}/app/cache:mounts"
+    step = "--mount=type=cache,id=kept,target=/kept"
+    (context / "Dockerfile").write_text(
+        f"FROM {base}\nRUN {step} mkdir -m 711 /kept/d; echo kept > /kept/d/file; ln -s /etc/passwd /kept/link; chown 7:8 /kept\n"
+    )
+    build(first, context, cacheto=to("registry", ref=cache, mounts="true"))
+    (context / "Dockerfile").write_text(
+        f"FROM {base}\nRUN {step} cat /kept/d/file; stat -c '%a' /kept/d; readlink /kept/link; stat -c '%u:%g' /kept; id > /kept/new\n"
+    )
+    found = build(second, context, cachefrom=[cache])
+    assert "kept\n711\n/etc/passwd\n7:8\n" in found
+    # what is here is not replaced by what an import brings
+    (context / "Dockerfile").write_text(f"FROM {base}\nRUN {step} ls /kept\n")
+    assert "d\nlink\nnew\n" in build(second, context, cachefrom=[cache])
+
+
+def test_a_cache_mount_begins_with_what_from_gives(first: Daemon, context: Path, base: str) -> None:
+    mount = "--mount=type=cache,target=/c,id=x,from=made,source=/src"
+    text = (
+        f"FROM {base} AS made\nRUN mkdir -m 750 /src && echo {{0}} > /src/a && chown 3:4 /src\nFROM {base}\n"
+        f"RUN {mount} cat /c/a; stat -c '%u:%g %a' /c; echo more >> /c/b; wc -l < /c/b\nRUN {mount} echo {{1}}; wc -l < /c/b\n"
+    )
+    (context / "Dockerfile").write_text(text.format("one", 1))
+    assert "one\n3:4 750\n1\n" in build(first, context)
+    (context / "Dockerfile").write_text(text.format("one", 2))
+    assert "2\n1\n" in build(first, context), "what steps have written stays"
+    (context / "Dockerfile").write_text(text.format("two", 1))
+    assert "two\n3:4 750\n1\n" in build(first, context), "other files, another mount"
+    (context / "Dockerfile").write_text(
+        f"FROM {base}\nRUN {mount.replace('made', base).replace('/src', '/nowhere')} true\n"
+    )
+    with pytest.raises(AssertionError, match="/nowhere"):
+        build(first, context)
