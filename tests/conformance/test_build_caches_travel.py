@@ -5,24 +5,18 @@ What is fetched is counted in the registry's own log: blobs that layers are, and
 
 from __future__ import annotations
 
-import http.client
-import io
 import json
-import re
-import socket
-import tarfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from tests.lab import images
+from tests.lab.classic_build import NOTHING, build, built_id, cached_steps, to
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.registry import RealRegistry, real_registry
 
-NOTHING = [{"Type": "cacheonly"}]
 DOCKERFILE = """\
 FROM {base} AS made
 COPY a.txt /a.txt
@@ -73,48 +67,6 @@ def context(tmp_path: Path, base: str) -> Path:
     (root / "a.txt").write_text("a\n")
     (root / "Dockerfile").write_text(DOCKERFILE.format(base=base))
     return root
-
-
-def build(engine: Daemon, context: Path, **query: object) -> str:
-    """What the classic API says of a build; its failure is an error here."""
-    connection = _Socket(str(engine.socket))
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.add(context, ".")
-    asked = {"networkmode": "none", "version": "1", **query}
-    encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in asked.items()}
-    connection.request("POST", f"/build?{urlencode(encoded)}", packed.getvalue(), {"Content-Type": "application/x-tar"})
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    assert answer.status == 200, text
-    messages = [json.loads(line) for line in text.splitlines()]
-    errors = [message["error"] for message in messages if "error" in message]
-    assert not errors, f"{errors}\n{engine.log_text()}"
-    return "".join(message.get("stream") or f"{message.get('status', '')}\n" for message in messages)
-
-
-class _Socket(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("engine", timeout=120)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(120)
-        self.sock.connect(self._path)
-
-
-def to(kind: str, **attributes: str) -> list[dict[str, object]]:
-    """One cache, as BuildKit's clients name it."""
-    return [{"Type": kind, "Attrs": attributes}]
-
-
-def cached_steps(output: str) -> int:
-    return output.count(" ---> Using cache")
-
-
-def built_id(output: str) -> str:
-    return re.findall(r"Successfully built (\w+)", output)[-1]
 
 
 def blobs_of(registry: RealRegistry, name: str) -> tuple[str, set[str]]:
