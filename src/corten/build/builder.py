@@ -28,6 +28,7 @@ from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader, Web
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mounts import StepMounts
+from corten.build.ops.offered import OfferedMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
@@ -116,12 +117,17 @@ class Builder:
             inputs=trees,
             caches=self._caches,
             directory=self._mounts,
-            offers=inputs.offers,
             imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
+        offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)
         operations = Operations(
             runner=Runner(
-                containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=watcher
+                containers=self._containers,
+                store=store,
+                mounts=mounts,
+                offered=offered,
+                settings=inputs.settings,
+                watcher=watcher,
             ),
             copier=Copier(store=store, inputs=trees, new_file=self._new_file),
             downloader=Downloader(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
-from corten.build.exporters.request import Export, ImageExport, image_name
-from corten.build.exporters.responses import CONFIG_DIGEST
-from corten.build.exporters.result import Exportable, Files
+from corten.build.exporters.request import Export, ImageExport, check_names, image_name
+from corten.build.exporters.responses import CONFIG_DIGEST, metadata
+from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Watcher
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
@@ -52,8 +53,9 @@ class ClassicBuilds:
         self._events = events
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference at once for wrong names."""
+        """Build what the tar `body` holds. Raises InvalidReference, InvalidArgument at once for wrong names."""
         names = [image_name(name) for name in options.names]
+        check_names(options.exports, names)
         return stream(lambda progress: self._build(options, names, body, progress))
 
     async def _build(
@@ -74,14 +76,15 @@ class ClassicBuilds:
                 return
             async with self._service.solved(job, progress) as result:
                 face.flush()
-                answers = await self._put_out(job, result, names, progress)
+                images = await self._finisher.images(options, result, progress)
+                answers = await self._put_out(job, result, images, names, progress)
             image_id = _image_id(answers) or result.built.id
             stored = _stored_names(options.exports, names)
             for name in stored:
                 self._events.publish("image", "tag", image_id, {"name": name.familiar})
             tags = [name.familiar for name in stored]
-            if options.tells_exports:
-                progress.say(ProgressMessage(aux={"Exported": answers}))
+            if options.diagnostics:
+                progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
             for message in ending(image_id, tags, result.plan.warnings, quiet=options.quiet):
                 progress.say(message)
         except (CortenError, OSError) as error:
@@ -99,11 +102,15 @@ class ClassicBuilds:
             await blocking.run(file.close)  # which frees what it has on disk
 
     async def _put_out(
-        self, job: Job, result: Result, names: Sequence[Reference], progress: Progress
+        self,
+        job: Job,
+        result: Result,
+        images: Sequence[PlatformImage],
+        names: Sequence[Reference],
+        progress: Progress,
     ) -> list[dict[str, str]]:
         """Bring the result to all outputs; returns what the exporters answer."""
         options = job.options
-        images = await self._finisher.images(options, result, progress)
         exportable = Exportable(
             images=images,
             lease=result.lease,
@@ -173,6 +180,10 @@ class _ClassicFace:
     def begun(self, source: SourceFile) -> None:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
+
+    def resolving(self, reference: str) -> AbstractContextManager[object]:  # noqa: ARG002 - the form of a face
+        """Nothing to say before it is pulled."""
+        return nullcontext()
 
     def pulling(self, message: ProgressMessage) -> None:
         """As `docker pull` has it."""

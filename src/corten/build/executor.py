@@ -87,6 +87,7 @@ async def _run(build: _Build, solver: Solver, changed: Callable[[], Awaitable[No
 
     try:
         start(solver.begin())
+        await changed()
         while tasks:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:

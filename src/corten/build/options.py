@@ -17,10 +17,9 @@ class BuildOptions:
     """The query of POST /build, decoded. `host` has the limits and the network of RUN steps,
     `contexts` the named contexts (see dockerfile.stages.BuildRequest).
 
-    Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
-    instead of a build. `exports` is where the result goes, `tells_exports` asks for what the exporters answer, and
-    `attests` for what is said of it. `platform` may be several, with commas between them; `squash` makes one layer of
-    all new ones.
+    Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
+    `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
+    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones.
     """
 
     dockerfile: str = "Dockerfile"
@@ -37,7 +36,6 @@ class BuildOptions:
     diagnostics: bool = False
     is_check: bool = False
     exports: tuple[Export, ...] = (ImageExport(),)
-    tells_exports: bool = False
     attests: Attests = UNSAID
     squash: bool = False
     platform: str = ""

@@ -28,7 +28,7 @@ from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
-from corten.build.plan import Plan
+from corten.build.plan import Base, Plan
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
@@ -193,7 +193,8 @@ class BuildService:
                 offers=job.offers,
                 always_pull=job.options.pull,
             )
-            plan = await lower(dockerfile, _request(job.options, platform), bases, ignored=recipe.ignored)
+            images = _ToldImages(bases, job.face)
+            plan = await lower(dockerfile, _request(job.options, platform), images, ignored=recipe.ignored)
             lowered.append((plan, bases))
         job.face.checked(lowered[0][0].findings, recipe.source)
         return recipe, lowered
@@ -215,6 +216,19 @@ class BuildService:
 
 def _imports(options: BuildOptions) -> tuple[CacheImport, ...]:
     return options.cache_from if options.use_cache and not options.is_check else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _ToldImages:
+    """Images, as the face is told of them."""
+
+    _bases: Bases
+    _face: Face
+
+    async def resolve(self, reference: str, platform: str) -> Base:
+        """See plan.BaseImages."""
+        with self._face.resolving(reference):
+            return await self._bases.resolve(reference, platform)
 
 
 def _settings(options: BuildOptions) -> RunSettings:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from corten.build.attestor import Attestor
 from corten.build.builder import Builder
@@ -21,12 +21,15 @@ from corten.build.exporters.export import Exporters
 from corten.build.exporters.layers import LayerForms
 from corten.build.finisher import Finisher
 from corten.build.service import BuildService
+from corten.build.session.contexts import KeptContexts
 from corten.build.squash import Squasher
+from corten.daemon.wire import Late
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
 
 if TYPE_CHECKING:
+    from corten.build.buildkit.service import BuildKit
     from corten.build.ops.download import Web
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
@@ -50,10 +53,16 @@ def build_service(
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
+    host_gateways: Callable[[], Sequence[str]],
     cache_bytes: int | None = None,
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
+
+    def limit_bytes() -> int:
+        return cache_limit(data_root) if cache_bytes is None else cache_bytes
+
     caches = CacheMounts(data_root / "build-mounts")
+    contexts = KeptContexts(data_root / "build-contexts")
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -69,7 +78,8 @@ def build_service(
         caches=caches,
         library=library,
         events=events,
-        limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+        limit_bytes=limit_bytes,
+        contexts=contexts,
     )
     exporters = Exporters(library=library, assembler=assembler(), snapshots=snapshots, publisher=puller)
     service = BuildService(
@@ -89,13 +99,31 @@ def build_service(
         squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
         attestor=Attestor(catalog=library.catalog, snapshots=snapshots),
     )
+    spool = Spool(spool_dir)
+
+    def buildkit() -> BuildKit:
+        from corten.daemon.buildkit import buildkit_service
+
+        return buildkit_service(
+            service=service,
+            exporters=exporters,
+            finisher=finisher,
+            contexts=contexts,
+            spool=spool,
+            upkeep=upkeep,
+            events=events,
+            identity=f"{data_root}:{os.stat(data_root).st_ino}",
+            gateway_ip=next(iter(host_gateways()), ""),
+            limit_bytes=limit_bytes(),
+        )
+
     return Builds(
-        classic=ClassicBuilds(
-            service=service, finisher=finisher, exporters=exporters, spool=Spool(spool_dir), events=events
-        ),
+        classic=ClassicBuilds(service=service, finisher=finisher, exporters=exporters, spool=spool, events=events),
+        buildkit=cast("BuildKit", Late(buildkit)),
         cache=upkeep,
         exporters=exporters,
         finisher=finisher,
+        contexts=contexts,
     )
 
 

@@ -238,6 +238,7 @@ class Engine:
             web=lambda: self.services.transfer,
             cache=self._build_cache,
             events=self.events,
+            host_gateways=self._networks.host_gateways,
             cache_bytes=cache_bytes(self._config["builder"]),
         )
 

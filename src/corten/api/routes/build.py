@@ -1,7 +1,7 @@
-"""/build and what belongs to it: the classic builder's API. Docker Engine API: ImageBuild, BuildPrune, Session.
+"""/build and what belongs to it: the classic builder's API. Docker Engine API: ImageBuild, BuildPrune.
 
-BuildKit's session and gRPC endpoints are not offered: `_ping` says so (`Builder-Version: 1`), and clients that ask all
-the same are told what to do.
+BuildKit's own API is in buildkit.py; builds of its kind over POST /build (`version=2`), which old clients started so,
+are refused.
 """
 
 from __future__ import annotations
@@ -66,15 +66,8 @@ async def build_cancel(request: Request, services: Services) -> Response:  # noq
     return empty(204)
 
 
-@route("POST", "/session", since="1.31")
-@route("POST", "/grpc", since="1.31")
-async def session(request: Request, services: Services) -> Response:  # noqa: ARG001 - the form of a handler
-    """Not offered."""
-    raise _no_buildkit()
-
-
 def _no_buildkit() -> NotOffered:
-    return NotOffered("BuildKit builds are not supported by this engine yet", hint="set DOCKER_BUILDKIT=0")
+    return NotOffered("POST /build does not start BuildKit builds", hint="use buildx, or set DOCKER_BUILDKIT=0")
 
 
 def build_options(request: Request) -> BuildOptions:
@@ -104,7 +97,6 @@ def build_options(request: Request) -> BuildOptions:
         diagnostics=query.flag("diagnostics") or is_check,
         is_check=is_check,
         exports=_exports(query),
-        tells_exports=bool(query.text("outputs")),
         attests=parse_attests(_json(query, "attests", dict[str, str | None]) or {}),
         squash=query.flag("squash"),
         platform=query.text("platform"),

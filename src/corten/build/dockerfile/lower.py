@@ -97,6 +97,7 @@ def plan_of(
         warnings = (f"One or more build-args [{' '.join(unused)}] were not consumed",)
     return Plan(
         stages=tuple(lowering.planned.values()),
+        is_staged=len(dockerfile.stages) > 1,
         platform=request.platform,
         warnings=warnings,
         findings=tuple(finding.warning for finding in findings),

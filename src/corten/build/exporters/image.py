@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from corten.build.exporters.documents import ImageDocuments
-from corten.build.exporters.request import Compression, ImageExport
+from corten.build.exporters.request import Compression, ImageExport, check_names
 from corten.build.exporters.responses import responses
 from corten.build.exporters.result import Exportable
 from corten.build.exporters.writer import ImageWriter, Written
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress
-from corten.errors import InvalidArgument
 from corten.registry.credentials import Credentials, known_as
 from corten.spec import platform as platforms
 from corten.spec import reference as references
@@ -49,8 +48,7 @@ class ImageExporter:
     async def export(self, exportable: Exportable, export: ImageExport, progress: Progress) -> dict[str, str]:
         """Store and push. Raises RegistryError, InvalidArgument, OSError."""
         names = export.names or (() if export.by_digest else exportable.names)
-        if export.push and not names:
-            raise InvalidArgument("tag is needed when pushing to registry")
+        check_names([export], names)
         is_known = export.push or export.layout.compression != Compression() or bool(export.layout.annotations.entries)
         several = len(exportable.images) > 1 or any(image.predicates for image in exportable.images)
         plain = not (is_known or several or exportable.always_index)

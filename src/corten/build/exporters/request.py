@@ -162,8 +162,6 @@ def _image(kind: str, attributes: _Attributes) -> Export:
     attributes.flag("unpack", default=True)
     attributes.flag("name-canonical", default=False)
     attributes.finish("attestation-inline", "danglin-emptylayer-optimization")
-    if found.push and not found.names:
-        raise InvalidArgument("tag is needed when pushing to registry")
     return found
 
 
@@ -226,6 +224,13 @@ def parse_exports(entries: Sequence[tuple[str, Mapping[str, str]]]) -> tuple[Exp
     if len(entries) > _OUTPUTS_LIMIT:
         raise InvalidArgument(f"a build can have {_OUTPUTS_LIMIT} outputs at most")
     return tuple(parse_export(kind, attributes) for kind, attributes in entries)
+
+
+def check_names(exports: Sequence[Export], names: Sequence[Reference]) -> None:
+    """Raise InvalidArgument for an export that needs a name and has none, nor one of these: before the build."""
+    for export in exports:
+        if isinstance(export, ImageExport) and export.push and not (export.names or (names and not export.by_digest)):
+            raise InvalidArgument("tag is needed when pushing to registry")
 
 
 def image_name(text: str) -> Reference:
