@@ -18,10 +18,11 @@ from corten.lib.keylock import KeyLock
 from corten.registry.cancel import Cancel
 from corten.registry.fetch import OnProgress, RawManifest, Sink
 from corten.registry.session import OnRetry
-from corten.spec.docker.progress import ProgressMessage
+from corten.spec.docker.progress import ProgressMessage, status
 from corten.spec.oci_image import Descriptor
 from corten.store.gc import Node
 
+_IMPORTED = "the imported cache"
 Messages = AsyncGenerator[ProgressMessage, None]
 
 
@@ -103,8 +104,11 @@ class LazyLayers:
             if lost:
                 raise DataLoss(f"layer {lost[0]} is not here any more", hint="build again, with --pull or --no-cache")
             try:
+                self._say(status(f"Pulling from {_IMPORTED}"))
                 await self._tell(self._bringer.bring_layers(blobs, diff_ids, self._origins.open))
+                self._say(status(f"Status: Downloaded layers of {_IMPORTED}"))
             except CortenError as error:
+                self._say(status(f"Status: Nothing more comes of {_IMPORTED}"))
                 raise ImportLost(f"a layer of the imported cache cannot be had: {error}") from error
 
     async def have_image(self, image: RemoteImage) -> None:

@@ -7,9 +7,10 @@ becomes of the result. Cancelling the task cancels the build.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from corten.build.attestations.material import Material
 from corten.build.bases import Bases, Puller
@@ -72,7 +73,11 @@ class PlatformResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds."""
+    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds.
+
+    `carry` brings the build's cache to where it is wanted, and is called when the result is where it belongs. Raises
+    CacheNotExported.
+    """
 
     platforms: tuple[PlatformResult, ...]
     source: SourceFile
@@ -81,6 +86,7 @@ class Result:
     started_ns: int
     finished_ns: int
     materials: tuple[Material, ...] = ()
+    carry: Callable[[], Awaitable[None]]
 
     @property
     def plan(self) -> Plan:
@@ -153,8 +159,8 @@ class BuildService:
                     started_ns=started_ns,
                     finished_ns=time.time_ns(),
                     materials=recipe.materials,
+                    carry=partial(self._travel.carry, options.cache_to, solved, traveller),
                 )
-                await self._travel.carry(options.cache_to, solved, traveller)
         finally:
             await self._upkeep.trim()
 
