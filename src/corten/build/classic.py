@@ -78,6 +78,7 @@ class ClassicBuilds:
                 face.flush()
                 images = await self._finisher.images(options, result, progress)
                 answers = await self._put_out(job, result, images, names, progress)
+                await result.carry()
             image_id = _image_id(answers) or result.built.id
             stored = _stored_names(options.exports, names)
             for name in stored:

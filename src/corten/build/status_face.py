@@ -41,12 +41,13 @@ _LOG_LIMIT = 2 << 20  # bytes of one step's stream
 _LOG_SPEED = 200 << 10  # a second
 _LOAD = "[internal] load build definition from {}"
 _RUNNING = (State.DIGESTING, State.EXECUTING)
+_WARNING = "[Warning] "
 _PULLED = ("Pull complete", "Already exists", "Download complete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a build failed, in BuildKit's words; the step's digest, if it was one, and the Dockerfile's lines, if any."""
+    """Why a build failed, in BuildKit's words; the step's digest, if it was one, and the Dockerfile's lines."""
 
     text: str
     digest: str
@@ -124,7 +125,9 @@ class StatusFace:
                 raise
 
     def pulling(self, message: ProgressMessage) -> None:
-        """A base image comes."""
+        """An image or a cache comes or goes."""
+        if message.stream.startswith(_WARNING):
+            self._board.warn(VertexWarning(level=1, short=message.stream.removeprefix(_WARNING).strip().encode()))
         self._pulls.say(message)
 
     def checked(self, findings: Sequence[LintWarning], source: SourceFile) -> None:
@@ -150,7 +153,6 @@ class StatusFace:
 
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:  # noqa: ARG002 - the form of a face
         """Announce the plan's steps."""
-        self._pulls.end()
         names = names_of(plan, platform=plan.platform if self._several else "")
         self._runs.append((names, solver))
         for vertex, name in names.items():
@@ -263,33 +265,42 @@ class _Clip:
 
 
 class _Pulls:
-    """Images that come, each a step: its layers are lines, as `docker pull` has them."""
+    """Images that come, each a step: its layers are lines, as `docker pull` has them. Several may come at once: a line
+    is of the image that began last before it was first heard of."""
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
-        self._digest = ""
+        self._coming: dict[str, str] = {}  # digests of steps, by what comes
+        self._lines: dict[str, str] = {}  # digests of steps, by line
 
     def say(self, message: ProgressMessage) -> None:
         if message.status.startswith("Pulling from "):
-            self.end()
-            name = f"{message.status.removeprefix('Pulling from ')}:{message.id}" if message.id else message.status
-            self._digest = digest_named(f"pull {name}")
-            self._board.announce(self._digest, f"[internal] pull {normal(name)}")
-            self._board.started(self._digest)
-        elif self._digest and message.id:
+            what = message.status.removeprefix("Pulling from ")
+            name = f"{what}:{message.id}" if message.id else what
+            digest = self._coming[name] = digest_named(f"pull {name}")
+            self._board.announce(digest, f"[internal] pull {normal(name) if message.id else what}")
+            self._board.started(digest)
+        elif message.status.startswith("Status: "):
+            self._over(message.status)
+        elif message.id and (self._coming or message.id in self._lines):
             detail = message.progress_detail
-            done = message.status in _PULLED
             self._board.progress(
-                self._digest,
+                self._lines.setdefault(message.id, next(reversed(self._coming.values()), "")),
                 message.id,
                 name=message.status.lower(),
                 current=detail.current if detail else 0,
                 total=detail.total if detail else 0,
-                done=done,
+                done=message.status in _PULLED,
             )
 
+    def _over(self, text: str) -> None:
+        """The image that `text` names has come."""
+        name = next((name for name in self._coming if text.endswith(name.removeprefix("library/"))), "")
+        if name:
+            self._board.completed(self._coming.pop(name))
+
     def end(self, error: str = "") -> None:
-        """No more of the image that came last."""
-        if self._digest:
-            self._board.completed(self._digest, error=error)
-            self._digest = ""
+        """Nothing more comes."""
+        for digest in self._coming.values():
+            self._board.completed(digest, error=error)
+        self._coming.clear()

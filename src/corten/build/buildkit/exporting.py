@@ -13,6 +13,8 @@ from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, Fil
 from corten.build.exporters.responses import CONFIG_DIGEST
 from corten.build.exporters.result import Exportable, Files, Part
 from corten.build.finisher import Finisher
+from corten.build.service import Job
+from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.sender import send_tar, send_tree
 from corten.build.status_face import Activity, StatusFace
@@ -21,6 +23,7 @@ from corten.build.trees.mounted import MountedTree
 from corten.build.trees.parts import PartsTree, PartTree
 from corten.build.trees.tree import EmptyTree, Tree
 from corten.engine.events import Events
+from corten.engine.images.progress import Progress
 from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
@@ -50,12 +53,19 @@ class Exporting:
         if found is None:
             raise GrpcError(Code.NOT_FOUND, f"no such ref: {name[:64]}")
         work, solved, progress = found
-        options = work.options
-        face = work.face
+        exports = [export for export in work.options.exports if not isinstance(export, CacheOnly)]
+        merged = await self._put_out(job, exports, work, solved, progress) if exports else {}
+        try:
+            await solved.carry()
+        except CortenError as error:
+            raise GrpcError(Code.UNKNOWN, words(error)) from error
+        return merged
+
+    async def _put_out(
+        self, job: BuildJob, exports: Sequence[Export], work: Job, solved: Solved, progress: Progress
+    ) -> dict[str, str]:
+        options, face = work.options, work.face
         assert isinstance(face, StatusFace)
-        exports = [export for export in options.exports if not isinstance(export, CacheOnly)]
-        if not exports:
-            return {}
         client = SessionClient(await self._sessions.get(job.request.session))
         with face.activity(_step(exports)) as activity:
             try:
