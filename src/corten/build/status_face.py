@@ -270,8 +270,8 @@ class _Clip:
 
 
 class _Pulls:
-    """Images and caches that come and go, each a step: its layers are lines, as `docker pull` has them. Several may come at once: a line
-    is of the image that began last before it was first heard of."""
+    """Images and caches that come and go, each a step: its layers are lines, as `docker pull` has them. Several may
+    come at once: a line is of the image that began last before it was first heard of."""
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
