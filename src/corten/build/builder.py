@@ -19,7 +19,7 @@ from corten.build.caching.travel import Traveller
 from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor, Stalls
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
-from corten.build.face import Face, Offers
+from corten.build.face import Face, Offers, Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage, Download, GitCheckout
@@ -99,44 +99,12 @@ class Builder:
         Raises FailedStep; nothing is left of the step then.
         """
         created = "" if inputs.epoch_s is None else time_text(inputs.epoch_s * _NANO)
-        store = LayerStore(
-            assembler=self._assembler(),
-            snapshots=self._snapshots,
-            lease=inputs.traveller.lease,
-            now_ns=time.time_ns,
-            progress=progress,
-        )
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         known = _Known(solver, self._cache, inputs)
         images = _Images(solver, known, created=created)
         watcher = Stalls(face.watch(plan, solver, images.id_after))
-        trees = Inputs(store=store, contexts=inputs.contexts)
-        mounts = StepMounts(
-            store=store,
-            inputs=trees,
-            caches=self._caches,
-            directory=self._mounts,
-            imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
-        )
-        offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)
-        operations = Operations(
-            runner=Runner(
-                containers=self._containers,
-                store=store,
-                mounts=mounts,
-                offered=offered,
-                settings=inputs.settings,
-                watcher=watcher,
-            ),
-            copier=Copier(store=store, inputs=trees, new_file=self._new_file),
-            downloader=Downloader(
-                store=store, web=self._web(), new_file=self._new_file, limited=inputs.settings.is_limited
-            ),
-            bases=inputs.bases,
-            lazy=inputs.traveller.lazy,
-            target=target,
-        )
+        operations = self._operations(inputs, watcher, target, progress)
         try:
             await self._executor.run(
                 solver,
@@ -162,6 +130,41 @@ class Builder:
         )
         steps = steps_of_graph([target], solver, known) if inputs.collect else []
         return built, Collected(steps=tuple(steps), mounts=tuple(cache_mounts_of([target])))
+
+    def _operations(self, inputs: BuildInputs, watcher: Watcher, target: Vertex, progress: Progress) -> Operations:
+        store = LayerStore(
+            assembler=self._assembler(),
+            snapshots=self._snapshots,
+            lease=inputs.traveller.lease,
+            now_ns=time.time_ns,
+            progress=progress,
+        )
+        trees = Inputs(store=store, contexts=inputs.contexts)
+        mounts = StepMounts(
+            store=store,
+            inputs=trees,
+            caches=self._caches,
+            directory=self._mounts,
+            imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
+        )
+        offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)
+        return Operations(
+            runner=Runner(
+                containers=self._containers,
+                store=store,
+                mounts=mounts,
+                offered=offered,
+                settings=inputs.settings,
+                watcher=watcher,
+            ),
+            copier=Copier(store=store, inputs=trees, new_file=self._new_file),
+            downloader=Downloader(
+                store=store, web=self._web(), new_file=self._new_file, limited=inputs.settings.is_limited
+            ),
+            bases=inputs.bases,
+            lazy=inputs.traveller.lazy,
+            target=target,
+        )
 
     def _adopt(self, inputs: BuildInputs) -> None:
         """Have records of our own of what was imported and is here now."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
+from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
@@ -37,6 +37,7 @@ from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
+_KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
 
 
@@ -51,6 +52,7 @@ class ClassicBuilds:
         self._exporters = exporters
         self._spool = spool
         self._events = events
+        self._room = Room(_KEPT_OUTPUT)
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
         """Build what the tar `body` holds. Raises InvalidReference, InvalidArgument at once for wrong names."""
@@ -62,7 +64,7 @@ class ClassicBuilds:
         self, options: BuildOptions, names: Sequence[Reference], body: AsyncIterator[bytes], progress: Progress
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
+        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
         file = await self._spool.receive(body, progress)
         job = Job(
             options=options,
@@ -100,6 +102,7 @@ class ClassicBuilds:
                 raise
             progress.say(_failure(error))
         finally:
+            face.close()
             await blocking.run(file.close)  # which frees what it has on disk
 
     async def _put_out(
@@ -165,7 +168,11 @@ class _Sender:
 class _ClassicFace:
     """Tells of one build in the classic stream; `say` sends a message."""
 
-    def __init__(self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None]) -> None:
+    def __init__(
+        self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None], room: Room
+    ) -> None:
+        self._room = room
+        self._streams: list[ClassicStream] = []
         self._options = options
         self._progress = progress
         self._say = say
@@ -201,7 +208,13 @@ class _ClassicFace:
         if self._several:
             self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
             say = self._lines[-1].say
-        return ClassicStream(plan, solver, say, self._progress.keep_up, id_after)
+        self._streams.append(ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room))
+        return self._streams[-1]
+
+    def close(self) -> None:
+        """The build is over."""
+        for told in self._streams:
+            told.close()
 
 
 def _failure(error: Exception) -> ProgressMessage:
