@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
@@ -77,6 +78,7 @@ class ClassicBuilds:
                 face.flush()
                 images = await self._finisher.images(options, result, progress)
                 answers = await self._put_out(job, result, images, names, progress)
+                await result.carry()
             image_id = _image_id(answers) or result.built.id
             stored = _stored_names(options.exports, names)
             for name in stored:
@@ -179,6 +181,10 @@ class _ClassicFace:
     def begun(self, source: SourceFile) -> None:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
+
+    def resolving(self, reference: str) -> AbstractContextManager[object]:  # noqa: ARG002 - the form of a face
+        """Nothing to say before it is pulled."""
+        return nullcontext()
 
     def pulling(self, message: ProgressMessage) -> None:
         """As `docker pull` has it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corten.build.attestations.wishes import UNSAID, Attests
+from corten.build.caching.options import CacheExport, CacheImport
 from corten.build.exporters.request import Export, ImageExport
 from corten.registry.credentials import Credentials
 from corten.spec.docker.hostconfig import HostConfig
@@ -40,3 +41,5 @@ class BuildOptions:
     platform: str = ""
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    cache_from: tuple[CacheImport, ...] = ()
+    cache_to: tuple[CacheExport, ...] = ()

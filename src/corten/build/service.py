@@ -7,22 +7,29 @@ becomes of the result. Cancelling the task cancels the build.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from corten.build.attestations.material import Material
 from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.caching.collecting import Collected
+from corten.build.caching.options import CacheImport
+from corten.build.caching.travel import CacheTravel, Directories, NoDirectories, Traveller, carrying_its_cache
+from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.build.exporters.request import CacheOnly
 from corten.build.face import Face, Offers
+from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
-from corten.build.plan import Plan
+from corten.build.plan import Base, Plan
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
@@ -44,12 +51,16 @@ _PLATFORMS_LIMIT = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One build: what is asked, where its files come from, what its client offers, and how it hears of it."""
+    """One build: what is asked, where its files come from, what its client offers, and how it hears of it.
+
+    `directories` of the client hold caches.
+    """
 
     options: BuildOptions
     source: BuildSource
     offers: Offers
     face: Face
+    directories: Directories = field(default_factory=NoDirectories)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +73,11 @@ class PlatformResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds."""
+    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds.
+
+    `carry` brings the build's cache to where it is wanted, and is called when the result is where it belongs. Raises
+    CacheNotExported.
+    """
 
     platforms: tuple[PlatformResult, ...]
     source: SourceFile
@@ -71,6 +86,7 @@ class Result:
     started_ns: int
     finished_ns: int
     materials: tuple[Material, ...] = ()
+    carry: Callable[[], Awaitable[None]]
 
     @property
     def plan(self) -> Plan:
@@ -87,8 +103,16 @@ class BuildService:
     """Builds; one a daemon."""
 
     def __init__(
-        self, *, builder: Builder, cache: BuildCache, upkeep: CacheUpkeep, library: ImageLibrary, puller: Puller
+        self,
+        *,
+        builder: Builder,
+        cache: BuildCache,
+        upkeep: CacheUpkeep,
+        library: ImageLibrary,
+        puller: Puller,
+        travel: CacheTravel,
     ) -> None:
+        self._travel = travel
         self._builder = builder
         self._cache = cache
         self._upkeep = upkeep
@@ -101,20 +125,30 @@ class BuildService:
         RegistryError, OSError."""
         epoch_s = source_date_epoch(job.options.build_args)
         started_ns = time.time_ns()
+        options = job.options
         try:
             async with self._leased() as lease:
-                recipe, lowered = await self._lowered(job, lease)
-                paths = wanted(plan for plan, _bases in lowered)
+                traveller = self._traveller(job, lease)
+                async with self._travel.bringing(_imports(options), traveller) as brought:
+                    recipe, lowered = await self._lowered(job, traveller)
+                    paths = wanted(plan for plan, _bases in lowered)
+                    contexts = {name: await job.source.context(name, taken) for name, taken in paths.items()}
+                    imports = await brought
                 inputs = BuildInputs(
-                    contexts={name: await job.source.context(name, taken) for name, taken in paths.items()},
+                    contexts=contexts,
                     bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
-                    settings=_settings(job.options),
+                    settings=_settings(options),
                     offers=job.offers,
-                    lease=lease,
-                    use_cache=job.options.use_cache,
+                    traveller=traveller,
+                    imports=imports,
+                    use_cache=options.use_cache,
                     epoch_s=epoch_s,
+                    whole=not all(isinstance(export, CacheOnly) for export in options.exports),
+                    collect=bool(options.cache_to),
                 )
-                built = await all_of(self._builder.run(plan, inputs, job.face, progress) for plan, _bases in lowered)
+                solved = await all_of(self._built(plan, inputs, job.face, progress) for plan, _bases in lowered)
+                is_inline = not options.squash and any(one.kind == "inline" for one in options.cache_to)
+                built = [carrying_its_cache(one, found) if is_inline else one for one, found in solved]
                 yield Result(
                     platforms=tuple(
                         PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
@@ -125,16 +159,32 @@ class BuildService:
                     started_ns=started_ns,
                     finished_ns=time.time_ns(),
                     materials=recipe.materials,
+                    carry=partial(self._travel.carry, options.cache_to, solved, traveller),
                 )
         finally:
             await self._upkeep.trim()
 
+    async def _built(self, plan: Plan, inputs: BuildInputs, face: Face, progress: Progress) -> tuple[Built, Collected]:
+        """The result; once more without imported caches when one has promised what cannot be had."""
+        try:
+            return await self._builder.run(plan, inputs, face, progress)
+        except FailedStep as error:
+            if not isinstance(error.reason, ImportLost):
+                raise
+            inputs.traveller.give_up(inputs.imports, error.reason)
+        return await self._builder.run(plan, inputs, face, progress)
+
+    def _traveller(self, job: Job, lease: Lease) -> Traveller:
+        say = job.face.pulling
+        lazy = LazyLayers(bringer=self._puller, is_here=self._library.has_node, say=say)
+        return Traveller(lazy=lazy, lease=lease, offers=job.offers, say=say, directories=job.directories)
+
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
-            await self._lowered(job, lease)
+            await self._lowered(job, self._traveller(job, lease))
 
-    async def _lowered(self, job: Job, lease: Lease) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
+    async def _lowered(self, job: Job, traveller: Traveller) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
         """The plan for each platform, and its base images; those of one platform come before the next one's."""
         recipe = await job.source.recipe()
         job.face.begun(recipe.source)
@@ -144,12 +194,13 @@ class BuildService:
             bases = Bases(
                 library=self._library,
                 puller=self._puller,
-                lease=lease,
+                lazy=traveller.lazy,
+                lease=traveller.lease,
                 offers=job.offers,
                 always_pull=job.options.pull,
-                say=job.face.pulling,
             )
-            plan = await lower(dockerfile, _request(job.options, platform), bases, ignored=recipe.ignored)
+            images = _ToldImages(bases, job.face)
+            plan = await lower(dockerfile, _request(job.options, platform), images, ignored=recipe.ignored)
             lowered.append((plan, bases))
         job.face.checked(lowered[0][0].findings, recipe.source)
         return recipe, lowered
@@ -167,6 +218,23 @@ class BuildService:
         finally:
             nodes = [Node(kind, key) for key in keys for kind in ("blob", "layer")]
             await self._library.discard([*nodes, *self._cache.take_replaced()])
+
+
+def _imports(options: BuildOptions) -> tuple[CacheImport, ...]:
+    return options.cache_from if options.use_cache and not options.is_check else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _ToldImages:
+    """Images, as the face is told of them."""
+
+    _bases: Bases
+    _face: Face
+
+    async def resolve(self, reference: str, platform: str) -> Base:
+        """See plan.BaseImages."""
+        with self._face.resolving(reference):
+            return await self._bases.resolve(reference, platform)
 
 
 def _settings(options: BuildOptions) -> RunSettings:

@@ -6,18 +6,19 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from corten.build.attestor import Attestor
-from corten.build.bases import Puller
 from corten.build.builder import Builder
 from corten.build.builds import Builds
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.caching.exporting import CacheExporter
+from corten.build.caching.travel import CacheTravel
 from corten.build.classic import ClassicBuilds
 from corten.build.exporters.export import Exporters
-from corten.build.exporters.image import Publisher
+from corten.build.exporters.layers import LayerForms
 from corten.build.finisher import Finisher
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
@@ -33,13 +34,10 @@ if TYPE_CHECKING:
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
     from corten.engine.images.assemble import Assembler
+    from corten.engine.images.transfer import TransferService
 
 _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
-
-
-class Transfers(Puller, Publisher, Protocol):
-    """What comes from registries and goes to them."""
 
 
 def build_service(
@@ -51,7 +49,7 @@ def build_service(
     snapshots: Snapshots,
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
-    puller: Transfers,
+    puller: TransferService,
     web: Callable[[], Web],
     cache: BuildCache,
     events: Events,
@@ -83,8 +81,20 @@ def build_service(
         limit_bytes=limit_bytes,
         contexts=contexts,
     )
-    service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
     exporters = Exporters(library=library, assembler=assembler(), snapshots=snapshots, publisher=puller)
+    service = BuildService(
+        builder=builder,
+        cache=cache,
+        upkeep=upkeep,
+        library=library,
+        puller=puller,
+        travel=CacheTravel(
+            exporter=CacheExporter(
+                library=library, forms=LayerForms(library), registries=lambda: puller.artifacts, caches=caches
+            ),
+            registries=lambda: puller.artifacts,
+        ),
+    )
     finisher = Finisher(
         squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
         attestor=Attestor(catalog=library.catalog, snapshots=snapshots),

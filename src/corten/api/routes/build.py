@@ -6,7 +6,7 @@ are refused.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -18,6 +18,8 @@ from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.attestations.wishes import parse_attests
 from corten.build.cache_pruning import FILTERS, Wish
+from corten.build.caching.options import parse_exports as parse_caches
+from corten.build.caching.options import parse_imports
 from corten.build.exporters.request import Export, ImageExport, parse_exports
 from corten.build.options import BuildOptions
 from corten.engine.images.filters import until_s
@@ -78,6 +80,7 @@ def build_options(request: Request) -> BuildOptions:
     is_check = query.text("call") == _CHECK
     if query.text("call") and not is_check:
         raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
+    build_args = _json(query, "buildargs", dict[str, str | None]) or {}
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
         names=tuple(name for name in query.values("t") if name),
@@ -86,7 +89,9 @@ def build_options(request: Request) -> BuildOptions:
         pull=query.flag("pull"),
         remove=query.flag("rm", default=True) or query.flag("forcerm"),
         remove_failed=query.flag("forcerm"),
-        build_args=_json(query, "buildargs", dict[str, str | None]) or {},
+        build_args=build_args,
+        cache_from=parse_imports(_json(query, "cachefrom", list[Any]) or []),
+        cache_to=parse_caches(_json(query, "cacheto", list[Any]) or [], build_args),
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
         diagnostics=query.flag("diagnostics") or is_check,

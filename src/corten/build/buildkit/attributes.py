@@ -9,19 +9,24 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from corten.build.attestations.wishes import parse_attests
 from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.types import Attributed
-from corten.build.exporters.request import CacheOnly, Export, parse_exports
+from corten.build.caching.options import CacheImport, parse_imports, with_inline
+from corten.build.caching.options import parse_export as parse_cache
+from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, ImageExport, parse_exports
 from corten.build.options import BuildOptions
 from corten.build.session.source import UPLOADED, SessionFiles
 from corten.errors import InvalidArgument
 from corten.errors import NotImplemented as NotOffered
+from corten.lib import codec
 from corten.spec.docker.hostconfig import HostConfig, Ulimit
 
 _LOCAL = "local:"
 _NETWORKS = ("", "default", "none", "host", "sandbox")
+_UNLOADED = ("load",)  # compose says it of images, which are here then in any case
 _SIZE_LIMIT = 1 << 62
 LINT = "frontend.lint"
 
@@ -41,40 +46,63 @@ def exports_of(request: SolveRequest) -> tuple[Export, ...]:
     exporters = request.exporters
     if not exporters and request.old_exporter:
         exporters = [Attributed(type=request.old_exporter, attrs=request.old_exporter_attrs)]
-    return parse_exports([(one.type, one.attrs) for one in exporters]) or (CacheOnly(),)
+    entries = [(one.type, {k: v for k, v in one.attrs.items() if k not in _UNLOADED}) for one in exporters]
+    return parse_exports(entries) or (CacheOnly(),)
 
 
 def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
     """The build of one Dockerfile. Raises InvalidArgument; NotImplemented for what is not done here."""
     call = attributes.get("requestid", "")
     contexts = dict(_prefixed(attributes, "context:"))
+    exports = exports_of(request)
+    caches = request.cache.exports if request.cache is not None else []
+    build_args = dict(_prefixed(attributes, "build-arg:"))
     options = BuildOptions(
         dockerfile=attributes.get("filename", ""),
         use_cache=attributes.get("no-cache") != "",
         pull=attributes.get("image-resolve-mode", "") == "pull",
         remove=True,
         remove_failed=True,
-        build_args=dict(_prefixed(attributes, "build-arg:")),
+        build_args=build_args,
+        cache_from=_imports(attributes.get("cache-imports", "")),
+        cache_to=with_inline([parse_cache(one.type, one.attrs) for one in caches], build_args),
         labels=dict(_prefixed(attributes, "label:")),
         contexts=contexts,
         target=attributes.get("target", ""),
         is_check=call == LINT,
-        exports=exports_of(request),
-        attests=parse_attests(dict(_prefixed(attributes, "attest:"))),
+        exports=exports,
+        attests=parse_attests(_attests(attributes, exports)),
         platform=attributes.get("platform", ""),
         host=_host(attributes),
     )
-    _refuse(attributes, request)
+    _refuse(attributes)
     return Asked(options=options, files=_files(attributes, contexts), call=call)
 
 
-def _refuse(attributes: Mapping[str, str], request: SolveRequest) -> None:
+def _imports(text: str) -> tuple[CacheImport, ...]:
+    """A JSON list of BuildKit's CacheOptionsEntry. Raises InvalidArgument; NotImplemented for unknown types."""
+    return parse_imports(codec.decode(list[Any], text.encode()) if text else [])
+
+
+def _attests(attributes: Mapping[str, str], exports: Sequence[Export]) -> dict[str, str | None]:
+    """What is to be said of the result. `inline-only` comes from clients that were not told to ask: that counts for
+    what leaves this engine with its documents alone, since an image here would be another one in each build."""
+    leaves = any(
+        (isinstance(export, ImageExport) and export.push)
+        or (isinstance(export, ArchiveExport) and export.kind == "oci")
+        for export in exports
+    )
+    found: dict[str, str | None] = {}
+    for kind, text in _prefixed(attributes, "attest:"):
+        words = [word for word in text.split(",") if word != f"type={kind}"]
+        if leaves or "inline-only=true" not in words:
+            found[kind] = ",".join(words)
+    return found
+
+
+def _refuse(attributes: Mapping[str, str]) -> None:
     if attributes.get("no-cache"):
         raise NotOffered("building some stages without the cache (--no-cache-filter) is not supported yet")
-    exports = request.cache.exports if request.cache is not None else []
-    kinds = sorted({one.type for one in exports if one.type != "inline"})
-    if kinds:
-        raise NotOffered(f"cache export to {kinds[0][:32]!r} is not supported yet")
     if "source" in attributes or "cmdline" in attributes:
         raise NotOffered("other frontends than Docker's own for Dockerfiles are not supported")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Result
@@ -11,15 +11,19 @@ from corten.build.buildkit.sessions import Sessions
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, FilesExport, ImageExport
 from corten.build.exporters.responses import CONFIG_DIGEST
-from corten.build.exporters.result import Exportable, Files
+from corten.build.exporters.result import Exportable, Files, Part
 from corten.build.finisher import Finisher
+from corten.build.service import Job
+from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.sender import send_tar, send_tree
 from corten.build.status_face import Activity, StatusFace
 from corten.build.status_names import EXPORT
-from corten.build.trees.inline import InlineTree
 from corten.build.trees.mounted import MountedTree
+from corten.build.trees.parts import PartsTree, PartTree
+from corten.build.trees.tree import EmptyTree, Tree
 from corten.engine.events import Events
+from corten.engine.images.progress import Progress
 from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
@@ -49,12 +53,19 @@ class Exporting:
         if found is None:
             raise GrpcError(Code.NOT_FOUND, f"no such ref: {name[:64]}")
         work, solved, progress = found
-        options = work.options
-        face = work.face
+        exports = [export for export in work.options.exports if not isinstance(export, CacheOnly)]
+        merged = await self._put_out(job, exports, work, solved, progress) if exports else {}
+        try:
+            await solved.carry()
+        except CortenError as error:
+            raise GrpcError(Code.UNKNOWN, words(error)) from error
+        return merged
+
+    async def _put_out(
+        self, job: BuildJob, exports: Sequence[Export], work: Job, solved: Solved, progress: Progress
+    ) -> dict[str, str]:
+        options, face = work.options, work.face
         assert isinstance(face, StatusFace)
-        exports = [export for export in options.exports if not isinstance(export, CacheOnly)]
-        if not exports:
-            return {}
         client = SessionClient(await self._sessions.get(job.request.session))
         with face.activity(_step(exports)) as activity:
             try:
@@ -128,18 +139,11 @@ class _ToClient:
         if not isinstance(export, FilesExport) or export.kind == "tar":
             await self.archive(number, export, files.tar())
             return
-        parts = files.parts
-        if len(parts) != 1 or parts[0].directory or parts[0].files:
-            raise GrpcError(Code.UNIMPLEMENTED, "a directory a platform (type=local) is not supported yet: type=tar is")
-        root = await blocking.run(files.root_fd, parts[0])
-        if root < 0:
-            await send_tree(self._client, number, InlineTree((), 0o644, 0))
-            return
-        tree = await blocking.run(MountedTree, root)
-        try:
-            await send_tree(self._client, number, tree)
-        finally:
-            await blocking.run(tree.close)
+        async with AsyncExitStack() as closing:
+            parts = [
+                PartTree(part.directory, await _tree(files, part, closing), dict(part.files)) for part in files.parts
+            ]
+            await send_tree(self._client, number, PartsTree(parts))
 
     async def _counted(self, line: str, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         total = 0
@@ -151,3 +155,13 @@ class _ToClient:
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
+
+
+async def _tree(files: Files, part: Part, closing: AsyncExitStack) -> Tree:
+    """A part's file system, until `closing` closes it."""
+    root = await blocking.run(files.root_fd, part)
+    if root < 0:
+        return EmptyTree()
+    tree = MountedTree(root)
+    closing.push_async_callback(blocking.run, tree.close)
+    return tree

@@ -27,7 +27,6 @@ from corten.lib import codec
 from corten.lib.disk_full import words
 from corten.lib.grpc.status import Code, GrpcError
 from corten.spec.docker.lint import BuildError, LintResults, location
-from corten.spec.docker.solve_status import VertexWarning
 
 FRONTEND = "dockerfile.v0"
 _VERSION = b"1.0.0"
@@ -54,8 +53,6 @@ class Frontend:
                 raise GrpcError(Code.UNKNOWN, f"unsupported request {wanted.call[:64]}")
             return Result(metadata=await answer(job, wanted))
         face = self._face(job, wanted)
-        if attributes.get("cache-imports"):
-            job.board.warn(VertexWarning(level=1, short=b"cache import is not supported by this engine yet"))
         solving = await self._solving(job, wanted, face)
         name = job.add(solving)
         return _result(name, await solving.build())

@@ -12,11 +12,9 @@ from typing import TypeVar
 
 from corten.build.buildkit.told import failure
 from corten.build.buildkit.transfers import ToldSource, Transfers
-from corten.build.diagnosis import FailedStep
 from corten.build.service import BuildService, Job, Result
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
-from corten.build.status_names import solve_text
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.settled import settled
 from corten.errors import CortenError
@@ -113,9 +111,7 @@ class Solving:
                 raise
 
     def _failed(self, error: Exception) -> GrpcError:
-        reason = error.reason if isinstance(error, FailedStep) else error
-        vertex = self._face.failed_vertex
-        digest = self._face.failed(reason)
+        told = self._face.failed(error)
         if not isinstance(error, CortenError | OSError):
             return GrpcError(Code.INTERNAL, "an internal error; the daemon's log has more")
-        return failure(error, solve_text(vertex, reason), self._face.source, digest)
+        return failure(error, told, self._face.source)

@@ -11,10 +11,9 @@ from typing import Any
 from corten.build.buildkit.messages import control
 from corten.build.buildkit.messages.types import Position, Range, SourceInfo, timestamp
 from corten.build.diagnosis import FailedStep
-from corten.build.dockerfile.error import DockerfileError
 from corten.build.ops.run import StepFailed
+from corten.build.status_face import Failure
 from corten.lib import codec
-from corten.lib.disk_full import words
 from corten.lib.grpc.status import Code, Detail, GrpcError
 from corten.spec.docker import lint
 from corten.spec.docker.solve_status import SolveStatus, VertexWarning
@@ -76,21 +75,20 @@ def _warning(warning: VertexWarning) -> control.VertexWarning:
     )
 
 
-def failure(error: Exception, text: str, source: lint.SourceFile | None, digest: str) -> GrpcError:
+def failure(error: Exception, told: Failure, source: lint.SourceFile | None) -> GrpcError:
     """Why a build failed, with what a client needs to show the lines and the step."""
     if isinstance(error, GrpcError):
         return error
     details: list[Detail] = []
-    lines = error.lines if isinstance(error, DockerfileError | FailedStep) else (0, 0)
-    if source is not None and lines[0]:
-        details.append(_detail("errdefs.Source", _excerpt(source, lines)))
+    if source is not None and told.lines[0]:
+        details.append(_detail("errdefs.Source", _excerpt(source, told.lines)))
     reason = error.reason if isinstance(error, FailedStep) else error
     if isinstance(reason, StepFailed):
         details.append(_detail("gatewayapi.ExitMessage", {"Code": reason.exit_code}))
-    if digest:
-        details.append(_detail("errdefs.Vertex", {"digest": digest}))
+    if told.digest:
+        details.append(_detail("errdefs.Vertex", {"digest": told.digest}))
     details.append(_detail("errdefs.Solve", {}))
-    return GrpcError(Code.UNKNOWN, text or words(error), details)
+    return GrpcError(Code.UNKNOWN, told.text, details)
 
 
 def _excerpt(source: lint.SourceFile, lines: tuple[int, int]) -> dict[str, Any]:

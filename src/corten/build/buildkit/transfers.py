@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.status_face import Activity, StatusFace
 from corten.build.trees.tree import Tree
 
 _DOCKERFILE = "dockerfile"
+_IGNORE_FILE = ".dockerignore"
+_LOAD_IGNORE = "[internal] load .dockerignore"
 
 
 class Transfers:
-    """What comes now: sources tell of `dockerfile`, `.dockerignore` and directories, by name, from any task."""
+    """What comes now: sources tell of `dockerfile`, `.dockerignore` and directories, by name."""
 
     def __init__(self, face: StatusFace) -> None:
         self._face = face
         self._now: Activity | None = None
+        self._besides = ExitStack()
+        self._ignore: Activity | None = None
 
     @contextmanager
     def during(self, activity: Activity) -> Iterator[None]:
-        """Lines are this step's as long as the block."""
-        before, self._now = self._now, activity
-        try:
-            yield
-        finally:
-            self._now = before
+        """Lines are this step's as long as the block; a .dockerignore is a step of its own."""
+        self._now = activity
+        with ExitStack() as self._besides:
+            try:
+                yield
+            finally:
+                self._now = self._ignore = None
 
     def told(self, what: str, count: int) -> None:
         """So many bytes of something have come."""
-        if self._now is not None:
+        if what == _IGNORE_FILE and self._now is not None and self._ignore is None:
+            self._ignore = self._besides.enter_context(self._face.activity(_LOAD_IGNORE))
+        activity = self._ignore if what == _IGNORE_FILE else self._now
+        if activity is not None:
             line = "transferring dockerfile:" if what == _DOCKERFILE else "transferring context:"
-            self._now.progress(line, count, name="transferring")
+            activity.progress(line, count, name="transferring")
 
 
 class ToldSource:

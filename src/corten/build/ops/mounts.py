@@ -19,13 +19,13 @@ from corten.build.copying.select import Selection, Taken, digest, take
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Mount, Run
+from corten.build.ops.cache_contents import CacheContents, ImportedMounts
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mount_homes import MOUNTED, remove_home
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import EmptyTree, Tree, resolve
 from corten.engine.images.settled import never_half_done
 from corten.errors import NotFound
-from corten.errors import NotImplemented as NotOffered
 from corten.lib import blocking
 from corten.lib.tar import TarReader
 from corten.lib.tar_writer import TarWriter
@@ -41,7 +41,16 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class StepMounts:
     """The mounts of one build's steps, below `directory`."""
 
-    def __init__(self, *, store: LayerStore, inputs: Inputs, caches: CacheMounts, directory: Path) -> None:
+    def __init__(
+        self,
+        *,
+        store: LayerStore,
+        inputs: Inputs,
+        caches: CacheMounts,
+        directory: Path,
+        imported: ImportedMounts,
+    ) -> None:
+        self._imported = imported
         self._store = store
         self._inputs = inputs
         self._caches = caches
@@ -61,10 +70,10 @@ class StepMounts:
     ) -> AsyncIterator[list[HostMount]]:
         """The mounts, there as long as the block. Raises NotFound, NotImplemented, OSError."""
         mounts: list[HostMount] = []
-        if any(mount.kind == "cache" and mount.input for mount in run.mounts):
-            raise NotOffered("RUN --mount=type=cache with from is not supported yet")
         async with AsyncExitStack() as closing:
-            caches = await closing.enter_async_context(self._caches.hold(m for m in run.mounts if m.kind == "cache"))
+            contents = CacheContents(self._store, self._imported, results)
+            wanted = [mount for mount in run.mounts if mount.kind == "cache"]
+            caches = await closing.enter_async_context(self._caches.hold(wanted, contents))
             for mount in run.mounts:
                 if mount.kind == "tmpfs":
                     mounts.append(_tmpfs(mount))

@@ -9,6 +9,7 @@ import sys
 
 from corten.cli.build import findings
 from corten.cli.build.attests import attests_query
+from corten.cli.build.caches import parse_caches
 from corten.cli.build.conversation import Conversation
 from corten.cli.build.outputs import Outputs, parse_outputs
 from corten.cli.command import Call, Command
@@ -115,6 +116,8 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "rm": "1" if values["rm"] else "0",
         "forcerm": values["force-rm"],
         "buildargs": json.dumps({**_epoch(), **dict(_argument(text) for text in values["build-arg"])}),
+        "cachefrom": json.dumps(parse_caches(values["cache-from"], "--cache-from")),
+        "cacheto": json.dumps(parse_caches(values["cache-to"], "--cache-to")),
         "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
         "diagnostics": "1",
@@ -290,6 +293,8 @@ COMMAND = Command(
         Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
         Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
+        Option("--cache-from", "list", "Cache to look into (a name, or type=registry|local,...)"),
+        Option("--cache-to", "list", "Where the cache goes (type=inline|registry|local,...)"),
         Option(
             "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
         ),
