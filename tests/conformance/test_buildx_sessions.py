@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.lab import images
-from tests.lab.buildx import give_buildx
 from tests.lab.daemon import Daemon, docker_cli, running_daemon
+from tests.lab.plugins import with_plugins
 
 _WAIT_S = 120
 
@@ -23,7 +25,8 @@ _WAIT_S = 120
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with running_daemon() as engine:
-        give_buildx(engine).docker("load", "-i", str(images.busybox()))
+        with_plugins(engine)
+        engine.docker("load", "-i", str(images.busybox()))
         yield engine
 
 
@@ -140,6 +143,7 @@ def test_results_come_back_as_files_and_as_a_tar(daemon: Daemon, tmp_path: Path)
         "head -c 300000 /dev/zero > zeros && chmod 0711 d && chmod 640 zeros\nFROM scratch\nCOPY --from=made /out /\n"
         "COPY größe /\n"
     )
+    before = daemon.out("images", "-aq")
     build(daemon, context, "-o", str(tmp_path / "out"), dockerfile=dockerfile)
     out = tmp_path / "out"
     assert sorted(os.fspath(path.relative_to(out)) for path in out.rglob("*")) == [
@@ -152,7 +156,7 @@ def test_results_come_back_as_files_and_as_a_tar(daemon: Daemon, tmp_path: Path)
     build(daemon, context, "-o", f"type=tar,dest={tmp_path}/out.tar")
     with tarfile.open(tmp_path / "out.tar") as tar:
         assert {name.strip("./") for name in tar.getnames()} - {""} == {"d", "d/link", "d/x", "größe", "hard", "zeros"}
-    assert daemon.out("images", "-q", "--filter", "dangling=true") == ""
+    assert daemon.out("images", "-aq") == before
 
 
 def test_named_contexts_are_directories_with_their_own_ignore_files(daemon: Daemon, tmp_path: Path) -> None:
@@ -238,7 +242,8 @@ def holders(value: str, *roots: Path) -> list[str]:
 
 def test_a_secret_is_nowhere_but_in_the_step(context: Path, secret: Path) -> None:
     with running_daemon("--debug") as daemon:
-        give_buildx(daemon).docker("load", "-i", str(images.busybox()))
+        with_plugins(daemon)
+        daemon.docker("load", "-i", str(images.busybox()))
         mounts = "--mount=type=secret,id=a --mount=type=secret,id=a,env=A"
         flags = ("-t", "t:1", "--secret", f"id=a,src={secret}")
         use = "test $(cat /run/secrets/a) = $A"
@@ -346,3 +351,48 @@ def test_an_agent_of_the_client_answers_in_the_step(daemon: Daemon, context: Pat
     assert "agent: /run/buildkit/ssh_agent.0 0o600 0 0" in output
     assert "agent: /s/agent 0o666 7 8" in output
     assert len(asked) == 6
+
+
+# -- ends
+
+
+def coming(daemon: Daemon) -> int:
+    """How many bytes of a transfer that goes on have come: they are in a file without a name."""
+    found = 0
+    for fd in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        with suppress(OSError):
+            if f"{daemon.data_root}/build-contexts/#" in os.readlink(fd):
+                found = max(found, fd.stat().st_blocks * 512)
+    return found
+
+
+@pytest.mark.parametrize("end", ["client", "daemon"])
+def test_a_transfer_that_is_cut_leaves_nothing(context: Path, end: str) -> None:
+    with running_daemon() as daemon:
+        with_plugins(daemon)
+        daemon.docker("load", "-i", str(images.busybox()))
+        (context / "Dockerfile").write_text("FROM busybox\nCOPY . /c/\n")
+        (context / "a").write_text("a")
+        with open(context / "endless", "wb") as file:
+            file.truncate(64 << 30)  # far more than is sent until the end
+        argv = [docker_cli(), "-H", daemon.host, "build", "--progress=plain", str(context)]
+        with subprocess.Popen(
+            argv, stderr=subprocess.DEVNULL, env=daemon.environment, start_new_session=True
+        ) as client:
+            deadline = time.monotonic() + _WAIT_S
+            while coming(daemon) < 1 << 20:
+                assert time.monotonic() < deadline
+                assert client.poll() is None
+                time.sleep(0.01)
+            if end == "daemon":
+                daemon.kill()
+            os.killpg(client.pid, signal.SIGKILL)
+        if end == "daemon":
+            daemon.start()
+        while coming(daemon):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not list((daemon.data_root / "build-contexts").iterdir())
+        (context / "endless").unlink()
+        assert "DONE" in build(daemon, context)
+        assert len(list((daemon.data_root / "build-contexts").iterdir())) == 1
