@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import tarfile
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _DOCKERS = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKERFILE = "FROM busybox\nARG SECRET\nRUN echo made > /made && head -c 200000 /dev/zero > /zero\nLABEL a=b\n"
 
+# user "tester", password "secret", as htpasswd -B writes it
+HTPASSWD = "tester:$2y$05$I3IA5wuWoXKz/AV72D.ak.0fxMdrSu1jUaZTrIslsXy22t6t9bJvu\n"
+
 Build = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -35,21 +40,14 @@ def daemon() -> Iterator[Daemon]:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
     folder = tmp_path_factory.mktemp("registry")
-    with real_registry(folder, htpasswd=_password(folder)) as found:
+    with real_registry(folder, htpasswd=HTPASSWD) as found:
         yield found
-
-
-def _password(folder: Path) -> str:
-    """lab: secret, as htpasswd(1) writes it."""
-    made = subprocess.run(["htpasswd", "-Bbn", "lab", "secret"], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, folder
-    return made.stdout
 
 
 @pytest.fixture
 def build(daemon: Daemon, registry: RealRegistry, tmp_path: Path) -> Build:
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-    daemon.docker("login", "-u", "lab", "--password-stdin", registry.host, input="secret")
+    daemon.docker("login", "-u", "tester", "--password-stdin", registry.host, input="secret")
 
     def run(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return daemon.corten("build", "--network", "none", *flags, str(tmp_path), check=check)
@@ -65,9 +63,7 @@ class Shown:
     path: str
 
     def raw(self, kind: str, reference: str) -> tuple[str, bytes]:
-        import base64
-
-        token = base64.b64encode(b"lab:secret").decode()
+        token = base64.b64encode(b"tester:secret").decode()
         headers = {"Accept": f"{_INDEX}, {_MANIFEST}, {_DOCKERS}", "Authorization": f"Basic {token}"}
         request = urllib.request.Request(
             f"http://{self.registry.host}/v2/{self.path}/{kind}/{reference}", headers=headers
