@@ -19,7 +19,8 @@ class BuildOptions:
     `contexts` the named contexts (see dockerfile.stages.BuildRequest).
 
     Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
-    instead of a build, `output` for the result as a tar instead of an image.
+    instead of a build, `output` for the result as a tar instead of an image. `allow` are
+    entitlements (see entitlements.py).
     """
 
     dockerfile: str = "Dockerfile"
@@ -37,5 +38,6 @@ class BuildOptions:
     is_check: bool = False
     output: Output = ""
     platform: str = ""
+    allow: tuple[str, ...] = ()
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)

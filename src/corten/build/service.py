@@ -6,7 +6,7 @@ becomes of the result. Cancelling the task cancels the build.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
 from corten.build.face import Face, Offers
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
@@ -59,8 +60,16 @@ class BuildService:
     """Builds; one a daemon."""
 
     def __init__(
-        self, *, builder: Builder, cache: BuildCache, upkeep: CacheUpkeep, library: ImageLibrary, puller: Puller
+        self,
+        *,
+        builder: Builder,
+        cache: BuildCache,
+        upkeep: CacheUpkeep,
+        library: ImageLibrary,
+        puller: Puller,
+        powers: Powers,
     ) -> None:
+        self._powers = powers
         self._builder = builder
         self._cache = cache
         self._upkeep = upkeep
@@ -75,10 +84,11 @@ class BuildService:
         try:
             async with self._leased() as lease:
                 plan, bases = await self._lowered(job, lease)
+                devices = await self._allowed(job.options, plan)
                 inputs = BuildInputs(
                     contexts={name: await job.source.context(name, paths) for name, paths in wanted(plan).items()},
                     bases=bases.filesystems,
-                    settings=_settings(job.options),
+                    settings=_settings(job.options, devices),
                     offers=job.offers,
                     lease=lease,
                     use_cache=job.options.use_cache,
@@ -93,6 +103,15 @@ class BuildService:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
             await self._lowered(job, lease)
+
+    async def _allowed(self, options: BuildOptions, plan: Plan) -> Mapping[str, DeviceInfo]:
+        """The host's devices, if the build wants any. Raises DockerfileError, NotAllowed, InvalidArgument."""
+        asked = (*options.allow, NETWORK_HOST) if options.host.network_mode == "host" else options.allow
+        given = granted(asked, self._powers.supported)
+        target = plan.target.steps[-1].vertex
+        devices = await blocking.run(self._powers.devices) if wants_devices(target) else {}
+        check(target, given, devices)
+        return devices
 
     async def _lowered(self, job: Job, lease: Lease) -> tuple[Plan, Bases]:
         recipe = await job.source.recipe()
@@ -125,8 +144,8 @@ class BuildService:
             await self._library.discard([*nodes, *self._cache.take_replaced()])
 
 
-def _settings(options: BuildOptions) -> RunSettings:
-    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
+def _settings(options: BuildOptions, devices: Mapping[str, DeviceInfo]) -> RunSettings:
+    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed, devices=devices)
 
 
 def _request(options: BuildOptions) -> BuildRequest:

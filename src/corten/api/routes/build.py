@@ -99,6 +99,7 @@ def build_options(request: Request) -> BuildOptions:
         is_check=is_check,
         output=_output(query.text("output")),
         platform=query.text("platform"),
+        allow=tuple(query.values("allow")),
         host=_host(query),
         credentials=registry_config(request),
     )

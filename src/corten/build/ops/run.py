@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from msgspec import UNSET
 
+from corten.build.entitlements import DeviceInfo, chosen_of
 from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
@@ -28,10 +29,9 @@ from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
-from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
 from corten.spec.docker.container import CreateRequest, CreateResponse
-from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
+from corten.spec.docker.hostconfig import DeviceRequest, HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
 from corten.spec.oci_image import Image, ImageConfig, RootFS
 from corten.spec.platform import host_platform
@@ -82,11 +82,13 @@ class Containers(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards."""
+    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards.
+    `devices` are those of the host, for RUN --device."""
 
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
+    devices: Mapping[str, DeviceInfo] = field(default_factory=dict)
 
     @property
     def is_limited(self) -> bool:
@@ -121,8 +123,11 @@ class Runner:
         below = inputs[0]
         assert below is not None
         async with self._mounts.hold(vertex, run, inputs) as mounts:
-            stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
-            return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            devices = chosen_of(vertex, self._settings.devices)
+            targets = [mount.target for mount in mounts]
+            targets += [target for device in devices for target in self._settings.devices[device].targets]
+            stubs = await self._store.work(self._stubs, below, targets) if targets else []
+            return await self._run(vertex, self._request(run, below, mounts, devices), below, stubs)
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
@@ -187,14 +192,7 @@ class Runner:
             await self._containers.remove(cid, force=True, volumes=True)
             self._watcher.removed(vertex, cid)
 
-    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
-        host = self._settings.host
-        if run.network == "host" and host.network_mode != "host":
-            raise NotOffered("RUN --network=host needs a build with the network mode host")
-        if run.security != "sandbox":
-            raise NotOffered(f"RUN --security={run.security} is not supported yet")
-        if run.devices:
-            raise NotOffered("RUN --device is not supported yet")
+    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount], devices: Sequence[str]) -> CreateRequest:
         return CreateRequest(
             image=below.chain_id or "scratch",
             entrypoint=[],
@@ -202,11 +200,11 @@ class Runner:
             env=[*run.env, *run.secret_env],
             user=run.user,
             working_dir=run.working_dir,
-            host_config=_replaced(host, run, mounts),
+            host_config=_replaced(self._settings.host, run, mounts, devices),
         )
 
 
-def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig:
+def _replaced(host: HostConfig, run: Run, mounts: list[HostMount], devices: Sequence[str]) -> HostConfig:
     fields = {name: getattr(host, name) for name in host.__struct_fields__}
     fields["log_config"] = LogConfig(type="none")
     fields["network_mode"] = host.network_mode if run.network == "default" else run.network
@@ -214,6 +212,9 @@ def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig
     if run.network == "none":
         fields["egress"] = UNSET  # there is nothing to limit
     fields["mounts"] = mounts or None
+    fields["privileged"] = run.security == "insecure"
+    if devices:
+        fields["device_requests"] = [DeviceRequest(driver="cdi", device_ids=list(devices))]
     return HostConfig(**fields)
 
 

@@ -119,6 +119,7 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
         "egress": values["egress"],
+        "allow": values["allow"],
         "memory": values["memory"],
         "memswap": values["memory-swap"],
         "cpushares": values["cpu-shares"],
@@ -275,6 +276,9 @@ COMMAND = Command(
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option(
+            "--allow", "strings", "Allow steps more (network.host, security.insecure, device[=vendor.com/class=name])"
+        ),
         Option("--build-arg", "list", "Set a variable of the build"),
         Option(
             "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
