@@ -209,8 +209,8 @@ def _replaced(host: HostConfig, run: Run, mounts: list[HostMount], devices: Sequ
     fields["log_config"] = LogConfig(type="none")
     fields["network_mode"] = host.network_mode if run.network == "default" else run.network
     fields["extra_hosts"] = list(run.hosts) or None
-    if run.network == "none":
-        fields["egress"] = UNSET  # there is nothing to limit
+    is_unlimited = run.egress is None or run.network == "none"  # where there is nothing to limit
+    fields["egress"] = UNSET if is_unlimited else list(run.egress or ())
     fields["mounts"] = mounts or None
     fields["privileged"] = run.security == "insecure"
     if devices:
