@@ -21,6 +21,7 @@ from corten.build.operations import BaseImage
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader, Web
 from corten.build.ops.inputs import Inputs
+from corten.build.ops.mount_homes import UNPACKED
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
@@ -99,7 +100,12 @@ class Builder:
         watcher = face.watch(plan, solver, images.id_after)
         trees = Inputs(store=store, contexts=inputs.contexts)
         mounts = StepMounts(
-            store=store, inputs=trees, caches=self._caches, directory=self._mounts, offers=inputs.offers
+            store=store,
+            inputs=trees,
+            caches=self._caches,
+            directory=self._mounts,
+            unpacked=self._scratch / UNPACKED,
+            offers=inputs.offers,
         )
         operations = Operations(
             runner=Runner(

@@ -1,7 +1,7 @@
 """What two egress lists both let through, as a list. Pure; daemon only.
 
 Names are compared with names and addresses with addresses: which addresses a name will have nobody knows beforehand, so
-a name of one list and a range of the other have nothing in common. The result never lets through what one list does not.
+a name of one list and a range of the other have nothing in common. The result lets nothing through but what both do.
 """
 
 from __future__ import annotations

@@ -91,5 +91,5 @@ def test_a_device_needs_the_clients_word_or_its_vendors(asked: list[str], device
 
 def test_only_a_required_device_must_be_there():
     check(run(devices=(Device(name="v.com/none=1"),)), granted([], DEFAULTS), DEVICES)
-    with pytest.raises(DockerfileError, match='required device "v.com/none=1" is not registered'):
+    with pytest.raises(DockerfileError, match=r'required device "v.com/none=1" is not registered'):
         check(run(devices=(Device(name="v.com/none=1", required=True),)), granted([], DEFAULTS), DEVICES)

@@ -10,6 +10,7 @@ from corten.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount2
 from corten.linux.tree import remove_tree
 
 MOUNTED = "fs"
+UNPACKED = "shown"  # below the directory of archives: on the disk of images, as a context may be larger than /run; emptied at start
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
