@@ -78,6 +78,34 @@ class EmptyTree:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
+class DirectoriesAlone:
+    """A tree as `--link` sees what it copies to: its directories, and nothing that leads elsewhere or is in the way."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def lstat(self, path: str) -> Node | None:
+        """A directory, below directories."""
+        node = self._tree.lstat(path)
+        return node if node is not None and node.kind == "directory" else None
+
+    def names(self, path: str) -> list[str]:
+        """What a directory holds."""
+        return self._tree.names(path)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The bytes of a file."""
+        return self._tree.chunks(path)
+
+    def xattrs(self, path: str) -> Mapping[bytes, bytes]:
+        """Those of a directory."""
+        return self._tree.xattrs(path)
+
+    def digest(self, path: str) -> str:
+        """A digest of a file's bytes."""
+        return self._tree.digest(path)
+
+
 def join(directory: str, name: str) -> str:
     """A path below another one."""
     return f"{directory}/{name}" if directory and name else directory or name
