@@ -1,4 +1,4 @@
-"""Builds by Corten, by Docker's classic builder and by BuildKit, in one run: cached, cold, copies of many files, stages.
+"""Builds by Corten, the classic builder and BuildKit in one run: cached, cold, copies of many files, stages.
 
 `python -m bench.build [--rounds 3] [--files 50000] [--only TEXT] [--no-classic] [--corten-buildkit]`; the last one adds
 the docker CLI with BuildKit's API against Corten.
