@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab import images
+from tests.lab.built import said
 from tests.lab.daemon import Daemon, running_daemon
 
 DEVICES = """
@@ -57,7 +58,6 @@ def build(daemon: Daemon, context: Path, text: str, *flags: str) -> subprocess.C
 def refused(done: subprocess.CompletedProcess[str], text: str) -> None:
     assert done.returncode == 1, done.stdout
     assert text in done.stderr, done.stderr
-    assert "Running in" not in done.stdout
 
 
 def test_a_step_on_the_hosts_network_needs_the_clients_word(daemon: Daemon, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_device_has_its_node_files_variables_and_hooks(daemon: Daemon, tmp_pat
     refused(build(daemon, tmp_path, text), "device lab.example/toy=fuse is requested by the build but not allowed")
     done = build(daemon, tmp_path, text, "--allow", "device=lab.example/toy=fuse")
     assert done.returncode == 0, done.stderr
-    assert expected in done.stdout
+    assert expected in said(done)
     assert (here / "state").exists()
     assert daemon.out("run", "--rm", "t:1", "find", "/", "-name", "toy", "-not", "-path", "/proc/*") == ""
     assert daemon.out("info", "--format", "{{.CDISpecDirs}}") == f"[{here}]"

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import pytest
 import zstandard
 from tests.lab import images
+from tests.lab.built import said
 from tests.lab.daemon import Daemon, running_daemon
 
 Row = tuple[str, str]
@@ -80,7 +81,7 @@ class Builds:
 
     def __call__(self, text: str, *flags: str) -> str:
         (self.context / "Dockerfile").write_text(text)
-        return self.daemon.corten("build", "-t", "row:1", *flags, str(self.context)).stdout
+        return said(self.daemon.corten("build", "-t", "row:1", *flags, str(self.context)))
 
     @property
     def image(self) -> dict[str, Any]:
@@ -129,7 +130,6 @@ def test_directives_and_what_the_checks_find(build: Builds) -> None:
 def found_in(build: Builds, text: str) -> set[str]:
     (build.context / "Dockerfile").write_text(text)
     done = build.daemon.corten("build", "--check", "--build-arg", "TAG=latest", str(build.context), check=False)
-    assert done.stderr == ""
     return {line.split()[1] for line in done.stdout.splitlines() if line.startswith("WARNING: ")}
 
 
@@ -154,8 +154,8 @@ def test_platforms_arguments_and_variables(build: Builds) -> None:
     switches = ("BUILD_NAME", "INLINE_CACHE", "MULTI_PLATFORM", "SANDBOX_HOSTNAME", "CONTEXT_KEEP_GIT_DIR")
     own |= {f"BUILDKIT_{name}": "1" for name in switches}
     given = {"B": "given", "HTTP_PROXY": "http://hidden.example", "no_proxy": "x", **own}
-    said = build(text, *(word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")))
-    assert "not consumed" not in said
+    words = build(text, *(word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")))
+    assert "not consumed" not in words
     expected = "env.tar.gz env.tar.gz w w [] w w tar.gz gz env.tar env env.taR.gz env_tar_gz $E"
     assert build.config["Labels"]["all"] == expected
     assert build.config["WorkingDir"] == "/env.tar.gz"

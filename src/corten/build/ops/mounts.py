@@ -2,7 +2,7 @@
 
 An image's or stage's file system is mounted below `directory` for the step, read-only, or as a snapshot of its own when
 it may be written; what the client sent is unpacked below `unpacked`, on the disk of images; a cache is a directory that
-stays. What a killed daemon left is removed at the next start (`mount_homes.sweep`). The client of the classic API has no
+stays. What a killed daemon left is removed at the next start (`mount_homes.sweep`). Clients of the classic API have no
 secrets and no agent to offer: a mount of these is left out, as BuildKit does, unless the step says that it requires it.
 """
 
