@@ -15,11 +15,13 @@ from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
 from corten.build.face import Face, Offers
+from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage
 from corten.build.ops.copy import Copier
-from corten.build.ops.download import Downloader, Web
+from corten.build.ops.download import Downloader
+from corten.build.ops.git import GitCheckouts
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
@@ -64,9 +66,9 @@ class Builder:
         caches: CacheMounts,
         scratch: Path,
         mounts: Path,
-        web: Callable[[], Web],
+        fetching: Fetching,
     ) -> None:
-        self._web = web
+        self._fetching = fetching
         self._caches = caches
         self._mounts = mounts
         self._containers = containers
@@ -101,14 +103,15 @@ class Builder:
         mounts = StepMounts(
             store=store, inputs=trees, caches=self._caches, directory=self._mounts, offers=inputs.offers
         )
+        limited = inputs.settings.is_limited
+        downloader = Downloader(store=store, fetching=self._fetching, limited=limited)
         operations = Operations(
             runner=Runner(
                 containers=self._containers, store=store, mounts=mounts, settings=inputs.settings, watcher=watcher
             ),
             copier=Copier(store=store, inputs=trees, new_file=self._new_file),
-            downloader=Downloader(
-                store=store, web=self._web(), new_file=self._new_file, limited=inputs.settings.is_limited
-            ),
+            downloader=downloader,
+            checkouts=GitCheckouts(store=store, fetching=self._fetching, limited=limited),
             bases=inputs.bases,
         )
         try:
@@ -117,6 +120,8 @@ class Builder:
             )
         except (CortenError, OSError) as error:
             raise FailedStep(error, _failed_lines(target, solver)) from error
+        finally:
+            downloader.close()
         filesystem = solver.result(target)
         assert isinstance(filesystem, FileSystem)
         return Built(image=images.after(plan.target, plan.target.steps[-1], filesystem), filesystem=filesystem)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
+from corten.build.fetching import Fetching
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.spec.docker import build as wire
@@ -23,12 +24,14 @@ class CacheUpkeep:
         *,
         cache: BuildCache,
         caches: CacheMounts,
+        fetching: Fetching,
         library: ImageLibrary,
         events: Events,
         limit_bytes: Callable[[], int],
     ) -> None:
         self._cache = cache
         self._caches = caches
+        self._fetching = fetching
         self._library = library
         self._events = events
         self._limit_bytes = limit_bytes
@@ -42,7 +45,7 @@ class CacheUpkeep:
         keys = to_prune(self._cache.records(), wish, self._shared())
         reclaimed = await self._forget(keys)
         if wish.is_whole:
-            reclaimed += await self._caches.prune()
+            reclaimed += await self._caches.prune() + await self._fetching.prune()
         self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.BuildPruneReport(caches_deleted=keys, space_reclaimed=reclaimed)
 

@@ -13,6 +13,7 @@ from corten.build.classic_stream import ClassicStream, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.face import IdAfter, Watcher
+from corten.build.fetching import Fetching
 from corten.build.offers import ClassicOffers
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
@@ -20,7 +21,9 @@ from corten.build.outputs import Outputs, send
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
+from corten.build.sources.remote import RemoteSource
 from corten.build.sources.tar import TarSource
+from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
@@ -33,19 +36,24 @@ from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import InvalidReference, Reference
 
 _KEPT = 256  # messages
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
 
 class ClassicBuilds:
     """The classic API; one a daemon."""
 
-    def __init__(self, *, service: BuildService, outputs: Outputs, spool: Spool, events: Events) -> None:
+    def __init__(
+        self, *, service: BuildService, outputs: Outputs, spool: Spool, fetching: Fetching, events: Events
+    ) -> None:
         self._service = service
         self._outputs = outputs
         self._spool = spool
+        self._fetching = fetching
         self._events = events
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference at once for wrong names."""
+        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference at once for wrong
+        names."""
         names = [image_name(name) for name in options.names]
         return stream(lambda progress: self._build(options, names, body, progress))
 
@@ -54,10 +62,10 @@ class ClassicBuilds:
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
-        file = await self._spool.receive(body, progress)
+        source = await self._source(options, body, progress)
         job = Job(
             options=options,
-            source=TarSource(file, options.dockerfile, progress),
+            source=source,
             offers=ClassicOffers(options.credentials),
             face=face,
         )
@@ -84,7 +92,23 @@ class ClassicBuilds:
                 raise
             progress.say(_failure(error))
         finally:
-            await blocking.run(file.close)  # which frees what it has on disk
+            await blocking.run(source.close)  # which frees what it has on disk
+
+    async def _source(
+        self, options: BuildOptions, body: AsyncIterator[bytes], progress: Progress
+    ) -> TarSource | RemoteSource:
+        """Where the context is; to be closed."""
+        if not options.remote:
+            return TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+        )
 
     async def _put_out(
         self, options: BuildOptions, result: Result, names: Sequence[Reference], progress: Progress

@@ -16,13 +16,15 @@ OUTPUTS: tuple[Output, ...] = ("", "files", "archive")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """The query of POST /build, decoded. `host` has the limits and the network of RUN steps,
-    `contexts` the named contexts (see dockerfile.stages.BuildRequest).
+    `contexts` the named contexts (see dockerfile.stages.BuildRequest), `remote` where the build context is, when the
+    body has none.
 
     Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
     instead of a build, `output` for the result as a tar instead of an image.
     """
 
     dockerfile: str = "Dockerfile"
+    remote: str = ""
     names: tuple[str, ...] = ()
     quiet: bool = False
     use_cache: bool = True

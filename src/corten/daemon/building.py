@@ -14,20 +14,25 @@ from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
+from corten.build.fetching import Fetching
+from corten.build.kept import KeptFiles
 from corten.build.outputs import Outputs
 from corten.build.service import BuildService
+from corten.daemon.source_settings import source_settings
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
 
 if TYPE_CHECKING:
-    from corten.build.ops.download import Web
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
+    from corten.daemon.config import Config
     from corten.engine.images.assemble import Assembler
+    from corten.store.db import RecordTable
 
 _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
+_FETCHED_SHARE = 4  # of what the cache may have, besides
 
 
 def build_service(
@@ -40,13 +45,26 @@ def build_service(
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
     puller: Puller,
-    web: Callable[[], Web],
+    config: Config,
+    table: Callable[[str], RecordTable],
     cache: BuildCache,
     events: Events,
     cache_bytes: int | None = None,
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
     caches = CacheMounts(data_root / "build-mounts")
+
+    def limit_bytes() -> int:
+        return cache_limit(data_root) if cache_bytes is None else cache_bytes
+
+    sources = source_settings(config)
+    fetching = Fetching(
+        transport=sources.transport,
+        policy=sources.policy,
+        timings=sources.timings,
+        kept=KeptFiles(data_root / "build-sources", lambda: limit_bytes() // _FETCHED_SHARE),
+        seen=table("build-fetched"),
+    )
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -55,19 +73,23 @@ def build_service(
         caches=caches,
         scratch=spool_dir,
         mounts=mounts,
-        web=web,
+        fetching=fetching,
     )
     upkeep = CacheUpkeep(
         cache=cache,
         caches=caches,
+        fetching=fetching,
         library=library,
         events=events,
-        limit_bytes=lambda: cache_limit(data_root) if cache_bytes is None else cache_bytes,
+        limit_bytes=limit_bytes,
     )
     service = BuildService(builder=builder, cache=cache, upkeep=upkeep, library=library, puller=puller)
     outputs = Outputs(library=library, assembler=assembler, snapshots=snapshots)
     return Builds(
-        classic=ClassicBuilds(service=service, outputs=outputs, spool=Spool(spool_dir), events=events), cache=upkeep
+        classic=ClassicBuilds(
+            service=service, outputs=outputs, spool=Spool(spool_dir), fetching=fetching, events=events
+        ),
+        cache=upkeep,
     )
 
 

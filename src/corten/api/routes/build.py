@@ -16,6 +16,8 @@ from corten.api.registry_auth import registry_config
 from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.cache_pruning import FILTERS, Wish
+from corten.build.dockerfile.contexts import is_context
+from corten.build.location import redacted
 from corten.build.options import OUTPUTS, BuildOptions, Output
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
@@ -76,9 +78,8 @@ def build_options(request: Request) -> BuildOptions:
     query = request.query
     if query.text("version") == _BUILDKIT:
         raise _no_buildkit()
-    for name, what in (("remote", "building from a remote context"), ("outputs", "other outputs than an image")):
-        if query.text(name) and query.text(name) != "client-session":
-            raise NotOffered(f"{what} is not supported by this engine yet")
+    if query.text("outputs"):
+        raise NotOffered("other outputs than an image is not supported by this engine yet")
     if query.flag("squash"):
         raise NotOffered("squashing an image's layers is not supported by this engine yet")
     is_check = query.text("call") == _CHECK
@@ -86,6 +87,8 @@ def build_options(request: Request) -> BuildOptions:
         raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
+        remote=query.text("remote"),
+        contexts=_contexts(query),
         names=tuple(name for name in query.values("t") if name),
         quiet=query.flag("q"),
         use_cache=not query.flag("nocache"),
@@ -102,6 +105,15 @@ def build_options(request: Request) -> BuildOptions:
         host=_host(query),
         credentials=registry_config(request),
     )
+
+
+def _contexts(query: Query) -> dict[str, str]:
+    """Corten's own parameter: named contexts as JSON, name by name. Raises InvalidArgument."""
+    contexts = _json(query, "contexts", dict[str, str]) or {}
+    for name, value in contexts.items():
+        if not is_context(name, value):
+            raise InvalidArgument(f"invalid named context {name[:128]!r}: {redacted(value)[:256]!r}")
+    return contexts
 
 
 def _output(text: str) -> Output:

@@ -21,6 +21,7 @@ from corten.build.operations import (
 )
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
+from corten.build.ops.git import GitCheckouts
 from corten.build.ops.run import Runner
 from corten.build.solver import Keying
 from corten.errors import NotImplemented as NotOffered
@@ -30,8 +31,8 @@ _KEYING: dict[type[Operation], Keying] = {
     Scratch: Keying.DEFINITION,
     Context: Keying.LOCAL,
     InlineFiles: Keying.LOCAL,
-    Download: Keying.RESULT,
-    GitCheckout: Keying.RESULT,
+    Download: Keying.IDENTITY,
+    GitCheckout: Keying.IDENTITY,
     MakeDirectory: Keying.DEFINITION,
     Copy: Keying.CONTENT,
     Run: Keying.DEFINITION,
@@ -49,16 +50,29 @@ class Operations:
     """What the operations of one build can do; `bases` are the file systems of the images that it names, by id."""
 
     def __init__(
-        self, *, runner: Runner, copier: Copier, downloader: Downloader, bases: Mapping[str, FileSystem]
+        self,
+        *,
+        runner: Runner,
+        copier: Copier,
+        downloader: Downloader,
+        checkouts: GitCheckouts,
+        bases: Mapping[str, FileSystem],
     ) -> None:
         self._runner = runner
         self._copier = copier
         self._downloader = downloader
+        self._checkouts = checkouts
         self._bases = bases
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
-        """What a copy takes of its sources, or a command's mounts show of them. Raises CopyFailed, NotFound."""
+        """What a copy takes of its sources, a command's mounts show of them, or an origin has now.
+
+        Raises CopyFailed, NotFound, and what fetching raises."""
         with _naming_the_line(vertex):
+            if isinstance(vertex.operation, Download):
+                return await self._downloader.identity(vertex, vertex.operation)
+            if isinstance(vertex.operation, GitCheckout):
+                return await self._checkouts.identity(vertex, vertex.operation)
             if isinstance(vertex.operation, Run):
                 return await self._runner.digest(vertex, vertex.operation, inputs)
             assert isinstance(vertex.operation, Copy)
@@ -79,6 +93,8 @@ class Operations:
             return await self._copier.copy(vertex, operation, inputs)
         if isinstance(operation, Download):
             return await self._downloader.download(vertex, operation)
+        if isinstance(operation, GitCheckout):
+            return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)

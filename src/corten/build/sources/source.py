@@ -15,7 +15,7 @@ from corten.build.trees.tree import Tree, resolve
 from corten.errors import InvalidArgument
 from corten.spec.docker.lint import SourceFile
 
-_DOCKERFILE_LIMIT = 4 << 20
+DOCKERFILE_LIMIT = 4 << 20
 _DEFAULT_NAME = "Dockerfile"
 
 
@@ -64,6 +64,6 @@ def text_in(tree: Tree, path: str) -> bytes | None:
     node = tree.lstat(real)
     if node is None or node.kind != "file":
         return None
-    if node.size > _DOCKERFILE_LIMIT:
-        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {_DOCKERFILE_LIMIT}")
+    if node.size > DOCKERFILE_LIMIT:
+        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {DOCKERFILE_LIMIT}")
     return b"".join(tree.chunks(real))

@@ -9,6 +9,7 @@ import sys
 
 from corten.cli.build import findings, outputs
 from corten.cli.build.outputs import Conversation
+from corten.cli.build.remote import is_remote
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.credentials import all_credentials, encode_auth
@@ -36,9 +37,12 @@ def build(call: Call) -> int:
     dockerfile = values["file"] or ""
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
+    elif is_remote(source):
+        data = iter(())
     else:
         dockerfile, data = _from_directory(source, dockerfile)
-    query = {**_query(values, dockerfile), "output": output.kind}
+    remote = source if is_remote(source) else ""
+    query = {**_query(values, dockerfile), "output": output.kind, "remote": remote}
     messages = Conversation(
         call.client.messages(
             "POST",
@@ -271,7 +275,7 @@ def _content(path: str, size: int) -> Iterator[bytes]:
 
 
 COMMAND = Command(
-    "[OPTIONS] PATH | -",
+    "[OPTIONS] PATH | URL | -",
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
