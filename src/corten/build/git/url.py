@@ -142,14 +142,22 @@ def _flag(key: str, value: str) -> bool:
     return True
 
 
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _checked_parts(url: GitUrl) -> GitUrl:
-    if url.ref and _NO_REF.search(url.ref):
+    if url.ref and (_NO_REF.search(url.ref) or not url.ref.isprintable()):
         raise ValueError(f"invalid git ref {url.ref[:256]!r}")
     if any(char.isspace() or not char.isprintable() for char in url.remote):
         raise ValueError(f"invalid git URL {url.remote[:256]!r}")
     if url.checksum:
         check_checksum(url.checksum)
     names = [name for name in url.subdir.split("/") if name not in ("", ".")]
-    if ".." in names or "\0" in url.subdir:
+    if ".." in names or "\0" in url.subdir or not _is_text(url.subdir):
         raise ValueError(f"invalid directory {url.subdir[:256]!r} of a git repository")
     return replace(url, subdir="/".join(names), ref=url.ref or url.checksum)
