@@ -84,7 +84,7 @@ def serving(address: str, redirect: str = "") -> Iterator[tuple[int, list[str]]]
             pass
 
     with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield server.server_address[1], asked
         server.shutdown()
