@@ -7,12 +7,17 @@ import hashlib
 import http.server
 import io
 import json
+import socket
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlencode
 
 import docker
 import pytest
@@ -398,3 +403,94 @@ def test_by_default_builds_fetch_nothing_from_the_host_itself(tmp_path: Path) ->
         web.server.shutdown()
         thread.join()
         web.server.server_close()
+
+
+# -- what ends early
+
+
+class Silent:
+    """A server that sends the beginning of a file, and then nothing; `ended` when its client has gone."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.ended = threading.Event()
+        silent = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(1 << 30))
+                self.end_headers()
+                self.wfile.write(b"x" * 100_000)
+                silent.begun.set()
+                with suppress(ConnectionError):
+                    self.connection.settimeout(60)
+                    self.connection.recv(1)
+                silent.ended.set()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/file"
+
+    def __enter__(self) -> Silent:
+        self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self._thread.join()
+        self.server.server_close()
+
+
+@pytest.mark.parametrize("what", ["add", "context", "git"])
+def test_a_client_that_leaves_ends_the_fetch_and_leaves_nothing(lab: Lab, what: str) -> None:
+    before = fetched(lab.daemon)
+    with Silent() as silent:
+        query = {"t": "t:1"}
+        body = archive({"Dockerfile": f"FROM busybox\nADD {silent.url} /f\n"})
+        if what != "add":
+            query["remote"] = silent.url + (".git" if what == "git" else "")
+            body = b""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(lab.daemon.socket))
+        head = f"POST /build?{urlencode(query)} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert silent.begun.wait(30) or what == "git"
+        if what == "git":
+            assert b"does not speak git" in connection.recv(4096)
+        connection.close()
+        assert silent.ended.wait(30)
+    assert fetched(lab.daemon) == before
+
+
+def fetched(daemon: Daemon) -> set[str]:
+    return {path.name for path in (daemon.data_root / "build-sources").glob("*")}
+
+
+def test_a_killed_daemon_leaves_nothing_of_a_fetch(tmp_path: Path) -> None:
+    with running_daemon() as daemon, Silent() as silent:
+        build = subprocess.Popen(
+            [*daemon_command(daemon), "build", silent.url],
+            env=daemon.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert silent.begun.wait(30)
+        daemon.kill()
+        assert build.wait(30) == 1
+        assert fetched(daemon) == set()
+        daemon.start()
+        Repository(tmp_path / "x.git").commit({"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+        with GitServer(tmp_path) as git:
+            daemon.corten("build", f"{git.url}/x.git")
+        assert len(fetched(daemon)) == 1
+        daemon.docker("builder", "prune", "-af")
+        assert fetched(daemon) == set()
+
+
+def daemon_command(daemon: Daemon) -> list[str]:
+    source = Path(__file__).resolve().parents[2] / "src"
+    return [sys.executable, "-I", "-S", str(source / "corten/__main__.py"), "-H", daemon.host]

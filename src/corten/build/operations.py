@@ -82,6 +82,12 @@ class GitCheckout(Operation, frozen=True, kw_only=True):
     submodules: bool = True
     authorization: str = ""
 
+    @property
+    def url(self) -> str:
+        """For people: the repository with `#ref:directory`."""
+        tail = f"{self.ref}:{self.subdir}" if self.subdir else self.ref
+        return f"{self.remote}#{tail}" if tail else self.remote
+
 
 class MakeDirectory(Operation, frozen=True, kw_only=True):
     """A directory with its parents, where it is missing (WORKDIR). Input: the file system. `owner` as in Copy."""
