@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -366,13 +367,19 @@ def test_a_cancelled_fetch_ends(lab: Lab):
 
 
 def test_kept_files_are_bounded_and_what_was_used_least_goes_first(tmp_path: Path):
-    kept = KeptFiles(tmp_path / "k", lambda: 3 * 4096)
-    for number in range(5):
+    root = tmp_path / "k"
+    kept = KeptFiles(root, lambda: 3 * 4096)
+    for number in range(3):
         with kept.new() as file:
             file.write(b"x" * 4096)
             kept.keep(f"f{number}", file)
-        if number == 2:
-            kept.open("f0").close()
-    assert sorted(path.name for path in (tmp_path / "k").iterdir()) == ["f0", "f3", "f4"]
-    assert kept.open("f1") is None
-    assert kept.trim(0, 0) == 3 * 4096
+        os.utime(root / f"f{number}", ns=(number, number))
+    reader = kept.open("f0")
+    assert reader is not None
+    with reader, kept.new() as file:
+        file.write(b"y" * 4096)
+        kept.keep("f3", file)
+        assert sorted(path.name for path in root.iterdir()) == ["f0", "f2", "f3"]
+        assert kept.open("f1") is None
+        assert kept.trim(0, 0) == 3 * 4096
+        assert reader.read() == b"x" * 4096  # who has it open keeps it

@@ -21,6 +21,7 @@ from corten.build.git.error import GitError
 from corten.build.git.remote import ID_BYTES
 
 _CHUNK = 64 << 10
+_MAPPED = 8 << 20
 _COUNT_LIMIT = 1_000_000
 _KINDS = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 _BY_OFFSET, _BY_ID = 6, 7
@@ -104,28 +105,35 @@ def unpack(pack: BinaryIO, objects: Objects) -> None:
     if size < 12 + id_bytes:
         raise GitError("the pack is cut off")
     with mmap.mmap(pack.fileno(), size, prot=mmap.PROT_READ) as data, memoryview(data) as view:
-        _check_trailer(view, objects, id_bytes)
-        _Unpacking(view[: size - id_bytes], objects, id_bytes).run()
+
+        def let_go() -> None:
+            data.madvise(mmap.MADV_DONTNEED)  # the pages that were read: else the pack counts as the daemon's memory
+
+        _check_trailer(view, objects, id_bytes, let_go)
+        _Unpacking(view[: size - id_bytes], objects, id_bytes, let_go).run()
 
 
-def _check_trailer(view: memoryview, objects: Objects, id_bytes: int) -> None:
+def _check_trailer(view: memoryview, objects: Objects, id_bytes: int, let_go: Callable[[], None]) -> None:
     digest = hashlib.new(objects.hash_name, usedforsecurity=False)
     end = len(view) - id_bytes
-    for at in range(0, end, 1 << 20):
+    for at in range(0, end, _MAPPED):
         objects.check()
-        digest.update(view[at : min(at + (1 << 20), end)])
+        digest.update(view[at : min(at + _MAPPED, end)])
+        let_go()
     if digest.digest() != bytes(view[end:]):
         raise GitError("the pack is damaged: its checksum is wrong")
 
 
 class _Unpacking:
-    def __init__(self, view: memoryview, objects: Objects, id_bytes: int) -> None:
+    def __init__(self, view: memoryview, objects: Objects, id_bytes: int, let_go: Callable[[], None]) -> None:
         self._view = view
         self._objects = objects
         self._id_bytes = id_bytes
         self._by_offset: dict[int, list[_Delta]] = defaultdict(list)
         self._by_id: dict[bytes, list[_Delta]] = defaultdict(list)
         self._waiting = 0
+        self._let_go = let_go
+        self._kept_from = 0
         self._at = 12
 
     def run(self) -> None:
@@ -210,6 +218,9 @@ class _Unpacking:
             if not data:
                 data = bytes(self._view[at : at + step])
                 at, step = at + len(data), _CHUNK
+                if abs(at - self._kept_from) > _MAPPED:
+                    self._kept_from = at
+                    self._let_go()
             try:
                 out = inflating.decompress(data, _CHUNK)
             except zlib.error as error:
