@@ -167,6 +167,7 @@ def test_add_of_a_repository_with_its_git_directory_and_checksum(lab: Lab) -> No
     assert f"expected checksum to match {'0' * 40}, got {commit}" in wrong
     assert "repository does not contain ref" in lab.fails(f"FROM busybox\nADD {url}#nope /src\n")
     assert "git over ssh is not supported" in lab.fails("FROM busybox\nADD git@example.com:x.git /src\n")
+    assert "line 2: the build has an egress list" in lab.fails(f"FROM busybox\nADD {url} /src\n", "--egress", "none")
 
 
 def test_an_unchanged_file_is_not_downloaded_again(lab: Lab) -> None:
@@ -204,6 +205,10 @@ def test_credentials_of_a_url_are_sent_and_stored_nowhere(lab: Lab) -> None:
         missing = lab.daemon.corten("build", "-", input=f"FROM busybox\nADD {url}/nope /p\n", check=False)
         assert "status 404" in missing.stderr
         assert secret not in missing.stderr.split("\n", 1)[-1].replace(f">>> ADD {url}", "")
+        lab.web.files["/private-context"] = b"FROM busybox\n"
+        lab.daemon.corten("build", f"{url}/private-context")
+        wrong = lab.daemon.corten("build", f"{url}/nope", check=False)
+        assert (wrong.returncode, secret in wrong.stderr) == (1, False)
     finally:
         lab.web.user = ""
     history = lab.daemon.out("history", "--no-trunc", "t:1")
@@ -234,6 +239,8 @@ def test_a_repository_as_the_build_context(lab: Lab) -> None:
     fetches = lab.git.fetches()
     done = lab.daemon.corten("build", "-t", "t:1", url)
     assert (done.stdout.count("Using cache"), lab.git.fetches()) == (1, fetches + 1)
+    lab.daemon.corten("build", "-t", "t:1", "-f", "-", url, input="FROM busybox\nCOPY sub/a /from-stdin\n")
+    assert lab.run("cat /from-stdin") == "sub"
     (repository.path / ".dockerignore").write_text("a\n")
     repository.commit({"b": "2"})
     ignored = lab.daemon.corten("build", url, check=False)

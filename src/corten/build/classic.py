@@ -22,12 +22,13 @@ from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
 from corten.build.sources.remote import RemoteSource
+from corten.build.sources.source import DOCKERFILE_LIMIT
 from corten.build.sources.tar import TarSource
 from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
-from corten.errors import CortenError
+from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec import reference as references
@@ -36,6 +37,7 @@ from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import InvalidReference, Reference
 
 _KEPT = 256  # messages
+_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
 
@@ -100,6 +102,7 @@ class ClassicBuilds:
         """Where the context is; to be closed."""
         if not options.remote:
             return TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
+        text = await _small(body) if options.dockerfile == _FROM_BODY else None
         return RemoteSource(
             options.remote,
             options.dockerfile,
@@ -107,6 +110,7 @@ class ClassicBuilds:
             spool=self._spool,
             progress=progress,
             limited=egress_rules(options.host) is not None,
+            text=text,
             keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
         )
 
@@ -149,6 +153,16 @@ class _ClassicFace:
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:
         """`Step 1/5 : ...`."""
         return ClassicStream(plan, solver, self._say, self._progress.keep_up, id_after)
+
+
+async def _small(body: AsyncIterator[bytes]) -> bytes:
+    """A Dockerfile. Raises InvalidArgument for one that is too large."""
+    text = bytearray()
+    async for chunk in body:
+        text += chunk
+        if len(text) > DOCKERFILE_LIMIT:
+            raise InvalidArgument(f"the Dockerfile has more than {DOCKERFILE_LIMIT} bytes")
+    return bytes(text)
 
 
 def image_name(text: str) -> Reference:

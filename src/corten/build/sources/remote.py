@@ -11,7 +11,7 @@ from typing import BinaryIO
 from corten.build.fetching import Fetching, web_url
 from corten.build.git.url import GitUrl, parse_git_url
 from corten.build.location import is_web_url, redacted
-from corten.build.sources.source import DOCKERFILE_LIMIT, Recipe, recipe_in
+from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource, Recipe, ignored_in, recipe_in
 from corten.build.trees.inline import InlineTree
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import Tree
@@ -43,7 +43,8 @@ class RemoteSource:
     """The source of one build at `location`; `dockerfile` is the name in it, empty for the usual one. To be closed.
 
     `limited` builds have an egress list, which the daemon does not go around. `keeps_git_dir` is what the client says
-    where the URL does not.
+    where the URL does not. What the client sends besides: `text` is a Dockerfile instead of the one in the context,
+    `others` has the named contexts.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class RemoteSource:
         progress: Progress,
         limited: bool = False,
         keeps_git_dir: bool = False,
+        text: bytes | None = None,
+        others: BuildSource | None = None,
     ) -> None:
         if limited:
             raise Forbidden("the build has an egress list, which a context that the engine fetches would get past")
@@ -65,6 +68,8 @@ class RemoteSource:
         self._spool = spool
         self._progress = progress
         self._keeps_git_dir = keeps_git_dir
+        self._given = text
+        self._others = others
         self._file: BinaryIO | None = None
         self._tree: Tree | None = None
 
@@ -87,8 +92,10 @@ class RemoteSource:
             raise InvalidArgument(f"unsupported build context {redacted(self._location)[:256]!r}")
         return await run_cancellable(self._progress, "disk", self._read, self._file)
 
-    async def context(self, name: str, paths: Sequence[str]) -> Tree:  # noqa: ARG002 - all of it is here
-        """All of it. Raises InvalidArgument for a context of another name."""
+    async def context(self, name: str, paths: Sequence[str]) -> Tree:
+        """All of it, or a named context that the client sends. Raises InvalidArgument for another name."""
+        if name and self._others is not None:
+            return await self._others.context(name, paths)
         if name or self._tree is None:
             raise InvalidArgument(f"the client does not send a context named {name!r}")
         return self._tree
@@ -99,7 +106,11 @@ class RemoteSource:
             self._tree = InlineTree([(_DOCKERFILE, text)], 0o644, 0)
             return Recipe(source=SourceFile(filename=_DOCKERFILE, data=text))
         tree = TarTree(file, check=self._progress.cancel.check)
-        recipe = recipe_in(tree, self._dockerfile)
+        if self._given is None:
+            recipe = recipe_in(tree, self._dockerfile)
+        else:
+            source = SourceFile(filename=_DOCKERFILE, data=self._given)
+            recipe = Recipe(source=source, ignored=ignored_in(tree, _DOCKERFILE))
         if recipe.ignored is not None:
             tree.without(recipe.ignored.ignores)
         self._tree = tree

@@ -48,11 +48,15 @@ def recipe_in(tree: Tree, dockerfile: str) -> Recipe:
         text = text_in(tree, _DEFAULT_NAME.lower())
     if text is None:
         raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
-    patterns = text_in(tree, f"{name}.dockerignore")
+    return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored_in(tree, name))
+
+
+def ignored_in(tree: Tree, dockerfile: str) -> Matcher | None:
+    """What the .dockerignore that is for this Dockerfile keeps out. Blocking. Raises InvalidArgument."""
+    patterns = text_in(tree, f"{dockerfile}.dockerignore")
     if patterns is None:
         patterns = text_in(tree, ".dockerignore")
-    ignored = None if patterns is None else Matcher(parse_ignore(patterns))
-    return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored)
+    return None if patterns is None else Matcher(parse_ignore(patterns))
 
 
 def text_in(tree: Tree, path: str) -> bytes | None:

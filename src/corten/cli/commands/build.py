@@ -38,7 +38,7 @@ def build(call: Call) -> int:
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
     elif is_remote(source):
-        data = iter(())
+        data = iter((sys.stdin.buffer.read(),) if dockerfile == "-" else ())
     else:
         dockerfile, data = _from_directory(source, dockerfile)
     remote = source if is_remote(source) else ""
