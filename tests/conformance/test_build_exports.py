@@ -1,4 +1,4 @@
-"""What a build brings to a registry and to other engines: layers in their forms, annotations, attestations."""
+"""What a build brings to a registry and to files: layers in their forms, annotations, attestations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import json
 import subprocess
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab import images, peers
+from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.registry import RealRegistry, real_registry
 
@@ -246,33 +245,3 @@ def test_what_cannot_be_done_is_refused(daemon: Daemon, tmp_path: Path, flags: t
     assert failed.returncode != 0
     assert words in failed.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-def test_docker_and_skopeo_read_what_was_built(daemon: Daemon, tmp_path: Path) -> None:
-    shared = Path(tempfile.mkdtemp(prefix="corten-peers-", dir="/var/tmp"))
-    dockerd = peers.Dockerd(shared)
-    try:
-        dockerd.wait()
-        (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-        daemon.corten(
-            "build", "--network", "none", "-t", "shown:1", "--provenance=true",
-            "-o", f"type=oci,dest={shared / 'oci.tar'},compression=zstd,force-compression=true",
-            "-o", f"type=docker,dest={shared / 'docker.tar'},compression=gzip",
-            "-o", f"type=oci,dest={shared / 'layout'},tar=false", str(tmp_path),
-        )  # fmt: skip
-        docker = ["docker", "-H", dockerd.host]
-        assert _run([*docker, "load", "-i", str(shared / "docker.tar")]) == "Loaded image: shown:1"
-        assert _run([*docker, "run", "--rm", "--network", "none", "shown:1", "cat", "/made"]) == "made"
-        for source in ("oci-archive:/lab-shared/oci.tar", "oci:/lab-shared/layout:1"):
-            found = json.loads(_run(dockerd.inside("skopeo", "--insecure-policy", "inspect", source)))
-            assert found["Labels"] == {"a": "b"}
-            _run(dockerd.inside("skopeo", "--insecure-policy", "copy", source, "dir:/lab-shared/copied"))
-    finally:
-        dockerd.stop()
-        subprocess.run(["rm", "-rf", "--one-file-system", str(shared)], check=True)
-
-
-def _run(argv: list[str]) -> str:
-    result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
-    assert result.returncode == 0, f"{argv}\n{result.stdout}\n{result.stderr}"
-    return result.stdout.strip()
