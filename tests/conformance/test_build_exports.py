@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab import images
+from tests.lab import images, peers
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.registry import RealRegistry, real_registry
 
@@ -171,6 +171,26 @@ def test_provenance_and_packages_stand_beside_the_image(daemon: Daemon, registry
     daemon.out("rmi", name)
     daemon.out("pull", name)
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/made") == "made"
+
+
+def test_buildx_reads_what_is_said(daemon: Daemon, registry: RealRegistry, build: Build) -> None:
+    name = f"{registry.host}/read:1"
+    build("--push", "-t", name, "--provenance=mode=max", "--sbom=true", "--annotation", "index:seen=yes")
+    buildx = peers.folder() / "usr/libexec/docker/cli-plugins/docker-buildx"
+
+    def inspected(template: str) -> Any:
+        argv = [str(buildx), "imagetools", "inspect", "--format", template, name]
+        result = subprocess.run(argv, capture_output=True, text=True, check=False, env=daemon.environment, timeout=60)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    assert inspected("{{json .Manifest}}")["annotations"] == {"seen": "yes"}
+    predicate = inspected("{{json .Provenance.SLSA}}")
+    definition = predicate["buildDefinition"]
+    assert definition["externalParameters"]["configSource"] == {"path": "Dockerfile"}
+    assert definition["resolvedDependencies"][0]["uri"].startswith("pkg:docker/busybox@latest")
+    assert inspected("{{json .SBOM.SPDX}}")["SPDXID"] == "SPDXRef-DOCUMENT"
+    assert inspected("{{json .Image}}")["config"]["Labels"] == {"a": "b"}
 
 
 def test_annotations_go_to_their_places(registry: RealRegistry, build: Build, tmp_path: Path) -> None:
