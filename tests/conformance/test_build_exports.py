@@ -1,12 +1,12 @@
-"""What a build brings to a registry and to other engines: layers in their forms, annotations, attestations."""
+"""What a build brings to a registry and to files: layers in their forms, annotations, attestations."""
 
 from __future__ import annotations
 
 import base64
 import json
+import socket
 import subprocess
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -173,6 +173,26 @@ def test_provenance_and_packages_stand_beside_the_image(daemon: Daemon, registry
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/made") == "made"
 
 
+def test_buildx_reads_what_is_said(daemon: Daemon, registry: RealRegistry, build: Build) -> None:
+    name = f"{registry.host}/read:1"
+    build("--push", "-t", name, "--provenance=mode=max", "--sbom=true", "--annotation", "index:seen=yes")
+    buildx = peers.folder() / "usr/libexec/docker/cli-plugins/docker-buildx"
+
+    def inspected(template: str) -> Any:
+        argv = [str(buildx), "imagetools", "inspect", "--format", template, name]
+        result = subprocess.run(argv, capture_output=True, text=True, check=False, env=daemon.environment, timeout=60)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    assert inspected("{{json .Manifest}}")["annotations"] == {"seen": "yes"}
+    predicate = inspected("{{json .Provenance.SLSA}}")
+    definition = predicate["buildDefinition"]
+    assert definition["externalParameters"]["configSource"] == {"path": "Dockerfile"}
+    assert definition["resolvedDependencies"][0]["uri"].startswith("pkg:docker/busybox@latest")
+    assert inspected("{{json .SBOM.SPDX}}")["SPDXID"] == "SPDXRef-DOCUMENT"
+    assert inspected("{{json .Image}}")["config"]["Labels"] == {"a": "b"}
+
+
 def test_annotations_go_to_their_places(registry: RealRegistry, build: Build, tmp_path: Path) -> None:
     name = f"{registry.host}/noted:1"
     flags = ("--annotation", "plain=1", "--annotation", "index,manifest-descriptor:both=2", "-t", name, "--push")
@@ -248,31 +268,37 @@ def test_what_cannot_be_done_is_refused(daemon: Daemon, tmp_path: Path, flags: t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_docker_and_skopeo_read_what_was_built(daemon: Daemon, tmp_path: Path) -> None:
-    shared = Path(tempfile.mkdtemp(prefix="corten-peers-", dir="/var/tmp"))
-    dockerd = peers.Dockerd(shared)
-    try:
-        dockerd.wait()
-        (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-        daemon.corten(
-            "build", "--network", "none", "-t", "shown:1", "--provenance=true",
-            "-o", f"type=oci,dest={shared / 'oci.tar'},compression=zstd,force-compression=true",
-            "-o", f"type=docker,dest={shared / 'docker.tar'},compression=gzip",
-            "-o", f"type=oci,dest={shared / 'layout'},tar=false", str(tmp_path),
-        )  # fmt: skip
-        docker = ["docker", "-H", dockerd.host]
-        assert _run([*docker, "load", "-i", str(shared / "docker.tar")]) == "Loaded image: shown:1"
-        assert _run([*docker, "run", "--rm", "--network", "none", "shown:1", "cat", "/made"]) == "made"
-        for source in ("oci-archive:/lab-shared/oci.tar", "oci:/lab-shared/layout:1"):
-            found = json.loads(_run(dockerd.inside("skopeo", "--insecure-policy", "inspect", source)))
-            assert found["Labels"] == {"a": "b"}
-            _run(dockerd.inside("skopeo", "--insecure-policy", "copy", source, "dir:/lab-shared/copied"))
-    finally:
-        dockerd.stop()
-        subprocess.run(["rm", "-rf", "--one-file-system", str(shared)], check=True)
+def blobs(daemon: Daemon) -> set[str]:
+    return {path.name for path in (daemon.data_root / "content/blobs/sha256").iterdir()}
 
 
-def _run(argv: list[str]) -> str:
-    result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
-    assert result.returncode == 0, f"{argv}\n{result.stdout}\n{result.stderr}"
-    return result.stdout.strip()
+def test_an_image_without_a_name_can_have_one_by_its_digest(daemon: Daemon, build: Build) -> None:
+    build("-o", "type=image,dangling-name-prefix=kept,compression=gzip", "--label", "dangling=1")
+    (shown,) = [
+        line for line in daemon.out("images", "--digests", "--no-trunc").splitlines() if line.startswith("kept ")
+    ]
+    digest = shown.split()[2]
+    assert daemon.out("run", "--rm", "--network", "none", f"kept@{digest}", "cat", "/made") == "made"
+    daemon.out("rmi", f"kept@{digest}")
+
+
+def test_a_push_that_fails_leaves_nothing_behind(daemon: Daemon, build: Build) -> None:
+    build()
+    before = blobs(daemon)
+    with socket.socket() as nobody:  # bound, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{nobody.getsockname()[1]}/x:1"
+        failed = build("-o", f"type=image,name={name},push=true,store=false", "--provenance=true", check=False)
+    assert failed.returncode == 1
+    assert "connection refused" in failed.stderr.lower()
+    assert blobs(daemon) == before
+    assert daemon.out("images", "-q", name) == ""
+
+
+def test_what_an_index_needed_goes_with_its_image(daemon: Daemon, build: Build) -> None:
+    build()
+    before = blobs(daemon)
+    build("-t", "index:1", "--provenance=true", "--sbom=true", "--label", "gone=1")
+    assert len(blobs(daemon) - before) >= 5  # configuration, manifest, index, attestation, statements, layers
+    daemon.out("rmi", "index:1")
+    assert blobs(daemon) == before

@@ -8,7 +8,6 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.lab import images
@@ -146,15 +145,17 @@ def test_squash_makes_one_layer_with_the_same_files_and_dockers_history(daemons:
 
 
 def test_squash_of_the_classic_api_and_from_scratch(daemons: tuple[Daemon, Daemon], context: Path) -> None:
+    import docker
+
     engine = daemons[0]
     (context / "Dockerfile").write_text("FROM scratch\nCOPY sub /a\nCOPY packed.tar /b/\n")
-    engine.environment["DOCKER_BUILDKIT"] = "0"
+    client = docker.APIClient(base_url=engine.host, version="1.43")
     try:
-        engine.corten("build", "--squash", "-t", "scratch:1", str(context))
-        engine.corten("build", "-t", "scratch:2", str(context))
+        for tag, squash in (("scratch:1", True), ("scratch:2", False)):
+            told = list(client.build(path=str(context), tag=tag, squash=squash, decode=True))
+            assert not any("error" in message for message in told)
     finally:
-        del engine.environment["DOCKER_BUILDKIT"]
-    found: Any = engine.inspect("scratch:1")
-    assert len(found["RootFS"]["Layers"]) == 1
+        client.close()
+    assert len(engine.inspect("scratch:1")["RootFS"]["Layers"]) == 1
     comment = engine.out("history", "--no-trunc", "--format", "{{.Comment}}", "scratch:1").splitlines()[0]
     assert comment == f"create new from {engine.inspect('scratch:2')['Id']}"
