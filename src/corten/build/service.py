@@ -186,11 +186,12 @@ class BuildService:
 
     async def _lowered(self, job: Job, traveller: Traveller) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
         """The plan for each platform, and its base images; those of one platform come before the next one's."""
+        platforms_asked = split_platforms(job.options.platform)
         recipe = await job.source.recipe()
         job.face.begun(recipe.source)
         dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
         lowered = []
-        for platform in split_platforms(job.options.platform):
+        for platform in platforms_asked:
             bases = Bases(
                 library=self._library,
                 puller=self._puller,
