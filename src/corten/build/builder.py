@@ -27,6 +27,7 @@ from corten.build.ops.cache_contents import ImportedMounts
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader, Web
 from corten.build.ops.inputs import Inputs
+from corten.build.ops.mount_homes import UNPACKED
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
@@ -145,6 +146,7 @@ class Builder:
             inputs=trees,
             caches=self._caches,
             directory=self._mounts,
+            unpacked=self._scratch / UNPACKED,
             imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
         offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)

@@ -328,9 +328,10 @@ def _validate_gc(config: Config) -> None:
 
         gc_settings(config["gc"])
     if config["builder"]:
-        from corten.daemon.builder_settings import cache_bytes
+        from corten.daemon.builder_settings import cache_bytes, entitlements
 
         cache_bytes(config["builder"])
+        entitlements(config["builder"])
 
 
 def _validate_addresses(config: Config) -> None:

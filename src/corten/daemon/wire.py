@@ -224,7 +224,7 @@ class Engine:
     def _builds(self) -> Builds:
         """Made at the first build, or when somebody asks for its cache."""
         from corten.daemon.builder_settings import cache_bytes
-        from corten.daemon.building import build_service
+        from corten.daemon.building import build_service, powers
 
         return build_service(
             data_root=self._config.data_root,
@@ -240,6 +240,7 @@ class Engine:
             events=self.events,
             host_gateways=self._networks.host_gateways,
             cache_bytes=cache_bytes(self._config["builder"]),
+            powers=powers(self._config),
         )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:

@@ -73,6 +73,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         exports=exports,
         attests=parse_attests(_attests(attributes, exports)),
         platform=attributes.get("platform", ""),
+        allow=tuple(request.entitlements),
         host=_host(attributes),
     )
     _refuse(attributes)

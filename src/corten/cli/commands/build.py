@@ -126,6 +126,7 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
         "egress": values["egress"],
+        "allow": values["allow"],
         "memory": values["memory"],
         "memswap": values["memory-swap"],
         "cpushares": values["cpu-shares"],
@@ -290,6 +291,9 @@ COMMAND = Command(
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option(
+            "--allow", "strings", "Allow steps more (network.host, security.insecure, device[=vendor.com/class=name])"
+        ),
         Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
         Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
