@@ -19,6 +19,8 @@ from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.plugins import with_plugins
 from tests.lab.registry import RealRegistry, real_registry
 
+from corten.testing.registry import FakeRegistry
+
 DOCKERFILE = """\
 FROM {base} AS made
 COPY a.txt /a.txt
@@ -272,3 +274,29 @@ def test_a_client_who_reads_nothing_holds_up_no_other_build(first: Daemon, conte
         silent.close()
     assert "\n300000\n" in said
     assert first.out("run", "--rm", "--network", "none", "app:1", "cat", "/done") == "done"
+
+
+def test_what_is_only_pushed_stays_where_it_is(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path
+) -> None:
+    cache, image = f"{registry.host}/ci/cache:1", f"{registry.host}/ci/app:1"
+    made = build(first, context, cacheto=to("registry", ref=cache))
+    before = len(registry.requests())
+    push = [{"Type": "registry", "Attrs": {"name": image, "store": "false"}}]
+    build(second, context, cachefrom=[cache], outputs=push)
+    _config, layers = blobs_of(registry, cache)
+    fetched = {path.rpartition("/")[2] for path in registry.requests()[before:]}
+    assert not layers & fetched, "the registry takes them over from the cache and the base"
+    config, pushed = blobs_of(registry, image)
+    assert pushed == layers
+    assert config.removeprefix("sha256:").startswith(built_id(made))
+    assert second.out("images", "-q") == ""
+    assert second.out("run", "--rm", "--network", "none", image, "wc", "-c", "/made").split()[0] == "300000"
+    # another registry has nothing of it: what it lacks comes here first
+    with FakeRegistry() as other:
+        elsewhere = f"{other.host}/app:1"
+        second.docker("rmi", "-f", image)
+        second.docker("builder", "prune", "-af")
+        push = [{"Type": "registry", "Attrs": {"name": elsewhere, "store": "false"}}]
+        build(second, context, cachefrom=[cache], outputs=push)
+        assert layers <= other.blobs.keys()
