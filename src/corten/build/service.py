@@ -24,7 +24,7 @@ from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
 from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
-from corten.build.exporters.request import CacheOnly
+from corten.build.exporters.request import CacheOnly, ImageExport, Layout, image_name
 from corten.build.face import Face, Offers
 from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.ops.run import RunSettings
@@ -41,6 +41,7 @@ from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.spec import platform as platforms
 from corten.spec.docker.lint import SourceFile
+from corten.spec.reference import Reference
 from corten.store.gc import Node
 from corten.store.leases import Lease
 
@@ -147,12 +148,14 @@ class BuildService:
                     imports=imports,
                     use_cache=options.use_cache,
                     epoch_s=epoch_s,
-                    whole=not all(isinstance(export, CacheOnly) for export in options.exports),
+                    whole=_is_read(options),
                     collect=bool(options.cache_to),
                 )
                 solved = await all_of(self._built(plan, inputs, job.face, progress) for plan, _bases in lowered)
                 is_inline = not options.squash and any(one.kind == "inline" for one in options.cache_to)
                 built = [carrying_its_cache(one, found) if is_inline else one for one, found in solved]
+                for name in _pushed(options):
+                    await self._travel.prepare(name, built, traveller)
                 yield Result(
                     platforms=tuple(
                         PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
@@ -233,6 +236,27 @@ class BuildService:
         finally:
             nodes = [Node(kind, key) for key in keys for kind in ("blob", "layer")]
             await self._library.discard([*nodes, *self._cache.take_replaced()])
+
+
+def _is_read(options: BuildOptions) -> bool:
+    """Whether the exporters read the result's layers: those of a push that are elsewhere may stay there, unless
+    something is made of them."""
+    if options.squash or options.attests.sbom or options.build_args.get(_EPOCH):
+        return True
+    return not all(
+        isinstance(export, CacheOnly)
+        or (isinstance(export, ImageExport) and not export.store and export.layout == Layout())
+        for export in options.exports
+    )
+
+
+def _pushed(options: BuildOptions) -> list[Reference]:
+    """The names that a result is pushed under, if it need not be here."""
+    if _is_read(options):
+        return []
+    exports = [export for export in options.exports if isinstance(export, ImageExport)]
+    own = [image_name(name) for name in options.names]
+    return [name for export in exports for name in export.names or own]
 
 
 def _imports(options: BuildOptions) -> tuple[CacheImport, ...]:

@@ -7,7 +7,7 @@ after its result is where it belongs, unless the request says that this is a war
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -27,6 +27,7 @@ from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import settled
 from corten.engine.images.sources import ImageSource
 from corten.errors import CortenError, InvalidArgument
+from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials, known_as
@@ -42,6 +43,9 @@ class Found(Registries, Protocol):
 
     async def find(self, reference: Reference, credentials: Credentials, progress: Progress) -> Artifact:
         """The document under a name."""
+
+    def note(self, digests: Collection[str], reference: Reference) -> None:
+        """These blobs are in that repository. Blocking."""
 
 
 class Directories(Protocol):
@@ -130,7 +134,21 @@ class CacheTravel:
         found = await self._registries().find(one.reference, credentials, progress)
         source = found.source(progress.cancel)
         content = await run_cancellable(progress, "net", read_cache, source, found.top, platform, one.name)
+        blobs = {layer.blob.digest for step in content.steps for layer in step.filesystem.layers}
+        await blocking.run(self._registries().note, blobs, one.reference)
         return content, found.source
+
+    async def prepare(self, name: Reference, results: Sequence[Built], traveller: Traveller) -> None:
+        """Have a result here of which the registry that it is pushed to lacks something.
+
+        Raises RegistryError, DataLoss, OSError.
+        """
+        for built in results:
+            elsewhere = traveller.lazy.missing(built.filesystem)
+            if elsewhere:
+                credentials = await traveller.offers.credentials(known_as(name.domain))
+                if await self._registries().missing_at(name, credentials, elsewhere, Progress()):
+                    await traveller.lazy.have(built.filesystem)
 
     async def carry(
         self, wanted: Sequence[CacheExport], solved: Sequence[tuple[Built, Collected]], traveller: Traveller
