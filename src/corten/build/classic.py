@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
+from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
@@ -18,6 +18,7 @@ from corten.build.exporters.request import Export, ImageExport, check_names, ima
 from corten.build.exporters.responses import CONFIG_DIGEST, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Watcher
+from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
 from corten.build.ops.run import StepFailed
@@ -25,11 +26,14 @@ from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
+from corten.build.sources.remote import RemoteSource
+from corten.build.sources.source import DOCKERFILE_LIMIT
 from corten.build.sources.tar import TarSource
+from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
-from corten.errors import CortenError
+from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
@@ -37,23 +41,36 @@ from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
+_KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
+_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
 
 class ClassicBuilds:
     """The classic API; one a daemon."""
 
     def __init__(
-        self, *, service: BuildService, finisher: Finisher, exporters: Exporters, spool: Spool, events: Events
+        self,
+        *,
+        service: BuildService,
+        finisher: Finisher,
+        exporters: Exporters,
+        spool: Spool,
+        fetching: Fetching,
+        events: Events,
     ) -> None:
         self._service = service
         self._finisher = finisher
         self._exporters = exporters
         self._spool = spool
+        self._fetching = fetching
         self._events = events
+        self._room = Room(_KEPT_OUTPUT)
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference, InvalidArgument at once for wrong names."""
+        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
+        once for wrong names."""
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
         return stream(lambda progress: self._build(options, names, body, progress))
@@ -62,11 +79,11 @@ class ClassicBuilds:
         self, options: BuildOptions, names: Sequence[Reference], body: AsyncIterator[bytes], progress: Progress
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
-        file = await self._spool.receive(body, progress)
+        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
+        source = await self._source(options, body, progress)
         job = Job(
             options=options,
-            source=TarSource(file, options.dockerfile, progress),
+            source=source,
             offers=ClassicOffers(options.credentials),
             face=face,
         )
@@ -100,7 +117,26 @@ class ClassicBuilds:
                 raise
             progress.say(_failure(error))
         finally:
-            await blocking.run(file.close)  # which frees what it has on disk
+            face.close()
+            await blocking.run(source.close)  # which frees what it has on disk
+
+    async def _source(
+        self, options: BuildOptions, body: AsyncIterator[bytes], progress: Progress
+    ) -> TarSource | RemoteSource:
+        """Where the context is; to be closed."""
+        if not options.remote:
+            return TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
+        text = await _small(body) if options.dockerfile == _FROM_BODY else None
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+        )
 
     async def _put_out(
         self,
@@ -165,7 +201,11 @@ class _Sender:
 class _ClassicFace:
     """Tells of one build in the classic stream; `say` sends a message."""
 
-    def __init__(self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None]) -> None:
+    def __init__(
+        self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None], room: Room
+    ) -> None:
+        self._room = room
+        self._streams: list[ClassicStream] = []
         self._options = options
         self._progress = progress
         self._say = say
@@ -201,7 +241,23 @@ class _ClassicFace:
         if self._several:
             self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
             say = self._lines[-1].say
-        return ClassicStream(plan, solver, say, self._progress.keep_up, id_after)
+        self._streams.append(ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room))
+        return self._streams[-1]
+
+    def close(self) -> None:
+        """The build is over."""
+        for told in self._streams:
+            told.close()
+
+
+async def _small(body: AsyncIterator[bytes]) -> bytes:
+    """A Dockerfile. Raises InvalidArgument for one that is too large."""
+    text = bytearray()
+    async for chunk in body:
+        text += chunk
+        if len(text) > DOCKERFILE_LIMIT:
+            raise InvalidArgument(f"the Dockerfile has more than {DOCKERFILE_LIMIT} bytes")
+    return bytes(text)
 
 
 def _failure(error: Exception) -> ProgressMessage:

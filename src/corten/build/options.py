@@ -15,14 +15,17 @@ from corten.spec.docker.hostconfig import HostConfig
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """The query of POST /build, decoded. `host` has the limits and the network of RUN steps,
-    `contexts` the named contexts (see dockerfile.stages.BuildRequest).
+    `contexts` the named contexts (see dockerfile.stages.BuildRequest), `remote` where the build context is, when the
+    body has none.
 
     Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
     `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
-    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones.
+    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones. `allow` are
+    entitlements (see entitlements.py).
     """
 
     dockerfile: str = "Dockerfile"
+    remote: str = ""
     names: tuple[str, ...] = ()
     quiet: bool = False
     use_cache: bool = True
@@ -39,6 +42,7 @@ class BuildOptions:
     attests: Attests = UNSAID
     squash: bool = False
     platform: str = ""
+    allow: tuple[str, ...] = ()
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
     cache_from: tuple[CacheImport, ...] = ()

@@ -7,7 +7,7 @@ becomes of the result. Cancelling the task cancels the build.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ from corten.build.caching.travel import CacheTravel, Directories, NoDirectories,
 from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
 from corten.build.exporters.request import CacheOnly
 from corten.build.face import Face, Offers
 from corten.build.lazy_layers import ImportLost, LazyLayers
@@ -111,8 +112,10 @@ class BuildService:
         library: ImageLibrary,
         puller: Puller,
         travel: CacheTravel,
+        powers: Powers,
     ) -> None:
         self._travel = travel
+        self._powers = powers
         self._builder = builder
         self._cache = cache
         self._upkeep = upkeep
@@ -131,13 +134,14 @@ class BuildService:
                 traveller = self._traveller(job, lease)
                 async with self._travel.bringing(_imports(options), traveller) as brought:
                     recipe, lowered = await self._lowered(job, traveller)
+                    devices = await self._allowed(options, [plan for plan, _bases in lowered])
                     paths = wanted(plan for plan, _bases in lowered)
                     contexts = {name: await job.source.context(name, taken) for name, taken in paths.items()}
                     imports = await brought
                 inputs = BuildInputs(
                     contexts=contexts,
                     bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
-                    settings=_settings(options),
+                    settings=_settings(options, devices),
                     offers=job.offers,
                     traveller=traveller,
                     imports=imports,
@@ -183,6 +187,16 @@ class BuildService:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
             await self._lowered(job, self._traveller(job, lease))
+
+    async def _allowed(self, options: BuildOptions, plans: Sequence[Plan]) -> Mapping[str, DeviceInfo]:
+        """The host's devices, if the build wants any. Raises DockerfileError, NotAllowed, InvalidArgument."""
+        asked = (*options.allow, NETWORK_HOST) if options.host.network_mode == "host" else options.allow
+        given = granted(asked, self._powers.supported)
+        targets = [plan.target.steps[-1].vertex for plan in plans]
+        devices = await blocking.run(self._powers.devices) if any(map(wants_devices, targets)) else {}
+        for target in targets:
+            check(target, given, devices)
+        return devices
 
     async def _lowered(self, job: Job, traveller: Traveller) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
         """The plan for each platform, and its base images; those of one platform come before the next one's."""
@@ -237,8 +251,8 @@ class _ToldImages:
             return await self._bases.resolve(reference, platform)
 
 
-def _settings(options: BuildOptions) -> RunSettings:
-    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
+def _settings(options: BuildOptions, devices: Mapping[str, DeviceInfo]) -> RunSettings:
+    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed, devices=devices)
 
 
 def split_platforms(text: str) -> list[str]:

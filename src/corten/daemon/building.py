@@ -17,27 +17,37 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.exporting import CacheExporter
 from corten.build.caching.travel import CacheTravel
 from corten.build.classic import ClassicBuilds
+from corten.build.entitlements import DeviceInfo, Powers
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.layers import LayerForms
+from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
+from corten.build.kept import KeptFiles
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.build.squash import Squasher
+from corten.daemon.builder_settings import entitlements
+from corten.daemon.config import Config
+from corten.daemon.source_settings import source_settings
 from corten.daemon.wire import Late
+from corten.engine.containers.cdi import CdiDirectories, Known, mount_records
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
+from corten.spec.cdi import flag
 
 if TYPE_CHECKING:
     from corten.build.buildkit.service import BuildKit
-    from corten.build.ops.download import Web
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
+    from corten.daemon.config import Config
     from corten.engine.images.assemble import Assembler
     from corten.engine.images.transfer import TransferService
+    from corten.store.db import RecordTable
 
 _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
+_FETCHED_SHARE = 4  # of what the cache may have, besides
 
 
 def build_service(
@@ -50,7 +60,8 @@ def build_service(
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
     puller: TransferService,
-    web: Callable[[], Web],
+    config: Config,
+    table: Callable[[str], RecordTable],
     cache: BuildCache,
     events: Events,
     host_gateways: Callable[[], Sequence[str]],
@@ -63,6 +74,14 @@ def build_service(
 
     caches = CacheMounts(data_root / "build-mounts")
     contexts = KeptContexts(data_root / "build-contexts")
+    sources = source_settings(config)
+    fetching = Fetching(
+        transport=sources.transport,
+        policy=sources.policy,
+        timings=sources.timings,
+        kept=KeptFiles(data_root / "build-sources", lambda: limit_bytes() // _FETCHED_SHARE),
+        seen=table("build-fetched"),
+    )
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -71,11 +90,12 @@ def build_service(
         caches=caches,
         scratch=spool_dir,
         mounts=mounts,
-        web=web,
+        fetching=fetching,
     )
     upkeep = CacheUpkeep(
         cache=cache,
         caches=caches,
+        fetching=fetching,
         library=library,
         events=events,
         limit_bytes=limit_bytes,
@@ -94,6 +114,7 @@ def build_service(
             ),
             registries=lambda: puller.artifacts,
         ),
+        powers=powers(config),
     )
     finisher = Finisher(
         squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
@@ -110,6 +131,7 @@ def build_service(
             finisher=finisher,
             contexts=contexts,
             spool=spool,
+            fetching=fetching,
             upkeep=upkeep,
             events=events,
             identity=f"{data_root}:{os.stat(data_root).st_ino}",
@@ -118,12 +140,35 @@ def build_service(
         )
 
     return Builds(
-        classic=ClassicBuilds(service=service, finisher=finisher, exporters=exporters, spool=spool, events=events),
+        classic=ClassicBuilds(
+            service=service, finisher=finisher, exporters=exporters, spool=spool, fetching=fetching, events=events
+        ),
         buildkit=cast("BuildKit", Late(buildkit)),
         cache=upkeep,
         exporters=exporters,
         finisher=finisher,
         contexts=contexts,
+    )
+
+
+def powers(config: Config) -> Powers:
+    """What steps may be allowed, by the configuration. Raises ConfigError."""
+    directories = CdiDirectories(config.items("cdi-spec-dirs"))
+
+    def devices() -> dict[str, DeviceInfo]:
+        return {name: _device(device) for name, device in directories.known().items()}
+
+    return Powers(supported=entitlements(config["builder"]), devices=devices)
+
+
+def _device(known: Known) -> DeviceInfo:
+    """A device as builds know it (BuildKit's annotations)."""
+    notes = known.annotations
+    edits = known.specification.container_edits.joined(known.device.container_edits)
+    return DeviceInfo(
+        is_free=flag(notes, "org.mobyproject.buildkit.device.autoallow"),
+        label=str(notes.get("org.mobyproject.buildkit.device.class", "")),
+        targets=tuple(mount.destination for mount in mount_records(edits)),
     )
 
 

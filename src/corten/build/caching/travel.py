@@ -30,7 +30,7 @@ from corten.errors import CortenError, InvalidArgument
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials, known_as
-from corten.spec.docker.progress import ProgressMessage, stream_line
+from corten.spec.docker.progress import ProgressMessage, status, stream_line
 from corten.spec.oci_image import CONFIG_LIMIT
 from corten.spec.platform import Platform, host_platform
 from corten.spec.reference import Reference
@@ -99,11 +99,14 @@ class CacheTravel:
         """What the caches have, the first that has something counts; one that cannot be read is told of."""
         imports, platform = Imports(), host_platform()
         for one in wanted:
+            traveller.say(status(f"Importing the build cache from {one.name}"))
             try:
                 content, source = await self._read(one, platform, traveller)
             except (CortenError, OSError) as error:
+                traveller.say(status(f"Status: Nothing came from {one.name}"))
                 traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))
                 continue
+            traveller.say(status(f"Status: Imported the build cache from {one.name}"))
             if not content.steps and not content.mounts:
                 traveller.say(stream_line(f"[Warning] {one.name} has no build cache of Corten's\n"))
             layers = [layer for step in content.steps for layer in step.filesystem.layers]
@@ -148,7 +151,7 @@ class CacheTravel:
                 offers=traveller.offers,
                 open_directory=lambda path: traveller.directories.open(path, create=True),
             )
-            traveller.say(stream_line(f"Exporting the build cache to {one.name}\n"))
+            traveller.say(status(f"Exporting the build cache to {one.name}"))
             try:
                 await self._exporter.export(one, cargo)
             except (CortenError, OSError) as error:
@@ -156,6 +159,8 @@ class CacheTravel:
                 if not one.ignore_error:
                     raise CacheNotExported(text) from error
                 traveller.say(stream_line(f"[Warning] {text}\n"))
+            else:
+                traveller.say(status(f"Status: Exported the build cache to {one.name}"))
 
 
 class CacheNotExported(CortenError):

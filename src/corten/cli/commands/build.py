@@ -12,6 +12,7 @@ from corten.cli.build.attests import attests_query
 from corten.cli.build.caches import parse_caches
 from corten.cli.build.conversation import Conversation
 from corten.cli.build.outputs import Outputs, parse_outputs
+from corten.cli.build.remote import is_remote
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.credentials import all_credentials, encode_auth
@@ -41,9 +42,12 @@ def build(call: Call) -> int:
     dockerfile = values["file"] or ""
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
+    elif is_remote(source):
+        data = iter((sys.stdin.buffer.read(),) if dockerfile == "-" else ())
     else:
         dockerfile, data = _from_directory(source, dockerfile)
-    query = {**_query(values, dockerfile), "outputs": outputs.query()}
+    remote = source if is_remote(source) else ""
+    query = {**_query(values, dockerfile), "outputs": outputs.query(), "remote": remote}
     messages = Conversation(
         call.client.messages(
             "POST",
@@ -126,6 +130,7 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
         "egress": values["egress"],
+        "allow": values["allow"],
         "memory": values["memory"],
         "memswap": values["memory-swap"],
         "cpushares": values["cpu-shares"],
@@ -286,10 +291,13 @@ def _content(path: str, size: int) -> Iterator[bytes]:
 
 
 COMMAND = Command(
-    "[OPTIONS] PATH | -",
+    "[OPTIONS] PATH | URL | -",
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option(
+            "--allow", "strings", "Allow steps more (network.host, security.insecure, device[=vendor.com/class=name])"
+        ),
         Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
         Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
@@ -311,8 +319,8 @@ COMMAND = Command(
         Option("--force-rm", "bool", "Remove the containers of steps that fail, too"),
         Option("--iidfile", "string", "Write the image ID to this file"),
         Option("--label", "list", "Set a label of the image"),
-        Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
         Option("--load", "bool", "Put the image into the engine, besides other outputs"),
+        Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
         Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
         Option("--network", "string", "Network of RUN steps"),
         Option("--no-cache", "bool", "Do not look into the build cache"),
