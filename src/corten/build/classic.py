@@ -7,17 +7,22 @@ stream's last message, as clients of the classic builder expect. Closing the str
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from corten.build.classic_stream import ClassicStream, ending
+from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
+from corten.build.exporters.export import Exporters
+from corten.build.exporters.request import Export, ImageExport, check_names, image_name
+from corten.build.exporters.responses import CONFIG_DIGEST, metadata
+from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Watcher
 from corten.build.fetching import Fetching
+from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
-from corten.build.outputs import Outputs, send
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
@@ -31,32 +36,41 @@ from corten.engine.images.spool import Spool
 from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
-from corten.spec import reference as references
 from corten.spec.docker.lint import LintWarning, SourceFile
 from corten.spec.docker.progress import ErrorDetail, ProgressMessage
-from corten.spec.reference import InvalidReference, Reference
+from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+_PIECE = 64 << 10
 
 
 class ClassicBuilds:
     """The classic API; one a daemon."""
 
     def __init__(
-        self, *, service: BuildService, outputs: Outputs, spool: Spool, fetching: Fetching, events: Events
+        self,
+        *,
+        service: BuildService,
+        finisher: Finisher,
+        exporters: Exporters,
+        spool: Spool,
+        fetching: Fetching,
+        events: Events,
     ) -> None:
         self._service = service
-        self._outputs = outputs
+        self._finisher = finisher
+        self._exporters = exporters
         self._spool = spool
         self._fetching = fetching
         self._events = events
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference at once for wrong
-        names."""
+        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
+        once for wrong names."""
         names = [image_name(name) for name in options.names]
+        check_names(options.exports, names)
         return stream(lambda progress: self._build(options, names, body, progress))
 
     async def _build(
@@ -76,16 +90,23 @@ class ClassicBuilds:
                 await self._service.check(job)
                 return
             async with self._service.solved(job, progress) as result:
-                stored = await self._put_out(options, result, names, progress)
-            built = result.built
+                face.flush()
+                images = await self._finisher.images(options, result, progress)
+                answers = await self._put_out(job, result, images, names, progress)
+                await result.carry()
+            image_id = _image_id(answers) or result.built.id
+            stored = _stored_names(options.exports, names)
             for name in stored:
-                self._events.publish("image", "tag", built.id, {"name": name.familiar})
+                self._events.publish("image", "tag", image_id, {"name": name.familiar})
             tags = [name.familiar for name in stored]
-            for message in ending(built.id, tags, result.plan.warnings, quiet=options.quiet):
+            if options.diagnostics:
+                progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
+            for message in ending(image_id, tags, result.plan.warnings, quiet=options.quiet):
                 progress.say(message)
         except (CortenError, OSError) as error:
             if face.source is None:
                 raise
+            face.flush()
             for message in kept:
                 progress.say(message)
             if options.diagnostics:
@@ -115,17 +136,63 @@ class ClassicBuilds:
         )
 
     async def _put_out(
-        self, options: BuildOptions, result: Result, names: Sequence[Reference], progress: Progress
-    ) -> Sequence[Reference]:
-        """Store the result, or send it as a tar; returns the names that an image has got here."""
-        if not options.output:
-            await self._outputs.store(result.built, names, result.lease)
-            return names
-        if options.output == "archive":
-            await send(await self._outputs.archive(result.built, names, result.lease), progress)
-        else:
-            await send(self._outputs.files(result.built), progress)
-        return ()
+        self,
+        job: Job,
+        result: Result,
+        images: Sequence[PlatformImage],
+        names: Sequence[Reference],
+        progress: Progress,
+    ) -> list[dict[str, str]]:
+        """Bring the result to all outputs; returns what the exporters answer."""
+        options = job.options
+        exportable = Exportable(
+            images=images,
+            lease=result.lease,
+            offers=job.offers,
+            names=tuple(names),
+            epoch_s=result.epoch_s,
+            always_index=options.build_args.get("BUILDKIT_MULTI_PLATFORM") in ("1", "true"),
+        )
+        several = len(options.exports) > 1
+        return await self._exporters.export(exportable, options.exports, _Sender(progress, several=several), progress)
+
+
+def _stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[Reference]:
+    """The names that an image has got here."""
+    stored = [export for export in exports if isinstance(export, ImageExport) and export.store and not export.by_digest]
+    return list(dict.fromkeys(name for export in stored for name in export.names or names))
+
+
+def _image_id(answers: Sequence[Mapping[str, str]]) -> str:
+    """The id of the image that was put out: another one than was built where times were changed on the way."""
+    return next((answer[CONFIG_DIGEST] for answer in answers if CONFIG_DIGEST in answer), "")
+
+
+class _Sender:
+    """Sends outputs as messages whose `aux` is `{"Output": "<base64>"}`, and `Number` which, when there are several;
+    at most some 16 MiB of it wait (`result.Receiver`)."""
+
+    def __init__(self, progress: Progress, *, several: bool) -> None:
+        self._progress = progress
+        self._several = several
+
+    async def archive(self, number: int, export: Export, pieces: AsyncIterator[bytes]) -> None:  # noqa: ARG002
+        """One tar."""
+        try:
+            async for piece in pieces:
+                for start in range(0, len(piece), _PIECE):
+                    await self._progress.keep_up()
+                    aux: dict[str, object] = {"Output": piece[start : start + _PIECE]}
+                    if self._several:
+                        aux["Number"] = number
+                    self._progress.say(ProgressMessage(aux=aux))
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+
+    async def files(self, number: int, export: Export, files: Files) -> None:
+        """As a tar, too."""
+        await self.archive(number, export, files.tar())
 
 
 class _ClassicFace:
@@ -135,11 +202,22 @@ class _ClassicFace:
         self._options = options
         self._progress = progress
         self._say = say
+        self._several = "," in options.platform
+        self._lines: list[PrefixedLines] = []
         self.source: SourceFile | None = None
+
+    def flush(self) -> None:
+        """Say what is left of lines without an end."""
+        for lines in self._lines:
+            lines.flush()
 
     def begun(self, source: SourceFile) -> None:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
+
+    def resolving(self, reference: str) -> AbstractContextManager[object]:  # noqa: ARG002 - the form of a face
+        """Nothing to say before it is pulled."""
+        return nullcontext()
 
     def pulling(self, message: ProgressMessage) -> None:
         """As `docker pull` has it."""
@@ -151,8 +229,12 @@ class _ClassicFace:
             self._progress.say(findings(found, source))
 
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:
-        """`Step 1/5 : ...`."""
-        return ClassicStream(plan, solver, self._say, self._progress.keep_up, id_after)
+        """`Step 1/5 : ...`; with the platform before each line when there are several."""
+        say = self._say
+        if self._several:
+            self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
+            say = self._lines[-1].say
+        return ClassicStream(plan, solver, say, self._progress.keep_up, id_after)
 
 
 async def _small(body: AsyncIterator[bytes]) -> bytes:
@@ -163,14 +245,6 @@ async def _small(body: AsyncIterator[bytes]) -> bytes:
         if len(text) > DOCKERFILE_LIMIT:
             raise InvalidArgument(f"the Dockerfile has more than {DOCKERFILE_LIMIT} bytes")
     return bytes(text)
-
-
-def image_name(text: str) -> Reference:
-    """A name for the image. Raises InvalidReference."""
-    name = references.parse(text).with_default_tag()
-    if name.digest is not None:
-        raise InvalidReference("refusing to create a tag with a digest reference")
-    return name
 
 
 def _failure(error: Exception) -> ProgressMessage:

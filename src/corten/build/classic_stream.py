@@ -24,6 +24,7 @@ _KEPT_OF_ALL = 16 << 20
 _PIECE_BYTES = 64  # what a piece of text takes in memory besides its characters
 _CLIPPED = "[output clipped, too much was written before it was the step's turn]\n"
 _SHORT = 12
+_LINE_LIMIT = 64 << 10
 _decoder = partial(codecs.getincrementaldecoder("utf-8"), "replace")
 
 
@@ -37,6 +38,32 @@ class _Told:
     size: int = 0
     is_clipped: bool = False
     begun: bool = False
+
+
+class PrefixedLines:
+    """Says a stream's lines with a prefix, each whole, so that those of several platforms do not mix."""
+
+    def __init__(self, prefix: str, say: Callable[[ProgressMessage], None]) -> None:
+        self._prefix = prefix
+        self._say = say
+        self._rest = ""
+
+    def say(self, message: ProgressMessage) -> None:
+        """One message of the stream; others pass."""
+        if not message.stream:
+            self._say(message)
+            return
+        *lines, self._rest = (self._rest + message.stream).split("\n")
+        for line in lines:
+            self._say(stream_line(f"{self._prefix}{line}\n"))
+        if len(self._rest) > _LINE_LIMIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what is left."""
+        if self._rest:
+            self._say(stream_line(f"{self._prefix}{self._rest}\n"))
+        self._rest = ""
 
 
 class ClassicStream:

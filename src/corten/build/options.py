@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from corten.build.attestations.wishes import UNSAID, Attests
+from corten.build.caching.options import CacheExport, CacheImport
+from corten.build.exporters.request import Export, ImageExport
 from corten.registry.credentials import Credentials
 from corten.spec.docker.hostconfig import HostConfig
-
-Output = Literal["", "files", "archive"]
-OUTPUTS: tuple[Output, ...] = ("", "files", "archive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +18,9 @@ class BuildOptions:
     `contexts` the named contexts (see dockerfile.stages.BuildRequest), `remote` where the build context is, when the
     body has none.
 
-    Corten's own: `diagnostics` asks for what the checks find and for the lines of what fails, `is_check` for the checks
-    instead of a build, `output` for the result as a tar instead of an image.
+    Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
+    `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
+    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones.
     """
 
     dockerfile: str = "Dockerfile"
@@ -37,7 +37,11 @@ class BuildOptions:
     target: str = ""
     diagnostics: bool = False
     is_check: bool = False
-    output: Output = ""
+    exports: tuple[Export, ...] = (ImageExport(),)
+    attests: Attests = UNSAID
+    squash: bool = False
     platform: str = ""
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    cache_from: tuple[CacheImport, ...] = ()
+    cache_to: tuple[CacheExport, ...] = ()

@@ -302,7 +302,11 @@ class Solver:
 
     def _ask_sources(self, edge: _Edge) -> None:
         edge.state = State.SOURCES
-        self._work_ahead(edge)
+        sources = self._inputs(edge)[1:]
+        if not self._use_cache or any(below.keying is not Keying.LOCAL for below in sources):
+            self._work_ahead(edge)
+        for below in sources:  # what is there is soon digested, and the key that gives may end in what the cache has
+            self._want_result(below)
         self._todo.append(edge)
 
     def _block(self, edge: _Edge) -> None:

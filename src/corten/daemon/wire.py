@@ -239,6 +239,7 @@ class Engine:
             table=self._database.table,
             cache=self._build_cache,
             events=self.events,
+            host_gateways=self._networks.host_gateways,
             cache_bytes=cache_bytes(self._config["builder"]),
         )
 

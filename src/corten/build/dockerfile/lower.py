@@ -6,10 +6,8 @@ both, with an owner of images to answer. The one function here that waits; daemo
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from corten.build.dockerfile.checks import check, refuse
 from corten.build.dockerfile.checks.rule import Subject, Unset
@@ -37,7 +35,7 @@ from corten.build.graph import Vertex
 from corten.build.location import redacted
 from corten.build.operations import BaseImage, Context, Copy, Scratch, Source
 from corten.build.plan import Base, BaseImages, Plan, Stage, Step
-from corten.engine.images.settled import settled
+from corten.engine.images.settled import all_of
 from corten.lib import blocking
 from corten.spec.oci_image import CONFIG_LIMIT
 
@@ -58,20 +56,8 @@ async def lower(
     answers: Sequence[Base] | None = None
     # in threads: a Dockerfile may be as large as its limits
     while not isinstance(asked := await blocking.run(_go_on, resolving, answers), Resolution):
-        answers = await _all(images.resolve(image.reference, image.platform) for image in asked)
+        answers = await all_of(images.resolve(image.reference, image.platform) for image in asked)
     return await blocking.run(plan_of, dockerfile, request, asked, ignored=ignored)
-
-
-async def _all(works: Iterable[Coroutine[Any, Any, Base]]) -> list[Base]:
-    """What all of them give; the first error ends the others, and is raised when they have let go."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await settled(tasks)
-        raise
 
 
 def _go_on(resolving: Resolving, answers: Sequence[Base] | None) -> tuple[ImageSource, ...] | Resolution:
@@ -114,6 +100,8 @@ def plan_of(
         warnings = (f"One or more build-args [{' '.join(unused)}] were not consumed",)
     return Plan(
         stages=tuple(lowering.planned.values()),
+        is_staged=len(dockerfile.stages) > 1,
+        platform=request.platform,
         warnings=warnings,
         findings=tuple(finding.warning for finding in findings),
     )

@@ -98,7 +98,6 @@ class Copier:
             owner=owner_of(owner, accounts),
             mode=mode_change(mode),
             now_ns=self._store.now_ns(),
-            newest_ns=self._store.epoch_ns,
         )
 
     @contextmanager

@@ -2,8 +2,7 @@
 
 An image's or stage's file system is mounted below `directory` for the step, read-only, or as a snapshot of its own when
 it may be written; what the client sent is unpacked there; a cache is a directory that stays. What a killed daemon left
-is removed at the next start (`mount_homes.sweep`). The client of the classic API has no secrets and no agent to offer:
-a mount of these is left out, as BuildKit does, unless the step says that it requires it.
+is removed at the next start (`mount_homes.sweep`). Secrets and agents are in `offered.py`.
 """
 
 from __future__ import annotations
@@ -17,17 +16,16 @@ from pathlib import Path
 from corten.build.cache_mounts import CacheMounts
 from corten.build.copying.layer import Attributes, LayerPlan
 from corten.build.copying.select import Selection, Taken, digest, take
-from corten.build.face import Offers
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Mount, Run
+from corten.build.ops.cache_contents import CacheContents, ImportedMounts
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mount_homes import MOUNTED, remove_home
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import EmptyTree, Tree, resolve
 from corten.engine.images.settled import never_half_done
-from corten.errors import InvalidArgument, NotFound
-from corten.errors import NotImplemented as NotOffered
+from corten.errors import NotFound
 from corten.lib import blocking
 from corten.lib.tar import TarReader
 from corten.lib.tar_writer import TarWriter
@@ -44,9 +42,15 @@ class StepMounts:
     """The mounts of one build's steps, below `directory`."""
 
     def __init__(
-        self, *, store: LayerStore, inputs: Inputs, caches: CacheMounts, directory: Path, offers: Offers
+        self,
+        *,
+        store: LayerStore,
+        inputs: Inputs,
+        caches: CacheMounts,
+        directory: Path,
+        imported: ImportedMounts,
     ) -> None:
-        self._offers = offers
+        self._imported = imported
         self._store = store
         self._inputs = inputs
         self._caches = caches
@@ -64,21 +68,18 @@ class StepMounts:
     async def hold(
         self, vertex: Vertex, run: Run, results: Sequence[FileSystem | None]
     ) -> AsyncIterator[list[HostMount]]:
-        """The mounts, there as long as the block. Raises NotFound, InvalidArgument, NotImplemented, OSError."""
+        """The mounts, there as long as the block. Raises NotFound, NotImplemented, OSError."""
         mounts: list[HostMount] = []
-        if any(mount.kind == "cache" and mount.input for mount in run.mounts):
-            raise NotOffered("RUN --mount=type=cache with from is not supported yet")
         async with AsyncExitStack() as closing:
-            caches = await closing.enter_async_context(self._caches.hold(m for m in run.mounts if m.kind == "cache"))
+            contents = CacheContents(self._store, self._imported, results)
+            wanted = [mount for mount in run.mounts if mount.kind == "cache"]
+            caches = await closing.enter_async_context(self._caches.hold(wanted, contents))
             for mount in run.mounts:
-                if mount.kind in ("secret", "ssh"):
-                    if mount.required:
-                        raise InvalidArgument(f"{mount.kind} {mount.id or 'default'}: not found")
-                elif mount.kind == "tmpfs":
+                if mount.kind == "tmpfs":
                     mounts.append(_tmpfs(mount))
                 elif mount.kind == "cache":
                     mounts.append(_bind(mount, caches[mount]))
-                else:
+                elif mount.kind == "bind":
                     source = await self._bound(vertex, mount, results, closing)
                     mounts.append(_bind(mount, source))
             yield mounts

@@ -21,7 +21,9 @@ from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
+from corten.build.ops.foreign import architecture_of, explanation, program_of
 from corten.build.ops.mounts import StepMounts
+from corten.build.ops.offered import OfferedMounts, socket_variable
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
@@ -30,6 +32,7 @@ from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
+from corten.linux.binfmt import handlers
 from corten.spec.docker.container import CreateRequest, CreateResponse
 from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
@@ -38,16 +41,18 @@ from corten.spec.platform import host_platform
 
 OWNER = "build"  # in the records of a build's containers
 _FRAME = 8
+_NOT_EXECUTED = (126, 255)
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0; `exit_code` is it."""
+    """A command has ended with another code than 0; `exit_code` is it, `why` what is known of the cause."""
 
     code = "build-step-failed"
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, *, why: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.why = why
 
 
 class Containers(Protocol):
@@ -103,12 +108,14 @@ class Runner:
         containers: Containers,
         store: LayerStore,
         mounts: StepMounts,
+        offered: OfferedMounts,
         settings: RunSettings,
         watcher: Watcher,
     ) -> None:
         self._containers = containers
         self._store = store
         self._mounts = mounts
+        self._offered = offered
         self._settings = settings
         self._watcher = watcher
 
@@ -120,9 +127,22 @@ class Runner:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
         below = inputs[0]
         assert below is not None
-        async with self._mounts.hold(vertex, run, inputs) as mounts:
+        async with self._offered.hold(run.mounts) as offered, self._mounts.hold(vertex, run, inputs) as held:
+            mounts = [*held, *offered.mounts]
             stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
-            return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+            hidden = (*run.secret_env, *offered.hidden_env)
+            try:
+                return await self._run(vertex, self._request(run, below, mounts), below, stubs, hidden)
+            except StepFailed as error:
+                why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
+                if not why:
+                    raise
+                raise StepFailed(f"{error.message}: {why}", error.exit_code, why=why) from error
+
+    def _why(self, below: FileSystem, run: Run) -> str:
+        """What is to be said of a command that could perhaps not be executed. Blocking."""
+        with self._store.tree(below) as tree:
+            return explanation(architecture_of(program_of(tree, run)), host_platform(), handlers())
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
@@ -135,14 +155,21 @@ class Runner:
                     path = path.rpartition("/")[0]
         return sorted(missing, key=lambda path: path.count("/"), reverse=True)
 
-    async def _run(self, vertex: Vertex, request: CreateRequest, below: FileSystem, stubs: Sequence[str]) -> FileSystem:
+    async def _run(
+        self,
+        vertex: Vertex,
+        request: CreateRequest,
+        below: FileSystem,
+        stubs: Sequence[str],
+        hidden: tuple[str, ...],
+    ) -> FileSystem:
         created = await self._containers.create("", request, base=_base(below), owner=OWNER)
         cid = created.id
         goes = True  # one that was given up goes in any case
         try:
             reach("build.container.created")
             self._watcher.running(vertex, cid)
-            code = await self._until_end(vertex, cid)
+            code = await self._until_end(vertex, cid, hidden)
             reach("build.container.ended")
             goes = self._settings.remove_failed if code else self._settings.remove
             if code:
@@ -152,9 +179,10 @@ class Runner:
         finally:
             await self._let_go(vertex, cid, goes=goes)
 
-    async def _until_end(self, vertex: Vertex, cid: str) -> int:
-        """Start it and pass its output on until it has ended."""
+    async def _until_end(self, vertex: Vertex, cid: str, hidden: tuple[str, ...]) -> int:
+        """Start it and pass its output on until it has ended; its record does not show the variables `hidden`."""
         container = self._containers.find(cid)
+        container.hidden_env = hidden
         ours, theirs = socket.socketpair()
         container.pending.append(
             PendingAttach(
@@ -199,7 +227,7 @@ class Runner:
             image=below.chain_id or "scratch",
             entrypoint=[],
             cmd=list(run.args),
-            env=[*run.env, *run.secret_env],
+            env=[*run.env, *socket_variable(run.mounts, run.env)],
             user=run.user,
             working_dir=run.working_dir,
             host_config=_replaced(host, run, mounts),

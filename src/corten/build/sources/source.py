@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from corten.build.attestations.material import Material
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
 from corten.build.trees.tree import Tree, resolve
 from corten.errors import InvalidArgument
@@ -21,10 +22,12 @@ _DEFAULT_NAME = "Dockerfile"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A Dockerfile, and what its .dockerignore keeps out of the build context."""
+    """A Dockerfile, and what its .dockerignore keeps out of the build context; `materials` are where a context came
+    from that has an address and a digest (a git commit, a URL), the build context's first."""
 
     source: SourceFile
     ignored: Matcher | None = None
+    materials: tuple[Material, ...] = ()
 
 
 class BuildSource(Protocol):

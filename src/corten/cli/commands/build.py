@@ -7,8 +7,11 @@ import json
 import os
 import sys
 
-from corten.cli.build import findings, outputs
-from corten.cli.build.outputs import Conversation
+from corten.cli.build import findings
+from corten.cli.build.attests import attests_query
+from corten.cli.build.caches import parse_caches
+from corten.cli.build.conversation import Conversation
+from corten.cli.build.outputs import Outputs, parse_outputs
 from corten.cli.build.remote import is_remote
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
@@ -32,8 +35,10 @@ _COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 def build(call: Call) -> int:
     """Send the context; print the image's id alone with --quiet. A check that finds something ends with 1."""
     values, source = call.values, call.arguments[0]
-    output = outputs.parse_outputs(values["output"])
-    output.check()
+    outputs = parse_outputs(
+        values["output"], push=values["push"], load=values["load"], annotations=values["annotation"]
+    )
+    outputs.check()
     dockerfile = values["file"] or ""
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
@@ -42,7 +47,7 @@ def build(call: Call) -> int:
     else:
         dockerfile, data = _from_directory(source, dockerfile)
     remote = source if is_remote(source) else ""
-    query = {**_query(values, dockerfile), "output": output.kind, "remote": remote}
+    query = {**_query(values, dockerfile), "outputs": outputs.query(), "remote": remote}
     messages = Conversation(
         call.client.messages(
             "POST",
@@ -53,7 +58,7 @@ def build(call: Call) -> int:
         )
     )
     told = _Told(os.path.basename(values["file"] or "").strip("-") or "Dockerfile")
-    _follow(messages, told, output if not query["call"] else outputs.Output(), is_quiet=values["quiet"])
+    _follow(messages, told, outputs, is_quiet=values["quiet"])
     if values["iidfile"] and told.image_id:
         with open(values["iidfile"], "w", encoding="ascii") as file:
             file.write(told.image_id)
@@ -65,14 +70,14 @@ def build(call: Call) -> int:
     return 0
 
 
-def _follow(messages: Conversation, told: _Told, output: outputs.Output, *, is_quiet: bool) -> None:
-    """Show the words, and put the result where it goes. What a quiet build said is shown when it fails."""
-    last = sys.stderr if output.is_stdout else sys.stdout
+def _follow(messages: Conversation, told: _Told, outputs: Outputs, *, is_quiet: bool) -> None:
+    """Show the words, and put results where they go. What a quiet build said is shown when it fails."""
+    last = sys.stderr if outputs.is_stdout else sys.stdout
     screen = io.StringIO() if is_quiet else last
     try:
         show_progress(messages.words(), screen, on_aux=told.take)
-        if output.kind:
-            output.write(messages.data())
+        while messages.number is not None:
+            outputs.entries[messages.number].write(messages.data())
             show_progress(messages.words(), screen, on_aux=told.take)
     except CliError:
         if isinstance(screen, io.StringIO):
@@ -114,12 +119,14 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "pull": values["pull"],
         "rm": "1" if values["rm"] else "0",
         "forcerm": values["force-rm"],
-        "buildargs": json.dumps(dict(_argument(text) for text in values["build-arg"])),
+        "buildargs": json.dumps({**_epoch(), **dict(_argument(text) for text in values["build-arg"])}),
+        "cachefrom": json.dumps(parse_caches(values["cache-from"], "--cache-from")),
+        "cacheto": json.dumps(parse_caches(values["cache-to"], "--cache-to")),
         "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
         "diagnostics": "1",
         "call": _called(values),
-        "platform": values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
+        "platform": ",".join(values["platform"]) or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
         "egress": values["egress"],
@@ -133,6 +140,8 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "cgroupparent": values["cgroup-parent"],
         "shmsize": values["shm-size"],
         "ulimits": json.dumps(values["ulimit"]),
+        "squash": values["squash"],
+        "attests": attests_query(values["attest"], values["provenance"], values["sbom"]),
     }
 
 
@@ -142,6 +151,12 @@ def _called(values: Any) -> str:
     if name not in _CALLS:
         raise CliError(f"--call={name} is not supported: it may be build or check")
     return _CALLS[name]
+
+
+def _epoch() -> dict[str, str | None]:
+    """SOURCE_DATE_EPOCH of this command's environment, which buildx passes on, too."""
+    found = os.environ.get("SOURCE_DATE_EPOCH")
+    return {"SOURCE_DATE_EPOCH": found} if found else {}
 
 
 def _argument(text: str) -> tuple[str, str | None]:
@@ -279,7 +294,11 @@ COMMAND = Command(
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
+        Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
+        Option("--cache-from", "list", "Cache to look into (a name, or type=registry|local,...)"),
+        Option("--cache-to", "list", "Where the cache goes (type=inline|registry|local,...)"),
         Option(
             "--call", "string", "What to do: build, or check (look for mistakes in the Dockerfile)", default="build"
         ),
@@ -297,15 +316,24 @@ COMMAND = Command(
         Option("--iidfile", "string", "Write the image ID to this file"),
         Option("--label", "list", "Set a label of the image"),
         Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
+        Option("--load", "bool", "Put the image into the engine, besides other outputs"),
         Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
         Option("--network", "string", "Network of RUN steps"),
         Option("--no-cache", "bool", "Do not look into the build cache"),
-        Option("-o, --output", "list", "Where the result goes (type=local|tar|oci|docker,dest=PATH, or a directory)"),
-        Option("--platform", "string", "Platform of the image"),
+        Option(
+            "-o, --output",
+            "list",
+            "Where the result goes (type=local|tar|oci|docker|image|registry|cacheonly,dest=PATH, or a directory)",
+        ),
+        Option("--platform", "strings", "Platforms of the image"),
+        Option("--provenance", "string", "Say how the image was built (true, false, mode=min, mode=max)"),
         Option("--pull", "bool", "Pull base images although they are here"),
+        Option("--push", "bool", "Push the image"),
         Option("-q, --quiet", "bool", "Print the image ID alone"),
         Option("--rm", "bool", "Remove the containers of steps", default=True),
+        Option("--sbom", "string", "Say which packages the image holds (true, false)"),
         Option("--shm-size", "bytes", "Size of /dev/shm of RUN steps"),
+        Option("--squash", "bool", "Make one layer of all new ones"),
         Option("-t, --tag", "list", "Name of the image (name:tag)"),
         Option("--target", "string", "Stage to build"),
         Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=ulimit, shown="[]"),

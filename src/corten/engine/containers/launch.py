@@ -74,6 +74,7 @@ class Launcher:
             cgroup_path=cgroup,
             hostname=hostname,
             linked=self.linked(container),
+            hidden_env=container.hidden_env,
             resources=oci_resources(host, default_pids=self._settings.default_pids_limit),
             devices=nodes,
             device_rules=rules,

@@ -78,7 +78,7 @@ class Run(Instruction):
         """The configuration stays; what can be known to fail, fails here."""
         if not any(self._arguments(state)):
             raise ValueError("RUN requires at least one argument")
-        for number, mount in enumerate(self.mounts):
+        for number, mount in self._numbered():
             target_of(mount, state.working_dir, number)
         return state
 
@@ -110,7 +110,7 @@ class Run(Instruction):
     def lower(self, root: Vertex, state: StageState, places: Places) -> Vertex:
         """A command on `root`, with the file systems that mounts bring."""
         inputs = [root]
-        mounts = [self._mount(mount, number, state, places, inputs) for number, mount in enumerate(self.mounts)]
+        mounts = [self._mount(mount, number, state, places, inputs) for number, mount in self._numbered()]
         if self._script is not None:
             script = InlineFiles(files=((self._script.name, self._script.text.encode()),), mode=0o755)
             inputs.append(Vertex(script, name=self.node.text, lines=self.node.lines))
@@ -129,6 +129,12 @@ class Run(Instruction):
             devices=self.devices,
         )
         return Vertex(operation, tuple(inputs), name=self.node.text, lines=self.node.lines)
+
+    def _numbered(self) -> list[tuple[int, MountOptions]]:
+        """The mounts, each with how many agents are before it: sockets are called by that number."""
+        return [
+            (sum(before.kind == "ssh" for before in self.mounts[:at]), mount) for at, mount in enumerate(self.mounts)
+        ]
 
     def _mount(
         self, mount: MountOptions, number: int, state: StageState, places: Places, inputs: list[Vertex]
