@@ -99,7 +99,7 @@ class LocalBuild:
                 return
             is_first = False
             if message.get("output"):
-                yield {"aux": {"Output": received.data}}
+                yield {"aux": {"Output": received.data, "Number": int(message.get("number") or 0)}}
             elif "progress" in message:
                 yield message["progress"]
 

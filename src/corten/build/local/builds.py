@@ -27,7 +27,7 @@ from corten.build.trees.hashes import HashMemory
 from corten.engine.images.progress import Progress
 from corten.engine.images.settled import settled
 from corten.errors import Cancelled, CortenError, InvalidArgument
-from corten.lib import codec
+from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.linux.acting import Identity, peer_of
 from corten.spec.docker.progress import ProgressMessage, failure
@@ -102,6 +102,13 @@ class LocalBuilds:
     async def _run(self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers) -> None:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
+            if options.remote:
+                remote = self._classic.remote(options, passed.dockerfile, progress)
+                try:
+                    yield remote
+                finally:
+                    await blocking.run(remote.close)
+                return
             source = DirectorySource(passed, options.dockerfile, self._memory, progress)
             try:
                 yield source
@@ -126,7 +133,8 @@ class LocalBuilds:
 async def _send(channel: Channel, message: ProgressMessage) -> None:
     data = message.aux.get("Output") if isinstance(message.aux, dict) else None
     if isinstance(data, bytes):
-        await channel.send(b'{"output":true}', data)
+        number = int(message.aux.get("Number") or 0)
+        await channel.send(b'{"output":true,"number":%d}' % number, data)
     else:
         await channel.send(b'{"progress":' + codec.encode(message) + b"}")
 
