@@ -39,14 +39,41 @@ def _add(
     tar.addfile(info, io.BytesIO(data) if data else None)
 
 
-def busybox_rootfs() -> Path:
-    """A tar of busybox and its applets, a few files of /etc, and /tmp."""
+def _foreign_busybox(architecture: str, folder: Path) -> bytes:
+    """The program of Debian's package for another architecture, which is unpacked and never run."""
+    ensure_tools(mmdebstrap="mmdebstrap")
+    listed = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Release: {_SUITE}"]
+    mirror = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()[0]
+    tar = folder / f"busybox-{architecture}-{os.getpid()}.tar"
+    try:
+        run(
+            "mmdebstrap",
+            f"--architectures={architecture}",
+            "--variant=extract",
+            "--include=busybox-static",
+            "--format=tar",
+            _SUITE,
+            str(tar),
+            f"deb {mirror} {_SUITE} main",
+        )
+        with tarfile.open(tar) as packed:
+            file = packed.extractfile("./bin/busybox")
+            assert file is not None
+            return file.read()
+    finally:
+        tar.unlink(missing_ok=True)
+
+
+def busybox_rootfs(architecture: str = "") -> Path:
+    """A tar of busybox and its applets, a few files of /etc, and /tmp; for this machine or another of Debian's
+    architectures."""
 
     def build(path: Path) -> None:
         ensure_tools(busybox="busybox-static")
         binary = shutil.which("busybox")
         assert binary is not None
         applets = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
+        program = _foreign_busybox(architecture, path.parent) if architecture else Path(binary).read_bytes()
         with tarfile.open(path, "w") as tar:
             for name, mode in (
                 ("bin", 0o755),
@@ -61,7 +88,7 @@ def busybox_rootfs() -> Path:
                 ("sys", 0o755),
             ):
                 _add(tar, name, kind=tarfile.DIRTYPE, mode=mode)
-            _add(tar, "bin/busybox", Path(binary).read_bytes(), mode=0o755)
+            _add(tar, "bin/busybox", program, mode=0o755)
             for applet in applets:
                 if applet != "busybox":
                     _add(tar, f"bin/{applet}", kind=tarfile.SYMTYPE, link="busybox", mode=0o777)
@@ -72,7 +99,8 @@ def busybox_rootfs() -> Path:
             )
             _add(tar, "etc/group", b"root:x:0:\ndaemon:x:1:www-data\nwww-data:x:33:\nnogroup:x:65534:\n")
 
-    return cached("busybox-rootfs", "busybox-static 3", build)
+    name = f"busybox-rootfs-{architecture}" if architecture else "busybox-rootfs"
+    return cached(name, "busybox-static 3", build)
 
 
 def debian_rootfs(*packages: str) -> Path:

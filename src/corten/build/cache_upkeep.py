@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
+from corten.build.fetching import Fetching
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.pruning import context_rows, contexts_to_prune
 from corten.build.trees.hashes import HashMemory
@@ -28,6 +29,7 @@ class CacheUpkeep:
         *,
         cache: BuildCache,
         caches: CacheMounts,
+        fetching: Fetching,
         hashes: HashMemory,
         library: ImageLibrary,
         events: Events,
@@ -37,6 +39,7 @@ class CacheUpkeep:
         self._contexts = contexts
         self._cache = cache
         self._caches = caches
+        self._fetching = fetching
         self._hashes = hashes
         self._library = library
         self._events = events
@@ -54,7 +57,7 @@ class CacheUpkeep:
         contexts = contexts_to_prune(self._contexts.abouts(), wish, kept_bytes)
         reclaimed = await self._forget(keys) + await self._contexts.remove(contexts)
         if wish.is_whole:
-            reclaimed += await self._caches.prune()
+            reclaimed += await self._caches.prune() + await self._fetching.prune()
             reclaimed += await blocking.run(self._hashes.prune)
         self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.BuildPruneReport(caches_deleted=[*keys, *contexts], space_reclaimed=reclaimed)

@@ -7,76 +7,118 @@ stream's last message, as clients of the classic builder expect. Closing the str
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
-from corten.build.classic_stream import ClassicStream, ending
-from corten.build.diagnosis import FailedStep, diagnosis, findings
+from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
+from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
+from corten.build.exporters.export import Exporters
+from corten.build.exporters.request import Export, ImageExport, check_names, image_name
+from corten.build.exporters.responses import CONFIG_DIGEST, metadata
+from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Offers, Watcher
+from corten.build.fetching import Fetching
+from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
 from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
-from corten.build.outputs import Outputs, send
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
-from corten.build.sources.source import BuildSource
+from corten.build.sources.remote import RemoteSource
+from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
 from corten.build.status_board import StatusBoard
-from corten.build.status_face import StatusFace
-from corten.build.status_names import reason_text
+from corten.build.status_face import Failure, StatusFace
 from corten.build.status_told import ToldSource, exporting, telling
+from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
-from corten.errors import CortenError
+from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
-from corten.spec import reference as references
 from corten.spec.docker.lint import LintWarning, SourceFile
 from corten.spec.docker.progress import ErrorDetail, ProgressMessage, failure
-from corten.spec.reference import InvalidReference, Reference
+from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
+_KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
+_PIECE = 64 << 10
+_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
 
 
 class ClassicBuilds:
     """The classic API; one a daemon."""
 
-    def __init__(self, *, service: BuildService, outputs: Outputs, spool: Spool, events: Events) -> None:
+    def __init__(
+        self,
+        *,
+        service: BuildService,
+        finisher: Finisher,
+        exporters: Exporters,
+        spool: Spool,
+        fetching: Fetching,
+        events: Events,
+    ) -> None:
         self._service = service
-        self._outputs = outputs
+        self._finisher = finisher
+        self._exporters = exporters
         self._spool = spool
+        self._fetching = fetching
         self._events = events
+        self._room = Room(_KEPT_OUTPUT)
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference at once for wrong names."""
+        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
+        once for wrong names."""
 
         @asynccontextmanager
         async def received(progress: Progress) -> AsyncIterator[BuildSource]:
-            file = await self._spool.receive(body, progress)
+            source: TarSource | RemoteSource
+            if options.remote:
+                text = await _small(body) if options.dockerfile == _FROM_BODY else None
+                source = self.remote(options, text, progress)
+            else:
+                source = TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
             try:
-                yield TarSource(file, options.dockerfile, progress)
+                yield source
             finally:
-                await blocking.run(file.close)  # which frees what it has on disk
+                await blocking.run(source.close)  # which frees what it has on disk
 
         return self.stream(options, received, ClassicOffers(options.credentials))
 
+    def remote(self, options: BuildOptions, text: bytes | None, progress: Progress) -> RemoteSource:
+        """The source of what is at `options.remote`, with this Dockerfile instead of its own; to be closed."""
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+        )
+
     def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what a source has, told in the classic stream. Raises InvalidReference at once for wrong names."""
+        """Build what a source has. Raises InvalidReference, InvalidArgument at once for wrong names."""
         names = [image_name(name) for name in options.names]
+        check_names(options.exports, names)
+        how = self._as_status if options.status else self._in_words
 
         async def build(progress: Progress) -> None:
             async with bring(progress) as source:
-                await self._build(options, names, source, offers, progress)
+                await how(options, names, source, offers, progress)
 
         return stream(build)
 
-    async def _build(
+    async def _in_words(
         self,
         options: BuildOptions,
         names: Sequence[Reference],
@@ -84,11 +126,9 @@ class ClassicBuilds:
         offers: Offers,
         progress: Progress,
     ) -> None:
-        if options.status:
-            await self._told_as_status(options, names, source, offers, progress)
-            return
+        """As the classic builder tells of it."""
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
+        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
         job = Job(options=options, source=source, offers=offers, face=face)
         try:
             if options.call:
@@ -96,13 +136,14 @@ class ClassicBuilds:
             elif options.is_check:
                 await self._service.check(job)
             else:
-                image_id, warnings = await self._solved(job, names, progress, nullcontext)
-                tags = [name.familiar for name in names] if not options.output else []
-                for message in ending(image_id, tags, warnings, quiet=options.quiet):
+                image_id, plan = await self._solved(job, names, progress, nullcontext, face.flush)
+                tags = [name.familiar for name in stored_names(options.exports, names)]
+                for message in ending(image_id, tags, plan.warnings, quiet=options.quiet):
                     progress.say(message)
         except (CortenError, OSError) as error:
             if face.source is None:
                 raise
+            face.flush()
             for message in kept:
                 progress.say(message)
             if options.diagnostics:
@@ -110,8 +151,10 @@ class ClassicBuilds:
             if isinstance(error, ParseError):
                 raise
             progress.say(_failure(error))
+        finally:
+            face.close()
 
-    async def _told_as_status(
+    async def _as_status(
         self,
         options: BuildOptions,
         names: Sequence[Reference],
@@ -119,47 +162,36 @@ class ClassicBuilds:
         offers: Offers,
         progress: Progress,
     ) -> None:
-        """The same, for clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
+        """For clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
         board = StatusBoard()
         face = _StatusFace(board, options, progress)
         kept = KeptStep() if options.keep_failed else None
-        told = ToldSource(source, face, options.dockerfile or "Dockerfile")
-        job = Job(options=options, source=told, offers=offers, face=face, kept=kept)
+        job = Job(options=options, source=ToldSource(source, face), offers=offers, face=face, kept=kept)
+        failed: Failure | None = None
         try:
             async with telling(board, progress):
                 try:
-                    if options.call:
-                        progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
-                    elif options.is_check:
-                        await self._service.check(job)
-                    else:
-                        full_names = [str(name) for name in names]
-                        exported = partial(exporting, face, options, full_names)
-                        image_id, _ = await self._solved(job, names, progress, exported)
-                        progress.say(ProgressMessage(aux={"ID": image_id}))
+                    await self._told(job, names, face, progress)
                 except (CortenError, OSError) as error:
-                    face.failed(error, error.reason if isinstance(error, FailedStep) else None)
-                    raise
-        except (CortenError, OSError) as error:
-            await self._explain(error, face, kept, progress)
+                    failed = face.failed(error)
+                    if face.source is None:
+                        raise
+            if failed is not None:
+                await _explain(failed, face.source, kept, progress)
         finally:
             if kept is not None:
                 await kept.close()
 
-    @staticmethod
-    async def _explain(
-        error: CortenError | OSError, face: _StatusFace, kept: KeptStep | None, progress: Progress
-    ) -> None:
-        """Say why the build has failed; a client that looks at what is left hears the end of it afterwards."""
-        if face.source is None:
-            raise error
-        progress.say(diagnosis(error, face.source))
-        if kept is not None and kept.container:
-            progress.say(ProgressMessage(aux={"Shell": {"Container": kept.container}}))
-            await kept.shell_ended()
-        failed = face.failed_vertex
-        reason = error.reason if isinstance(error, FailedStep) else error
-        progress.say(failure(reason_text(failed, reason)))
+    async def _told(self, job: Job, names: Sequence[Reference], face: StatusFace, progress: Progress) -> None:
+        options = job.options
+        if options.call:
+            progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+        elif options.is_check:
+            await self._service.check(job)
+        else:
+            full_names = [str(name) for name in stored_names(options.exports, names)]
+            image_id, _ = await self._solved(job, names, progress, partial(exporting, face, options, full_names))
+            progress.say(ProgressMessage(aux={"ID": image_id}))
 
     async def _solved(
         self,
@@ -167,42 +199,111 @@ class ClassicBuilds:
         names: Sequence[Reference],
         progress: Progress,
         exported: Callable[[str], AbstractContextManager[object]],
-    ) -> tuple[str, Sequence[str]]:
-        """Build, and put the result where it is wanted, within what `exported` gives for its id; returns that and the
-        plan's warnings."""
+        built: Callable[[], None] = lambda: None,
+    ) -> tuple[str, Plan]:
+        """Build, and put the result where it is wanted, within what `exported` gives for its id; `built` is called when
+        the steps are done. Returns the image's id, and the plan."""
+        options = job.options
         async with self._service.solved(job, progress) as result:
+            built()
             with exported(result.built.id):
-                stored = await self._put_out(job.options, result, names, progress)
-        for name in stored:
-            self._events.publish("image", "tag", result.built.id, {"name": name.familiar})
-        return result.built.id, result.plan.warnings
+                images = await self._finisher.images(options, result, progress)
+                answers = await self._put_out(job, result, images, names, progress)
+            await result.carry()
+        image_id = _image_id(answers) or result.built.id
+        for name in stored_names(options.exports, names):
+            self._events.publish("image", "tag", image_id, {"name": name.familiar})
+        if options.diagnostics:
+            progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
+        return image_id, result.plan
 
     async def _put_out(
-        self, options: BuildOptions, result: Result, names: Sequence[Reference], progress: Progress
-    ) -> Sequence[Reference]:
-        """Store the result, or send it as a tar; returns the names that an image has got here."""
-        if not options.output:
-            await self._outputs.store(result.built, names, result.lease)
-            return names
-        if options.output == "archive":
-            await send(await self._outputs.archive(result.built, names, result.lease), progress)
-        else:
-            await send(self._outputs.files(result.built), progress)
-        return ()
+        self,
+        job: Job,
+        result: Result,
+        images: Sequence[PlatformImage],
+        names: Sequence[Reference],
+        progress: Progress,
+    ) -> list[dict[str, str]]:
+        """Bring the result to all outputs; returns what the exporters answer."""
+        options = job.options
+        exportable = Exportable(
+            images=images,
+            lease=result.lease,
+            offers=job.offers,
+            names=tuple(names),
+            epoch_s=result.epoch_s,
+            always_index=options.build_args.get("BUILDKIT_MULTI_PLATFORM") in ("1", "true"),
+        )
+        several = len(options.exports) > 1
+        return await self._exporters.export(exportable, options.exports, _Sender(progress, several=several), progress)
+
+
+def stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[Reference]:
+    """The names that an image has got here."""
+    stored = [export for export in exports if isinstance(export, ImageExport) and export.store and not export.by_digest]
+    return list(dict.fromkeys(name for export in stored for name in export.names or names))
+
+
+def _image_id(answers: Sequence[Mapping[str, str]]) -> str:
+    """The id of the image that was put out: another one than was built where times were changed on the way."""
+    return next((answer[CONFIG_DIGEST] for answer in answers if CONFIG_DIGEST in answer), "")
+
+
+class _Sender:
+    """Sends outputs as messages whose `aux` is `{"Output": "<base64>"}`, and `Number` which, when there are several;
+    at most some 16 MiB of it wait (`result.Receiver`)."""
+
+    def __init__(self, progress: Progress, *, several: bool) -> None:
+        self._progress = progress
+        self._several = several
+
+    async def archive(self, number: int, export: Export, pieces: AsyncIterator[bytes]) -> None:  # noqa: ARG002
+        """One tar."""
+        try:
+            async for piece in pieces:
+                for start in range(0, len(piece), _PIECE):
+                    await self._progress.keep_up()
+                    aux: dict[str, object] = {"Output": piece[start : start + _PIECE]}
+                    if self._several:
+                        aux["Number"] = number
+                    self._progress.say(ProgressMessage(aux=aux))
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+
+    async def files(self, number: int, export: Export, files: Files) -> None:
+        """As a tar, too."""
+        await self.archive(number, export, files.tar())
 
 
 class _ClassicFace:
     """Tells of one build in the classic stream; `say` sends a message."""
 
-    def __init__(self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None]) -> None:
+    def __init__(
+        self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None], room: Room
+    ) -> None:
+        self._room = room
+        self._streams: list[ClassicStream] = []
         self._options = options
         self._progress = progress
         self._say = say
+        self._several = "," in options.platform
+        self._lines: list[PrefixedLines] = []
         self.source: SourceFile | None = None
+
+    def flush(self) -> None:
+        """Say what is left of lines without an end."""
+        for lines in self._lines:
+            lines.flush()
 
     def begun(self, source: SourceFile) -> None:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
+
+    def resolving(self, reference: str) -> AbstractContextManager[object]:  # noqa: ARG002 - the form of a face
+        """Nothing to say before it is pulled."""
+        return nullcontext()
 
     def pulling(self, message: ProgressMessage) -> None:
         """As `docker pull` has it."""
@@ -214,15 +315,25 @@ class _ClassicFace:
             self._progress.say(findings(found, source))
 
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:
-        """`Step 1/5 : ...`."""
-        return ClassicStream(plan, solver, self._say, self._progress.keep_up, id_after)
+        """`Step 1/5 : ...`; with the platform before each line when there are several."""
+        say = self._say
+        if self._several:
+            self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
+            say = self._lines[-1].say
+        self._streams.append(ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room))
+        return self._streams[-1]
+
+    def close(self) -> None:
+        """The build is over."""
+        for told in self._streams:
+            told.close()
 
 
 class _StatusFace(StatusFace):
     """Tells of one build by way of a board, and of what the checks found for whoever asks for it."""
 
     def __init__(self, board: StatusBoard, options: BuildOptions, progress: Progress) -> None:
-        super().__init__(board)
+        super().__init__(board, filename=options.dockerfile, several="," in options.platform)
         self._options = options
         self._progress = progress
 
@@ -233,12 +344,24 @@ class _StatusFace(StatusFace):
             self._progress.say(findings(found, source))
 
 
-def image_name(text: str) -> Reference:
-    """A name for the image. Raises InvalidReference."""
-    name = references.parse(text).with_default_tag()
-    if name.digest is not None:
-        raise InvalidReference("refusing to create a tag with a digest reference")
-    return name
+async def _explain(failed: Failure, source: SourceFile | None, kept: KeptStep | None, progress: Progress) -> None:
+    """Say why the build has failed; a client that looks at what is left hears the end of it afterwards."""
+    if source is not None:
+        progress.say(failure_at(failed.text, failed.lines, source))
+    if kept is not None and kept.container:
+        progress.say(ProgressMessage(aux={"Shell": {"Container": kept.container}}))
+        await kept.shell_ended()
+    progress.say(failure(failed.text))
+
+
+async def _small(body: AsyncIterator[bytes]) -> bytes:
+    """A Dockerfile. Raises InvalidArgument for one that is too large."""
+    text = bytearray()
+    async for chunk in body:
+        text += chunk
+        if len(text) > DOCKERFILE_LIMIT:
+            raise InvalidArgument(f"the Dockerfile has more than {DOCKERFILE_LIMIT} bytes")
+    return bytes(text)
 
 
 def _failure(error: Exception) -> ProgressMessage:

@@ -24,6 +24,7 @@ _KEPT_OF_ALL = 16 << 20
 _PIECE_BYTES = 64  # what a piece of text takes in memory besides its characters
 _CLIPPED = "[output clipped, too much was written before it was the step's turn]\n"
 _SHORT = 12
+_LINE_LIMIT = 64 << 10
 _decoder = partial(codecs.getincrementaldecoder("utf-8"), "replace")
 
 
@@ -35,8 +36,53 @@ class _Told:
     decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=lambda: defaultdict(_decoder))
     waiting: list[str] = field(default_factory=list)
     size: int = 0
+    held: int = 0
     is_clipped: bool = False
     begun: bool = False
+
+
+class PrefixedLines:
+    """Says a stream's lines with a prefix, each whole, so that those of several platforms do not mix."""
+
+    def __init__(self, prefix: str, say: Callable[[ProgressMessage], None]) -> None:
+        self._prefix = prefix
+        self._say = say
+        self._rest = ""
+
+    def say(self, message: ProgressMessage) -> None:
+        """One message of the stream; others pass."""
+        if not message.stream:
+            self._say(message)
+            return
+        *lines, self._rest = (self._rest + message.stream).split("\n")
+        for line in lines:
+            self._say(stream_line(f"{self._prefix}{line}\n"))
+        if len(self._rest) > _LINE_LIMIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what is left."""
+        if self._rest:
+            self._say(stream_line(f"{self._prefix}{self._rest}\n"))
+        self._rest = ""
+
+
+class Room:
+    """How many bytes of output all builds together may keep that cannot be told yet; one a daemon."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def take(self, size: int) -> bool:
+        """Keep so much, if there is room."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """It is kept no longer."""
+        self._left += size
 
 
 class ClassicStream:
@@ -50,7 +96,10 @@ class ClassicStream:
         say: Callable[[ProgressMessage], None],
         keep_up: Callable[[], Awaitable[None]],
         id_after: Callable[[Stage, Step], str],
+        *,
+        room: Room | None = None,
     ) -> None:
+        self._room = room or Room(_KEPT_OF_ALL)
         self._solver = solver
         self._say = say
         self._keep_up = keep_up
@@ -77,7 +126,9 @@ class ClassicStream:
         elif not told.is_clipped:
             told.size += len(data) + _PIECE_BYTES
             self._kept += len(data) + _PIECE_BYTES
-            told.is_clipped = told.size > _KEPT or self._kept > _KEPT_OF_ALL
+            is_much = told.size > _KEPT or self._kept > _KEPT_OF_ALL
+            told.is_clipped = is_much or not self._room.take(len(data) + _PIECE_BYTES)
+            told.held += 0 if told.is_clipped else len(data) + _PIECE_BYTES
             self._tell(vertex, _CLIPPED if told.is_clipped else text)
 
     def removed(self, vertex: Vertex, cid: str) -> None:
@@ -90,6 +141,12 @@ class ClassicStream:
             self._say(stream_line(text))
         else:
             told.waiting.append(text)
+
+    def close(self) -> None:
+        """Keep nothing any more: the build is over."""
+        for told in self._told.values():
+            self._room.give(told.held)
+            told.held = 0
 
     # -- what the solver reports
 
@@ -134,6 +191,8 @@ class ClassicStream:
             self._say(stream_line(text))
         told.waiting.clear()
         self._kept -= told.size
+        self._room.give(told.held)
+        told.held = 0
 
     @staticmethod
     def _is_own(step: Step) -> bool:

@@ -66,11 +66,13 @@ class Stage:
 class Plan:
     """A build: the stages that the target needs, in the order of the file, the target last.
 
-    `warnings` are for everybody, as the classic builder has them; `findings` are those of the checks. `is_staged`: the
-    file has more than one stage, whether they are needed or not.
+    `warnings` are for everybody, as the classic builder has them; `findings` are those of the checks. `platform` is
+    what it is built for, empty for the builder's own. `is_staged`: the file has more than one stage, whether they are
+    needed or not.
     """
 
     stages: tuple[Stage, ...]
+    platform: str = ""
     is_staged: bool = False
     warnings: tuple[str, ...] = ()
     findings: tuple[LintWarning, ...] = ()

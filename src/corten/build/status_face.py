@@ -11,9 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from corten.build.diagnosis import FailedStep
+from corten.build.dockerfile.error import DockerfileError, Lines
+from corten.build.dockerfile.stages import parse_dockerfile
 from corten.build.face import IdAfter, Watcher
 from corten.build.graph import Vertex
-from corten.build.operations import BaseImage, Context
+from corten.build.operations import Context
 from corten.build.plan import Plan
 from corten.build.solver import Solver, State
 from corten.build.status_board import StatusBoard
@@ -26,15 +29,34 @@ from corten.build.status_names import (
     names_of,
     normal,
     reason_text,
+    solve_text,
 )
+from corten.errors import CortenError
+from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
 from corten.spec.docker.progress import ProgressMessage
 from corten.spec.docker.solve_status import SourceInfo, VertexWarning
 
 _LOG_LIMIT = 2 << 20  # bytes of one step's stream
 _LOG_SPEED = 200 << 10  # a second
+_LOAD = "[internal] load build definition from {}"
 _RUNNING = (State.DIGESTING, State.EXECUTING)
+_WARNING = "[Warning] "
+_BEGINNINGS = {
+    "Pulling from ": "[internal] pull ",
+    "Importing the build cache from ": "importing cache manifest from ",
+    "Exporting the build cache to ": "exporting cache to ",
+}
 _PULLED = ("Pull complete", "Already exists", "Download complete")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a build failed, in BuildKit's words; the step's digest, if it was one, and the Dockerfile's lines."""
+
+    text: str
+    digest: str
+    lines: Lines
 
 
 class Activity:
@@ -50,14 +72,22 @@ class Activity:
 
 
 class StatusFace:
-    """The face of one build that is told by way of a board."""
+    """The face of one build that is told by way of a board.
 
-    def __init__(self, board: StatusBoard) -> None:
+    `filename` is the Dockerfile's; `several`: it is for several platforms; `warns`: findings are warnings."""
+
+    def __init__(
+        self, board: StatusBoard, *, filename: str = "Dockerfile", several: bool = False, warns: bool = True
+    ) -> None:
         self._board = board
-        self._plan: Plan | None = None
-        self._solver: Solver | None = None
+        self._filename = filename or "Dockerfile"
+        self._several = several
+        self._warns = warns
+        self._runs: list[tuple[dict[Vertex, str], Solver]] = []
         self._pulls = _Pulls(board)
+        self._unresolved: tuple[str, Exception] | None = None
         self.source: SourceFile | None = None
+        self.findings: tuple[LintWarning, ...] = ()
 
     @contextmanager
     def activity(self, name: str, digest: str = "") -> Iterator[Activity]:
@@ -75,6 +105,10 @@ class StatusFace:
             raise
         self._board.completed(digest)
 
+    def loading(self) -> AbstractContextManager[Activity]:
+        """Tell of the Dockerfile that comes, as long as the block."""
+        return self.activity(_LOAD.format(self._filename))
+
     def bringing(self, name: str) -> AbstractContextManager[Activity]:
         """Tell of a context that comes, as long as the block."""
         return self.activity(context_name(name), context_digest(name))
@@ -85,14 +119,29 @@ class StatusFace:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
 
+    @contextmanager
+    def resolving(self, reference: str) -> Iterator[None]:
+        """`[internal] load metadata for ...`."""
+        with self.activity(f"[internal] load metadata for {normal(reference)}"):
+            try:
+                yield
+            except (CortenError, OSError) as error:
+                self._unresolved = reference, error
+                raise
+
     def pulling(self, message: ProgressMessage) -> None:
-        """A base image comes."""
+        """An image or a cache comes or goes."""
+        if message.stream.startswith(_WARNING):
+            self._board.warn(VertexWarning(level=1, short=message.stream.removeprefix(_WARNING).strip().encode()))
         self._pulls.say(message)
 
     def checked(self, findings: Sequence[LintWarning], source: SourceFile) -> None:
         """Warnings, which clients show behind the build."""
+        self.findings = tuple(findings)
+        if not self._warns:
+            return
         info = SourceInfo(filename=source.filename, data=source.data, language=source.language)
-        digest = digest_named(f"[internal] load build definition from {source.filename}")
+        digest = digest_named(_LOAD.format(self._filename))
         for found in findings:
             lines = found.location.ranges
             place = f" (line {lines[0].start.line})" if lines else ""
@@ -109,13 +158,8 @@ class StatusFace:
 
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:  # noqa: ARG002 - the form of a face
         """Announce the plan's steps."""
-        self._plan, self._solver = plan, solver
-        self._pulls.end()
-        names = names_of(plan)
-        for vertex in names:
-            if isinstance(vertex.operation, BaseImage):
-                with self.activity(f"[internal] load metadata for {normal(vertex.operation.reference)}"):
-                    pass  # it was found while the plan was made
+        names = names_of(plan, platform=plan.platform if self._several else "")
+        self._runs.append((names, solver))
         for vertex, name in names.items():
             inputs = [digest_of(below) for below in vertex.inputs if below in names]
             self._board.announce(digest_of(vertex), name, inputs)
@@ -125,17 +169,28 @@ class StatusFace:
 
     # -- the end
 
-    def failed(self, error: Exception, reason: Exception | None = None) -> str:
-        """The build has failed: tell which step it was. Returns the digest of that, or nothing."""
-        failed = self.failed_vertex
+    def failed(self, error: Exception) -> Failure:
+        """The build has failed: tell which step it was, and what there is to say of it."""
+        reason = error.reason if isinstance(error, FailedStep) else error
+        failed = self._failed_vertex()
         digest = ""
         if failed is not None:
             digest = digest_of(failed)
             self._board.started(digest)
-            self._board.completed(digest, error=reason_text(failed, reason or error))
+            self._board.completed(digest, error=reason_text(failed, reason))
         self._pulls.end(reason_text(None, error))
         self.cancelled()
-        return digest
+        if self._unresolved is not None and self._unresolved[1] is error:
+            return self._of_image(self._unresolved[0], error)
+        lines = error.lines if isinstance(error, DockerfileError | FailedStep) else (0, 0)
+        return Failure(text=solve_text(failed, reason), digest=digest, lines=lines)
+
+    def _of_image(self, reference: str, error: Exception) -> Failure:
+        """An image that there is not, with the FROM that names it."""
+        text = f"{reference}: failed to resolve source metadata for {normal(reference)}: {words(error)}"
+        stages = parse_dockerfile(self.source.data).stages if self.source is not None else ()
+        lines = next((stage.from_.node.lines for stage in stages if stage.from_.base == reference), (0, 0))
+        return Failure(text=text, digest="", lines=lines)
 
     def cancelled(self) -> None:
         """What still runs has been ended."""
@@ -143,13 +198,10 @@ class StatusFace:
         for digest in self._board.unfinished():
             self._board.completed(digest, error=CANCELLED)
 
-    @property
-    def failed_vertex(self) -> Vertex | None:
+    def _failed_vertex(self) -> Vertex | None:
         """The step that has failed."""
-        if self._plan is None or self._solver is None:
-            return None
-        solver = self._solver
-        return next((vertex for vertex in names_of(self._plan) if solver.state(vertex) is State.FAILED), None)
+        found = (vertex for names, solver in self._runs for vertex in names if solver.state(vertex) is State.FAILED)
+        return next(found, None)
 
 
 class StatusWatcher:
@@ -218,33 +270,43 @@ class _Clip:
 
 
 class _Pulls:
-    """Images that come, each a step: its layers are lines, as `docker pull` has them."""
+    """Images and caches that come and go, each a step: its layers are lines, as `docker pull` has them. Several may
+    come at once: a line is of the image that began last before it was first heard of."""
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
-        self._digest = ""
+        self._coming: dict[str, str] = {}  # digests of steps, by what comes
+        self._lines: dict[str, str] = {}  # digests of steps, by line
 
     def say(self, message: ProgressMessage) -> None:
-        if message.status.startswith("Pulling from "):
-            self.end()
-            name = f"{message.status.removeprefix('Pulling from ')}:{message.id}" if message.id else message.status
-            self._digest = digest_named(f"pull {name}")
-            self._board.announce(self._digest, f"[internal] pull {normal(name)}")
-            self._board.started(self._digest)
-        elif self._digest and message.id:
+        beginning = next((text for text in _BEGINNINGS if message.status.startswith(text)), "")
+        if beginning:
+            what = message.status.removeprefix(beginning)
+            name = f"{what}:{message.id}" if message.id else what
+            digest = self._coming[name] = digest_named(f"{beginning}{name}")
+            self._board.announce(digest, f"{_BEGINNINGS[beginning]}{normal(name) if message.id else what}")
+            self._board.started(digest)
+        elif message.status.startswith("Status: "):
+            self._over(message.status)
+        elif message.id and (self._coming or message.id in self._lines):
             detail = message.progress_detail
-            done = message.status in _PULLED
             self._board.progress(
-                self._digest,
+                self._lines.setdefault(message.id, next(reversed(self._coming.values()), "")),
                 message.id,
                 name=message.status.lower(),
                 current=detail.current if detail else 0,
                 total=detail.total if detail else 0,
-                done=done,
+                done=message.status in _PULLED,
             )
 
+    def _over(self, text: str) -> None:
+        """The image that `text` names has come."""
+        name = next((name for name in self._coming if text.endswith(name.removeprefix("library/"))), "")
+        if name:
+            self._board.completed(self._coming.pop(name))
+
     def end(self, error: str = "") -> None:
-        """No more of the image that came last."""
-        if self._digest:
-            self._board.completed(self._digest, error=error)
-            self._digest = ""
+        """Nothing more comes."""
+        for digest in self._coming.values():
+            self._board.completed(digest, error=error)
+        self._coming.clear()

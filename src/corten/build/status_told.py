@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
+from corten.build.exporters.request import ArchiveExport, CacheOnly, FilesExport
 from corten.build.options import BuildOptions
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.status_board import StatusBoard
@@ -19,18 +20,19 @@ from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress
 from corten.spec.docker.progress import ProgressMessage
 
+_KINDS = {FilesExport: "client files", ArchiveExport: "archive", CacheOnly: "cache"}
+
 
 class ToldSource:
     """A source whose files' coming is told."""
 
-    def __init__(self, source: BuildSource, face: StatusFace, dockerfile: str) -> None:
+    def __init__(self, source: BuildSource, face: StatusFace) -> None:
         self._source = source
         self._face = face
-        self._dockerfile = dockerfile
 
     async def recipe(self) -> Recipe:
         """The Dockerfile."""
-        with self._face.activity(f"[internal] load build definition from {self._dockerfile}") as told:
+        with self._face.loading() as told:
             recipe = await self._source.recipe()
             told.progress("transferring dockerfile:", len(recipe.source.data), done=True)
         return recipe
@@ -44,10 +46,10 @@ class ToldSource:
 @contextmanager
 def exporting(face: StatusFace, options: BuildOptions, names: Sequence[str], image_id: str) -> Iterator[None]:
     """Tell of the result as long as it goes where it is wanted."""
-    kind = {"": "image", "files": "client files", "archive": "archive"}.get(options.output, "image")
-    with face.activity(EXPORT.replace("image", kind)) as told:
+    kinds = dict.fromkeys(_KINDS.get(type(export), "image") for export in options.exports)
+    with face.activity(EXPORT.replace("image", ", ".join(kinds) or "nothing")) as told:
         yield
-        if not options.output:
+        if "image" in kinds:
             for line in ("exporting layers", f"writing image {image_id}", *(f"naming to {name}" for name in names)):
                 told.progress(line, 0, done=True)
 

@@ -15,8 +15,10 @@ import msgspec
 
 from corten.errors import InvalidArgument
 from corten.spec.docker.image import AuthConfig
+from corten.spec.reference import DEFAULT_DOMAIN
 
 _LIMIT = 64 << 10
+_DOCKER_HUB = "https://index.docker.io/v1/"
 T = TypeVar("T")
 
 
@@ -38,6 +40,12 @@ class Credentials:
 
 
 ANONYMOUS = Credentials()
+
+
+def known_as(domain: str) -> list[str]:
+    """How clients may call a registry when they send credentials for it."""
+    hub = [_DOCKER_HUB] if domain == DEFAULT_DOMAIN else []
+    return [domain, f"https://{domain}", *hub]
 
 
 def decode_header(value: str) -> Credentials:

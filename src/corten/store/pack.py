@@ -162,16 +162,16 @@ class PipedTar:
 
 
 class PackedLayer(PipedTar):
-    """An upper directory as a layer's tar, to be read; no time in it is later than `newest_ns`, if that is given.
+    """An upper directory as a layer's tar, to be read.
 
     The root is a member, as in the layers of most images: the first bytes are ours then, and not a name that a
     container chose, which may look like those of a compressed stream.
     """
 
-    def __init__(self, upper_fd: int, *, newest_ns: int | None = None) -> None:
+    def __init__(self, upper_fd: int) -> None:
         def fill(writer: TarWriter) -> None:
             try:
-                packer = Packer(writer, layer=True, newest_ns=newest_ns)
+                packer = Packer(writer, layer=True)
                 packer.root(upper_fd)
                 packer.tree(upper_fd)
             finally:

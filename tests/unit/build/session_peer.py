@@ -42,16 +42,18 @@ class Pipe:
     """One direction of a call."""
 
     def __init__(self) -> None:
-        self._messages: asyncio.Queue[bytes | None | GrpcError] = asyncio.Queue(64)
+        self._messages: asyncio.Queue[bytes | GrpcError | None] = asyncio.Queue(64)
         self._ended = False
 
-    async def put(self, message: bytes | None | GrpcError) -> None:
-        await asyncio.wait_for(self._messages.put(message), WAIT_S)
+    async def put(self, message: bytes | GrpcError | None) -> None:
+        async with asyncio.timeout(WAIT_S):  # wait_for of Python 3.11 may lose a cancellation
+            await self._messages.put(message)
 
     async def get(self) -> bytes | None:
         if self._ended:
             return None
-        message = await asyncio.wait_for(self._messages.get(), WAIT_S)
+        async with asyncio.timeout(WAIT_S):
+            message = await self._messages.get()
         if isinstance(message, GrpcError):
             raise message
         self._ended = message is None

@@ -223,7 +223,7 @@ def test_mounted_trees_are_read_until_somebody_gives_up(tmp_path):
 async def test_a_build_that_is_given_up_waits_for_its_threads():
     begun, ended = threading.Event(), threading.Event()
     progress = Progress()
-    store = LayerStore(assembler=None, snapshots=None, lease=None, now_ns=lambda: 0, epoch_ns=None, progress=progress)  # type: ignore[arg-type]
+    store = LayerStore(assembler=None, snapshots=None, lease=None, now_ns=lambda: 0, progress=progress)  # type: ignore[arg-type]
 
     def work() -> None:
         begun.set()

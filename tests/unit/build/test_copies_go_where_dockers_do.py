@@ -102,9 +102,9 @@ def test_files_and_directories_do_not_replace_each_other(target, source, to):
         copied(copy(source, to=to), tree_of(CONTEXT), tree_of(target))
 
 
-def test_owner_mode_and_time_are_those_asked_for():
-    source = tree_of({"f": b"", "l": "f", "late": b""}, uid=5, mtime_ns=9 * 10**9)
-    found = copied(copy(".", to="/x/"), source, owner=(1, 2), mode=ModeChange(absolute=0o700), newest_ns=3 * 10**9)
+def test_owner_and_mode_are_those_asked_for_and_times_the_sources():
+    source = tree_of({"f": b"", "l": "f", "late": b""}, uid=5, mtime_ns=3 * 10**9)
+    found = copied(copy(".", to="/x/"), source, owner=(1, 2), mode=ModeChange(absolute=0o700))
     assert {(entry.uid, entry.gid) for entry in found.values()} == {(1, 2)}
     assert (found["x/f"].mode, found["x/f"].mtime_ns) == (0o700, 3 * 10**9)
     assert copied(copy("f", to="/x"), source)["x"].uid == 0

@@ -101,7 +101,7 @@ def test_the_steps_of_a_stage_upon_a_stage_are_those_of_both():
 
 
 async def test_an_image_has_as_many_layers_as_docker_takes():
-    store = LayerStore(assembler=None, snapshots=None, lease=None, now_ns=lambda: 0, epoch_ns=None, progress=Progress())  # type: ignore[arg-type]
+    store = LayerStore(assembler=None, snapshots=None, lease=None, now_ns=lambda: 0, progress=Progress())  # type: ignore[arg-type]
     full = FileSystem(layers=tuple(layer(number) for number in range(125)))
     with pytest.raises(InvalidArgument, match="max depth exceeded"):
         await store.add(full, lambda _writer: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from tests.unit.build.planned import Images, plan
 
 from corten.build.operations import Run
@@ -14,6 +15,7 @@ from corten.build.solver import Found, Kind, Solver
 from corten.build.status_board import StatusBoard
 from corten.build.status_face import StatusFace, _Clip
 from corten.build.status_names import digest_of, names_of
+from corten.errors import NotFound
 from corten.spec.docker.lint import LintWarning, SourceFile, location
 from corten.spec.docker.progress import layer_progress, status
 from corten.spec.oci_image import ImageConfig
@@ -103,7 +105,6 @@ async def test_all_steps_are_announced_at_once():
     found = seen(build.board)
     assert [found[name].started for name in found if name.startswith("[2")] == [None]
     assert found["[3/3] RUN two"].inputs == [found["[2/3] RUN one"].digest]
-    assert found["[internal] load metadata for docker.io/library/busybox:latest"].completed
     assert all(vertex.digest.startswith("sha256:") and len(vertex.digest) == 71 for vertex in found.values())
 
 
@@ -131,9 +132,9 @@ async def test_a_failed_command_is_told_in_buildkits_words_and_others_are_cancel
     with build.face.activity("something else") as _:
         build.solver.failed(failing)
         await build.watcher.changed()
-        digest = build.face.failed(StepFailed("The command ...", 3))
+        failure = build.face.failed(StepFailed("The command ...", 3))
     found = seen(build.board)
-    assert digest == digest_of(failing) == found["[2/3] RUN one"].digest
+    assert failure.digest == digest_of(failing) == found["[2/3] RUN one"].digest
     assert found["[2/3] RUN one"].error == 'process "/bin/sh -c one" did not complete successfully: exit code: 3'
     assert found["something else"].error == "context canceled"
     assert found["[3/3] RUN two"].started is None
@@ -208,6 +209,25 @@ async def test_lines_of_a_step_end_with_it_and_are_bounded():
     message, _, _ = of.since(0)
     assert len(message.statuses) == 4096
     assert all(line.completed and line.started for line in message.statuses)
+
+
+async def test_an_image_that_is_looked_for_is_a_step_and_its_failure_names_the_line():
+    of = board()
+    face = StatusFace(of)
+    face.begun(SourceFile(filename="Dockerfile", data=b"FROM scratch\nFROM nothere AS x\n"))
+    with face.resolving("busybox"):
+        pass
+    error = NotFound("no such image")
+    with pytest.raises(NotFound), face.resolving("nothere"):
+        raise error
+    failure = face.failed(error)
+    assert (
+        failure.text == "nothere: failed to resolve source metadata for docker.io/library/nothere:latest: no such image"
+    )
+    assert failure.lines == (2, 2)
+    found = seen(of)
+    assert found["[internal] load metadata for docker.io/library/busybox:latest"].error == ""
+    assert found["[internal] load metadata for docker.io/library/nothere:latest"].error == "no such image"
 
 
 async def test_a_pull_has_a_line_for_each_layer():

@@ -13,6 +13,7 @@ from corten.api.routing import Route
 MODULES = (
     "auth",
     "build",
+    "buildkit",
     "commit",
     "containers.archive",
     "containers.attach",

@@ -34,13 +34,11 @@ class _Planned(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """What the instruction says of new files: owner and mode, None as in the source; the time of new directories, and
-    the latest time that a file may have (None: any)."""
+    """What the instruction says of new files: owner and mode, None as in the source; the time of new directories."""
 
     owner: tuple[int, int] | None = None
     mode: ModeChange | None = None
     now_ns: int = 0
-    newest_ns: int | None = None
 
 
 class LayerPlan:
@@ -118,7 +116,7 @@ class LayerPlan:
         change = None if node.kind == "symlink" else self._attributes.mode
         mode = change.apply(node.mode, is_directory=is_directory) if change else node.mode
         kind, _mode, _uid, _gid, size, mtime_ns, link, device, identity = node
-        planned = Node(kind, mode, owner[0], owner[1], size, self._clamped(mtime_ns), link, device, identity)
+        planned = Node(kind, mode, owner[0], owner[1], size, mtime_ns, link, device, identity)
         self._entries[where] = _Planned(planned, item.tree, item.path, own=True)
 
     def _lookup(self, path: str) -> Node | None:
@@ -127,14 +125,11 @@ class LayerPlan:
             return planned.node
         return None if path.rpartition("/")[0] in self._new else self._target.lstat(path)
 
-    def _clamped(self, time_ns: int) -> int:
-        return time_ns if self._attributes.newest_ns is None else min(time_ns, self._attributes.newest_ns)
-
     def write(self, writer: TarWriter) -> None:
         """The layer's tar."""
         root = self._target.lstat("")
         if root is not None:
-            writer.add(Entry(b"./", "directory", root.mode, root.uid, root.gid, 0, self._clamped(root.mtime_ns)))
+            writer.add(Entry(b"./", "directory", root.mode, root.uid, root.gid, 0, root.mtime_ns))
         links: dict[tuple[int, int, int, int, int], bytes] = {}
         for path, planned in self._entries.items():
             node = planned.node

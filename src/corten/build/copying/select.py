@@ -18,9 +18,13 @@ from corten.errors import NotFound
 
 
 class SourceNotFound(NotFound):
-    """What is to be copied is not there."""
+    """What is to be copied is not there; `path` is empty when it is a pattern that fits nothing."""
 
     code = "copy-source-not-found"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path.strip("/")
 
 
 class Item(NamedTuple):  # many are made: a tuple is made in a third of a frozen dataclass' time
@@ -79,7 +83,8 @@ def _missing(source: Source) -> SourceNotFound:
     if has_wildcards(source.path):
         return SourceNotFound("no source files were specified")
     return SourceNotFound(
-        f"file not found in build context or excluded by .dockerignore: stat {source.path}: file does not exist"
+        f"file not found in build context or excluded by .dockerignore: stat {source.path}: file does not exist",
+        source.path,
     )
 
 
@@ -88,7 +93,7 @@ def take(tree: Tree, path: str, *, keeps_owner: bool) -> Taken:
     real = resolve(tree, path)
     node = tree.lstat(real)
     if node is None:
-        raise SourceNotFound(f"{path}: not found")
+        raise SourceNotFound(f"{path}: not found", path)
     if node.kind != "directory":
         return Taken(
             (Item(tree, real, "", node),), directory=False, name=posixpath.basename(path), keeps_owner=keeps_owner

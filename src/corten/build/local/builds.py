@@ -27,7 +27,7 @@ from corten.build.trees.hashes import HashMemory
 from corten.engine.images.progress import Progress
 from corten.engine.images.settled import settled
 from corten.errors import Cancelled, CortenError, InvalidArgument
-from corten.lib import codec
+from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.linux.acting import Identity, peer_of
 from corten.spec.docker.progress import ProgressMessage, failure
@@ -106,6 +106,13 @@ class LocalBuilds:
     async def _run(self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers) -> None:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
+            if options.remote:
+                remote = self._classic.remote(options, passed.dockerfile, progress)
+                try:
+                    yield remote
+                finally:
+                    await blocking.run(remote.close)
+                return
             source = DirectorySource(passed, options.dockerfile, self._memory, progress)
             try:
                 yield source
@@ -128,12 +135,12 @@ class LocalBuilds:
 
 
 async def _send(channel: Channel, message: ProgressMessage) -> None:
-    """A message; of one with a piece of a result the bytes go as they are, and what is said of them."""
+    """A message; of one with a piece of a result the bytes go as they are, and which result they are of."""
     aux = message.aux if isinstance(message.aux, dict) else {}
     data = aux.get("Output")
     if isinstance(data, bytes):
-        about = {name: value for name, value in aux.items() if name != "Output"}
-        await channel.send(codec.encode({"output": about}), data)
+        number = int(aux.get("Number") or 0)
+        await channel.send(b'{"output":true,"number":%d}' % number, data)
     else:
         await channel.send(b'{"progress":' + codec.encode(message) + b"}")
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from msgspec import UNSET
 
+from corten.build.entitlements import DeviceInfo, chosen_of
 from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
+from corten.build.ops.foreign import architecture_of, explanation, program_of
 from corten.build.ops.kept import KeptStep, shell_request
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts, socket_variable
@@ -31,27 +33,30 @@ from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
-from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
+from corten.linux.binfmt import handlers
 from corten.spec.docker.container import CreateRequest, CreateResponse
-from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
+from corten.spec.docker.hostconfig import DeviceRequest, HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
 from corten.spec.oci_image import Image, ImageConfig, RootFS
 from corten.spec.platform import host_platform
 
 OWNER = "build"  # in the records of a build's containers
 _FRAME = 8
+_NOT_EXECUTED = (126, 255)
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0: `exit_code`. `is_kept`: the client may look at what it left."""
+    """A command has ended with another code than 0: `exit_code`. `why` is what is known of the cause; `is_kept`: the
+    client may look at what it left."""
 
     code = "build-step-failed"
     is_kept = False
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, *, why: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.why = why
 
 
 class Containers(Protocol):
@@ -87,11 +92,12 @@ class Containers(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards.
-    `kept` has room for the first step that fails."""
+    `devices` are those of the host, for RUN --device; `kept` has room for the first step that fails."""
 
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
+    devices: Mapping[str, DeviceInfo] = field(default_factory=dict)
     kept: KeptStep | None = None
 
     @property
@@ -132,14 +138,25 @@ class Runner:
             offered = await closing.enter_async_context(self._offered.hold(run.mounts))
             held = await closing.enter_async_context(self._mounts.hold(vertex, run, inputs))
             mounts = [*held, *offered.mounts]
-            stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
+            devices = chosen_of(vertex, self._settings.devices)
+            targets = [mount.target for mount in mounts]
+            targets += [target for device in devices for target in self._settings.devices[device].targets]
+            stubs = await self._store.work(self._stubs, below, targets) if targets else []
             hidden = (*run.secret_env, *offered.hidden_env)
             try:
-                return await self._run(vertex, self._request(run, below, mounts), below, stubs, hidden)
-            except StepFailed as failed:
-                if failed.is_kept and self._settings.kept is not None:
+                return await self._run(vertex, self._request(run, below, mounts, devices), below, stubs, hidden)
+            except StepFailed as error:
+                if error.is_kept and self._settings.kept is not None:
                     self._settings.kept.take_mounts(closing.pop_all())
-                raise
+                why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
+                if not why:
+                    raise
+                raise StepFailed(f"{error.message}: {why}", error.exit_code, why=why) from error
+
+    def _why(self, below: FileSystem, run: Run) -> str:
+        """What is to be said of a command that could perhaps not be executed. Blocking."""
+        with self._store.tree(below) as tree:
+            return explanation(architecture_of(program_of(tree, run)), host_platform(), handlers())
 
     def _stubs(self, below: FileSystem, targets: Sequence[str]) -> list[str]:
         """Where the engine will make directories for mounts, deepest first. Blocking."""
@@ -225,14 +242,7 @@ class Runner:
             await self._containers.remove(cid, force=True, volumes=True)
             self._watcher.removed(vertex, cid)
 
-    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
-        host = self._settings.host
-        if run.network == "host" and host.network_mode != "host":
-            raise NotOffered("RUN --network=host needs a build with the network mode host")
-        if run.security != "sandbox":
-            raise NotOffered(f"RUN --security={run.security} is not supported yet")
-        if run.devices:
-            raise NotOffered("RUN --device is not supported yet")
+    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount], devices: Sequence[str]) -> CreateRequest:
         return CreateRequest(
             image=below.chain_id or "scratch",
             entrypoint=[],
@@ -240,18 +250,21 @@ class Runner:
             env=[*run.env, *socket_variable(run.mounts, run.env)],
             user=run.user,
             working_dir=run.working_dir,
-            host_config=_replaced(host, run, mounts),
+            host_config=_replaced(self._settings.host, run, mounts, devices),
         )
 
 
-def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig:
+def _replaced(host: HostConfig, run: Run, mounts: list[HostMount], devices: Sequence[str]) -> HostConfig:
     fields = {name: getattr(host, name) for name in host.__struct_fields__}
     fields["log_config"] = LogConfig(type="none")
     fields["network_mode"] = host.network_mode if run.network == "default" else run.network
     fields["extra_hosts"] = list(run.hosts) or None
-    if run.network == "none":
-        fields["egress"] = UNSET  # there is nothing to limit
+    is_unlimited = run.egress is None or run.network == "none"  # where there is nothing to limit
+    fields["egress"] = UNSET if is_unlimited else list(run.egress or ())
     fields["mounts"] = mounts or None
+    fields["privileged"] = run.security == "insecure"
+    if devices:
+        fields["device_requests"] = [DeviceRequest(driver="cdi", device_ids=list(devices))]
     return HostConfig(**fields)
 
 

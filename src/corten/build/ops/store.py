@@ -57,8 +57,8 @@ class Snapshots(Protocol):
 
 
 class LayerStore:
-    """Layers as a build's operations make them. `epoch_ns` is SOURCE_DATE_EPOCH, the latest time in a layer; `progress`
-    is the build's, whose cancellation ends what threads do."""
+    """Layers as a build's operations make them, with the times that things have: SOURCE_DATE_EPOCH is the exporters'.
+    `progress` is the build's, whose cancellation ends what threads do."""
 
     def __init__(
         self,
@@ -67,23 +67,21 @@ class LayerStore:
         snapshots: Snapshots,
         lease: Lease,
         now_ns: Callable[[], int],
-        epoch_ns: int | None,
         progress: Progress,
     ) -> None:
         self._assembler = assembler
         self._snapshots = snapshots
         self._lease = lease
-        self._now_ns = now_ns
-        self.epoch_ns = epoch_ns
+        self.now_ns = now_ns
         self.progress = progress
 
-    def now_ns(self) -> int:
-        """The time that new things get."""
-        return self._now_ns() if self.epoch_ns is None else self.epoch_ns
+    def keep(self, filesystem: FileSystem) -> None:
+        """Keep a file system from being deleted as long as the build lasts."""
+        self._lease.add(*filesystem.keys())
 
     async def work(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `fn` in a thread; a build that is cancelled waits until that has let go of its files and mounts."""
-        return await run_cancellable(self.progress, "disk", fn, *args, **kwargs)
+        return await run_cancellable(self.progress, "build", fn, *args, **kwargs)
 
     @contextmanager
     def tree(self, filesystem: FileSystem) -> Iterator[Tree]:
@@ -122,7 +120,7 @@ class LayerStore:
             await self.work(self._remove_stubs, key, stubs)
         if await self.work(self._is_unchanged, key):
             return below
-        return await self._add(below, lambda: PackedLayer(self._snapshots.upper_fd(key), newest_ns=self.epoch_ns))
+        return await self._add(below, lambda: PackedLayer(self._snapshots.upper_fd(key)))
 
     def _remove_stubs(self, key: str, stubs: Sequence[str]) -> None:
         root = self._snapshots.upper_fd(key)

@@ -44,13 +44,14 @@ def _escaped(key: str, values: Sequence[str]) -> list[tuple[str, str]]:
 def followed(paths: Sequence[str]) -> list[str]:
     """Paths that a plan takes, as the client can follow them; none for the whole directory.
 
-    Clients know the wildcards of one name only, so what begins with `**` is asked for with its whole directory.
+    Clients know the wildcards of one name only, so what begins with `**` is asked for with its whole directory; ways up
+    may start at a link, and are followed here.
     """
     found: set[str] = set()
     for path in paths:
         names = [name for name in path.split("/") if name not in ("", ".")]
-        deep = next((number for number, name in enumerate(names) if "**" in name or name == ".."), len(names))
-        if deep == 0:
+        deep = next((number for number, name in enumerate(names) if "**" in name), len(names))
+        if deep == 0 or ".." in names:
             return []
         found.add("/".join(names[:deep]))
     return sorted(found)

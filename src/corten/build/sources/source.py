@@ -10,21 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from corten.build.attestations.material import Material
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
 from corten.build.trees.tree import Tree, resolve
 from corten.errors import InvalidArgument
 from corten.spec.docker.lint import SourceFile
 
-_DOCKERFILE_LIMIT = 4 << 20
+DOCKERFILE_LIMIT = 4 << 20
 _DEFAULT_NAME = "Dockerfile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A Dockerfile, and what its .dockerignore keeps out of the build context."""
+    """A Dockerfile, and what its .dockerignore keeps out of the build context; `materials` are where a context came
+    from that has an address and a digest (a git commit, a URL), the build context's first."""
 
     source: SourceFile
     ignored: Matcher | None = None
+    materials: tuple[Material, ...] = ()
 
 
 class BuildSource(Protocol):
@@ -48,11 +51,15 @@ def recipe_in(tree: Tree, dockerfile: str) -> Recipe:
         text = text_in(tree, _DEFAULT_NAME.lower())
     if text is None:
         raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
-    patterns = text_in(tree, f"{name}.dockerignore")
+    return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored_in(tree, name))
+
+
+def ignored_in(tree: Tree, dockerfile: str) -> Matcher | None:
+    """What the .dockerignore that is for this Dockerfile keeps out. Blocking. Raises InvalidArgument."""
+    patterns = text_in(tree, f"{dockerfile}.dockerignore")
     if patterns is None:
         patterns = text_in(tree, ".dockerignore")
-    ignored = None if patterns is None else Matcher(parse_ignore(patterns))
-    return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored)
+    return None if patterns is None else Matcher(parse_ignore(patterns))
 
 
 def text_in(tree: Tree, path: str) -> bytes | None:
@@ -64,6 +71,6 @@ def text_in(tree: Tree, path: str) -> bytes | None:
     node = tree.lstat(real)
     if node is None or node.kind != "file":
         return None
-    if node.size > _DOCKERFILE_LIMIT:
-        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {_DOCKERFILE_LIMIT}")
+    if node.size > DOCKERFILE_LIMIT:
+        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {DOCKERFILE_LIMIT}")
     return b"".join(tree.chunks(real))

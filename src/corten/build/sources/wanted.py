@@ -1,19 +1,19 @@
-"""What a plan takes of each context, so that a source need not bring the rest. Pure; daemon."""
+"""What plans take of each context, so that a source need not bring the rest. Pure; daemon."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import Context, Copy, Run
 from corten.build.plan import Plan
 
 
-def wanted(plan: Plan) -> dict[str, list[str]]:
+def wanted(plans: Iterable[Plan]) -> dict[str, list[str]]:
     """Paths by the context's name (empty for the build context), sorted, with wildcards; empty for the whole."""
     found: dict[str, set[str]] = defaultdict(set)
-    for vertex in in_order([plan.target.steps[-1].vertex]):
+    for vertex in in_order([plan.target.steps[-1].vertex for plan in plans]):
         for number, path in _taken(vertex):
             operation = vertex.inputs[number].operation
             if isinstance(operation, Context):

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 
+from corten.cli.build.remote import is_remote
 from corten.cli.errors import CliError
 from corten.errors import CortenError
 
@@ -22,11 +23,15 @@ _COMPRESSED = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 
 class BuildContext:
     """A directory (empty: none), the Dockerfile's name, and the bytes of the `dockerfile` and its `ignore` file where
-    they are not in it; or an `archive` on standard input, of which these are the first bytes."""
+    they are not in it; or an `archive` on standard input, of which these are the first bytes; or `remote`, an address,
+    where all of it is."""
 
-    __slots__ = ("archive", "directory", "dockerfile", "texts")
+    __slots__ = ("archive", "directory", "dockerfile", "remote", "texts")
 
-    def __init__(self, directory: str, dockerfile: str, texts: dict[str, bytes], archive: bytes = b"") -> None:
+    def __init__(
+        self, directory: str, dockerfile: str, texts: dict[str, bytes], archive: bytes = b"", remote: str = ""
+    ) -> None:
+        self.remote = remote
         self.directory = directory
         self.dockerfile = dockerfile
         self.texts = texts
@@ -34,6 +39,8 @@ class BuildContext:
 
     def as_tar(self) -> tuple[str, Iterator[bytes]]:
         """The Dockerfile's name in the tar, and the tar. Raises CliError, the tar's iterator too."""
+        if self.remote:
+            return ("-" if self.texts else self.dockerfile), iter(self.texts.values())
         if self.archive:
             return self.dockerfile, _rest(self.archive)
         return _as_tar(self.directory, self.dockerfile, self.texts)
@@ -41,6 +48,9 @@ class BuildContext:
 
 def context_of(source: str, dockerfile: str) -> BuildContext:
     """What PATH (or `-`) and --file mean. Raises CliError."""
+    if is_remote(source):
+        texts = {"dockerfile": sys.stdin.buffer.read()} if dockerfile == "-" else {}
+        return BuildContext("", "" if texts else dockerfile, texts, remote=source)
     if source != "-":
         return BuildContext(source, *_located(source, dockerfile))
     start = sys.stdin.buffer.read(_START)

@@ -1,31 +1,42 @@
-"""`--output`: where a build's result goes, in buildx's words, and how it gets there from the engine's messages."""
+"""`--output`, `--push`, `--load` and `--annotation`: where a build's results go, in buildx's words.
+
+What the engine does is told to it as Docker's `outputs` (type and attributes); what comes to this machine is written by
+`written`.
+"""
 
 from __future__ import annotations
 
-import base64
+import json
 import os
+import re
 
+from corten.cli.build.written import write_directory, write_file, write_layout
 from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
-_KINDS = {"local": "files", "tar": "files", "oci": "archive", "docker": "archive", "image": ""}
+TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
+_ARCHIVES = ("oci", "docker")
+_ANNOTATED = ("image", "registry", "oci", "docker")
 _WHAT = "write the output"
+_ANNOTATION = re.compile(r"(?:(?P<levels>[a-z-]+(?:\[[^\]]*\])?(?:,[a-z-]+(?:\[[^\]]*\])?)*):)?(?P<key>[^\s=]+)\Z")
+_LEVELS = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 
 
 class Output:
-    """One result: `kind` is the engine's name of it, empty for an image there; `dest` is - for standard output."""
+    """One result: `attributes` are the engine's, `dest` is - for standard output and empty where nothing comes here.
+    `is_tree`: a layout in a directory, not in a tar."""
 
-    __slots__ = ("dest", "kind", "type")
+    __slots__ = ("attributes", "dest", "is_tree", "type")
 
-    def __init__(self, type_: str = "image", dest: str = "") -> None:
+    def __init__(self, type_: str, attributes: dict[str, str], dest: str = "", *, is_tree: bool = False) -> None:
         self.type = type_
+        self.attributes = attributes
         self.dest = dest
-        self.kind = "" if type_ == "docker" and not dest else _KINDS[type_]
+        self.is_tree = is_tree
 
     @property
     def is_stdout(self) -> bool:
@@ -36,37 +47,87 @@ class Output:
         """Raise CliError when the result cannot go there: before a build that would be for nothing."""
         from corten.cli.output_file import check_output
 
-        if self.type == "local":
+        if self.type == "local" or self.is_tree:
             if os.path.lexists(self.dest) and not os.path.isdir(self.dest):
                 raise CliError(f"destination directory {self.dest} is a file")
-        elif self.kind:
+        elif self.dest:
             check_output("" if self.is_stdout else self.dest, _WHAT)
 
     def write(self, pieces: Iterator[bytes]) -> None:
-        """Take the tar: a file appears whole or not at all; below a directory, nothing leads out of it."""
-        if self.type != "local":
-            from corten.cli.output_file import write_stream
-
-            write_stream(pieces, "" if self.is_stdout else self.dest, _WHAT)
-            return
-        from corten.cli.copy.unpack import Stream, unpack
-
-        os.makedirs(self.dest, exist_ok=True)
-        unpack(Stream(pieces), self.dest, "", "", harmless=True)
-        for _rest in pieces:  # behind the end of the tar
-            pass
+        """Take the tar. Raises CliError."""
+        if self.type == "local":
+            write_directory(pieces, self.dest)
+        elif self.is_tree:
+            write_layout(pieces, self.dest, keeps_docker=self.type == "docker")
+        else:
+            write_file(pieces, "" if self.is_stdout else self.dest, _WHAT)
 
 
-def parse_outputs(texts: Sequence[str]) -> Output:
-    """What all `-o` say. Raises CliError."""
-    if len(texts) > 1:
-        raise CliError("multiple outputs are not supported: give one --output")
-    return _parse(texts[0]) if texts else Output()
+class Outputs:
+    """All results of a build."""
+
+    def __init__(self, entries: Sequence[Output]) -> None:
+        self.entries = entries
+
+    @property
+    def is_stdout(self) -> bool:
+        """Whether one goes to standard output."""
+        return any(entry.is_stdout for entry in self.entries)
+
+    def check(self) -> None:
+        """Raise CliError for what cannot go where it shall."""
+        if sum(entry.is_stdout for entry in self.entries) > 1:
+            raise CliError("only one output can go to standard output")
+        for entry in self.entries:
+            entry.check()
+
+    def query(self) -> str:
+        """Docker's parameter `outputs`."""
+        return json.dumps([{"Type": entry.type, "Attrs": entry.attributes} for entry in self.entries])
+
+
+def parse_outputs(
+    texts: Sequence[str], *, push: bool = False, load: bool = False, annotations: Sequence[str] = ()
+) -> Outputs:
+    """What all these options say; an image of the engine without any. Raises CliError."""
+    entries = [_parse(text) for text in texts]
+    if not entries:
+        entries = [Output("image", {})]
+    if push:
+        for entry in entries:
+            if entry.type not in ("image", "registry"):
+                raise CliError(f'push and "{entry.type}" output can\'t be used together')
+            entry.attributes["push"] = "true"
+    if load and not any(entry.type == "image" for entry in entries):
+        entries.append(Output("image", {}))
+    found = _annotations(annotations)
+    if found:
+        takers = [entry for entry in entries if entry.type in _ANNOTATED]
+        if not takers:
+            raise CliError("annotations go to images and layouts only: give an output of such a type")
+        for entry in takers:
+            entry.attributes = {**found, **entry.attributes}
+    return Outputs(entries)
+
+
+def _annotations(texts: Sequence[str]) -> dict[str, str]:
+    """`[LEVEL[PLATFORM][,LEVEL]:]KEY=VALUE` as an exporter's attributes."""
+    found: dict[str, str] = {}
+    for text in texts:
+        head, equals, value = text.partition("=")
+        match = _ANNOTATION.match(head)
+        if not equals or match is None:
+            raise CliError(f'invalid annotation "{text}": expected key=value')
+        for level in (match["levels"] or "manifest").split(","):
+            if level.partition("[")[0] not in _LEVELS:
+                raise CliError(f'unknown annotation type "{level}": it may be {", ".join(_LEVELS)}')
+            found[f"annotation-{level}.{match['key']}"] = value
+    return found
 
 
 def _parse(text: str) -> Output:
     if text == "-":
-        return Output("tar", "-")
+        return Output("tar", {}, "-")
     try:
         fields = split_fields(text)
     except ValueError as error:
@@ -74,13 +135,14 @@ def _parse(text: str) -> Output:
     if len(fields) == 1 and "=" not in text:
         if not text:
             raise CliError("invalid output: a directory or type=... is needed")
-        return Output("local", text)
+        return Output("local", {}, text)
     values: dict[str, str] = {}
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals:
             raise CliError(f"invalid value {field}")
-        values[name.strip().lower()] = value
+        name = name.strip()
+        values[name if name.startswith("annotation") else name.lower()] = value
     return _made(values)
 
 
@@ -89,62 +151,13 @@ def _made(values: dict[str, str]) -> Output:
     dest = values.pop("dest", "")
     if not kind:
         raise CliError("type is required for output")
-    if kind not in _KINDS:
-        raise CliError(f"output type {kind!r} is not supported: it may be {', '.join(_KINDS)}")
-    if values:
-        raise CliError(f"output {kind}: not supported: {', '.join(sorted(values))}")
-    if kind == "image" and dest:
-        raise CliError("output image: not supported: dest")
-    if kind == "local" and dest in ("", "-"):
-        raise CliError("dest is required for local output")
-    return Output(kind, dest or ("-" if kind in ("tar", "oci") else ""))
-
-
-class Conversation:
-    """The engine's messages: words, then the result's data in between, then words again. `aside` takes the status
-    messages that come among the data."""
-
-    def __init__(
-        self, messages: Iterable[dict[str, Any]], aside: Callable[[dict[str, Any]], None] = lambda _message: None
-    ) -> None:
-        self._messages = iter(messages)
-        self._aside = aside
-        self._next: dict[str, Any] | None = None
-
-    def words(self) -> Iterator[dict[str, Any]]:
-        """Messages up to the data, or to the end."""
-        while (message := self._take()) is not None:
-            if _data(message) is not None:
-                self._next = message
-                return
-            yield message
-
-    def data(self) -> Iterator[bytes]:
-        """The data. Raises CliError when the engine fails in it, or goes away."""
-        while (message := self._take()) is not None:
-            data = _data(message)
-            if data is None and _is_status(message):
-                self._aside(message)
-                continue
-            if data is None:
-                if message.get("errorDetail"):
-                    raise CliError(str(message["errorDetail"].get("message") or "the build failed"))
-                self._next = message
-                return
-            yield data if isinstance(data, bytes) else base64.b64decode(data)
-        raise CliError("the engine's answer ends in the middle of the output")
-
-    def _take(self) -> dict[str, Any] | None:
-        message, self._next = self._next, None
-        return message if message is not None else next(self._messages, None)
-
-
-def _data(message: dict[str, Any]) -> str | bytes | None:
-    """A piece of the result: base64 in a stream of JSON, bytes over a local connection."""
-    aux = message.get("aux")
-    return aux.get("Output") if isinstance(aux, dict) else None
-
-
-def _is_status(message: dict[str, Any]) -> bool:
-    aux = message.get("aux")
-    return isinstance(aux, dict) and aux.get("Status") is not None
+    if kind not in TYPES:
+        raise CliError(f"output type {kind!r} is not supported: it may be {', '.join(TYPES)}")
+    is_tree = kind in _ARCHIVES and values.pop("tar", "true").lower() in ("false", "0")
+    if kind in ("image", "registry", "cacheonly") and dest:
+        raise CliError(f"output {kind}: not supported: dest")
+    if (kind == "local" or is_tree) and dest in ("", "-"):
+        raise CliError(f"dest is required for {'an unpacked ' * is_tree}{kind} output")
+    if kind == "docker" and not dest:
+        kind = "image"  # what is loaded into Docker by buildx is built in the engine here
+    return Output(kind, values, dest or ("-" if kind in ("tar", "oci") else ""), is_tree=is_tree)

@@ -177,6 +177,7 @@ def messages(client: Client, values: Any, source: str, query: Mapping[str, objec
     context = context_of(source, values["file"] or "")
     others = {name: value for name, value in offers.contexts.items() if not is_directory_context(value)}
     query = {**query, "contexts": json_text.dumps(others).decode() if others else "", "dockerfile": context.dockerfile}
+    query["remote"] = context.remote
     if not context.archive:
         found = local_messages(client, offers, context, query)
         if found is not None:

@@ -8,9 +8,12 @@ import json
 import os
 import sys
 
-from corten.cli.build import findings, outputs, session
+from corten.cli.build import findings, session
+from corten.cli.build.attests import attests_query
+from corten.cli.build.caches import parse_caches
 from corten.cli.build.call import parse_call
-from corten.cli.build.outputs import Conversation
+from corten.cli.build.conversation import Conversation
+from corten.cli.build.outputs import parse_outputs
 from corten.cli.build.progress.display import Display, mode_of
 from corten.cli.build.shell import NO_TERMINAL, has_terminal, open_shell
 from corten.cli.build.told import BuildError, Told, all_metadata, check_tag
@@ -94,15 +97,17 @@ def _explain(error: CortenError, silent: Display | None, *, is_debugged: bool) -
 def carry_out(client: Client, values: Any, source: str, called: Called, told: Told, shown: Shown) -> None:
     """Build what the options say; the results are in `told` and in files. Raises BuildError, ApiError, CliError."""
     _check(values)
-    output = outputs.parse_outputs(values["output"]) if not called.name else outputs.Output()
-    output.check()
-    query = {**_query(values), "output": output.kind, "call": called.name, "keepfailed": told.wants_shell}
+    outputs = parse_outputs(
+        values["output"], push=values["push"], load=values["load"], annotations=values["annotation"]
+    )
+    outputs.check()
+    query = {**_query(values), "outputs": outputs.query(), "call": called.name, "keepfailed": told.wants_shell}
     messages = Conversation(
         session.messages(client, values, source, query), aside=lambda message: told.take_all([message], shown)
     )
     told.take_all(messages.words(), shown)
-    if output.kind:
-        output.write(messages.data())
+    while messages.number is not None:
+        outputs.entries[messages.number].write(messages.data())
         told.take_all(messages.words(), shown)
     if values["iidfile"] and told.image_id:
         _write(values["iidfile"], told.image_id)
@@ -160,14 +165,17 @@ def _query(values: Any) -> dict[str, object]:
         "pull": values["pull"],
         "rm": "1" if values["rm"] else "0",
         "forcerm": values["force-rm"] or values["rm"],
-        "buildargs": json.dumps(dict(_argument(text) for text in values["build-arg"])),
+        "buildargs": json.dumps({**_epoch(), **dict(_argument(text) for text in values["build-arg"])}),
+        "cachefrom": json.dumps(parse_caches(values["cache-from"], "--cache-from")),
+        "cacheto": json.dumps(parse_caches(values["cache-to"], "--cache-to")),
         "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
         "diagnostics": "1",
-        "platform": values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
+        "platform": ",".join(values["platform"]) or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
         "egress": values["egress"],
+        "allow": values["allow"],
         "memory": values["memory"],
         "memswap": values["memory-swap"],
         "cpushares": values["cpu-shares"],
@@ -179,7 +187,15 @@ def _query(values: Any) -> dict[str, object]:
         "shmsize": values["shm-size"],
         "securityopt": values["security-opt"],
         "ulimits": json.dumps(values["ulimit"]),
+        "squash": values["squash"],
+        "attests": attests_query(values["attest"], values["provenance"], values["sbom"]),
     }
+
+
+def _epoch() -> dict[str, str | None]:
+    """SOURCE_DATE_EPOCH of this command's environment, which buildx passes on, too."""
+    found = os.environ.get("SOURCE_DATE_EPOCH")
+    return {"SOURCE_DATE_EPOCH": found} if found else {}
 
 
 def _argument(text: str) -> tuple[str, str | None]:
@@ -189,13 +205,20 @@ def _argument(text: str) -> tuple[str, str | None]:
 
 
 COMMAND = Command(
-    "[OPTIONS] PATH | -",
+    "[OPTIONS] PATH | URL | -",
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option(
+            "--allow", "strings", "Allow steps more (network.host, security.insecure, device[=vendor.com/class=name])"
+        ),
+        Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
+        Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
-        Option("--build-context", "list", "Add a named context (name=DIR)"),
+        Option("--build-context", "list", "Add a named context (name=DIR, or an address)"),
         Option("--builder", "string", "The builder: there is one, called default"),
+        Option("--cache-from", "list", "Cache to look into (a name, or type=registry|local,...)"),
+        Option("--cache-to", "list", "Where the cache goes (type=inline|registry|local,...)"),
         Option("--call", "string", "What to do: build, check, outline or targets[,format=json]", default="build"),
         Option("--cgroup-parent", "string", "Parent cgroup of RUN steps"),
         Option("--check", "bool", "As --call=check"),
@@ -212,23 +235,32 @@ COMMAND = Command(
         Option("--iidfile", "string", "Write the image ID to this file"),
         Option("--isolation", "string", "Kind of isolation of containers: there is one", hidden=True),
         Option("--label", "list", "Set a label of the image"),
+        Option("--load", "bool", "Put the image into the engine, besides other outputs"),
         Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
         Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
         Option("--metadata-file", "string", "Write what is known of the result to this file, as JSON"),
         Option("--network", "string", "Network of RUN steps"),
         Option("--no-cache", "bool", "Do not look into the build cache"),
         Option("--no-cache-filter", "list", "Do not look into the build cache for these stages"),
-        Option("-o, --output", "list", "Where the result goes (type=local|tar|oci|docker,dest=PATH, or a directory)"),
-        Option("--platform", "string", "Platform of the image"),
+        Option(
+            "-o, --output",
+            "list",
+            "Where the result goes (type=local|tar|oci|docker|image|registry|cacheonly,dest=PATH, or a directory)",
+        ),
+        Option("--platform", "strings", "Platforms of the image"),
         Option("--policy", "list", "Policies of the build", hidden=True),
         Option("--progress", "string", "How progress is shown: auto, plain, tty, rawjson, quiet or none", shown="auto"),
+        Option("--provenance", "string", "Say how the image was built (true, false, mode=min, mode=max)"),
         Option("--pull", "bool", "Pull base images although they are here"),
+        Option("--push", "bool", "Push the image"),
         Option("-q, --quiet", "bool", "Print the image ID alone"),
         Option("--resource", "list", "Limits of RUN steps (memory=2g,cpu-quota=50000)"),
         Option("--rm", "bool", "Remove the containers of steps", default=True),
+        Option("--sbom", "string", "Say which packages the image holds (true, false)"),
         Option("--secret", "list", "Offer a secret to RUN steps (id=NAME[,src=FILE|,env=VARIABLE])"),
         Option("--security-opt", "strings", "Security options of RUN steps"),
         Option("--shm-size", "bytes", "Size of /dev/shm of RUN steps"),
+        Option("--squash", "bool", "Make one layer of all new ones"),
         Option("--ssh", "list", "Offer an ssh agent to RUN steps (default, or NAME[=SOCKET])"),
         Option("-t, --tag", "list", "Name of the image (name:tag)"),
         Option("--target", "string", "Stage to build"),

@@ -75,6 +75,16 @@ class Assembler:
         await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(parent), progress)
         return blob
 
+    async def unpack_all(self, layers: Sequence[tuple[Descriptor, str]], lease: Lease, progress: Progress) -> None:
+        """Unpack layers (blob and diffID), lowest first, as far as they are not; they and their blobs are leased."""
+        chain = [str(chain_id) for chain_id in chain_ids(diff_id for _blob, diff_id in layers)]
+        lease.add(*chain)
+        for number, (blob, diff_id) in enumerate(layers):
+            below = chain[number - 1] if number else ""
+            await run_cancellable(
+                progress, "disk", self._unpack, blob.digest, chain[number], below, progress, diff_id=diff_id
+            )
+
     def _store_layer(self, open_layer: Callable[[], Readable], lease: Lease, progress: Progress) -> Descriptor:
         stream = TarStream(open_layer())
         with self._library.scratch() as ingest:
@@ -85,9 +95,9 @@ class Assembler:
             ingest.commit(stream.digest, stream.size)
         return Descriptor(media_type=OCI_LAYER, digest=stream.digest, size=stream.size)
 
-    def _unpack(self, digest: str, chain_id: str, parent: str, progress: Progress) -> None:
+    def _unpack(self, digest: str, chain_id: str, parent: str, progress: Progress, *, diff_id: str = "") -> None:
         if not self._library.has_layer(chain_id):
-            self._library.unpack(digest, digest, chain_id, parent, lambda _: progress.cancel.check())
+            self._library.unpack(digest, diff_id or digest, chain_id, parent, lambda _: progress.cancel.check())
 
     async def record(
         self,

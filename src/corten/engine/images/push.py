@@ -136,6 +136,27 @@ class Pusher:
         image = parse_image(self._library.read_blob(node.document.config.digest, CONFIG_LIMIT))
         return {layer.digest: diff for layer, diff in zip(node.document.layers, image.diff_ids, strict=False)}
 
+    async def publish(
+        self, root: Descriptor, name: Reference, credentials: Credentials, progress: Progress, *, tagged: bool
+    ) -> None:
+        """Push a manifest or an index that is here and leased, though it may be no image's: under the name's tag, or
+        (not `tagged`) by its digest alone. Blobs that are not here must be there.
+
+        Raises RegistryError, NothingToPush, NotFound.
+        """
+        session = self._client.sessions(name, credentials=credentials, cancel=progress.cancel, push=True)[0]
+        tree = await blocking.run(grow, root, self._library.read_document)
+        if any(node.raw is None for node in tree.walk()):
+            raise NothingToPush(f"not all of {root.digest} is here: {name.familiar} cannot be pushed")
+        progress.say(status(f"The push refers to repository [{name.name}]"))
+        lines = {blob.digest: blob.digest for node in tree.manifests() for blob in node.blobs()[1:]}
+        await self._push_blobs(tree, lines, name, session, progress)
+        target = name.tag if tagged and name.tag else root.digest
+        for node in tree.walk():
+            await self._push_document(node, target if node is tree else node.descriptor.digest, session, progress)
+        progress.say(status(f"{target}: digest: {root.digest} size: {root.size}"))
+        self._events.publish("image", "push", name.familiar, {"name": name.familiar_name})
+
     async def _push_blobs(
         self, tree: Node, diff_ids: dict[str, str], name: Reference, session: Session, progress: Progress
     ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,10 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """One image as the archive has it: what index.json names, the manifest that manifest.json spells out, the blobs."""
+    """One image as the archive has it: what index.json names, the manifest that manifest.json spells out, the blobs.
+
+    `annotations` stand in index.json beside the name.
+    """
 
     root: Descriptor
     config: str
@@ -56,6 +59,7 @@ class SavedImage:
     diff_ids: tuple[str, ...]
     tags: tuple[Reference, ...]
     blobs: tuple[str, ...]
+    annotations: Mapping[str, str] | None = None
 
 
 def select(catalog: Catalog, names: Sequence[str]) -> list[Selected]:
@@ -152,7 +156,9 @@ def documents(images: Sequence[SavedImage]) -> dict[str, bytes]:
         descriptor = msgspec.to_builtins(image.root)
         tags: list[Reference | None] = [*image.tags] or [None]
         for tag in tags:
-            names = {ANNOTATION_IMAGE_NAME: str(tag), ANNOTATION_REF_NAME: tag.tag} if tag else {}
+            names = dict(image.annotations or {})
+            if tag:
+                names |= {ANNOTATION_IMAGE_NAME: str(tag), ANNOTATION_REF_NAME: tag.tag}
             manifests.append({**descriptor, "annotations": names} if names else dict(descriptor))
             if tag:
                 top = hex_of(image.layers[-1].digest) if image.layers else hex_of(image.config)

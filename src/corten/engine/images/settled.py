@@ -31,6 +31,18 @@ def never_half_done(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Aw
     return whole
 
 
+async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all give that run side by side; the first error ends the others, and is raised when they have let go."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await settled(tasks)
+        raise
+
+
 async def settled(works: Iterable[asyncio.Future[Any]]) -> None:
     """Wait until all have ended, however often this task is cancelled meanwhile; what they raised is not looked at."""
     works = list(works)

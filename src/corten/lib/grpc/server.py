@@ -14,6 +14,7 @@ from corten.lib.grpc.status import Code, GrpcError, trailers_of
 from corten.lib.grpc.stream import Stream
 from corten.lib.grpc.wire import Wire
 from corten.lib.protobuf.message import Message
+from corten.lib.protobuf.wire import encode
 
 _LOG = logging.getLogger("corten.grpc")
 _RUNNING = 128  # calls of one connection, those included that are being cancelled
@@ -35,10 +36,18 @@ class Call:
         """The caller's next message; None at the end. Raises GrpcError, Malformed."""
         return await self._stream.receive(kind)
 
+    async def receive_bytes(self) -> bytes | None:
+        """As `receive`, not decoded."""
+        return await self._stream.receive_bytes()
+
     async def send(self, message: Message) -> None:
         """Answer with a message. Raises GrpcError when the caller is gone."""
+        await self.send_bytes(encode(message))
+
+    async def send_bytes(self, message: bytes) -> None:
+        """As `send`, encoded already."""
         self.begin()
-        await self._stream.send(message)
+        await self._stream.send_bytes(message)
 
     def begin(self, metadata: list[tuple[str, str]] | None = None) -> None:
         """Send the headers, if they were not yet."""

@@ -1,0 +1,1 @@
+"""What is said of a build's result beside it: provenance, and what packages it holds."""

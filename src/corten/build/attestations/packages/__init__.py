@@ -1,0 +1,1 @@
+"""Databases of installed packages, read as text: one pure parser a format."""

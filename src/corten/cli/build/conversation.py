@@ -1,0 +1,69 @@
+"""The engine's messages during a build: words, and the data of results in between."""
+
+from __future__ import annotations
+
+import base64
+
+from corten.cli.errors import CliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+
+class Conversation:
+    """Take `words`, then, as long as `number` says that there are some, `data` and words again. `aside` takes status
+    messages that come among the data."""
+
+    def __init__(
+        self, messages: Iterable[dict[str, Any]], aside: Callable[[dict[str, Any]], None] = lambda _message: None
+    ) -> None:
+        self._messages = iter(messages)
+        self._aside = aside
+        self._next: dict[str, Any] | None = None
+
+    @property
+    def number(self) -> int | None:
+        """Which result the data that come next are of; None when no data do."""
+        return None if self._next is None else _number(self._next)
+
+    def words(self) -> Iterator[dict[str, Any]]:
+        """Messages up to the data, or to the end."""
+        while (message := self._take()) is not None:
+            if _number(message) is not None:
+                self._next = message
+                return
+            yield message
+
+    def data(self) -> Iterator[bytes]:
+        """The data of one result. Raises CliError when the engine fails in it, or goes away."""
+        number = self.number
+        while (message := self._take()) is not None:
+            if _is_status(message):
+                self._aside(message)
+                continue
+            if _number(message) != number:
+                if message.get("errorDetail"):
+                    raise CliError(str(message["errorDetail"].get("message") or "the build failed"))
+                self._next = message
+                return
+            data = message["aux"]["Output"]  # base64 in a stream of JSON, bytes over a local connection
+            yield data if isinstance(data, bytes) else base64.b64decode(data)
+        raise CliError("the engine's answer ends in the middle of the output")
+
+    def _take(self) -> dict[str, Any] | None:
+        message, self._next = self._next, None
+        return message if message is not None else next(self._messages, None)
+
+
+def _number(message: dict[str, Any]) -> int | None:
+    aux = message.get("aux")
+    if not isinstance(aux, dict) or aux.get("Output") is None:
+        return None
+    return int(aux.get("Number") or 0)
+
+
+def _is_status(message: dict[str, Any]) -> bool:
+    aux = message.get("aux")
+    return isinstance(aux, dict) and aux.get("Status") is not None
