@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import subprocess
 import tarfile
 import urllib.error
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab import images
+from tests.lab import images, peers
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.registry import RealRegistry, real_registry
 
@@ -172,6 +173,26 @@ def test_provenance_and_packages_stand_beside_the_image(daemon: Daemon, registry
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/made") == "made"
 
 
+def test_buildx_reads_what_is_said(daemon: Daemon, registry: RealRegistry, build: Build) -> None:
+    name = f"{registry.host}/read:1"
+    build("--push", "-t", name, "--provenance=mode=max", "--sbom=true", "--annotation", "index:seen=yes")
+    buildx = peers.folder() / "usr/libexec/docker/cli-plugins/docker-buildx"
+
+    def inspected(template: str) -> Any:
+        argv = [str(buildx), "imagetools", "inspect", "--format", template, name]
+        result = subprocess.run(argv, capture_output=True, text=True, check=False, env=daemon.environment, timeout=60)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    assert inspected("{{json .Manifest}}")["annotations"] == {"seen": "yes"}
+    predicate = inspected("{{json .Provenance.SLSA}}")
+    definition = predicate["buildDefinition"]
+    assert definition["externalParameters"]["configSource"] == {"path": "Dockerfile"}
+    assert definition["resolvedDependencies"][0]["uri"].startswith("pkg:docker/busybox@latest")
+    assert inspected("{{json .SBOM.SPDX}}")["SPDXID"] == "SPDXRef-DOCUMENT"
+    assert inspected("{{json .Image}}")["config"]["Labels"] == {"a": "b"}
+
+
 def test_annotations_go_to_their_places(registry: RealRegistry, build: Build, tmp_path: Path) -> None:
     name = f"{registry.host}/noted:1"
     flags = ("--annotation", "plain=1", "--annotation", "index,manifest-descriptor:both=2", "-t", name, "--push")
@@ -245,3 +266,39 @@ def test_what_cannot_be_done_is_refused(daemon: Daemon, tmp_path: Path, flags: t
     assert failed.returncode != 0
     assert words in failed.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def blobs(daemon: Daemon) -> set[str]:
+    return {path.name for path in (daemon.data_root / "content/blobs/sha256").iterdir()}
+
+
+def test_an_image_without_a_name_can_have_one_by_its_digest(daemon: Daemon, build: Build) -> None:
+    build("-o", "type=image,dangling-name-prefix=kept,compression=gzip", "--label", "dangling=1")
+    (shown,) = [
+        line for line in daemon.out("images", "--digests", "--no-trunc").splitlines() if line.startswith("kept ")
+    ]
+    digest = shown.split()[2]
+    assert daemon.out("run", "--rm", "--network", "none", f"kept@{digest}", "cat", "/made") == "made"
+    daemon.out("rmi", f"kept@{digest}")
+
+
+def test_a_push_that_fails_leaves_nothing_behind(daemon: Daemon, build: Build) -> None:
+    build()
+    before = blobs(daemon)
+    with socket.socket() as nobody:  # bound, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{nobody.getsockname()[1]}/x:1"
+        failed = build("-o", f"type=image,name={name},push=true,store=false", "--provenance=true", check=False)
+    assert failed.returncode == 1
+    assert "connection refused" in failed.stderr.lower()
+    assert blobs(daemon) == before
+    assert daemon.out("images", "-q", name) == ""
+
+
+def test_what_an_index_needed_goes_with_its_image(daemon: Daemon, build: Build) -> None:
+    build()
+    before = blobs(daemon)
+    build("-t", "index:1", "--provenance=true", "--sbom=true", "--label", "gone=1")
+    assert len(blobs(daemon) - before) >= 5  # configuration, manifest, index, attestation, statements, layers
+    daemon.out("rmi", "index:1")
+    assert blobs(daemon) == before

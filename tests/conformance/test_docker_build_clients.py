@@ -99,7 +99,10 @@ def test_the_failure_has_the_code_and_the_success_an_id(daemon: Daemon) -> None:
         ("memory=lots", 400, "invalid syntax"),
         ("dockerfile=nope", 400, "Cannot locate specified Dockerfile: nope"),
         ("version=2", 501, "BuildKit"),
-        ("remote=http://x/", 501, "remote context"),
+        ("remote=git@h.invalid:x/y.git", 501, "git over ssh"),
+        ("remote=https://h.invalid/x.git%3Ftag=1%26branch=2", 400, "branch conflicts with tag"),
+        ("remote=ftp://x/", 400, "unsupported build context"),
+        ("contexts={%22a%22:%22%22}", 400, "invalid named context"),
         ("outputs=[{%22Type%22:%22ipfs%22}]", 400, "output type 'ipfs' is not supported"),
         ("outputs=[{%22Type%22:%22registry%22}]", 400, "tag is needed when pushing to registry"),
         ("outputs=none", 400, "error reading outputs"),
@@ -184,7 +187,7 @@ def test_add_fetches_and_leaves_nothing_but_the_layer(daemon: Daemon, web: str, 
     assert daemon.corten("build", "-t", "add:1", "-", input=dockerfile).stdout.count("Using cache") == 2
     assert blobs(daemon) == before
     (tmp_path / "www/file.txt").write_text("other\n")
-    failed = daemon.corten("build", "-", input=dockerfile, check=False)
+    failed = daemon.corten("build", "--no-cache", "-", input=dockerfile, check=False)
     assert "digest mismatch" in failed.stderr
     missing = daemon.corten("build", "-", input=f"FROM busybox\nADD {web}/nope /\n", check=False)
     assert "status 404" in missing.stderr

@@ -20,12 +20,14 @@ from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor, Stalls
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
 from corten.build.face import Face, Offers, Watcher
+from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage, Download, GitCheckout
 from corten.build.ops.cache_contents import ImportedMounts
 from corten.build.ops.copy import Copier
-from corten.build.ops.download import Downloader, Web
+from corten.build.ops.download import Downloader
+from corten.build.ops.git import GitCheckouts
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mount_homes import UNPACKED
 from corten.build.ops.mounts import StepMounts
@@ -76,9 +78,9 @@ class Builder:
         caches: CacheMounts,
         scratch: Path,
         mounts: Path,
-        web: Callable[[], Web],
+        fetching: Fetching,
     ) -> None:
-        self._web = web
+        self._fetching = fetching
         self._caches = caches
         self._mounts = mounts
         self._containers = containers
@@ -123,6 +125,7 @@ class Builder:
         except (CortenError, OSError) as error:
             raise FailedStep(error, _failed_lines(target, solver)) from error
         finally:
+            operations.close()
             self._adopt(inputs)
         built = Built(
             image=images.after(plan.target, plan.target.steps[-1], filesystem),
@@ -150,6 +153,7 @@ class Builder:
             imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
         offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)
+        limited = inputs.settings.is_limited
         return Operations(
             runner=Runner(
                 containers=self._containers,
@@ -160,9 +164,8 @@ class Builder:
                 watcher=watcher,
             ),
             copier=Copier(store=store, inputs=trees, new_file=self._new_file),
-            downloader=Downloader(
-                store=store, web=self._web(), new_file=self._new_file, limited=inputs.settings.is_limited
-            ),
+            downloader=Downloader(store=store, fetching=self._fetching, limited=limited),
+            checkouts=GitCheckouts(store=store, fetching=self._fetching, limited=limited),
             bases=inputs.bases,
             lazy=inputs.traveller.lazy,
             target=target,

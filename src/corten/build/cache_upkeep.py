@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from corten.build.cache import BuildCache
 from corten.build.cache_mounts import CacheMounts
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
+from corten.build.fetching import Fetching
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.pruning import context_rows, contexts_to_prune
 from corten.engine.events import Events
@@ -26,6 +27,7 @@ class CacheUpkeep:
         *,
         cache: BuildCache,
         caches: CacheMounts,
+        fetching: Fetching,
         library: ImageLibrary,
         events: Events,
         limit_bytes: Callable[[], int],
@@ -34,6 +36,7 @@ class CacheUpkeep:
         self._contexts = contexts
         self._cache = cache
         self._caches = caches
+        self._fetching = fetching
         self._library = library
         self._events = events
         self._limit_bytes = limit_bytes
@@ -50,7 +53,7 @@ class CacheUpkeep:
         contexts = contexts_to_prune(self._contexts.abouts(), wish, kept_bytes)
         reclaimed = await self._forget(keys) + await self._contexts.remove(contexts)
         if wish.is_whole:
-            reclaimed += await self._caches.prune()
+            reclaimed += await self._caches.prune() + await self._fetching.prune()
         self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.BuildPruneReport(caches_deleted=[*keys, *contexts], space_reclaimed=reclaimed)
 

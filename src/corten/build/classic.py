@@ -18,6 +18,7 @@ from corten.build.exporters.request import Export, ImageExport, check_names, ima
 from corten.build.exporters.responses import CONFIG_DIGEST, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Watcher
+from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
 from corten.build.ops.run import StepFailed
@@ -25,11 +26,14 @@ from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
+from corten.build.sources.remote import RemoteSource
+from corten.build.sources.source import DOCKERFILE_LIMIT
 from corten.build.sources.tar import TarSource
+from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
-from corten.errors import CortenError
+from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
@@ -39,23 +43,34 @@ from corten.spec.reference import Reference
 _KEPT = 256  # messages
 _KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
+_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
 
 class ClassicBuilds:
     """The classic API; one a daemon."""
 
     def __init__(
-        self, *, service: BuildService, finisher: Finisher, exporters: Exporters, spool: Spool, events: Events
+        self,
+        *,
+        service: BuildService,
+        finisher: Finisher,
+        exporters: Exporters,
+        spool: Spool,
+        fetching: Fetching,
+        events: Events,
     ) -> None:
         self._service = service
         self._finisher = finisher
         self._exporters = exporters
         self._spool = spool
+        self._fetching = fetching
         self._events = events
         self._room = Room(_KEPT_OUTPUT)
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference, InvalidArgument at once for wrong names."""
+        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
+        once for wrong names."""
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
         return stream(lambda progress: self._build(options, names, body, progress))
@@ -65,10 +80,10 @@ class ClassicBuilds:
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
-        file = await self._spool.receive(body, progress)
+        source = await self._source(options, body, progress)
         job = Job(
             options=options,
-            source=TarSource(file, options.dockerfile, progress),
+            source=source,
             offers=ClassicOffers(options.credentials),
             face=face,
         )
@@ -103,7 +118,25 @@ class ClassicBuilds:
             progress.say(_failure(error))
         finally:
             face.close()
-            await blocking.run(file.close)  # which frees what it has on disk
+            await blocking.run(source.close)  # which frees what it has on disk
+
+    async def _source(
+        self, options: BuildOptions, body: AsyncIterator[bytes], progress: Progress
+    ) -> TarSource | RemoteSource:
+        """Where the context is; to be closed."""
+        if not options.remote:
+            return TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
+        text = await _small(body) if options.dockerfile == _FROM_BODY else None
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+        )
 
     async def _put_out(
         self,
@@ -215,6 +248,16 @@ class _ClassicFace:
         """The build is over."""
         for told in self._streams:
             told.close()
+
+
+async def _small(body: AsyncIterator[bytes]) -> bytes:
+    """A Dockerfile. Raises InvalidArgument for one that is too large."""
+    text = bytearray()
+    async for chunk in body:
+        text += chunk
+        if len(text) > DOCKERFILE_LIMIT:
+            raise InvalidArgument(f"the Dockerfile has more than {DOCKERFILE_LIMIT} bytes")
+    return bytes(text)
 
 
 def _failure(error: Exception) -> ProgressMessage:

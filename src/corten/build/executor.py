@@ -194,7 +194,7 @@ class _Build:
 
     async def _execute(self, action: Action) -> FileSystem:
         vertex, inputs = action.vertex, self._inputs(action.vertex)
-        stored = bool(action.key and inputs)
+        stored = bool(action.key) and (bool(inputs) or vertex.operation.is_fetched)
         async with AsyncExitStack() as held:
             turn = None
             if stored:
@@ -209,7 +209,7 @@ class _Build:
             result = await self._worker.execute(vertex, inputs)
             self._lease.add(*result.keys())
             if stored:
-                below = len(inputs[0].layers) if inputs[0] else 0
+                below = len(inputs[0].layers) if inputs and inputs[0] else 0
                 own, result = len(result.layers) - below, result.stamped(below, action.key)
                 alias = self._solver.fast_key(vertex)
                 self._cache.put(action.key, result, own_layers=own, description=vertex.name, alias=alias)

@@ -15,7 +15,8 @@ from corten.spec.docker.hostconfig import HostConfig
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """The query of POST /build, decoded. `host` has the limits and the network of RUN steps,
-    `contexts` the named contexts (see dockerfile.stages.BuildRequest).
+    `contexts` the named contexts (see dockerfile.stages.BuildRequest), `remote` where the build context is, when the
+    body has none.
 
     Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
     `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
@@ -24,6 +25,7 @@ class BuildOptions:
     """
 
     dockerfile: str = "Dockerfile"
+    remote: str = ""
     names: tuple[str, ...] = ()
     quiet: bool = False
     use_cache: bool = True

@@ -12,6 +12,7 @@ second one, which is the key that counts above.
     INITIAL -> KEYED -> CACHE_FAST -> BLOCKED -> EXECUTING -> COMPLETE
        |                   |            ^
        +------ CACHE_FAST -+-> SOURCES -> DIGESTING -> KEYED -> CACHE_SLOW -> BLOCKED ...
+       +-> DIGESTING -> KEYED -> CACHE_FAST -> BLOCKED ... (what is fetched)
     and from each of them to FAILED (one vertex a build) or CANCELLED (all others that are not complete)
 """
 
@@ -33,6 +34,7 @@ class Keying(Enum):
 
     DEFINITION = auto()  # definition and input keys
     CONTENT = auto()  # definition, the first input's key, and what is taken of the others
+    IDENTITY = auto()  # definition, and what is there now: its origin is asked in each build
     RESULT = auto()  # only the result tells: it is executed in each build
     LOCAL = auto()  # part of the request: it is there, and has no key
 
@@ -176,12 +178,13 @@ class Solver:
         return self._go_on()
 
     def digested(self, vertex: Vertex, content: str) -> list[Action]:
-        """The digest of what a copy takes of its sources."""
+        """The digest of what a copy takes of its sources, or of what a vertex' origin has now."""
         edge = self._edges[vertex]
         if self._over:
             return []
         assert edge.state is State.DIGESTING
-        edge.key = _key(b"content", vertex, [self._edges[vertex.inputs[0]].key, content])
+        below = [self._edges[vertex.inputs[0]].key] if edge.keying is Keying.CONTENT else []
+        edge.key = _key(b"content", vertex, [*below, content])
         edge.state = State.KEYED
         self._todo += [edge, *edge.dependents]
         return self._go_on()
@@ -256,6 +259,10 @@ class Solver:
             return
         if edge.keying is Keying.RESULT:
             self._block(edge)
+            return
+        if edge.keying is Keying.IDENTITY:
+            edge.state = State.DIGESTING
+            self._actions.append(Action(Kind.DIGEST, edge.vertex))
             return
         inputs = self._inputs(edge)
         for below in inputs:

@@ -28,7 +28,7 @@ def cache_bytes(given: Mapping[str, Any]) -> int | None:
 
     Raises ConfigError.
     """
-    unknown = sorted(set(given) - {"gc", "entitlements"})
+    unknown = sorted(set(given) - {"gc", "entitlements", "sources"})
     settings = given.get("gc", {})
     if not isinstance(settings, dict):
         raise ConfigError("builder.gc must be an object")

@@ -20,12 +20,15 @@ from corten.build.classic import ClassicBuilds
 from corten.build.entitlements import DeviceInfo, Powers
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.layers import LayerForms
+from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
+from corten.build.kept import KeptFiles
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.build.squash import Squasher
 from corten.daemon.builder_settings import entitlements
 from corten.daemon.config import Config
+from corten.daemon.source_settings import source_settings
 from corten.daemon.wire import Late
 from corten.engine.containers.cdi import CdiDirectories, Known, mount_records
 from corten.engine.events import Events
@@ -35,14 +38,16 @@ from corten.spec.cdi import flag
 
 if TYPE_CHECKING:
     from corten.build.buildkit.service import BuildKit
-    from corten.build.ops.download import Web
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
+    from corten.daemon.config import Config
     from corten.engine.images.assemble import Assembler
     from corten.engine.images.transfer import TransferService
+    from corten.store.db import RecordTable
 
 _CACHE_SHARE = 10  # a tenth of the file system, as BuildKit keeps by default
 _CACHE_LEAST = 2_000_000_000
+_FETCHED_SHARE = 4  # of what the cache may have, besides
 
 
 def build_service(
@@ -55,11 +60,11 @@ def build_service(
     library: ImageLibrary,
     assembler: Callable[[], Assembler],
     puller: TransferService,
-    web: Callable[[], Web],
+    config: Config,
+    table: Callable[[str], RecordTable],
     cache: BuildCache,
     events: Events,
     host_gateways: Callable[[], Sequence[str]],
-    powers: Powers,
     cache_bytes: int | None = None,
 ) -> Builds:
     """Builds over each API. `cache_bytes` is how much the cache may have; None leaves it to the disk's size."""
@@ -69,6 +74,14 @@ def build_service(
 
     caches = CacheMounts(data_root / "build-mounts")
     contexts = KeptContexts(data_root / "build-contexts")
+    sources = source_settings(config)
+    fetching = Fetching(
+        transport=sources.transport,
+        policy=sources.policy,
+        timings=sources.timings,
+        kept=KeptFiles(data_root / "build-sources", lambda: limit_bytes() // _FETCHED_SHARE),
+        seen=table("build-fetched"),
+    )
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -77,11 +90,12 @@ def build_service(
         caches=caches,
         scratch=spool_dir,
         mounts=mounts,
-        web=web,
+        fetching=fetching,
     )
     upkeep = CacheUpkeep(
         cache=cache,
         caches=caches,
+        fetching=fetching,
         library=library,
         events=events,
         limit_bytes=limit_bytes,
@@ -100,7 +114,7 @@ def build_service(
             ),
             registries=lambda: puller.artifacts,
         ),
-        powers=powers,
+        powers=powers(config),
     )
     finisher = Finisher(
         squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
@@ -117,6 +131,7 @@ def build_service(
             finisher=finisher,
             contexts=contexts,
             spool=spool,
+            fetching=fetching,
             upkeep=upkeep,
             events=events,
             identity=f"{data_root}:{os.stat(data_root).st_ino}",
@@ -125,7 +140,9 @@ def build_service(
         )
 
     return Builds(
-        classic=ClassicBuilds(service=service, finisher=finisher, exporters=exporters, spool=spool, events=events),
+        classic=ClassicBuilds(
+            service=service, finisher=finisher, exporters=exporters, spool=spool, fetching=fetching, events=events
+        ),
         buildkit=cast("BuildKit", Late(buildkit)),
         cache=upkeep,
         exporters=exporters,

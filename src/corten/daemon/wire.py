@@ -224,7 +224,7 @@ class Engine:
     def _builds(self) -> Builds:
         """Made at the first build, or when somebody asks for its cache."""
         from corten.daemon.builder_settings import cache_bytes
-        from corten.daemon.building import build_service, powers
+        from corten.daemon.building import build_service
 
         return build_service(
             data_root=self._config.data_root,
@@ -235,12 +235,12 @@ class Engine:
             library=self._library,
             assembler=lambda: self.services.transfer.assembler,
             puller=self.services.transfer,
-            web=lambda: self.services.transfer,
+            config=self._config,
+            table=self._database.table,
             cache=self._build_cache,
             events=self.events,
             host_gateways=self._networks.host_gateways,
             cache_bytes=cache_bytes(self._config["builder"]),
-            powers=powers(self._config),
         )
 
     def _services(self, containers: Assembled, transfer: Any) -> Services:

@@ -20,7 +20,9 @@ from corten.build.attestations.wishes import parse_attests
 from corten.build.cache_pruning import FILTERS, Wish
 from corten.build.caching.options import parse_exports as parse_caches
 from corten.build.caching.options import parse_imports
+from corten.build.dockerfile.contexts import is_context
 from corten.build.exporters.request import Export, ImageExport, parse_exports
+from corten.build.location import redacted
 from corten.build.options import BuildOptions
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
@@ -75,14 +77,14 @@ def build_options(request: Request) -> BuildOptions:
     query = request.query
     if query.text("version") == _BUILDKIT:
         raise _no_buildkit()
-    if query.text("remote") and query.text("remote") != "client-session":
-        raise NotOffered("building from a remote context is not supported by this engine yet")
     is_check = query.text("call") == _CHECK
     if query.text("call") and not is_check:
         raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
     build_args = _json(query, "buildargs", dict[str, str | None]) or {}
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
+        remote=query.text("remote"),
+        contexts=_contexts(query),
         names=tuple(name for name in query.values("t") if name),
         quiet=query.flag("q"),
         use_cache=not query.flag("nocache"),
@@ -104,6 +106,15 @@ def build_options(request: Request) -> BuildOptions:
         host=_host(query),
         credentials=registry_config(request),
     )
+
+
+def _contexts(query: Query) -> dict[str, str]:
+    """Corten's own parameter: named contexts as JSON, name by name. Raises InvalidArgument."""
+    contexts = _json(query, "contexts", dict[str, str]) or {}
+    for name, value in contexts.items():
+        if not is_context(name, value):
+            raise InvalidArgument(f"invalid named context {name[:128]!r}: {redacted(value)[:256]!r}")
+    return contexts
 
 
 class _Output(msgspec.Struct, rename="pascal"):

@@ -34,11 +34,12 @@ LINT = "frontend.lint"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A build: its options, and where the client has its files. `call` is a subrequest: an answer about the Dockerfile
-    instead of a build."""
+    instead of a build. `sends_dockerfile`: of a context that is somewhere else (`options.remote`)."""
 
     options: BuildOptions
     files: SessionFiles
     call: str = ""
+    sends_dockerfile: bool = False
 
 
 def exports_of(request: SolveRequest) -> tuple[Export, ...]:
@@ -57,7 +58,9 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
     exports = exports_of(request)
     caches = request.cache.exports if request.cache is not None else []
     build_args = dict(_prefixed(attributes, "build-arg:"))
+    context = attributes.get("context", "")
     options = BuildOptions(
+        remote="" if context.startswith(UPLOADED) else context,
         dockerfile=attributes.get("filename", ""),
         use_cache=attributes.get("no-cache") != "",
         pull=attributes.get("image-resolve-mode", "") == "pull",
@@ -77,7 +80,12 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         host=_host(attributes),
     )
     _refuse(attributes)
-    return Asked(options=options, files=_files(attributes, contexts), call=call)
+    return Asked(
+        options=options,
+        files=_files(attributes, contexts),
+        call=call,
+        sends_dockerfile="dockerfilekey" in attributes,
+    )
 
 
 def _imports(text: str) -> tuple[CacheImport, ...]:
@@ -109,16 +117,14 @@ def _refuse(attributes: Mapping[str, str]) -> None:
 
 
 def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:
-    """Where the client has the files. Raises NotImplemented for a context that is elsewhere."""
+    """Where the client has the files."""
     context = attributes.get("context", "")
-    if context and not context.startswith(UPLOADED):
-        raise NotOffered("building from a remote context is not supported by this engine yet")
     local = {name: value.removeprefix(_LOCAL) for name, value in contexts.items() if value.startswith(_LOCAL)}
     return SessionFiles(
         filename=attributes.get("filename", "") or "Dockerfile",
         dockerfile_dir=attributes.get("dockerfilekey", "") or "dockerfile",
         context_dir=attributes.get("contextkey", "") or "context",
-        upload=context,
+        upload=context if context.startswith(UPLOADED) else "",
         locals=local,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -13,17 +13,20 @@ from corten.build.buildkit.messages.gateway import Ref, RefMap, Result
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.solving import Solving, Told
 from corten.build.dockerfile.error import DockerfileError
+from corten.build.fetching import Fetching
 from corten.build.service import BuildService, Job
 from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.offers import SessionOffers
 from corten.build.session.source import SessionSource
+from corten.build.sources.remote import RemoteSource
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
+from corten.engine.containers.create import egress_rules
 from corten.engine.images.progress import Progress
 from corten.engine.images.spool import Spool
-from corten.lib import codec
+from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.lib.grpc.status import Code, GrpcError
 from corten.spec.docker.lint import BuildError, LintResults, location
@@ -37,7 +40,10 @@ Answer = Callable[[BuildJob, Asked], Awaitable[dict[str, bytes]]]
 class Frontend:
     """One a daemon."""
 
-    def __init__(self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool) -> None:
+    def __init__(
+        self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool, fetching: Fetching
+    ) -> None:
+        self._fetching = fetching
         self._service = service
         self._sessions = sessions
         self._contexts = contexts
@@ -73,15 +79,34 @@ class Frontend:
             source = SessionSource(
                 client, wanted.files, contexts=self._contexts, spool=self._spool, progress=progress, told=told
             )
-            try:
-                yield source
-            finally:
-                await source.close()
+            async with AsyncExitStack() as closing:
+                closing.push_async_callback(source.close)
+                if not wanted.options.remote:
+                    yield source
+                    return
+                text = (await source.recipe()).source.data if wanted.sends_dockerfile else None
+                remote = self._remote(wanted, source, progress, text)
+                closing.push_async_callback(blocking.run, remote.close)
+                yield remote
 
         def work(source: BuildSource) -> Job:
             return Job(options=wanted.options, source=source, offers=offers, face=face)
 
         return Solving(self._service, face, work, bring)
+
+    def _remote(self, wanted: Asked, others: BuildSource, progress: Progress, text: bytes | None) -> RemoteSource:
+        options = wanted.options
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            others=others,
+            keeps_git_dir=options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR") in ("1", "true"),
+        )
 
     # -- questions
 

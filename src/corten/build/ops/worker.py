@@ -23,6 +23,7 @@ from corten.build.operations import (
 )
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
+from corten.build.ops.git import GitCheckouts
 from corten.build.ops.run import Runner
 from corten.build.solver import Keying
 from corten.engine.images.settled import settled
@@ -33,8 +34,8 @@ _KEYING: dict[type[Operation], Keying] = {
     Scratch: Keying.DEFINITION,
     Context: Keying.LOCAL,
     InlineFiles: Keying.LOCAL,
-    Download: Keying.RESULT,
-    GitCheckout: Keying.RESULT,
+    Download: Keying.IDENTITY,
+    GitCheckout: Keying.IDENTITY,
     MakeDirectory: Keying.DEFINITION,
     Copy: Keying.CONTENT,
     Run: Keying.DEFINITION,
@@ -60,6 +61,7 @@ class Operations:
         runner: Runner,
         copier: Copier,
         downloader: Downloader,
+        checkouts: GitCheckouts,
         bases: Mapping[str, FileSystem],
         lazy: LazyLayers,
         target: Vertex,
@@ -67,13 +69,24 @@ class Operations:
         self._runner = runner
         self._copier = copier
         self._downloader = downloader
+        self._checkouts = checkouts
         self._bases = bases
         self._lazy = lazy
         self._target = target
 
+    def close(self) -> None:
+        """Let go of what was fetched and not used."""
+        self._downloader.close()
+
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
-        """What a copy takes of its sources, or a command's mounts show of them. Raises CopyFailed, NotFound."""
+        """What a copy takes of its sources, a command's mounts show of them, or an origin has now.
+
+        Raises CopyFailed, NotFound, and what fetching raises."""
         with _naming_the_line(vertex):
+            if isinstance(vertex.operation, Download):
+                return await self._downloader.identity(vertex, vertex.operation)
+            if isinstance(vertex.operation, GitCheckout):
+                return await self._checkouts.identity(vertex, vertex.operation)
             inputs = [None, *inputs[1:]]  # what is written to does not count
             await self._have(inputs)
             if isinstance(vertex.operation, Run):
@@ -100,6 +113,8 @@ class Operations:
             return await self._copier.copy(vertex, operation, inputs)
         if isinstance(operation, Download):
             return await self._downloader.download(vertex, operation)
+        if isinstance(operation, GitCheckout):
+            return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)

@@ -12,6 +12,7 @@ from corten.cli.build.attests import attests_query
 from corten.cli.build.caches import parse_caches
 from corten.cli.build.conversation import Conversation
 from corten.cli.build.outputs import Outputs, parse_outputs
+from corten.cli.build.remote import is_remote
 from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.credentials import all_credentials, encode_auth
@@ -41,9 +42,12 @@ def build(call: Call) -> int:
     dockerfile = values["file"] or ""
     if source == "-":
         dockerfile, data = _from_stdin(dockerfile)
+    elif is_remote(source):
+        data = iter((sys.stdin.buffer.read(),) if dockerfile == "-" else ())
     else:
         dockerfile, data = _from_directory(source, dockerfile)
-    query = {**_query(values, dockerfile), "outputs": outputs.query()}
+    remote = source if is_remote(source) else ""
+    query = {**_query(values, dockerfile), "outputs": outputs.query(), "remote": remote}
     messages = Conversation(
         call.client.messages(
             "POST",
@@ -287,7 +291,7 @@ def _content(path: str, size: int) -> Iterator[bytes]:
 
 
 COMMAND = Command(
-    "[OPTIONS] PATH | -",
+    "[OPTIONS] PATH | URL | -",
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from corten.engine.events import Events
 from corten.engine.images import save
@@ -28,12 +27,11 @@ from corten.engine.images.spool import Spool
 from corten.engine.images.stores import Records
 from corten.errors import InvalidArgument
 from corten.lib import blocking
-from corten.lib.disk_full import saying
 from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
-from corten.registry.download_url import download_url, web_server
+from corten.registry.download_url import web_server
 from corten.registry.errors import RegistryError
 from corten.registry.login import login
 from corten.registry.search import search
@@ -209,23 +207,6 @@ class TransferService:
             self._events.publish("image", "import", entry.id, {"name": target.familiar if target else entry.id})
 
         return stream(work)
-
-    async def fetch(self, url: str, file: BinaryIO, progress: Progress) -> str:
-        """Write what a web server gives at `url`; returns its Last-Modified header. Raises RegistryError,
-        InvalidArgument for what is no URL."""
-        with saying(f"download {url[:256]}"):
-            return await run_cancellable(
-                progress,
-                "net",
-                download_url,
-                self._client,
-                web_server(url),
-                url,
-                file.write,
-                on_start=lambda: None,
-                on_progress=lambda _done, _total: None,
-                cancel=progress.cancel,
-            )
 
     async def commit(
         self,
