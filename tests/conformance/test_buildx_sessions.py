@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import signal
@@ -18,6 +20,8 @@ import pytest
 from tests.lab import images
 from tests.lab.daemon import Daemon, docker_cli, running_daemon
 from tests.lab.plugins import with_plugins
+
+from corten.testing.registry import FakeRegistry
 
 _WAIT_S = 120
 
@@ -351,6 +355,26 @@ def test_an_agent_of_the_client_answers_in_the_step(daemon: Daemon, context: Pat
     assert "agent: /run/buildkit/ssh_agent.0 0o600 0 0" in output
     assert "agent: /s/agent 0o666 7 8" in output
     assert len(asked) == 6
+
+
+# -- credentials
+
+
+def test_credentials_of_the_client_open_a_registry_and_are_kept_nowhere(context: Path) -> None:
+    password = "passw0rd-of-a-registry-4711"
+    with FakeRegistry(tokens=True, users={"u": password}) as registry, running_daemon("--debug") as daemon:
+        with_plugins(daemon)
+        registry.add_image("lab/private", "1", files=[{"f": b"private"}])
+        dockerfile = f"FROM {registry.host}/lab/private:1\nLABEL a=b\n"
+        assert "ERROR" in failing(daemon, context, dockerfile)
+        config = Path(daemon.environment["DOCKER_CONFIG"]) / "config.json"
+        auth = base64.b64encode(f"u:{password}".encode()).decode()
+        config.write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+        assert "DONE" in build(daemon, context, "-t", "t:1")
+        config.unlink()
+        assert daemon.inspect("t:1")["Config"]["Labels"] == {"a": "b"}
+        assert holders(password, daemon.root) == []
+        assert holders(auth, daemon.root) == []
 
 
 # -- ends
