@@ -444,3 +444,30 @@ def test_what_is_remembered_is_forgotten_with_the_cache(daemon: Daemon, context:
     assert list(directory.iterdir()) == []
     build(daemon, context)
     assert shown(daemon, "cat", "/all/f") == "f"
+
+
+def test_caches_are_in_directories_of_the_client(daemon: Daemon, context: Path, tmp_path: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN head -c 8 /dev/urandom > /random\nCOPY . /all\n")
+    cache = tmp_path / "new/cache"
+    build(daemon, context, "--cache-to", f"type=local,dest={cache}")
+    assert (cache / "index.json").is_file()
+    made = shown(daemon, "md5sum", "/random")
+    daemon.docker("rmi", "-f", "t:1")
+    daemon.docker("builder", "prune", "-af")
+    again = build(daemon, context, "--cache-from", f"type=local,src={cache}", "--progress=plain")
+    assert shown(daemon, "md5sum", "/random") == made, again.stderr
+    daemon.docker("rmi", "-f", "t:1")
+    daemon.docker("builder", "prune", "-af")
+    missing = build(daemon, context, "--cache-from", f"type=local,src={tmp_path / 'none'}")
+    assert missing.returncode == 0
+    assert shown(daemon, "md5sum", "/random") != made
+
+
+def test_a_user_has_no_directories_for_caches(
+    context: Path, tmp_path: Path, stranger: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (tmp_path / "cache").mkdir(mode=0o777)
+    done = stranger("--cache-to", f"type=local,dest={tmp_path / 'cache'}")
+    assert done.returncode == 1
+    assert "for root alone" in done.stderr
+    assert os.listdir(tmp_path / "cache") == []

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
+from corten.build.caching.travel import Directories, NoDirectories
 from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
@@ -18,7 +21,7 @@ from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
 from corten.build.exporters.responses import CONFIG_DIGEST, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
-from corten.build.face import IdAfter, Offers, Watcher
+from corten.build.face import Face, IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
@@ -51,6 +54,18 @@ _PIECE = 64 << 10
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
+
+
+class _Client(NamedTuple):
+    """What one build's client brings."""
+
+    source: BuildSource
+    offers: Offers
+    directories: Directories
+
+    def job(self, options: BuildOptions, face: Face) -> Job:
+        """The build of it."""
+        return Job(options=options, source=self.source, offers=self.offers, face=face, directories=self.directories)
 
 
 class ClassicBuilds:
@@ -106,15 +121,18 @@ class ClassicBuilds:
             keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
         )
 
-    def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what a source has. Raises InvalidReference, InvalidArgument at once for wrong names."""
+    def stream(
+        self, options: BuildOptions, bring: Bring, offers: Offers, directories: Directories | None = None
+    ) -> AsyncGenerator[ProgressMessage, None]:
+        """Build what a source has; caches may be in `directories`. Raises InvalidReference, InvalidArgument at once for
+        wrong names."""
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
         how = self._as_status if options.status else self._in_words
 
         async def build(progress: Progress) -> None:
             async with bring(progress) as source:
-                await how(options, names, source, offers, progress)
+                await how(options, names, _Client(source, offers, directories or NoDirectories()), progress)
 
         return stream(build)
 
@@ -122,14 +140,13 @@ class ClassicBuilds:
         self,
         options: BuildOptions,
         names: Sequence[Reference],
-        source: BuildSource,
-        offers: Offers,
+        client: _Client,
         progress: Progress,
     ) -> None:
         """As the classic builder tells of it."""
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
-        job = Job(options=options, source=source, offers=offers, face=face)
+        job = client.job(options, face)
         try:
             if options.call:
                 progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
@@ -158,15 +175,14 @@ class ClassicBuilds:
         self,
         options: BuildOptions,
         names: Sequence[Reference],
-        source: BuildSource,
-        offers: Offers,
+        client: _Client,
         progress: Progress,
     ) -> None:
         """For clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
         board = StatusBoard()
         face = _StatusFace(board, options, progress)
         kept = KeptStep() if options.keep_failed else None
-        job = Job(options=options, source=ToldSource(source, face), offers=offers, face=face, kept=kept)
+        job = replace(client.job(options, face), source=ToldSource(client.source, face), kept=kept)
         failed: Failure | None = None
         try:
             async with telling(board, progress):

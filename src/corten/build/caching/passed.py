@@ -20,6 +20,9 @@ class PassedDirectories:
     def __init__(self, descriptors: Mapping[str, int]) -> None:
         self._descriptors = dict(descriptors)
 
+    def __bool__(self) -> bool:
+        return bool(self._descriptors)
+
     def open(self, path: str, *, create: bool) -> int:  # noqa: ARG002 - a client makes what it passes
         """A descriptor of its own. Raises InvalidArgument for a directory that was not passed, OSError."""
         passed = self._descriptors.get(path)
