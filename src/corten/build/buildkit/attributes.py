@@ -16,6 +16,7 @@ from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.types import Attributed
 from corten.build.caching.options import CacheImport, parse_imports, with_inline
 from corten.build.caching.options import parse_export as parse_cache
+from corten.build.calls.results import CALLS
 from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, ImageExport, parse_exports
 from corten.build.options import BuildOptions
 from corten.build.session.source import UPLOADED, SessionFiles
@@ -28,6 +29,7 @@ _LOCAL = "local:"
 _NETWORKS = ("", "default", "none", "host", "sandbox")
 _UNLOADED = ("load",)  # compose says it of images, which are here then in any case
 _SIZE_LIMIT = 1 << 62
+CALL = "frontend."
 LINT = "frontend.lint"
 
 
@@ -73,6 +75,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         contexts=contexts,
         target=attributes.get("target", ""),
         is_check=call == LINT,
+        call=call.removeprefix(CALL) if call.removeprefix(CALL) in CALLS else "",
         exports=exports,
         attests=parse_attests(_attests(attributes, exports)),
         platform=attributes.get("platform", ""),
@@ -119,11 +122,12 @@ def _refuse(attributes: Mapping[str, str]) -> None:
 def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:
     """Where the client has the files."""
     context = attributes.get("context", "")
+    dockerfile_dir = attributes.get("dockerfilekey", "") or "dockerfile"
     local = {name: value.removeprefix(_LOCAL) for name, value in contexts.items() if value.startswith(_LOCAL)}
     return SessionFiles(
         filename=attributes.get("filename", "") or "Dockerfile",
-        dockerfile_dir=attributes.get("dockerfilekey", "") or "dockerfile",
-        context_dir=attributes.get("contextkey", "") or "context",
+        dockerfile_dir=dockerfile_dir,
+        context_dir=attributes.get("contextkey", "") or (dockerfile_dir if context else "context"),
         upload=context if context.startswith(UPLOADED) else "",
         locals=local,
     )

@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
-from corten.build.buildkit.attributes import LINT, Asked, asked
+from corten.build.buildkit.attributes import CALL, LINT, Asked, asked
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Ref, RefMap, Result
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.solving import Solving, Told
+from corten.build.calls.results import CALLS
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.fetching import Fetching
 from corten.build.service import BuildService, Job
@@ -49,6 +50,7 @@ class Frontend:
         self._contexts = contexts
         self._spool = spool
         self._answers: dict[str, Answer] = {LINT: self._lint, _DESCRIBE: self._describe}
+        self._answers |= {f"{CALL}{name}": self._call for name in CALLS}
 
     async def solve(self, job: BuildJob, attributes: Mapping[str, str]) -> Result:
         """Build, or answer. What is built stays until the job's end. Raises GrpcError, InvalidArgument."""
@@ -134,6 +136,12 @@ class Frontend:
             "result.statuscode": b"0" if is_fine else b"1",
             "version": _VERSION,
         }
+
+    async def _call(self, job: BuildJob, wanted: Asked) -> dict[str, bytes]:
+        solving = await self._solving(job, wanted, self._face(job, wanted))
+        job.add(solving)
+        found = await solving.call(self._service.call)
+        return {name: text.encode() for name, text in found.items()}
 
     async def _describe(self, job: BuildJob, wanted: Asked) -> dict[str, bytes]:  # noqa: ARG002 - the form of an answer
         requests = [{"name": name, "version": _VERSION.decode(), "type": "rpc"} for name in sorted(self._answers)]
