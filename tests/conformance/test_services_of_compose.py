@@ -65,5 +65,13 @@ def test_scaling_up_and_down_changes_who_serves(daemon: Daemon, project: Path) -
     assert sorted(Counter(answers).values()) == [2, 2, 2]
     compose(daemon, project, "up", "-d", "--wait", "--scale", "web=2")
     assert fetch(8) == [4, 4]
+    paused = daemon.out("ps", "-q").split()[0]
+    daemon.docker("pause", paused)
+    assert fetch(4) == [4]
+    daemon.stop()
+    daemon.start()
+    assert fetch(4) == [4], "who is paused gets nothing after a restart of the daemon either"
+    daemon.docker("unpause", paused)
+    assert fetch(4) == [2, 2]
     compose(daemon, project, "down", "-t", "0")
     assert daemon.corten("service", "ls", "-q").stdout == ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.again import MOST, run
 
 UNSTEADY = """
@@ -27,7 +26,7 @@ def test_passes():
 
 def outcome(folder: Path, text: str) -> int:
     (folder / "test_it.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "pytest.ini").write_text("[pytest]\ncache_dir = elsewhere\n")
     return run(["-q", "-p", "no:xdist", "--rootdir", str(folder), str(folder)], folder / "cache")
 
 

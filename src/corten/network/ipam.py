@@ -149,6 +149,17 @@ class AddressSpace:
         """The subnet's first host address: the gateway's by default."""
         return self._address(self._first)
 
+    def allocate_highest(self) -> IPAddress:
+        """The highest free address: for what nobody asks for by its number, as people ask for low ones with --ip.
+        Raises ResourceExhausted."""
+        value = self._high
+        while value >= self._low:
+            if value not in self._used:
+                self._used.add(value)
+                return self._address(value)
+            value -= 1
+        raise self._exhausted()
+
     def allocate(self) -> IPAddress:
         """The lowest free address. Raises ResourceExhausted."""
         while self._freed:
@@ -162,7 +173,10 @@ class AddressSpace:
             if value not in self._used:
                 self._used.add(value)
                 return self._address(value)
-        raise ResourceExhausted(f"no available IPv{self.subnet.version} addresses on this network's address pools")
+        raise self._exhausted()
+
+    def _exhausted(self) -> ResourceExhausted:
+        return ResourceExhausted(f"no available IPv{self.subnet.version} addresses on this network's address pools")
 
     def reserve(self, address: IPAddress) -> None:
         """Take this very address. Raises InvalidArgument (not in the subnet), Conflict (taken)."""

@@ -152,9 +152,10 @@ def build(
 ) -> nft.Table:
     """The whole table. `guard`: with the guard chain; `counts`: what the slots of `spread` had counted before."""
     balanced = parts(spread, counts)
+    # each packet meets these: the address, which hardly ever matches, is compared before the name of the interface
     raw: list[nft.Rule] = [
-        (nft.interface("iifname", "lo", negate=True), nft.address("daddr", _LOOPBACK), nft.verdict("drop")),
-        (nft.interface("iifname", "lo", negate=True), nft.address("saddr", _LOOPBACK), nft.verdict("drop")),
+        (nft.address("daddr", _LOOPBACK), nft.interface("iifname", "lo", negate=True), nft.verdict("drop")),
+        (nft.address("saddr", _LOOPBACK), nft.interface("iifname", "lo", negate=True), nft.verdict("drop")),
     ]
     spoofed: list[nft.Rule] = [(nft.established(), nft.verdict("accept"))]
     srcnat: list[nft.Rule] = []
@@ -226,7 +227,7 @@ def _direct_access(bridge: BridgeRules) -> list[nft.Rule]:
     for subnet, gateway in bridge.subnets:
         if bridge.mode(subnet.version) in _DIRECT:
             continue
-        parts = [nft.interface("iifname", bridge.bridge, negate=True), nft.address("daddr", subnet)]
+        parts = [nft.address("daddr", subnet), nft.interface("iifname", bridge.bridge, negate=True)]
         if gateway is not None:
             parts.append(nft.address("daddr", ipaddress.ip_network(gateway), negate=True))
         rules.append((*parts, nft.verdict("drop")))

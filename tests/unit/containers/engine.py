@@ -113,6 +113,9 @@ class FakeNetworks:
     async def withdraw(self, cid: str, *, drain: bool) -> None:
         assert cid
 
+    def restore(self, cid: str) -> None:
+        assert cid
+
     def host_gateways(self) -> list[str]:
         return ["172.17.0.1"]
 

@@ -184,8 +184,9 @@ async def test_services_know_of_an_end_before_the_container_does(engine):
     cid, shim = await engine.run()
     await engine.service.kill(cid, "HUP")
     await engine.service.pause(cid)
-    await engine.service.stop(cid)
     assert heard[3:] == [([1], False)]
+    await engine.service.stop(cid)
+    assert heard[4:] == [([1], False)]
 
 
 async def test_stop_takes_signal_and_timeout_of_the_container(engine):

@@ -82,9 +82,9 @@ table inet corten {
 	}
 	chain raw-prerouting {
 		type filter hook prerouting priority -300; policy accept;
-		iifname != "lo" ip daddr 127.0.0.0/8 drop
-		iifname != "lo" ip saddr 127.0.0.0/8 drop
-		iifname != "corten0" ip daddr 172.17.0.0/16 ip daddr != 172.17.0.1 drop
+		ip daddr 127.0.0.0/8 iifname != "lo" drop
+		ip saddr 127.0.0.0/8 iifname != "lo" drop
+		ip daddr 172.17.0.0/16 iifname != "corten0" ip daddr != 172.17.0.1 drop
 	}
 	chain spoofed {
 		type filter hook prerouting priority -150; policy accept;

@@ -198,6 +198,7 @@ def assemble(
         settings=settings,
         registry=registry,
         mounts=mounts,
+        networks=networks,
         shims=shims,
         snapshots=snapshots,
         supervisor=supervisor,

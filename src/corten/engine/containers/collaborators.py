@@ -79,6 +79,9 @@ class Networks(Protocol):
         """It is going to be stopped: services send nothing new to it, and with `drain` what it has may come to its
         end. Nothing for one that is in no service."""
 
+    def restore(self, cid: str) -> None:
+        """It goes on: what `withdraw` has changed is as before."""
+
     def host_gateways(self) -> list[str]:
         """What `host-gateway` stands for."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from corten.engine.containers.collaborators import ShimPool, Snapshots
+from corten.engine.containers.collaborators import Networks, ShimPool, Snapshots
 from corten.engine.containers.create import remove_directory
 from corten.engine.containers.exits import Supervisor
 from corten.engine.containers.launch import cgroup_path
@@ -108,6 +108,7 @@ class Recovery:
         settings: ContainerSettings,
         registry: Registry,
         mounts: MountSetup,
+        networks: Networks,
         shims: ShimPool,
         snapshots: Snapshots,
         supervisor: Supervisor,
@@ -118,6 +119,7 @@ class Recovery:
         self._settings = settings
         self._registry = registry
         self._mounts = mounts
+        self._networks = networks
         self._shims = shims
         self._snapshots = snapshots
         self._supervisor = supervisor
@@ -177,6 +179,8 @@ class Recovery:
         container.cgroup = cgroup_path(container.record, self._shims.cgroup_path(container.id))
         if action.do is Do.ADOPT:
             self._adopt(container, found)
+            if container.record.status.status is Status.PAUSED:
+                await self._networks.withdraw(container.id, drain=False)
         elif action.do is Do.RECORD_EXIT:
             assert found is not None
             assert found.exit is not None

@@ -193,8 +193,14 @@ class Stopper:
             record = container.record
             after = transition(record.status.status, event, cid=record.id, name=record.name)
             cgroup = self._open_cgroup(container.cgroup)
-            await blocking.run(cgroup.freeze if event is Event.PAUSE else cgroup.thaw)
-            self._set(container, after)
+            if event is Event.PAUSE:  # before it stands still, services send nothing new to it
+                await self._networks.withdraw(container.id, drain=False)
+            try:
+                await blocking.run(cgroup.freeze if event is Event.PAUSE else cgroup.thaw)
+                self._set(container, after)
+            finally:
+                if container.record.status.status is not Status.PAUSED:
+                    self._networks.restore(container.id)
             announce(self._events, container.record, str(event))
 
 

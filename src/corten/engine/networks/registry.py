@@ -141,7 +141,7 @@ class Registry:
             found.append(_subnet_config(chosen, IPAMConfig(), gateway_wanted=gateway_wanted))
         return found
 
-    def allocate(self, network: NetworkConfig, version: int, wanted: str) -> str:
+    def allocate(self, network: NetworkConfig, version: int, wanted: str, *, highest: bool = False) -> str:
         """An address of a family with its prefix length, or "" when the network has no such subnet."""
         spaces = [space for space in self._spaces[network.id] if space.subnet.version == version]
         if wanted:
@@ -152,8 +152,9 @@ class Registry:
             space.reserve(address)
             return f"{address}/{space.subnet.prefixlen}"
         for number, space in enumerate(spaces, start=1):
+            allocate = space.allocate_highest if highest else space.allocate
             try:
-                return f"{space.allocate()}/{space.subnet.prefixlen}"
+                return f"{allocate()}/{space.subnet.prefixlen}"
             except ResourceExhausted:
                 if number == len(spaces):
                     raise

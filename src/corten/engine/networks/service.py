@@ -239,6 +239,10 @@ class NetworkService:
         """A container is going to be stopped: its services send nothing new to it, see `Services.withdraw`."""
         await self._services.withdraw(cid, lambda: self._view(cid).pid, drain=drain)
 
+    def restore(self, cid: str) -> None:
+        """The container goes on: its services send to it again."""
+        self._services.restore(cid)
+
     async def release(self, cid: str) -> None:
         """The container ended or its sandbox is given up; idempotent. The links' end is awaited off this path."""
         self._resolvers.close(cid)

@@ -178,8 +178,8 @@ class Services:
             await self.maps.settle([cid])
 
     async def withdraw(self, cid: str, pid_of: Callable[[], int], *, drain: bool) -> None:
-        """A container is going to be stopped: it gets nothing new from now on. With `drain` its own time for that is
-        waited until the connections that it has are over."""
+        """A container is going to be stopped or paused: it gets nothing new from now on. With `drain` its own time for
+        that is waited until the connections that it has are over."""
         labels = [members[cid].labels for members in self._members.values() if cid in members]
         person = self._names.person(cid)
         if not labels or person is None:
@@ -188,6 +188,13 @@ class Services:
         await self.settle()
         if drain and labels[0].drain_s:
             await until_drained(pid_of(), labels[0].drain_s, ended=lambda: cid not in self._networks)
+
+    def restore(self, cid: str) -> None:
+        """A container that was withdrawn goes on."""
+        person = self._names.person(cid)
+        if person is not None and person.leaving:
+            person.leaving = False
+            self._changed()
 
     # -- records
 
@@ -211,7 +218,7 @@ class Services:
             return found
         try:
             for version, enabled in ((4, network.enable_ipv4), (6, network.enable_ipv6)):
-                cidr = self._registry.allocate(network, version, "") if enabled else ""
+                cidr = self._registry.allocate(network, version, "", highest=True) if enabled else ""
                 found += [cidr] if cidr else []
         except CortenError:
             _LOG.exception("service %s of network %s has no address of its own", name, network.name)
