@@ -124,6 +124,7 @@ def build_service(
             exporters=exporters,
             finisher=finisher,
             contexts=contexts,
+            fetching=fetching,
             spool=spool,
             upkeep=upkeep,
             events=events,

@@ -14,6 +14,7 @@ from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.worker import worker
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.exporters.export import Exporters
+from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
@@ -30,6 +31,7 @@ def buildkit_service(
     exporters: Exporters,
     finisher: Finisher,
     contexts: KeptContexts,
+    fetching: Fetching,
     spool: Spool,
     upkeep: CacheUpkeep,
     events: Events,
@@ -41,7 +43,7 @@ def buildkit_service(
     worker_id = hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
     record = worker(worker_id, gateway_ip, [str(host_platform())], limit_bytes)
     sessions, jobs = Sessions(), Jobs()
-    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, spool=spool)
+    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool)
     exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)
     return BuildKit(
         control=Control(jobs=jobs, frontend=frontend, exporting=exporting, upkeep=upkeep, worker_record=record),

@@ -34,11 +34,12 @@ LINT = "frontend.lint"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A build: its options, and where the client has its files. `call` is a subrequest: an answer about the Dockerfile
-    instead of a build."""
+    instead of a build. `sends_dockerfile`: it is the client's, and not that of a context that is elsewhere."""
 
     options: BuildOptions
     files: SessionFiles
     call: str = ""
+    sends_dockerfile: bool = False
 
 
 def exports_of(request: SolveRequest) -> tuple[Export, ...]:
@@ -59,6 +60,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
     build_args = dict(_prefixed(attributes, "build-arg:"))
     options = BuildOptions(
         dockerfile=attributes.get("filename", ""),
+        remote=_remote(attributes),
         use_cache=attributes.get("no-cache") != "",
         pull=attributes.get("image-resolve-mode", "") == "pull",
         remove=True,
@@ -76,7 +78,12 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         host=_host(attributes),
     )
     _refuse(attributes)
-    return Asked(options=options, files=_files(attributes, contexts), call=call)
+    return Asked(
+        options=options,
+        files=_files(attributes, contexts),
+        call=call,
+        sends_dockerfile=bool(attributes.get("dockerfilekey")),
+    )
 
 
 def _imports(text: str) -> tuple[CacheImport, ...]:
@@ -107,17 +114,21 @@ def _refuse(attributes: Mapping[str, str]) -> None:
         raise NotOffered("other frontends than Docker's own for Dockerfiles are not supported")
 
 
-def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:
-    """Where the client has the files. Raises NotImplemented for a context that is elsewhere."""
+def _remote(attributes: Mapping[str, str]) -> str:
+    """Where the build context is, when the client has it not."""
     context = attributes.get("context", "")
-    if context and not context.startswith(UPLOADED):
-        raise NotOffered("building from a remote context is not supported by this engine yet")
+    return "" if context.startswith(UPLOADED) else context
+
+
+def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:
+    """Where the client has the files."""
+    context = attributes.get("context", "")
     local = {name: value.removeprefix(_LOCAL) for name, value in contexts.items() if value.startswith(_LOCAL)}
     return SessionFiles(
         filename=attributes.get("filename", "") or "Dockerfile",
         dockerfile_dir=attributes.get("dockerfilekey", "") or "dockerfile",
         context_dir=attributes.get("contextkey", "") or "context",
-        upload=context,
+        upload=context if context.startswith(UPLOADED) else "",
         locals=local,
     )
 

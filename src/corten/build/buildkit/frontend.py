@@ -13,17 +13,19 @@ from corten.build.buildkit.messages.gateway import Ref, RefMap, Result
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.solving import Solving, Told
 from corten.build.dockerfile.error import DockerfileError
+from corten.build.fetching import Fetching
 from corten.build.service import BuildService, Job
 from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.offers import SessionOffers
 from corten.build.session.source import SessionSource
+from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
 from corten.engine.images.progress import Progress
 from corten.engine.images.spool import Spool
-from corten.lib import codec
+from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.lib.grpc.status import Code, GrpcError
 from corten.spec.docker.lint import BuildError, LintResults, location
@@ -37,7 +39,16 @@ Answer = Callable[[BuildJob, Asked], Awaitable[dict[str, bytes]]]
 class Frontend:
     """One a daemon."""
 
-    def __init__(self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool) -> None:
+    def __init__(
+        self,
+        *,
+        service: BuildService,
+        sessions: Sessions,
+        contexts: KeptContexts,
+        fetching: Fetching,
+        spool: Spool,
+    ) -> None:
+        self._fetching = fetching
         self._service = service
         self._sessions = sessions
         self._contexts = contexts
@@ -74,7 +85,14 @@ class Frontend:
                 client, wanted.files, contexts=self._contexts, spool=self._spool, progress=progress, told=told
             )
             try:
-                yield source
+                if not wanted.options.remote:
+                    yield source
+                    return
+                remote = await self._remote(wanted, source, offers, progress)
+                try:
+                    yield remote
+                finally:
+                    await blocking.run(remote.close)
             finally:
                 await source.close()
 
@@ -82,6 +100,22 @@ class Frontend:
             return Job(options=wanted.options, source=source, offers=offers, face=face)
 
         return Solving(self._service, face, work, bring)
+
+    async def _remote(
+        self, wanted: Asked, source: SessionSource, offers: SessionOffers, progress: Progress
+    ) -> RemoteSource:
+        """The source of a build whose context is elsewhere; named ones may be the client's."""
+        return RemoteSource(
+            wanted.options.remote,
+            wanted.options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            offers=offers,
+            keeps_git_dir=keeps_git_dir(wanted.options.build_args),
+            text=await source.dockerfile() if wanted.sends_dockerfile else None,
+            others=source,
+        )
 
     # -- questions
 
