@@ -17,7 +17,7 @@ from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
 from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
-from corten.build.face import IdAfter, Watcher
+from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
@@ -26,7 +26,7 @@ from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
-from corten.build.sources.remote import RemoteSource
+from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import DOCKERFILE_LIMIT
 from corten.build.sources.tar import TarSource
 from corten.engine.containers.create import egress_rules
@@ -44,7 +44,6 @@ _KEPT = 256  # messages
 _KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
-_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
 
 class ClassicBuilds:
@@ -80,11 +79,12 @@ class ClassicBuilds:
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
-        source = await self._source(options, body, progress)
+        offers = ClassicOffers(options.credentials)
+        source = await self._source(options, body, offers, progress)
         job = Job(
             options=options,
             source=source,
-            offers=ClassicOffers(options.credentials),
+            offers=offers,
             face=face,
         )
         try:
@@ -121,7 +121,7 @@ class ClassicBuilds:
             await blocking.run(source.close)  # which frees what it has on disk
 
     async def _source(
-        self, options: BuildOptions, body: AsyncIterator[bytes], progress: Progress
+        self, options: BuildOptions, body: AsyncIterator[bytes], offers: Offers, progress: Progress
     ) -> TarSource | RemoteSource:
         """Where the context is; to be closed."""
         if not options.remote:
@@ -133,9 +133,10 @@ class ClassicBuilds:
             fetching=self._fetching,
             spool=self._spool,
             progress=progress,
+            offers=offers,
             limited=egress_rules(options.host) is not None,
             text=text,
-            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+            keeps_git_dir=keeps_git_dir(options.build_args),
         )
 
     async def _put_out(

@@ -36,7 +36,7 @@ LINT = "frontend.lint"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A build: its options, and where the client has its files. `call` is a subrequest: an answer about the Dockerfile
-    instead of a build. `sends_dockerfile`: of a context that is somewhere else (`options.remote`)."""
+    instead of a build. `sends_dockerfile`: it is the client's, and not that of a context that is elsewhere."""
 
     options: BuildOptions
     files: SessionFiles
@@ -60,10 +60,9 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
     exports = exports_of(request)
     caches = request.cache.exports if request.cache is not None else []
     build_args = dict(_prefixed(attributes, "build-arg:"))
-    context = attributes.get("context", "")
     options = BuildOptions(
-        remote="" if context.startswith(UPLOADED) else context,
         dockerfile=attributes.get("filename", ""),
+        remote=_remote(attributes),
         use_cache=attributes.get("no-cache") != "",
         pull=attributes.get("image-resolve-mode", "") == "pull",
         remove=True,
@@ -87,7 +86,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         options=options,
         files=_files(attributes, contexts),
         call=call,
-        sends_dockerfile="dockerfilekey" in attributes,
+        sends_dockerfile=bool(attributes.get("dockerfilekey")),
     )
 
 
@@ -119,15 +118,20 @@ def _refuse(attributes: Mapping[str, str]) -> None:
         raise NotOffered("other frontends than Docker's own for Dockerfiles are not supported")
 
 
+def _remote(attributes: Mapping[str, str]) -> str:
+    """Where the build context is, when the client has it not."""
+    context = attributes.get("context", "")
+    return "" if context.startswith(UPLOADED) else context
+
+
 def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:
     """Where the client has the files."""
     context = attributes.get("context", "")
-    dockerfile_dir = attributes.get("dockerfilekey", "") or "dockerfile"
     local = {name: value.removeprefix(_LOCAL) for name, value in contexts.items() if value.startswith(_LOCAL)}
     return SessionFiles(
         filename=attributes.get("filename", "") or "Dockerfile",
-        dockerfile_dir=dockerfile_dir,
-        context_dir=attributes.get("contextkey", "") or (dockerfile_dir if context else "context"),
+        dockerfile_dir=attributes.get("dockerfilekey", "") or "dockerfile",
+        context_dir=attributes.get("contextkey", "") or "context",
         upload=context if context.startswith(UPLOADED) else "",
         locals=local,
     )
