@@ -64,6 +64,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         dockerfile=attributes.get("filename", ""),
         remote=_remote(attributes),
         use_cache=attributes.get("no-cache") != "",
+        no_cache_stages=tuple(_fields(attributes.get("no-cache", ""))),
         pull=attributes.get("image-resolve-mode", "") == "pull",
         remove=True,
         remove_failed=True,
@@ -112,8 +113,6 @@ def _attests(attributes: Mapping[str, str], exports: Sequence[Export]) -> dict[s
 
 
 def _refuse(attributes: Mapping[str, str]) -> None:
-    if attributes.get("no-cache"):
-        raise NotOffered("building some stages without the cache (--no-cache-filter) is not supported yet")
     if "source" in attributes or "cmdline" in attributes:
         raise NotOffered("other frontends than Docker's own for Dockerfiles are not supported")
 
