@@ -117,6 +117,7 @@ def build_service(
                 library=library, forms=LayerForms(library), registries=lambda: puller.artifacts, caches=caches
             ),
             registries=lambda: puller.artifacts,
+            library=library,
         ),
         powers=powers(config),
     )
