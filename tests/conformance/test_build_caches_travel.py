@@ -6,6 +6,7 @@ What is fetched is counted in the registry's own log: blobs that layers are, and
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 
 import pytest
 from tests.lab import images
-from tests.lab.classic_build import NOTHING, build, built_id, cached_steps, to
+from tests.lab.classic_build import NOTHING, begin, build, built_id, cached_steps, to
 from tests.lab.daemon import Daemon, running_daemon
+from tests.lab.plugins import with_plugins
 from tests.lab.registry import RealRegistry, real_registry
+
+from corten.testing.registry import FakeRegistry
 
 DOCKERFILE = """\
 FROM {base} AS made
@@ -219,3 +223,80 @@ def test_a_cache_mount_begins_with_what_from_gives(first: Daemon, context: Path,
     )
     with pytest.raises(AssertionError, match="/nowhere"):
         build(first, context)
+
+
+def test_buildx_carries_a_cache_to_a_registry_and_finds_it_there(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path
+) -> None:
+    for engine in (first, second):
+        with_plugins(engine)
+    cache, image = f"{registry.host}/buildx/cache:1", f"{registry.host}/buildx/app:1"
+    built = first.docker(
+        "build", "-t", image, f"--cache-to=type=registry,ref={cache},mode=max", "--network=none", str(context)
+    ).stderr
+    assert f"exporting cache to {cache}\n" in built
+    found = second.docker("build", "-t", image, f"--cache-from={cache}", "--network=none", str(context)).stderr
+    assert f"importing cache manifest from {cache}\n" in found
+    assert found.count(" CACHED\n") >= STEPS
+    assert second.inspect(image)["Id"] == first.inspect(image)["Id"]
+    first.docker("build", "-t", image, "--push", "--cache-to=type=inline", "--network=none", str(context))
+    second.docker("rmi", "-f", image)
+    second.docker("builder", "prune", "-af")
+    found = second.docker("build", "-t", image, f"--cache-from={image}", "--network=none", str(context)).stderr
+    assert found.count(" CACHED\n") >= STEPS - 1
+    missing = second.docker("build", f"--cache-from={cache}-not", "--network=none", str(context)).stderr
+    assert f"importing the cache from {cache}-not failed: " in missing
+
+
+def test_who_takes_a_cache_for_an_image_is_told_and_the_registry_takes_it_for_a_manifest(
+    registry: RealRegistry, first: Daemon, context: Path
+) -> None:
+    cache = f"{registry.host}/kinds/cache:1"
+    build(first, context, cacheto=to("registry", ref=cache))
+    refused = first.docker("pull", cache, check=False)
+    assert refused.returncode == 1
+    assert "application/vnd.buildkit.cacheconfig.v0" in refused.stderr
+    config, layers = blobs_of(registry, cache)
+    assert config not in layers
+
+
+def test_a_client_who_reads_nothing_holds_up_no_other_build(first: Daemon, context: Path, base: str) -> None:
+    (context / "Dockerfile").write_text(f"FROM {base}\nRUN seq 300000; echo done > /done\n")
+    first.docker("pull", base)
+    silent = begin(first, context)
+    try:
+        assert silent.sock.recv(1) == b"H"  # the answer has begun, and no more of it is read
+        deadline = time.monotonic() + 30
+        while not first.out("ps", "-aq") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        said = build(first, context, t="app:1")
+    finally:
+        silent.close()
+    assert "\n300000\n" in said
+    assert first.out("run", "--rm", "--network", "none", "app:1", "cat", "/done") == "done"
+
+
+def test_what_is_only_pushed_stays_where_it_is(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path
+) -> None:
+    cache, image = f"{registry.host}/ci/cache:1", f"{registry.host}/ci/app:1"
+    made = build(first, context, cacheto=to("registry", ref=cache))
+    before = len(registry.requests())
+    push = [{"Type": "registry", "Attrs": {"name": image, "store": "false"}}]
+    build(second, context, cachefrom=[cache], outputs=push)
+    _config, layers = blobs_of(registry, cache)
+    fetched = {path.rpartition("/")[2] for path in registry.requests()[before:]}
+    assert not layers & fetched, "the registry takes them over from the cache and the base"
+    config, pushed = blobs_of(registry, image)
+    assert pushed == layers
+    assert config.removeprefix("sha256:").startswith(built_id(made))
+    assert second.out("images", "-q") == ""
+    assert second.out("run", "--rm", "--network", "none", image, "wc", "-c", "/made").split()[0] == "300000"
+    # another registry has nothing of it: what it lacks comes here first
+    with FakeRegistry() as other:
+        elsewhere = f"{other.host}/app:1"
+        second.docker("rmi", "-f", image)
+        second.docker("builder", "prune", "-af")
+        push = [{"Type": "registry", "Attrs": {"name": elsewhere, "store": "false"}}]
+        build(second, context, cachefrom=[cache], outputs=push)
+        assert layers <= other.blobs.keys()

@@ -103,7 +103,11 @@ def test_the_failure_has_the_code_and_the_success_an_id(daemon: Daemon) -> None:
         ("remote=https://h.invalid/x.git%3Ftag=1%26branch=2", 400, "branch conflicts with tag"),
         ("remote=ftp://x/", 400, "unsupported build context"),
         ("contexts={%22a%22:%22%22}", 400, "invalid named context"),
-        ("squash=1", 501, "squash"),
+        ("outputs=[{%22Type%22:%22ipfs%22}]", 400, "output type 'ipfs' is not supported"),
+        ("outputs=[{%22Type%22:%22registry%22}]", 400, "tag is needed when pushing to registry"),
+        ("outputs=none", 400, "error reading outputs"),
+        ("attests={%22sbom%22:%22generator=x%22}", 400, "another generator is not supported"),
+        ("platform=linux/amd64,a/b/c/d", 400, "cannot parse platform"),
     ],
 )
 def test_wrong_requests_are_refused_before_the_stream(daemon: Daemon, query: str, status: int, text: str) -> None:

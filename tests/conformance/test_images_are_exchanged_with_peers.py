@@ -199,3 +199,21 @@ def test_skopeo_reads_what_corten_saved(daemon: Daemon, peer: Peers, index: Made
         peer.skopeo("inspect", "--config", f"docker-archive:/lab-shared/read.tar:{peer.here}/{pushed}:1")
     )
     assert shown["config"]["Cmd"] == ["cat", "/etc/extra"]
+
+
+def test_docker_and_skopeo_read_what_corten_built(daemon: Daemon, peer: Peers) -> None:
+    daemon.corten(
+        "build", "--network", "none", "-t", "built:1", "--provenance=true",
+        "-o", f"type=oci,dest={peer.shared / 'built.oci'},compression=zstd,force-compression=true",
+        "-o", f"type=docker,dest={peer.shared / 'built.docker'},compression=gzip",
+        "-o", f"type=oci,dest={peer.shared / 'layout'},tar=false",
+        "-o", f"type=registry,name={peer.here}/from/build:1",
+        "-", input="FROM busybox\nRUN echo made > /made\nLABEL a=b\n",
+    )  # fmt: skip
+    assert peer.docker("load", "-i", str(peer.shared / "built.docker")) == "Loaded image: built:1"
+    peer.docker("pull", f"{peer.there}/from/build:1")
+    for name in ("built:1", f"{peer.there}/from/build:1"):
+        assert peer.docker("run", "--rm", "--network", "none", name, "cat", "/made") == "made"
+    for source in ("oci-archive:/lab-shared/built.oci", "oci:/lab-shared/layout:1"):
+        assert json.loads(peer.skopeo("inspect", source))["Labels"] == {"a": "b"}
+        peer.skopeo("copy", source, "dir:/lab-shared/copied")

@@ -40,6 +40,7 @@ def left_of(engine: Daemon) -> list[str]:
     """What a build has outside of its cache."""
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(engine.root) in line]
     homes = [str(path) for path in (engine.exec_root / "build").glob("*")]
+    homes += [str(path) for path in (engine.data_root / "tmp").glob("shown/*")]
     snapshots = [str(path) for path in (engine.data_root / "snapshots").glob("*/c/*")]
     return [*mounts, *homes, *snapshots, *engine.out("ps", "-aq").split()]
 

@@ -21,14 +21,8 @@ class BuildFailed(AssertionError):
 
 
 def build(engine: Daemon, context: Path, **query: object) -> str:
-    """What the classic API says of a build; its failure is an error here."""
-    connection = _Socket(str(engine.socket))
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.add(context, ".")
-    asked = {"networkmode": "none", "version": "1", **query}
-    encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in asked.items()}
-    connection.request("POST", f"/build?{urlencode(encoded)}", packed.getvalue(), {"Content-Type": "application/x-tar"})
+    """What the classic API says of a build. Raises BuildFailed."""
+    connection = begin(engine, context, **query)
     answer = connection.getresponse()
     text = answer.read().decode()
     assert answer.status == 200, text
@@ -38,6 +32,18 @@ def build(engine: Daemon, context: Path, **query: object) -> str:
     if errors:
         raise BuildFailed(f"{errors}\n{said}\n{engine.log_text()}")
     return said
+
+
+def begin(engine: Daemon, context: Path, **query: object) -> http.client.HTTPConnection:
+    """A connection with a build's request, whose answer is the caller's to read."""
+    connection = _Socket(str(engine.socket))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(context, ".")
+    asked = {"networkmode": "none", "version": "1", **query}
+    encoded = {key: value if isinstance(value, str) else json.dumps(value) for key, value in asked.items()}
+    connection.request("POST", f"/build?{urlencode(encoded)}", packed.getvalue(), {"Content-Type": "application/x-tar"})
+    return connection
 
 
 class _Socket(http.client.HTTPConnection):

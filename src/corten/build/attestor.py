@@ -27,6 +27,7 @@ from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import EmptyTree
 from corten.engine.images.catalog import Catalog
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.lib import blocking
 from corten.spec import reference as references
 from corten.spec.docker.lint import SourceFile
 from corten.spec.platform import host_platform
@@ -108,7 +109,8 @@ class Attestor:
             packages = await run_cancellable(progress, "disk", self._scan, built.filesystem, progress.cancel.check)
             created = time_text(facts.finished_ns if epoch_s is None else epoch_s * _NANO)
             found.append(
-                sbom(
+                await blocking.run(
+                    sbom,
                     packages,
                     name=plan.target.name or "image",
                     digest=built.filesystem.chain_id,

@@ -19,7 +19,7 @@ from corten.build.caching.travel import Traveller
 from corten.build.diagnosis import FailedStep
 from corten.build.executor import Executor, Stalls
 from corten.build.export import image_id, image_of, steps_of, time_text, up_to
-from corten.build.face import Face, Offers
+from corten.build.face import Face, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
@@ -29,6 +29,7 @@ from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
 from corten.build.ops.git import GitCheckouts
 from corten.build.ops.inputs import Inputs
+from corten.build.ops.mount_homes import UNPACKED
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
@@ -101,19 +102,12 @@ class Builder:
         Raises FailedStep; nothing is left of the step then.
         """
         created = "" if inputs.epoch_s is None else time_text(inputs.epoch_s * _NANO)
-        store = LayerStore(
-            assembler=self._assembler(),
-            snapshots=self._snapshots,
-            lease=inputs.traveller.lease,
-            now_ns=time.time_ns,
-            progress=progress,
-        )
         target = plan.target.steps[-1].vertex
         solver = Solver([target], keying_of, use_cache=inputs.use_cache)
         known = _Known(solver, self._cache, inputs)
         images = _Images(solver, known, created=created)
         watcher = Stalls(face.watch(plan, solver, images.id_after))
-        operations = self._operations(store, inputs, target, watcher)
+        operations = self._operations(inputs, watcher, target, progress)
         try:
             await self._executor.run(
                 solver,
@@ -141,14 +135,21 @@ class Builder:
         steps = steps_of_graph([target], solver, known) if inputs.collect else []
         return built, Collected(steps=tuple(steps), mounts=tuple(cache_mounts_of([target])))
 
-    def _operations(self, store: LayerStore, inputs: BuildInputs, target: Vertex, watcher: Stalls) -> Operations:
-        """What the steps of one build can do; to be closed."""
+    def _operations(self, inputs: BuildInputs, watcher: Watcher, target: Vertex, progress: Progress) -> Operations:
+        store = LayerStore(
+            assembler=self._assembler(),
+            snapshots=self._snapshots,
+            lease=inputs.traveller.lease,
+            now_ns=time.time_ns,
+            progress=progress,
+        )
         trees = Inputs(store=store, contexts=inputs.contexts)
         mounts = StepMounts(
             store=store,
             inputs=trees,
             caches=self._caches,
             directory=self._mounts,
+            unpacked=self._scratch / UNPACKED,
             imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
         offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
+from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
@@ -41,8 +41,9 @@ from corten.spec.docker.progress import ErrorDetail, ProgressMessage
 from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
-_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
+_KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
+_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
 
 
 class ClassicBuilds:
@@ -64,6 +65,7 @@ class ClassicBuilds:
         self._spool = spool
         self._fetching = fetching
         self._events = events
+        self._room = Room(_KEPT_OUTPUT)
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
         """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
@@ -76,7 +78,7 @@ class ClassicBuilds:
         self, options: BuildOptions, names: Sequence[Reference], body: AsyncIterator[bytes], progress: Progress
     ) -> None:
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
+        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
         offers = ClassicOffers(options.credentials)
         source = await self._source(options, body, offers, progress)
         job = Job(
@@ -115,6 +117,7 @@ class ClassicBuilds:
                 raise
             progress.say(_failure(error))
         finally:
+            face.close()
             await blocking.run(source.close)  # which frees what it has on disk
 
     async def _source(
@@ -199,7 +202,11 @@ class _Sender:
 class _ClassicFace:
     """Tells of one build in the classic stream; `say` sends a message."""
 
-    def __init__(self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None]) -> None:
+    def __init__(
+        self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None], room: Room
+    ) -> None:
+        self._room = room
+        self._streams: list[ClassicStream] = []
         self._options = options
         self._progress = progress
         self._say = say
@@ -235,7 +242,13 @@ class _ClassicFace:
         if self._several:
             self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
             say = self._lines[-1].say
-        return ClassicStream(plan, solver, say, self._progress.keep_up, id_after)
+        self._streams.append(ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room))
+        return self._streams[-1]
+
+    def close(self) -> None:
+        """The build is over."""
+        for told in self._streams:
+            told.close()
 
 
 async def _small(body: AsyncIterator[bytes]) -> bytes:

@@ -20,7 +20,8 @@ class BuildOptions:
 
     Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
     `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
-    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones.
+    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones. `allow` are
+    entitlements (see entitlements.py).
     """
 
     dockerfile: str = "Dockerfile"
@@ -41,6 +42,7 @@ class BuildOptions:
     attests: Attests = UNSAID
     squash: bool = False
     platform: str = ""
+    allow: tuple[str, ...] = ()
     host: HostConfig = field(default_factory=HostConfig)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
     cache_from: tuple[CacheImport, ...] = ()

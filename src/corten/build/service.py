@@ -7,7 +7,7 @@ becomes of the result. Cancelling the task cancels the build.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,8 @@ from corten.build.caching.travel import CacheTravel, Directories, NoDirectories,
 from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
-from corten.build.exporters.request import CacheOnly
+from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
+from corten.build.exporters.request import CacheOnly, ImageExport, Layout, image_name
 from corten.build.face import Face, Offers
 from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.ops.run import RunSettings
@@ -40,6 +41,7 @@ from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.spec import platform as platforms
 from corten.spec.docker.lint import SourceFile
+from corten.spec.reference import Reference
 from corten.store.gc import Node
 from corten.store.leases import Lease
 
@@ -111,8 +113,10 @@ class BuildService:
         library: ImageLibrary,
         puller: Puller,
         travel: CacheTravel,
+        powers: Powers,
     ) -> None:
         self._travel = travel
+        self._powers = powers
         self._builder = builder
         self._cache = cache
         self._upkeep = upkeep
@@ -131,24 +135,27 @@ class BuildService:
                 traveller = self._traveller(job, lease)
                 async with self._travel.bringing(_imports(options), traveller) as brought:
                     recipe, lowered = await self._lowered(job, traveller)
+                    devices = await self._allowed(options, [plan for plan, _bases in lowered])
                     paths = wanted(plan for plan, _bases in lowered)
                     contexts = {name: await job.source.context(name, taken) for name, taken in paths.items()}
                     imports = await brought
                 inputs = BuildInputs(
                     contexts=contexts,
                     bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
-                    settings=_settings(options),
+                    settings=_settings(options, devices),
                     offers=job.offers,
                     traveller=traveller,
                     imports=imports,
                     use_cache=options.use_cache,
                     epoch_s=epoch_s,
-                    whole=not all(isinstance(export, CacheOnly) for export in options.exports),
+                    whole=_is_read(options),
                     collect=bool(options.cache_to),
                 )
                 solved = await all_of(self._built(plan, inputs, job.face, progress) for plan, _bases in lowered)
                 is_inline = not options.squash and any(one.kind == "inline" for one in options.cache_to)
                 built = [carrying_its_cache(one, found) if is_inline else one for one, found in solved]
+                for name in _pushed(options):
+                    await self._travel.prepare(name, built, traveller)
                 yield Result(
                     platforms=tuple(
                         PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
@@ -184,13 +191,24 @@ class BuildService:
         async with self._leased() as lease:
             await self._lowered(job, self._traveller(job, lease))
 
+    async def _allowed(self, options: BuildOptions, plans: Sequence[Plan]) -> Mapping[str, DeviceInfo]:
+        """The host's devices, if the build wants any. Raises DockerfileError, NotAllowed, InvalidArgument."""
+        asked = (*options.allow, NETWORK_HOST) if options.host.network_mode == "host" else options.allow
+        given = granted(asked, self._powers.supported)
+        targets = [plan.target.steps[-1].vertex for plan in plans]
+        devices = await blocking.run(self._powers.devices) if any(map(wants_devices, targets)) else {}
+        for target in targets:
+            check(target, given, devices)
+        return devices
+
     async def _lowered(self, job: Job, traveller: Traveller) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
         """The plan for each platform, and its base images; those of one platform come before the next one's."""
+        platforms_asked = split_platforms(job.options.platform)
         recipe = await job.source.recipe()
         job.face.begun(recipe.source)
         dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
         lowered = []
-        for platform in split_platforms(job.options.platform):
+        for platform in platforms_asked:
             bases = Bases(
                 library=self._library,
                 puller=self._puller,
@@ -220,6 +238,27 @@ class BuildService:
             await self._library.discard([*nodes, *self._cache.take_replaced()])
 
 
+def _is_read(options: BuildOptions) -> bool:
+    """Whether the exporters read the result's layers: those of a push that are elsewhere may stay there, unless
+    something is made of them."""
+    if options.squash or options.attests.sbom or options.build_args.get(_EPOCH):
+        return True
+    return not all(
+        isinstance(export, CacheOnly)
+        or (isinstance(export, ImageExport) and not export.store and export.layout == Layout())
+        for export in options.exports
+    )
+
+
+def _pushed(options: BuildOptions) -> list[Reference]:
+    """The names that a result is pushed under, if it need not be here."""
+    if _is_read(options):
+        return []
+    exports = [export for export in options.exports if isinstance(export, ImageExport)]
+    own = [image_name(name) for name in options.names]
+    return [name for export in exports for name in export.names or own]
+
+
 def _imports(options: BuildOptions) -> tuple[CacheImport, ...]:
     return options.cache_from if options.use_cache and not options.is_check else ()
 
@@ -237,8 +276,8 @@ class _ToldImages:
             return await self._bases.resolve(reference, platform)
 
 
-def _settings(options: BuildOptions) -> RunSettings:
-    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
+def _settings(options: BuildOptions, devices: Mapping[str, DeviceInfo]) -> RunSettings:
+    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed, devices=devices)
 
 
 def split_platforms(text: str) -> list[str]:

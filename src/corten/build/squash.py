@@ -129,18 +129,7 @@ class Squasher:
             with self._library.open_blob(layer.blob.digest) as file:
                 for entry in TarReader(TarStream(file)):
                     check()
-                    path = os.fsdecode(clean(entry.name))
-                    head, slash, name = path.rpartition("/")
-                    if name == _OPAQUE:
-                        hollow.add(head)
-                    elif name.startswith(_WHITEOUT):
-                        path = head + slash + name.removeprefix(_WHITEOUT)
-                        touched.add(path)
-                        hollow.add(path)
-                    else:
-                        touched.add(path)
-                        if entry.kind != "directory":
-                            hollow.add(path)
+                    note(entry, touched, hollow)
         return touched, hollow
 
     @staticmethod
@@ -161,6 +150,20 @@ class Squasher:
             else:
                 mark = os.fsencode(f"{head}{slash}{_WHITEOUT}{name}")
                 writer.add(Entry(mark, "file", 0o600, 0, 0, 0, 0))
+
+
+def note(entry: Entry, touched: set[str], hollow: set[str]) -> None:
+    """Add what a layer's entry speaks of (see `changes`)."""
+    path = os.fsdecode(clean(entry.name))
+    head, slash, name = path.rpartition("/")
+    if name == _OPAQUE:
+        hollow.add(head)
+        return
+    if name.startswith(_WHITEOUT):
+        path = head + slash + name.removeprefix(_WHITEOUT)
+    touched.add(path)
+    if entry.kind != "directory":
+        hollow.add(path)
 
 
 def changes(after: Tree, before: Tree, touched: set[str], hollow: set[str]) -> Iterator[tuple[str, bool]]:

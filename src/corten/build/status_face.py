@@ -42,6 +42,11 @@ _LOG_SPEED = 200 << 10  # a second
 _LOAD = "[internal] load build definition from {}"
 _RUNNING = (State.DIGESTING, State.EXECUTING)
 _WARNING = "[Warning] "
+_BEGINNINGS = {
+    "Pulling from ": "[internal] pull ",
+    "Importing the build cache from ": "importing cache manifest from ",
+    "Exporting the build cache to ": "exporting cache to ",
+}
 _PULLED = ("Pull complete", "Already exists", "Download complete")
 
 
@@ -265,8 +270,8 @@ class _Clip:
 
 
 class _Pulls:
-    """Images that come, each a step: its layers are lines, as `docker pull` has them. Several may come at once: a line
-    is of the image that began last before it was first heard of."""
+    """Images and caches that come and go, each a step: its layers are lines, as `docker pull` has them. Several may
+    come at once: a line is of the image that began last before it was first heard of."""
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
@@ -274,11 +279,12 @@ class _Pulls:
         self._lines: dict[str, str] = {}  # digests of steps, by line
 
     def say(self, message: ProgressMessage) -> None:
-        if message.status.startswith("Pulling from "):
-            what = message.status.removeprefix("Pulling from ")
+        beginning = next((text for text in _BEGINNINGS if message.status.startswith(text)), "")
+        if beginning:
+            what = message.status.removeprefix(beginning)
             name = f"{what}:{message.id}" if message.id else what
-            digest = self._coming[name] = digest_named(f"pull {name}")
-            self._board.announce(digest, f"[internal] pull {normal(name) if message.id else what}")
+            digest = self._coming[name] = digest_named(f"{beginning}{name}")
+            self._board.announce(digest, f"{_BEGINNINGS[beginning]}{normal(name) if message.id else what}")
             self._board.started(digest)
         elif message.status.startswith("Status: "):
             self._over(message.status)

@@ -17,6 +17,7 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.exporting import CacheExporter
 from corten.build.caching.travel import CacheTravel
 from corten.build.classic import ClassicBuilds
+from corten.build.entitlements import DeviceInfo, Powers
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.layers import LayerForms
 from corten.build.fetching import Fetching
@@ -25,11 +26,15 @@ from corten.build.kept import KeptFiles
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.build.squash import Squasher
+from corten.daemon.builder_settings import entitlements
+from corten.daemon.config import Config
 from corten.daemon.source_settings import source_settings
 from corten.daemon.wire import Late
+from corten.engine.containers.cdi import CdiDirectories, Known, mount_records
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
+from corten.spec.cdi import flag
 
 if TYPE_CHECKING:
     from corten.build.buildkit.service import BuildKit
@@ -68,6 +73,7 @@ def build_service(
         return cache_limit(data_root) if cache_bytes is None else cache_bytes
 
     caches = CacheMounts(data_root / "build-mounts")
+    contexts = KeptContexts(data_root / "build-contexts")
     sources = source_settings(config)
     fetching = Fetching(
         transport=sources.transport,
@@ -76,7 +82,6 @@ def build_service(
         kept=KeptFiles(data_root / "build-sources", lambda: limit_bytes() // _FETCHED_SHARE),
         seen=table("build-fetched"),
     )
-    contexts = KeptContexts(data_root / "build-contexts")
     builder = Builder(
         containers=containers,
         snapshots=snapshots,
@@ -109,6 +114,7 @@ def build_service(
             ),
             registries=lambda: puller.artifacts,
         ),
+        powers=powers(config),
     )
     finisher = Finisher(
         squasher=Squasher(library=library, assembler=assembler, snapshots=snapshots, now_ns=time.time_ns),
@@ -142,6 +148,27 @@ def build_service(
         exporters=exporters,
         finisher=finisher,
         contexts=contexts,
+    )
+
+
+def powers(config: Config) -> Powers:
+    """What steps may be allowed, by the configuration. Raises ConfigError."""
+    directories = CdiDirectories(config.items("cdi-spec-dirs"))
+
+    def devices() -> dict[str, DeviceInfo]:
+        return {name: _device(device) for name, device in directories.known().items()}
+
+    return Powers(supported=entitlements(config["builder"]), devices=devices)
+
+
+def _device(known: Known) -> DeviceInfo:
+    """A device as builds know it (BuildKit's annotations)."""
+    notes = known.annotations
+    edits = known.specification.container_edits.joined(known.device.container_edits)
+    return DeviceInfo(
+        is_free=flag(notes, "org.mobyproject.buildkit.device.autoallow"),
+        label=str(notes.get("org.mobyproject.buildkit.device.class", "")),
+        targets=tuple(mount.destination for mount in mount_records(edits)),
     )
 
 

@@ -257,6 +257,14 @@ def test_a_terminal_is_the_controlling_one_and_on_dev_console(busybox_root: Path
     assert seen.decode().split("\r\n") == ["/dev/pts/0", "/dev/pts/0", "88:0", "88:0", "33 99", "x", ""]
 
 
+def read_line(console: int) -> bytes:
+    """A line, in as many pieces as the terminal gives it."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(console, 1)
+    return line
+
+
 def test_resizing_the_master_reaches_the_command(busybox_root: Path) -> None:
     script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.01; done"
     spec = make_spec(busybox_root, "sh", "-c", script, terminal=True)
@@ -266,9 +274,9 @@ def test_resizing_the_master_reaches_the_command(busybox_root: Path) -> None:
     try:
         process.wait_ready()
         process.release()
-        assert os.read(console, 100).startswith(b"ready")
+        assert read_line(console) == b"ready\r\n"
         ioctl(console, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 34, 0, 0))
-        assert os.read(console, 100) == b"12 34\r\n"
+        assert read_line(console) == b"12 34\r\n"
         assert process.wait() == 0
     finally:
         os.close(console)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.build.test_builds_run_side_by_side import Build, Worker, run
+from tests.unit.build.test_builds_run_side_by_side import Build, Worker, never_full, run
 from tests.unit.build.test_the_cache_is_pruned import Rows, cache, filesystem
 
+from corten.build.classic_stream import ClassicStream, Room
 from corten.build.executor import Executor, Stalls
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
+from corten.build.ops.worker import keying_of
+from corten.build.plan import Plan, Stage, Step
 from corten.build.slots import Slots
+from corten.build.solver import Solver
 from corten.build.turns import Turns
+from corten.spec.oci_image import ImageConfig
 
 
 async def drained() -> None:
@@ -201,3 +206,44 @@ async def test_who_reads_keeps_the_step_for_himself():
     async with asyncio.timeout(20):
         await asyncio.gather(first, waiting)
     assert second.worker.begun == []
+
+
+async def test_builds_together_keep_no_more_output_than_there_is_room_for():
+    a, b = run("a"), run("b")
+    plan = Plan(
+        stages=(
+            Stage(
+                index=0,
+                name="stage-0",
+                platform="",
+                base=None,
+                steps=tuple(
+                    Step(text=v.name, lines=(1, 1), vertex=v, config=ImageConfig(), changes_files=True) for v in (a, b)
+                ),
+            ),
+        )
+    )
+    room, told = Room(3000), []
+    streams = [
+        ClassicStream(plan, Solver([run("c", a, b)], keying_of), told.append, never_full, lambda *_: "", room=room)
+        for _ in range(2)
+    ]
+    await streams[0].output(b, 1, b"x" * 2000)
+    await streams[1].output(b, 1, b"y" * 2000)
+    assert not room.take(1000), "the first has it"
+    streams[1].close()
+    streams[0].close()
+    assert room.take(3000)
+    assert not told, "it is the turn of neither"
+
+
+def test_records_share_what_they_have_in_common_also_after_a_restart():
+    records, aliases = Rows(), Rows()
+    before = cache(records, aliases)
+    for number in range(3):
+        before.put(f"k{number}", filesystem(*range(number + 1)), own_layers=1, description="RUN x")
+    after = cache(records, aliases)
+    layers = [record.filesystem.layers[0] for record in after.records().values()]
+    assert len(layers) == 3
+    assert len({id(layer) for layer in layers}) == 1
+    assert after.records() == before.records()

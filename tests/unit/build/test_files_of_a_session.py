@@ -275,3 +275,101 @@ def test_what_a_killed_daemon_left_goes(tmp_path: Path) -> None:
     (root / "torn/index").write_bytes(b"x")
     assert KeptContexts(root).abouts() == {}
     assert list(root.iterdir()) == []
+
+
+def test_builds_of_parts_of_one_directory_send_each_part_once(context: Path, tmp_path: Path) -> None:
+    async def work():
+        contexts = KeptContexts(tmp_path / "contexts")
+        peer = Peer({"context": context})
+
+        async def build(*paths):
+            peer.asked.clear()
+            async with opened(peer, tmp_path, contexts=contexts) as source:
+                found = content(await source.context("", paths))
+            assert all(
+                data == (context / name).read_bytes() for name, (kind, _, data) in found.items() if kind == "file"
+            )
+            return list(peer.asked)
+
+        assert await build("dir/b") == ["dir/b"]
+        assert await build("a") == ["a"]
+        for _ in range(3):
+            assert await build("x") in (["x"], [])
+            assert await build("dir/b") == []
+            assert await build("a") == []
+        (context / "a").write_text("more")
+        assert await build("dir/b") == []
+        assert await build("a") == ["a"]
+        for _ in range(9):  # what nobody takes any more goes, with what is kept of it
+            (context / "a").write_text(f"{peer.asked}" * 7)
+            os.utime(context / "a", ns=(0, os.stat(context / "a").st_mtime_ns + 1))
+            await build("a")
+        assert await build("dir/b") == ["dir/b"]
+
+    run(work())
+
+
+def test_a_client_that_stops_in_its_transfer_holds_up_nobody(context: Path, tmp_path: Path) -> None:
+    async def work():
+        contexts = KeptContexts(tmp_path / "contexts", patience_s=0.05)
+        stopped, peer = Peer({"context": context}), Peer({"context": context})
+        begun = asyncio.Event()
+
+        async def stop(*_):
+            begun.set()
+            await asyncio.sleep(600)
+
+        stopped.handlers["/moby.filesync.v1.FileSync/DiffCopy"] = stop
+
+        async def hang():
+            async with opened(stopped, tmp_path, contexts=contexts) as source:
+                await source.context("", ["a"])
+
+        hanging = asyncio.ensure_future(hang())
+        await begun.wait()
+        for asked in (["a"], []):
+            peer.asked.clear()
+            async with opened(peer, tmp_path, contexts=contexts) as source:
+                assert content(await source.context("", ["a"]))["a"][2] == b"one"
+            assert peer.asked == asked
+        assert await contexts.remove(contexts.abouts()) > 0
+        hanging.cancel()
+        await asyncio.wait([hanging])
+        assert list((tmp_path / "contexts").iterdir()) == []
+
+    run(work())
+
+
+def test_what_is_deleted_or_replaced_during_a_transfer_is_kept_whole(context: Path, tmp_path: Path) -> None:
+    """A build that was not waited for ends after another one has written its list, and after a prune."""
+
+    async def work():
+        contexts = KeptContexts(tmp_path / "contexts", patience_s=0.05)
+        first = Peer({"context": context})
+        async with opened(first, tmp_path, contexts=contexts) as source:
+            before = content(await source.context("", [""]))
+        slow, goes_on, begun = Peer({"context": context}), asyncio.Event(), asyncio.Event()
+
+        async def wait(values, reading, writing):
+            begun.set()
+            await goes_on.wait()
+            await slow._serve(values, reading, writing)
+
+        slow.handlers["/moby.filesync.v1.FileSync/DiffCopy"] = wait
+
+        async def build():
+            async with opened(slow, tmp_path, contexts=contexts) as source:
+                return content(await source.context("", [""]))
+
+        building = asyncio.ensure_future(build())
+        await begun.wait()
+        await contexts.remove(contexts.abouts())
+        goes_on.set()
+        assert await building == before
+        assert slow.asked == []
+        last = Peer({"context": context})
+        async with opened(last, tmp_path, contexts=KeptContexts(tmp_path / "contexts")) as source:
+            assert content(await source.context("", [""])) == before
+        assert last.asked == []
+
+    run(work())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from corten.daemon.builder_settings import UNLIMITED, cache_bytes, without_effect
+from corten.daemon.builder_settings import UNLIMITED, cache_bytes, entitlements, without_effect
 from corten.daemon.config import load, parse_flags
 from corten.daemon.options import ConfigError
 from corten.daemon.source_settings import source_policy
@@ -44,6 +44,9 @@ def test_nothing_said_leaves_it_to_the_disk():
         ({"gc": {"enabled": False, "defaultKeepStorage": "-1"}}, "must be a size"),
         ({"gc": {"keepStorage": "1GB"}}, "unknown keys: gc.keepStorage"),
         ({"garbage": {}}, "unknown keys: garbage"),
+        ({"entitlements": []}, "must be an object"),
+        ({"entitlements": {"network-host": 1}}, "true or false"),
+        ({"entitlements": {"all": True}}, "unknown keys: entitlements.all"),
     ],
 )
 def test_what_makes_no_sense_is_refused_when_the_file_is_read(tmp_path, builder, text):
@@ -55,8 +58,14 @@ def test_what_makes_no_sense_is_refused_when_the_file_is_read(tmp_path, builder,
 
 def test_keys_without_effect_are_told():
     builder = {"gc": {"policy": [], "defaultKeepStorage": "1GB"}, "entitlements": {}}
-    assert without_effect(builder) == ["builder.gc.policy", "builder.entitlements"]
+    assert without_effect(builder) == ["builder.gc.policy"]
     assert without_effect({}) == []
+
+
+def test_entitlements_are_dockerds_where_nothing_is_said():
+    assert entitlements({}) == entitlements({"entitlements": {"device": None}}) == {"network.host", "device"}
+    given = {"network-host": False, "security-insecure": True, "device": False}
+    assert entitlements({"entitlements": given}) == {"security.insecure"}
 
 
 def test_what_builds_may_fetch_from_is_said_as_networks():

@@ -102,6 +102,7 @@ def build_options(request: Request) -> BuildOptions:
         attests=parse_attests(_json(query, "attests", dict[str, str | None]) or {}),
         squash=query.flag("squash"),
         platform=query.text("platform"),
+        allow=tuple(query.values("allow")),
         host=_host(query),
         credentials=registry_config(request),
     )

@@ -17,9 +17,10 @@ from corten.build.attestations.packages.python import parse_metadata
 from corten.build.attestations.packages.rpm import NoDatabase, parse_rpm
 from corten.build.trees.tree import Tree, join, resolve
 
-_DATABASE_LIMIT = 128 << 20
+_TEXT_LIMIT = 32 << 20
+_RPM_LIMIT = 256 << 20  # of a whole distribution's packages it has some 200 MiB
 _METADATA_LIMIT = 1 << 20
-_PACKAGES_LIMIT = 100_000
+_PACKAGES_LIMIT = 20_000
 _NAMES_LIMIT = 20_000  # that a directory is looked through for
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 _TEXT_DATABASES: tuple[tuple[str, Callable[[str], Iterator[Package]]], ...] = (
@@ -100,7 +101,7 @@ class _Scanner:
             real = self._real(path)
             if real and real not in seen:
                 seen.add(real)
-                yield from ((path, package) for package in parse(self.text(path, _DATABASE_LIMIT)))
+                yield from ((path, package) for package in parse(self.text(path, _TEXT_LIMIT)))
         for name in self._names(_STATUS_DIRECTORY):
             if not name.endswith(".md5sums"):
                 path = join(_STATUS_DIRECTORY, name)
@@ -115,7 +116,7 @@ class _Scanner:
             if real and real not in seen:
                 seen.add(real)
                 try:
-                    yield from ((path, package) for package in parse_rpm(self._bytes(path, _DATABASE_LIMIT)))
+                    yield from ((path, package) for package in parse_rpm(self._bytes(path, _RPM_LIMIT)))
                 except NoDatabase:
                     self.unread.add(f"/{path}")
         self.unread |= {f"/{path}" for path in _RPM_OTHERS if self._real(path)}

@@ -34,7 +34,7 @@ LINT = "frontend.lint"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A build: its options, and where the client has its files. `call` is a subrequest: an answer about the Dockerfile
-    instead of a build. `sends_dockerfile`: it is the client's, and not that of a context that is elsewhere."""
+    instead of a build. `sends_dockerfile`: of a context that is somewhere else (`options.remote`)."""
 
     options: BuildOptions
     files: SessionFiles
@@ -58,9 +58,10 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
     exports = exports_of(request)
     caches = request.cache.exports if request.cache is not None else []
     build_args = dict(_prefixed(attributes, "build-arg:"))
+    context = attributes.get("context", "")
     options = BuildOptions(
+        remote="" if context.startswith(UPLOADED) else context,
         dockerfile=attributes.get("filename", ""),
-        remote=_remote(attributes),
         use_cache=attributes.get("no-cache") != "",
         pull=attributes.get("image-resolve-mode", "") == "pull",
         remove=True,
@@ -75,6 +76,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         exports=exports,
         attests=parse_attests(_attests(attributes, exports)),
         platform=attributes.get("platform", ""),
+        allow=tuple(request.entitlements),
         host=_host(attributes),
     )
     _refuse(attributes)
@@ -82,7 +84,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         options=options,
         files=_files(attributes, contexts),
         call=call,
-        sends_dockerfile=bool(attributes.get("dockerfilekey")),
+        sends_dockerfile="dockerfilekey" in attributes,
     )
 
 
@@ -112,12 +114,6 @@ def _refuse(attributes: Mapping[str, str]) -> None:
         raise NotOffered("building some stages without the cache (--no-cache-filter) is not supported yet")
     if "source" in attributes or "cmdline" in attributes:
         raise NotOffered("other frontends than Docker's own for Dockerfiles are not supported")
-
-
-def _remote(attributes: Mapping[str, str]) -> str:
-    """Where the build context is, when the client has it not."""
-    context = attributes.get("context", "")
-    return "" if context.startswith(UPLOADED) else context
 
 
 def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:

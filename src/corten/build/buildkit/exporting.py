@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Result
@@ -11,7 +11,7 @@ from corten.build.buildkit.sessions import Sessions
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, FilesExport, ImageExport
 from corten.build.exporters.responses import CONFIG_DIGEST
-from corten.build.exporters.result import Exportable, Files, Part
+from corten.build.exporters.result import Exportable, Files
 from corten.build.finisher import Finisher
 from corten.build.service import Job
 from corten.build.service import Result as Solved
@@ -19,9 +19,6 @@ from corten.build.session.client import SessionClient
 from corten.build.session.sender import send_tar, send_tree
 from corten.build.status_face import Activity, StatusFace
 from corten.build.status_names import EXPORT
-from corten.build.trees.mounted import MountedTree
-from corten.build.trees.parts import PartsTree, PartTree
-from corten.build.trees.tree import EmptyTree, Tree
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress
 from corten.errors import CortenError, InvalidArgument
@@ -139,11 +136,12 @@ class _ToClient:
         if not isinstance(export, FilesExport) or export.kind == "tar":
             await self.archive(number, export, files.tar())
             return
-        async with AsyncExitStack() as closing:
-            parts = [
-                PartTree(part.directory, await _tree(files, part, closing), dict(part.files)) for part in files.parts
-            ]
-            await send_tree(self._client, number, PartsTree(parts))
+        opened = files.tree()
+        tree = await blocking.run(opened.__enter__)
+        try:
+            await send_tree(self._client, number, tree)
+        finally:
+            await blocking.run(opened.__exit__, None, None, None)
 
     async def _counted(self, line: str, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         total = 0
@@ -155,13 +153,3 @@ class _ToClient:
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
-
-
-async def _tree(files: Files, part: Part, closing: AsyncExitStack) -> Tree:
-    """A part's file system, until `closing` closes it."""
-    root = await blocking.run(files.root_fd, part)
-    if root < 0:
-        return EmptyTree()
-    tree = MountedTree(root)
-    closing.push_async_callback(blocking.run, tree.close)
-    return tree

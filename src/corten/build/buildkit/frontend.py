@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -23,6 +23,7 @@ from corten.build.session.source import SessionSource
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
+from corten.engine.containers.create import egress_rules
 from corten.engine.images.progress import Progress
 from corten.engine.images.spool import Spool
 from corten.lib import blocking, codec
@@ -40,13 +41,7 @@ class Frontend:
     """One a daemon."""
 
     def __init__(
-        self,
-        *,
-        service: BuildService,
-        sessions: Sessions,
-        contexts: KeptContexts,
-        fetching: Fetching,
-        spool: Spool,
+        self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool, fetching: Fetching
     ) -> None:
         self._fetching = fetching
         self._service = service
@@ -84,37 +79,37 @@ class Frontend:
             source = SessionSource(
                 client, wanted.files, contexts=self._contexts, spool=self._spool, progress=progress, told=told
             )
-            try:
+            async with AsyncExitStack() as closing:
+                closing.push_async_callback(source.close)
                 if not wanted.options.remote:
                     yield source
                     return
-                remote = await self._remote(wanted, source, offers, progress)
-                try:
-                    yield remote
-                finally:
-                    await blocking.run(remote.close)
-            finally:
-                await source.close()
+                text = await source.dockerfile() if wanted.sends_dockerfile else None
+                remote = self._remote(wanted, source, offers, progress, text)
+                closing.push_async_callback(blocking.run, remote.close)
+                yield remote
 
         def work(source: BuildSource) -> Job:
             return Job(options=wanted.options, source=source, offers=offers, face=face)
 
         return Solving(self._service, face, work, bring)
 
-    async def _remote(
-        self, wanted: Asked, source: SessionSource, offers: SessionOffers, progress: Progress
+    def _remote(
+        self, wanted: Asked, others: BuildSource, offers: SessionOffers, progress: Progress, text: bytes | None
     ) -> RemoteSource:
         """The source of a build whose context is elsewhere; named ones may be the client's."""
+        options = wanted.options
         return RemoteSource(
-            wanted.options.remote,
-            wanted.options.dockerfile,
+            options.remote,
+            options.dockerfile,
             fetching=self._fetching,
             spool=self._spool,
             progress=progress,
             offers=offers,
-            keeps_git_dir=keeps_git_dir(wanted.options.build_args),
-            text=await source.dockerfile() if wanted.sends_dockerfile else None,
-            others=source,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            others=others,
+            keeps_git_dir=keeps_git_dir(options.build_args),
         )
 
     # -- questions

@@ -7,7 +7,7 @@ after its result is where it belongs, unless the request says that this is a war
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -27,10 +27,11 @@ from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import settled
 from corten.engine.images.sources import ImageSource
 from corten.errors import CortenError, InvalidArgument
+from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials, known_as
-from corten.spec.docker.progress import ProgressMessage, stream_line
+from corten.spec.docker.progress import ProgressMessage, status, stream_line
 from corten.spec.oci_image import CONFIG_LIMIT
 from corten.spec.platform import Platform, host_platform
 from corten.spec.reference import Reference
@@ -42,6 +43,9 @@ class Found(Registries, Protocol):
 
     async def find(self, reference: Reference, credentials: Credentials, progress: Progress) -> Artifact:
         """The document under a name."""
+
+    def note(self, digests: Collection[str], reference: Reference) -> None:
+        """These blobs are in that repository. Blocking."""
 
 
 class Directories(Protocol):
@@ -99,11 +103,14 @@ class CacheTravel:
         """What the caches have, the first that has something counts; one that cannot be read is told of."""
         imports, platform = Imports(), host_platform()
         for one in wanted:
+            traveller.say(status(f"Importing the build cache from {one.name}"))
             try:
                 content, source = await self._read(one, platform, traveller)
             except (CortenError, OSError) as error:
+                traveller.say(status(f"Status: Nothing came from {one.name}"))
                 traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))
                 continue
+            traveller.say(status(f"Status: Imported the build cache from {one.name}"))
             if not content.steps and not content.mounts:
                 traveller.say(stream_line(f"[Warning] {one.name} has no build cache of Corten's\n"))
             layers = [layer for step in content.steps for layer in step.filesystem.layers]
@@ -127,7 +134,21 @@ class CacheTravel:
         found = await self._registries().find(one.reference, credentials, progress)
         source = found.source(progress.cancel)
         content = await run_cancellable(progress, "net", read_cache, source, found.top, platform, one.name)
+        blobs = {layer.blob.digest for step in content.steps for layer in step.filesystem.layers}
+        await blocking.run(self._registries().note, blobs, one.reference)
         return content, found.source
+
+    async def prepare(self, name: Reference, results: Sequence[Built], traveller: Traveller) -> None:
+        """Have a result here of which the registry that it is pushed to lacks something.
+
+        Raises RegistryError, DataLoss, OSError.
+        """
+        for built in results:
+            elsewhere = traveller.lazy.missing(built.filesystem)
+            if elsewhere:
+                credentials = await traveller.offers.credentials(known_as(name.domain))
+                if await self._registries().missing_at(name, credentials, elsewhere, Progress()):
+                    await traveller.lazy.have(built.filesystem)
 
     async def carry(
         self, wanted: Sequence[CacheExport], solved: Sequence[tuple[Built, Collected]], traveller: Traveller
@@ -148,7 +169,7 @@ class CacheTravel:
                 offers=traveller.offers,
                 open_directory=lambda path: traveller.directories.open(path, create=True),
             )
-            traveller.say(stream_line(f"Exporting the build cache to {one.name}\n"))
+            traveller.say(status(f"Exporting the build cache to {one.name}"))
             try:
                 await self._exporter.export(one, cargo)
             except (CortenError, OSError) as error:
@@ -156,6 +177,8 @@ class CacheTravel:
                 if not one.ignore_error:
                     raise CacheNotExported(text) from error
                 traveller.say(stream_line(f"[Warning] {text}\n"))
+            else:
+                traveller.say(status(f"Status: Exported the build cache to {one.name}"))
 
 
 class CacheNotExported(CortenError):

@@ -6,13 +6,17 @@ Attestations are files beside them. Daemon's loop; what is sent is packed in thr
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
 from corten.build.attestations.statement import Subject, statement
+from corten.build.exporters.joined import JoinedTree
 from corten.build.exporters.request import FilesExport
 from corten.build.exporters.result import Exportable, Part, PlatformImage, Receiver
 from corten.build.ops.store import Snapshots
+from corten.build.trees.mounted import MountedTree
+from corten.build.trees.tree import EmptyTree, Tree
 from corten.lib import pipe
 from corten.lib.tar import Entry
 from corten.lib.tar_writer import TarWriter
@@ -63,25 +67,38 @@ class PackedFiles:
 
     def __init__(self, snapshots: Snapshots, parts: Sequence[Part], newest_ns: int | None) -> None:
         self._snapshots = snapshots
-        self.parts = parts
+        self._parts = parts
         self._newest_ns = newest_ns
 
     def tar(self) -> AsyncIterator[bytes]:
         """As `docker export` gives a container's files."""
         return pipe.produced(self._pack)
 
-    def root_fd(self, part: Part) -> int:
-        """A part's file system. Blocking."""
+    @contextmanager
+    def tree(self) -> Iterator[Tree]:
+        """For clients that take files one by one. Blocking."""
+        with ExitStack() as closing:
+            pairs: list[tuple[Part, Tree]] = []
+            for part in self._parts:
+                root = self._root_fd(part)
+                mounted = MountedTree(root) if root >= 0 else None
+                if mounted is not None:
+                    closing.callback(mounted.close)
+                pairs.append((part, mounted or EmptyTree()))
+            yield JoinedTree(pairs, self._newest_ns)
+
+    def _root_fd(self, part: Part) -> int:
+        """A detached, read-only mount of a part's file system; -1 for an empty one."""
         return self._snapshots.image_fd(part.filesystem.chain_id) if part.filesystem.layers else -1
 
     def _pack(self, file: BinaryIO) -> None:
         writer = TarWriter(file.write)
-        for part in self.parts:
+        for part in self._parts:
             name = os.fsencode(part.directory)
             prefix = name + b"/" if name else b""
             if prefix:
                 writer.add(Entry(prefix, "directory", 0o755, 0, 0, 0, self._newest_ns or 0))
-            root = self.root_fd(part)
+            root = self._root_fd(part)
             if root >= 0:
                 try:
                     Packer(writer, newest_ns=self._newest_ns).tree(root, prefix)

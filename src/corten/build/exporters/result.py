@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from corten.build.exporters.request import Export
 from corten.build.face import Offers
 from corten.build.filesystem import FileSystem
 from corten.build.outputs import Built
+from corten.build.trees.tree import Tree
 from corten.spec.reference import Reference
 from corten.store.leases import Lease
 
@@ -54,16 +56,11 @@ class Part:
 class Files(Protocol):
     """An output of files."""
 
-    @property
-    def parts(self) -> Sequence[Part]:
-        """What it is made of, for clients that take trees."""
-
     def tar(self) -> AsyncIterator[bytes]:
         """All of it as one tar."""
 
-    def root_fd(self, part: Part) -> int:
-        """A part's file system as a detached, read-only mount, to be closed by the caller; -1 for an empty one.
-        Blocking."""
+    def tree(self) -> AbstractContextManager[Tree]:
+        """All of it as one tree, for clients that take files one by one. Blocking, as the tree is."""
 
 
 class Receiver(Protocol):

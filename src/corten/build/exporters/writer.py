@@ -67,8 +67,14 @@ class ImageWriter:
             )
             images.append(image_documents(document, blobs, layout.annotations, oci_types=oci_types))
             all_layers.append(layers)
-        found = documents(
-            images, said, names, layout.annotations, oci_types=oci_types, always_index=exportable.always_index
+        found = await blocking.run(
+            documents,
+            images,
+            said,
+            names,
+            layout.annotations,
+            oci_types=oci_types,
+            always_index=exportable.always_index,
         )
         exportable.lease.add(*(digest_of(raw) for raw in found.blobs))
         for raw in found.blobs:

@@ -1,8 +1,9 @@
 """`RUN --mount`: what a step's container has besides its root, as bind mounts of the engine. Daemon's loop; threads.
 
 An image's or stage's file system is mounted below `directory` for the step, read-only, or as a snapshot of its own when
-it may be written; what the client sent is unpacked there; a cache is a directory that stays. What a killed daemon left
-is removed at the next start (`mount_homes.sweep`). Secrets and agents are in `offered.py`.
+it may be written; what the client sent is unpacked below `unpacked`, on the disk of images; a cache is a directory that
+stays. What a killed daemon left is removed at the next start (`mount_homes.sweep`). Secrets and agents are in
+`offered.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StepMounts:
-    """The mounts of one build's steps, below `directory`."""
+    """The mounts of one build's steps: attached below `directory`, or unpacked below `unpacked`."""
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class StepMounts:
         inputs: Inputs,
         caches: CacheMounts,
         directory: Path,
+        unpacked: Path,
         imported: ImportedMounts,
     ) -> None:
+        self._unpacked = unpacked
         self._imported = imported
         self._store = store
         self._inputs = inputs
@@ -88,9 +91,9 @@ class StepMounts:
         self, vertex: Vertex, mount: Mount, results: Sequence[FileSystem | None], closing: AsyncExitStack
     ) -> str:
         """Where on the host the source of a bind is."""
-        home = self._directory / secrets.token_hex(32)
-        closing.push_async_callback(self._remove, home)
         filesystem = results[mount.input]
+        home = (self._unpacked if filesystem is None else self._directory) / secrets.token_hex(32)
+        closing.push_async_callback(self._remove, home)
         if filesystem is None:
             return await self._store.work(self._unpack, vertex, mount, results, home)
         return await self._store.work(self._attach, mount, filesystem, home)
@@ -135,7 +138,7 @@ class StepMounts:
 
     def _make(self, home: Path) -> Path:
         """The directory to mount at. No user of the host gets there: images have setuid programs (CVE-2021-41091)."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.mkdir(mode=0o700)
         target = home / MOUNTED
         target.mkdir()
@@ -166,6 +169,6 @@ def _bind(mount: Mount, source: str) -> HostMount:
 
 
 def _tmpfs(mount: Mount) -> HostMount:
-    return HostMount(
-        type="tmpfs", target=mount.target, tmpfs_options=TmpfsOptions(size_bytes=mount.size, mode=mount.mode)
-    )
+    """As BuildKit has them: for everybody, programs included, but for set-id bits. `mode` cannot be given."""
+    options = TmpfsOptions(size_bytes=mount.size, mode=0o1777, options=[["exec"], ["dev"]])
+    return HostMount(type="tmpfs", target=mount.target, tmpfs_options=options, read_only=mount.read_only)

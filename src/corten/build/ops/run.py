@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from msgspec import UNSET
 
+from corten.build.entitlements import DeviceInfo, chosen_of
 from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
@@ -30,11 +31,10 @@ from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
-from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
 from corten.linux.binfmt import handlers
 from corten.spec.docker.container import CreateRequest, CreateResponse
-from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
+from corten.spec.docker.hostconfig import DeviceRequest, HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
 from corten.spec.oci_image import Image, ImageConfig, RootFS
 from corten.spec.platform import host_platform
@@ -87,11 +87,13 @@ class Containers(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards."""
+    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards.
+    `devices` are those of the host, for RUN --device."""
 
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
+    devices: Mapping[str, DeviceInfo] = field(default_factory=dict)
 
     @property
     def is_limited(self) -> bool:
@@ -129,10 +131,13 @@ class Runner:
         assert below is not None
         async with self._offered.hold(run.mounts) as offered, self._mounts.hold(vertex, run, inputs) as held:
             mounts = [*held, *offered.mounts]
-            stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
+            devices = chosen_of(vertex, self._settings.devices)
+            targets = [mount.target for mount in mounts]
+            targets += [target for device in devices for target in self._settings.devices[device].targets]
+            stubs = await self._store.work(self._stubs, below, targets) if targets else []
             hidden = (*run.secret_env, *offered.hidden_env)
             try:
-                return await self._run(vertex, self._request(run, below, mounts), below, stubs, hidden)
+                return await self._run(vertex, self._request(run, below, mounts, devices), below, stubs, hidden)
             except StepFailed as error:
                 why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
                 if not why:
@@ -215,14 +220,7 @@ class Runner:
             await self._containers.remove(cid, force=True, volumes=True)
             self._watcher.removed(vertex, cid)
 
-    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
-        host = self._settings.host
-        if run.network == "host" and host.network_mode != "host":
-            raise NotOffered("RUN --network=host needs a build with the network mode host")
-        if run.security != "sandbox":
-            raise NotOffered(f"RUN --security={run.security} is not supported yet")
-        if run.devices:
-            raise NotOffered("RUN --device is not supported yet")
+    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount], devices: Sequence[str]) -> CreateRequest:
         return CreateRequest(
             image=below.chain_id or "scratch",
             entrypoint=[],
@@ -230,18 +228,21 @@ class Runner:
             env=[*run.env, *socket_variable(run.mounts, run.env)],
             user=run.user,
             working_dir=run.working_dir,
-            host_config=_replaced(host, run, mounts),
+            host_config=_replaced(self._settings.host, run, mounts, devices),
         )
 
 
-def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig:
+def _replaced(host: HostConfig, run: Run, mounts: list[HostMount], devices: Sequence[str]) -> HostConfig:
     fields = {name: getattr(host, name) for name in host.__struct_fields__}
     fields["log_config"] = LogConfig(type="none")
     fields["network_mode"] = host.network_mode if run.network == "default" else run.network
     fields["extra_hosts"] = list(run.hosts) or None
-    if run.network == "none":
-        fields["egress"] = UNSET  # there is nothing to limit
+    is_unlimited = run.egress is None or run.network == "none"  # where there is nothing to limit
+    fields["egress"] = UNSET if is_unlimited else list(run.egress or ())
     fields["mounts"] = mounts or None
+    fields["privileged"] = run.security == "insecure"
+    if devices:
+        fields["device_requests"] = [DeviceRequest(driver="cdi", device_ids=list(devices))]
     return HostConfig(**fields)
 
 

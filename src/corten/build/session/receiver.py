@@ -1,7 +1,9 @@
 """Files from a client: its list, and of those that are wanted and not here yet the bytes. Daemon's loop; disk threads.
 
-The daemon asks while the list still comes, for a bounded number of files at once; what arrives is written and hashed in
-a thread, a batch at a time. Bytes beyond what the list says of a file are dropped: it has grown meanwhile.
+The daemon asks while the list still comes, for a bounded number of files at once, which a client far away needs to be
+busy; it asks in a task of its own, for a client may take no more questions before its answers are read. What arrives is
+written and hashed in a thread, a batch at a time. Bytes beyond what the list says of a file are dropped: it has grown
+meanwhile.
 Source: receive.go of github.com/tonistiigi/fsutil.
 """
 
@@ -11,7 +13,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -34,9 +36,10 @@ from corten.engine.images.settled import settled
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 
-_ASKED = 64  # files at once; a sender keeps 128 in mind
+_ASKED = 1024  # files at once
 _BATCH_BYTES = 1 << 20
 _BATCH_PIECES = 512
+_TURN = 256  # packets
 _EXCESS = 256 << 20  # bytes beyond what the list says, in all
 _TOTAL = 1 << 42  # bytes of one transfer
 _AFTER_END = 1024  # packets between our end and theirs
@@ -50,7 +53,7 @@ class _Incoming:
     entry: Entry
     offset: int
     length: int = 0
-    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+    hash: hashlib._Hash | None = None  # made with the first bytes: a million files may wait
 
 
 class Receiver:
@@ -78,11 +81,12 @@ class Receiver:
         self._batch: list[tuple[_Incoming, int, bytes]] = []
         self._batch_bytes = 0
         self._writing: asyncio.Future[None] | None = None
-        self._total = self._excess = 0
-        self.requested = 0
+        self._questions: asyncio.Queue[int] = asyncio.Queue()
+        self._total = self._excess = self._packets = 0
 
     async def receive(self) -> list[Entry]:
         """The list, with places. Raises BadPacket, GrpcError, InvalidArgument with the client's words, OSError."""
+        asking = asyncio.ensure_future(self._ask())
         try:
             listed = False
             while not (listed and not self._coming and not self._waiting):
@@ -95,13 +99,19 @@ class Receiver:
                     await self._take(packet)
                 else:
                     raise BadPacket("the client sent a packet that nobody expected")
-                await self._ask()
+                while self._waiting and len(self._coming) < _ASKED:
+                    one = self._waiting.popleft()
+                    self._coming[one.number] = one
+                    self._questions.put_nowait(one.number)
+                self._packets += 1
+                if self._packets % _TURN == 0:  # a client that sends fast must not have the loop to itself
+                    await asyncio.sleep(0)
             await self._write()
             await self._written()
             await self._end()
         finally:
-            if self._writing is not None:
-                await settled([self._writing])
+            asking.cancel()
+            await settled([asking, *([self._writing] if self._writing is not None else [])])
         return self._entries
 
     async def _next(self) -> Packet:
@@ -128,12 +138,9 @@ class Receiver:
         self._waiting.append(_Incoming(number, entry, offset))
 
     async def _ask(self) -> None:
-        """Ask for as many files as may be on their way."""
-        while self._waiting and len(self._coming) < _ASKED:
-            one = self._waiting.popleft()
-            self._coming[one.number] = one
-            self.requested += 1
-            await self._stream.send_bytes(encode_packet(Packet(REQ, id=one.number)))
+        """Ask for files until cancelled; that the call has broken off, `receive` tells."""
+        while True:
+            await self._stream.send_bytes(encode_packet(Packet(REQ, id=await self._questions.get())))
 
     async def _take(self, packet: Packet) -> None:
         """Some bytes of a file, or its end."""
@@ -173,14 +180,17 @@ class Receiver:
         """Write, hash, and note where a finished file is. A thread."""
         self._pack.write([(position, data) for _, position, data in batch if data])
         for one, _, data in batch:
-            if data:
-                one.hash.update(data)
-            else:
+            if not data:
                 self._finish(one)
+            elif one.hash is None:
+                one.hash = hashlib.sha256(data)
+            else:
+                one.hash.update(data)
 
     def _finish(self, one: _Incoming) -> None:
         """A file is here. One with fewer bytes than its Stat says is not known by that the next time."""
-        place = Place(self._pack.name, one.offset, one.length, one.hash.hexdigest())
+        digest = one.hash if one.hash is not None else hashlib.sha256()
+        place = Place(self._pack.name, one.offset, one.length, digest.hexdigest())
         raw = one.entry.raw if one.length == one.entry.size else b""
         self._entries[one.number] = msgspec.structs.replace(one.entry, place=place, raw=raw)
 

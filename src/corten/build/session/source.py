@@ -140,7 +140,8 @@ class SessionSource:
     ) -> ReceivedTree:
         """Ask, receive, and keep what is to be kept."""
         try:
-            known = {entry.raw: entry for entry in kept.entries if entry.raw}
+            files = (*(entry for _, entry in kept.known.idle), *kept.known.entries)
+            known = {entry.raw: entry for entry in files if entry.raw}
             async with self._client.stream(_DIFF_COPY, asked) as stream:
                 receiver = Receiver(
                     stream,
@@ -151,7 +152,7 @@ class SessionSource:
                 )
                 entries = await receiver.receive()
             if kept.id:
-                is_changed = not _same(entries, kept.entries)
+                is_changed = not _same(entries, kept.known.entries)
                 entries = await self._contexts.save(kept, entries, is_changed=is_changed)
             packs = {**kept.packs, kept.new.name: kept.new}
             return await blocking.run(ReceivedTree, entries, packs, check=self._progress.cancel.check)

@@ -130,6 +130,7 @@ def _query(values: Any, dockerfile: str) -> dict[str, object]:
         "networkmode": values["network"],
         "extrahosts": values["add-host"],
         "egress": values["egress"],
+        "allow": values["allow"],
         "memory": values["memory"],
         "memswap": values["memory-swap"],
         "cpushares": values["cpu-shares"],
@@ -294,6 +295,9 @@ COMMAND = Command(
     build,
     (
         Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option(
+            "--allow", "strings", "Allow steps more (network.host, security.insecure, device[=vendor.com/class=name])"
+        ),
         Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
         Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
@@ -315,8 +319,8 @@ COMMAND = Command(
         Option("--force-rm", "bool", "Remove the containers of steps that fail, too"),
         Option("--iidfile", "string", "Write the image ID to this file"),
         Option("--label", "list", "Set a label of the image"),
-        Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
         Option("--load", "bool", "Put the image into the engine, besides other outputs"),
+        Option("-m, --memory", "bytes", "Limit of memory of RUN steps"),
         Option("--memory-swap", "bytes", "Limit of memory plus swap, -1 for none"),
         Option("--network", "string", "Network of RUN steps"),
         Option("--no-cache", "bool", "Do not look into the build cache"),

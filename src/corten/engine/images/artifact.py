@@ -6,7 +6,7 @@ The build cache travels so. Nothing here makes an image of it; blobs that are pu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,6 +60,10 @@ class Artifacts:
 
         top, sessions = await run_cancellable(progress, "net", ask, progress.cancel)
         return Artifact(top=top, source=source_at(self._client, reference, credentials, sessions))
+
+    def note(self, digests: Collection[str], reference: Reference) -> None:
+        """These blobs are in that repository: pushes to its registry may have them taken over. Blocking."""
+        self._origins.note(digests, reference)
 
     async def missing_at(
         self, reference: Reference, credentials: Credentials, blobs: Sequence[Descriptor], progress: Progress

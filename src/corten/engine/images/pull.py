@@ -107,6 +107,8 @@ class Puller:
             given=reference.familiar,
             explicit=platform is not None,
         )
+        if isinstance(source(progress.cancel), RegistrySource):
+            await blocking.run(self._origins.note, [layer.digest for layer in chosen.manifest.layers], reference)
         return RemoteImage(reference=reference, top=top, chosen=chosen, source=source, notice=notice)
 
     async def bring(self, remote: RemoteImage, progress: Progress) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
+from itertools import chain
 
 from corten.build.attestations.packages.package import Package
 
@@ -12,9 +14,9 @@ _FIELD_LIMIT = 1024
 def parse_apk(text: str) -> Iterator[Package]:
     """The packages, as far as the text can be understood."""
     found: dict[str, str] = {}
-    for line in (*text.splitlines(), ""):
+    for line in chain(StringIO(text), ("\n",)):
         letter, colon, value = line.partition(":")
-        if not line:
+        if not line.strip():
             if found.get("P") and found.get("V"):
                 yield Package(
                     kind="apk",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
 
 from corten.build.attestations.packages.package import Package, fields
 
 
 def parse_dpkg(text: str) -> Iterator[Package]:
     """The packages that are installed, as far as the text can be understood."""
-    for found in fields(iter(text.splitlines())):
+    for found in fields(StringIO(text)):
         status = found.get("status", "install ok installed").split()
         name, version = found.get("package"), found.get("version")
         if name and version and status[-1:] == ["installed"]:

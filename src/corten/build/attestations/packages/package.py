@@ -5,7 +5,7 @@ Source of `purl`: the package-url specification and its types deb, apk and pypi.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -39,7 +39,7 @@ def purl(package: Package, distribution: str, release: str) -> str:
     return text + (f"?{'&'.join(asked)}" if asked else "")
 
 
-def fields(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+def fields(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     """Stanzas of `Name: value` with empty lines between them; lines that go on are left out (deb822, RFC 822)."""
     found: dict[str, str] = {}
     for line in lines:
