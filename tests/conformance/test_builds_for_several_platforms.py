@@ -94,10 +94,11 @@ def test_the_index_is_stored_saved_and_pushed_and_each_platform_comes_back(
 ) -> None:
     name = f"{registry.host}/lab/both:1"
     dockerfile = f"FROM {base}\nARG TARGETARCH\nRUN echo $TARGETARCH > /for\n"
-    metadata = daemon.corten(
+    told = daemon.corten(
         "build", "--network", "none", "--platform", f"{NEAR},{HOST}", "-t", name, "--push", "-", input=dockerfile
     )
-    assert "The push refers to repository" in metadata.stdout
+    assert "The push refers to repository" in told.stdout
+    assert f"Successfully built {daemon.inspect(name)['Id'][7:19]}\n" in told.stdout
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/for") == HOST.split("/")[1]
     saved = tmp_path / "saved.tar"
     daemon.out("save", "-o", str(saved), name)

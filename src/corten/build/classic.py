@@ -15,7 +15,7 @@ from corten.build.diagnosis import FailedStep, diagnosis, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
-from corten.build.exporters.responses import CONFIG_DIGEST, metadata
+from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
@@ -169,7 +169,8 @@ def _stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list
 
 def _image_id(answers: Sequence[Mapping[str, str]]) -> str:
     """The id of the image that was put out: another one than was built where times were changed on the way."""
-    return next((answer[CONFIG_DIGEST] for answer in answers if CONFIG_DIGEST in answer), "")
+    keys = (CONFIG_DIGEST, IMAGE_ID)
+    return next((answer[key] for answer in answers for key in keys if key in answer), "")
 
 
 class _Sender:

@@ -19,9 +19,9 @@ class BuildOptions:
     body has none.
 
     Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
-    `is_check` for the checks instead of a build. `exports` is where the result goes, `attests` is what shall be said of
-    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones. `allow` are
-    entitlements (see entitlements.py).
+    `is_check` for the checks instead of a build, `call` for an answer of calls/results.py. `exports` is where the
+    result goes, `attests` is what shall be said of it. `platform` may be several, with commas between them; `squash`
+    makes one layer of all new ones. `allow` are entitlements (see entitlements.py).
     """
 
     dockerfile: str = "Dockerfile"
@@ -38,6 +38,7 @@ class BuildOptions:
     target: str = ""
     diagnostics: bool = False
     is_check: bool = False
+    call: str = ""
     exports: tuple[Export, ...] = (ImageExport(),)
     attests: Attests = UNSAID
     squash: bool = False

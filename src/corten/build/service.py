@@ -20,6 +20,7 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.collecting import Collected
 from corten.build.caching.options import CacheImport
 from corten.build.caching.travel import CacheTravel, Directories, NoDirectories, Traveller, carrying_its_cache
+from corten.build.calls.results import answer
 from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
@@ -185,6 +186,14 @@ class BuildService:
         say = job.face.pulling
         lazy = LazyLayers(bringer=self._puller, is_here=self._library.has_node, say=say)
         return Traveller(lazy=lazy, lease=lease, offers=job.offers, say=say, directories=job.directories)
+
+    async def call(self, job: Job) -> Mapping[str, str]:
+        """Answer what the options call instead of a build (calls/results.py). Raises DockerfileError."""
+        recipe = await job.source.recipe()
+        job.face.begun(recipe.source)
+        dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
+        request = _request(job.options, split_platforms(job.options.platform)[0])
+        return await blocking.run(answer, job.options.call, dockerfile, request, recipe.source.data)
 
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
