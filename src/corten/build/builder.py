@@ -36,7 +36,7 @@ from corten.build.ops.run import Containers, Runner, RunSettings
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
 from corten.build.outputs import Built
-from corten.build.plan import Plan, Stage, Step
+from corten.build.plan import Plan, Stage, Step, of_stages
 from corten.build.solver import Solver, State
 from corten.build.trees.tree import Tree
 from corten.engine.images.assemble import Assembler
@@ -49,9 +49,9 @@ _NANO = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildInputs:
-    """What a plan runs on. `contexts` are by name, the build context's is empty; `epoch_s` is SOURCE_DATE_EPOCH,
-    `whole` has the result's layers here in the
-    end, and `collect` finds out what there is for a cache."""
+    """What a plan runs on. `contexts` are by name, the build context's is empty; the stages of `afresh` are built
+    whatever the cache has; `epoch_s` is SOURCE_DATE_EPOCH, `whole` has the result's layers here in the end, and
+    `collect` finds out what there is for a cache."""
 
     contexts: Mapping[str, Tree]
     bases: Mapping[str, FileSystem]
@@ -60,6 +60,7 @@ class BuildInputs:
     traveller: Traveller
     imports: Imports
     use_cache: bool = True
+    afresh: frozenset[str] = frozenset()
     epoch_s: int | None = None
     whole: bool = True
     collect: bool = False
@@ -103,7 +104,7 @@ class Builder:
         """
         created = "" if inputs.epoch_s is None else time_text(inputs.epoch_s * _NANO)
         target = plan.target.steps[-1].vertex
-        solver = Solver([target], keying_of, use_cache=inputs.use_cache)
+        solver = Solver([target], keying_of, use_cache=inputs.use_cache, afresh=of_stages(plan, inputs.afresh))
         known = _Known(solver, self._cache, inputs)
         images = _Images(solver, known, created=created)
         watcher = Stalls(face.watch(plan, solver, images.id_after))
@@ -113,7 +114,6 @@ class Builder:
                 solver,
                 operations,
                 inputs.traveller.lease,
-                use_cache=inputs.use_cache,
                 changed=watcher.changed,
                 imports=inputs.imports,
                 stalls=watcher,

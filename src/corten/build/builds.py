@@ -9,6 +9,7 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.classic import ClassicBuilds
 from corten.build.exporters.export import Exporters
 from corten.build.finisher import Finisher
+from corten.build.local.builds import LocalBuilds
 from corten.build.session.contexts import KeptContexts
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Builds:
 
     classic: ClassicBuilds
     buildkit: BuildKit  # made at its first use
+    local: LocalBuilds
     cache: CacheUpkeep
     exporters: Exporters
     finisher: Finisher

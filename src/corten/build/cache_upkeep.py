@@ -10,8 +10,10 @@ from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
 from corten.build.fetching import Fetching
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.pruning import context_rows, contexts_to_prune
+from corten.build.trees.hashes import HashMemory
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary
+from corten.lib import blocking
 from corten.spec.docker import build as wire
 from corten.store.gc import Node
 
@@ -28,6 +30,7 @@ class CacheUpkeep:
         cache: BuildCache,
         caches: CacheMounts,
         fetching: Fetching,
+        hashes: HashMemory,
         library: ImageLibrary,
         events: Events,
         limit_bytes: Callable[[], int],
@@ -37,6 +40,7 @@ class CacheUpkeep:
         self._cache = cache
         self._caches = caches
         self._fetching = fetching
+        self._hashes = hashes
         self._library = library
         self._events = events
         self._limit_bytes = limit_bytes
@@ -54,6 +58,7 @@ class CacheUpkeep:
         reclaimed = await self._forget(keys) + await self._contexts.remove(contexts)
         if wish.is_whole:
             reclaimed += await self._caches.prune() + await self._fetching.prune()
+            reclaimed += await blocking.run(self._hashes.prune)
         self._events.publish("builder", "prune", "", {"reclaimed": str(reclaimed)})
         return wire.BuildPruneReport(caches_deleted=[*keys, *contexts], space_reclaimed=reclaimed)
 

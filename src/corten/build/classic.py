@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
-from corten.build.diagnosis import FailedStep, diagnosis, findings
+from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
@@ -21,14 +22,18 @@ from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
+from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
-from corten.build.sources.source import DOCKERFILE_LIMIT
+from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
+from corten.build.status_board import StatusBoard
+from corten.build.status_face import Failure, StatusFace
+from corten.build.status_told import ToldSource, exporting, telling
 from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
@@ -37,13 +42,14 @@ from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
-from corten.spec.docker.progress import ErrorDetail, ProgressMessage
+from corten.spec.docker.progress import ErrorDetail, ProgressMessage, failure
 from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
 _KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
+Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
 
 
 class ClassicBuilds:
@@ -70,41 +76,71 @@ class ClassicBuilds:
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
         """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
         once for wrong names."""
+        offers = ClassicOffers(options.credentials)
+
+        @asynccontextmanager
+        async def received(progress: Progress) -> AsyncIterator[BuildSource]:
+            source: TarSource | RemoteSource
+            if options.remote:
+                text = await _small(body) if options.dockerfile == _FROM_BODY else None
+                source = self.remote(options, text, offers, progress)
+            else:
+                source = TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
+            try:
+                yield source
+            finally:
+                await blocking.run(source.close)  # which frees what it has on disk
+
+        return self.stream(options, received, offers)
+
+    def remote(self, options: BuildOptions, text: bytes | None, offers: Offers, progress: Progress) -> RemoteSource:
+        """The source of what is at `options.remote`, with this Dockerfile instead of its own; to be closed."""
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            offers=offers,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            keeps_git_dir=keeps_git_dir(options.build_args),
+        )
+
+    def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
+        """Build what a source has. Raises InvalidReference, InvalidArgument at once for wrong names."""
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
-        return stream(lambda progress: self._build(options, names, body, progress))
+        how = self._as_status if options.status else self._in_words
 
-    async def _build(
-        self, options: BuildOptions, names: Sequence[Reference], body: AsyncIterator[bytes], progress: Progress
+        async def build(progress: Progress) -> None:
+            async with bring(progress) as source:
+                await how(options, names, source, offers, progress)
+
+        return stream(build)
+
+    async def _in_words(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        source: BuildSource,
+        offers: Offers,
+        progress: Progress,
     ) -> None:
+        """As the classic builder tells of it."""
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
-        offers = ClassicOffers(options.credentials)
-        source = await self._source(options, body, offers, progress)
-        job = Job(
-            options=options,
-            source=source,
-            offers=offers,
-            face=face,
-        )
+        job = Job(options=options, source=source, offers=offers, face=face)
         try:
-            if options.is_check:
+            if options.call:
+                progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+            elif options.is_check:
                 await self._service.check(job)
-                return
-            async with self._service.solved(job, progress) as result:
-                face.flush()
-                images = await self._finisher.images(options, result, progress)
-                answers = await self._put_out(job, result, images, names, progress)
-                await result.carry()
-            image_id = _image_id(answers) or result.built.id
-            stored = _stored_names(options.exports, names)
-            for name in stored:
-                self._events.publish("image", "tag", image_id, {"name": name.familiar})
-            tags = [name.familiar for name in stored]
-            if options.diagnostics:
-                progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
-            for message in ending(image_id, tags, result.plan.warnings, quiet=options.quiet):
-                progress.say(message)
+            else:
+                image_id, plan = await self._solved(job, names, progress, nullcontext, face.flush)
+                tags = [name.familiar for name in stored_names(options.exports, names)]
+                for message in ending(image_id, tags, plan.warnings, quiet=options.quiet):
+                    progress.say(message)
         except (CortenError, OSError) as error:
             if face.source is None:
                 raise
@@ -118,26 +154,69 @@ class ClassicBuilds:
             progress.say(_failure(error))
         finally:
             face.close()
-            await blocking.run(source.close)  # which frees what it has on disk
 
-    async def _source(
-        self, options: BuildOptions, body: AsyncIterator[bytes], offers: Offers, progress: Progress
-    ) -> TarSource | RemoteSource:
-        """Where the context is; to be closed."""
-        if not options.remote:
-            return TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
-        text = await _small(body) if options.dockerfile == _FROM_BODY else None
-        return RemoteSource(
-            options.remote,
-            options.dockerfile,
-            fetching=self._fetching,
-            spool=self._spool,
-            progress=progress,
-            offers=offers,
-            limited=egress_rules(options.host) is not None,
-            text=text,
-            keeps_git_dir=keeps_git_dir(options.build_args),
-        )
+    async def _as_status(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        source: BuildSource,
+        offers: Offers,
+        progress: Progress,
+    ) -> None:
+        """For clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
+        board = StatusBoard()
+        face = _StatusFace(board, options, progress)
+        kept = KeptStep() if options.keep_failed else None
+        job = Job(options=options, source=ToldSource(source, face), offers=offers, face=face, kept=kept)
+        failed: Failure | None = None
+        try:
+            async with telling(board, progress):
+                try:
+                    await self._told(job, names, face, progress)
+                except (CortenError, OSError) as error:
+                    failed = face.failed(error)
+                    if face.source is None:
+                        raise
+            if failed is not None:
+                await _explain(failed, face.source, kept, progress)
+        finally:
+            if kept is not None:
+                await kept.close()
+
+    async def _told(self, job: Job, names: Sequence[Reference], face: StatusFace, progress: Progress) -> None:
+        options = job.options
+        if options.call:
+            progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+        elif options.is_check:
+            await self._service.check(job)
+        else:
+            full_names = [str(name) for name in stored_names(options.exports, names)]
+            image_id, _ = await self._solved(job, names, progress, partial(exporting, face, options, full_names))
+            progress.say(ProgressMessage(aux={"ID": image_id}))
+
+    async def _solved(
+        self,
+        job: Job,
+        names: Sequence[Reference],
+        progress: Progress,
+        exported: Callable[[str], AbstractContextManager[object]],
+        built: Callable[[], None] = lambda: None,
+    ) -> tuple[str, Plan]:
+        """Build, and put the result where it is wanted, within what `exported` gives for its id; `built` is called when
+        the steps are done. Returns the image's id, and the plan."""
+        options = job.options
+        async with self._service.solved(job, progress) as result:
+            built()
+            with exported(result.built.id):
+                images = await self._finisher.images(options, result, progress)
+                answers = await self._put_out(job, result, images, names, progress)
+            await result.carry()
+        image_id = _image_id(answers) or result.built.id
+        for name in stored_names(options.exports, names):
+            self._events.publish("image", "tag", image_id, {"name": name.familiar})
+        if options.diagnostics:
+            progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
+        return image_id, result.plan
 
     async def _put_out(
         self,
@@ -161,7 +240,7 @@ class ClassicBuilds:
         return await self._exporters.export(exportable, options.exports, _Sender(progress, several=several), progress)
 
 
-def _stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[Reference]:
+def stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[Reference]:
     """The names that an image has got here."""
     stored = [export for export in exports if isinstance(export, ImageExport) and export.store and not export.by_digest]
     return list(dict.fromkeys(name for export in stored for name in export.names or names))
@@ -250,6 +329,31 @@ class _ClassicFace:
         """The build is over."""
         for told in self._streams:
             told.close()
+
+
+class _StatusFace(StatusFace):
+    """Tells of one build by way of a board, and of what the checks found for whoever asks for it."""
+
+    def __init__(self, board: StatusBoard, options: BuildOptions, progress: Progress) -> None:
+        super().__init__(board, filename=options.dockerfile, several="," in options.platform)
+        self._options = options
+        self._progress = progress
+
+    def checked(self, found: Sequence[LintWarning], source: SourceFile) -> None:
+        """As warnings of the status, and as the document that has all of it."""
+        super().checked(found, source)
+        if self._options.diagnostics:
+            self._progress.say(findings(found, source))
+
+
+async def _explain(failed: Failure, source: SourceFile | None, kept: KeptStep | None, progress: Progress) -> None:
+    """Say why the build has failed; a client that looks at what is left hears the end of it afterwards."""
+    if source is not None:
+        progress.say(failure_at(failed.text, failed.lines, source))
+    if kept is not None and kept.container:
+        progress.say(ProgressMessage(aux={"Shell": {"Container": kept.container}}))
+        await kept.shell_ended()
+    progress.say(failure(failed.text))
 
 
 async def _small(body: AsyncIterator[bytes]) -> bytes:

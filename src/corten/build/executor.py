@@ -62,7 +62,6 @@ class Executor:
         worker: Worker,
         lease: Lease,
         *,
-        use_cache: bool = True,
         changed: Callable[[], Awaitable[None]],
         imports: Lookup | None = None,
         stalls: Stalls | None = None,
@@ -72,7 +71,7 @@ class Executor:
         `lease` keeps what is found and made from being deleted. `stalls` is told of output that waits.
         """
         async with self._slots.build() as share:
-            build = _Build(self._cache, self._turns, share, solver, worker, lease, use_cache=use_cache, imports=imports)
+            build = _Build(self._cache, self._turns, share, solver, worker, lease, imports=imports)
             if stalls is not None:
                 stalls.attach(build.let_go, self._patience_s)
             await _run(build, solver, changed)
@@ -142,7 +141,6 @@ class _Build:
         worker: Worker,
         lease: Lease,
         *,
-        use_cache: bool,
         imports: Lookup | None,
     ) -> None:
         self._cache = cache
@@ -151,7 +149,6 @@ class _Build:
         self._solver = solver
         self._worker = worker
         self._lease = lease
-        self._use_cache = use_cache
         self._imports = imports
         self._held: dict[Vertex, tuple[Turn | None, Slot]] = {}
 
@@ -199,7 +196,7 @@ class _Build:
             turn = None
             if stored:
                 turn = await held.enter_async_context(self._turns.hold(action.key))
-                found = self._cache.find(action.key, self._lease) if self._use_cache else None
+                found = self._cache.find(action.key, self._lease) if self._solver.may_be_known(vertex) else None
                 if found is not None:  # another build was quicker
                     assert isinstance(found.result, FileSystem)
                     return found.result

@@ -19,9 +19,11 @@ class BuildOptions:
     body has none.
 
     Corten's own: `diagnostics` asks for what the checks find, for the lines of what fails and for what exporters say,
-    `is_check` for the checks instead of a build, `call` for an answer of calls/results.py. `exports` is where the
-    result goes, `attests` is what shall be said of it. `platform` may be several, with commas between them; `squash`
-    makes one layer of all new ones. `allow` are entitlements (see entitlements.py).
+    `is_check` for the checks instead of a build, `call` for an answer of calls/results.py. `status` is how progress is
+    told: as BuildKit's status messages. `keep_failed` lets the client look at what a failed step left; for the stages
+    `no_cache_stages` the cache is not asked. `exports` is where the result goes, `attests` is what shall be said of
+    it. `platform` may be several, with commas between them; `squash` makes one layer of all new ones. `allow` are
+    entitlements (see entitlements.py).
     """
 
     dockerfile: str = "Dockerfile"
@@ -39,6 +41,9 @@ class BuildOptions:
     diagnostics: bool = False
     is_check: bool = False
     call: str = ""
+    status: bool = False
+    keep_failed: bool = False
+    no_cache_stages: tuple[str, ...] = ()
     exports: tuple[Export, ...] = (ImageExport(),)
     attests: Attests = UNSAID
     squash: bool = False

@@ -6,6 +6,7 @@ step's configuration from here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,3 +81,13 @@ class Plan:
     def target(self) -> Stage:
         """The stage that becomes the image."""
         return self.stages[-1]
+
+
+def of_stages(plan: Plan, names: Collection[str]) -> frozenset[Vertex]:
+    """What the stages of these names (or numbers) do themselves."""
+    wanted = {name.lower() for name in names}
+    found: set[Vertex] = set()
+    for stage in plan.stages:
+        if wanted & {stage.name.lower(), str(stage.index)} - {""}:
+            found |= {step.vertex for step in stage.steps if step.changes_files}
+    return frozenset(found)

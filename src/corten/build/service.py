@@ -28,6 +28,7 @@ from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, g
 from corten.build.exporters.request import CacheOnly, ImageExport, Layout, image_name
 from corten.build.face import Face, Offers
 from corten.build.lazy_layers import ImportLost, LazyLayers
+from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
@@ -56,13 +57,14 @@ _PLATFORMS_LIMIT = 16
 class Job:
     """One build: what is asked, where its files come from, what its client offers, and how it hears of it.
 
-    `directories` of the client hold caches.
+    `directories` of the client hold caches; with `kept`, a step that fails is kept there, which the caller closes.
     """
 
     options: BuildOptions
     source: BuildSource
     offers: Offers
     face: Face
+    kept: KeptStep | None = None
     directories: Directories = field(default_factory=NoDirectories)
 
 
@@ -143,11 +145,12 @@ class BuildService:
                 inputs = BuildInputs(
                     contexts=contexts,
                     bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
-                    settings=_settings(options, devices),
+                    settings=_settings(job, devices),
                     offers=job.offers,
                     traveller=traveller,
                     imports=imports,
                     use_cache=options.use_cache,
+                    afresh=frozenset(options.no_cache_stages),
                     epoch_s=epoch_s,
                     whole=_is_read(options),
                     collect=bool(options.cache_to),
@@ -285,8 +288,15 @@ class _ToldImages:
             return await self._bases.resolve(reference, platform)
 
 
-def _settings(options: BuildOptions, devices: Mapping[str, DeviceInfo]) -> RunSettings:
-    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed, devices=devices)
+def _settings(job: Job, devices: Mapping[str, DeviceInfo]) -> RunSettings:
+    options = job.options
+    return RunSettings(
+        host=options.host,
+        remove=options.remove,
+        remove_failed=options.remove_failed,
+        devices=devices,
+        kept=job.kept,
+    )
 
 
 def split_platforms(text: str) -> list[str]:

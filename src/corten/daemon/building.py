@@ -23,9 +23,11 @@ from corten.build.exporters.layers import LayerForms
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.kept import KeptFiles
+from corten.build.local.builds import LocalBuilds
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.build.squash import Squasher
+from corten.build.trees.hashes import HashMemory
 from corten.daemon.builder_settings import entitlements
 from corten.daemon.config import Config
 from corten.daemon.source_settings import source_settings
@@ -73,6 +75,7 @@ def build_service(
         return cache_limit(data_root) if cache_bytes is None else cache_bytes
 
     caches = CacheMounts(data_root / "build-mounts")
+    hashes = HashMemory(data_root / "build-hashes")
     contexts = KeptContexts(data_root / "build-contexts")
     sources = source_settings(config)
     fetching = Fetching(
@@ -96,6 +99,7 @@ def build_service(
         cache=cache,
         caches=caches,
         fetching=fetching,
+        hashes=hashes,
         library=library,
         events=events,
         limit_bytes=limit_bytes,
@@ -139,10 +143,12 @@ def build_service(
             limit_bytes=limit_bytes(),
         )
 
+    classic = ClassicBuilds(
+        service=service, finisher=finisher, exporters=exporters, spool=spool, fetching=fetching, events=events
+    )
     return Builds(
-        classic=ClassicBuilds(
-            service=service, finisher=finisher, exporters=exporters, spool=spool, fetching=fetching, events=events
-        ),
+        classic=classic,
+        local=LocalBuilds(classic=classic, memory=hashes),
         buildkit=cast("BuildKit", Late(buildkit)),
         cache=upkeep,
         exporters=exporters,

@@ -33,6 +33,7 @@ MODULES = (
     "containers.top",
     "containers.update",
     "containers.wait",
+    "corten.build",
     "corten.fsck",
     "corten.images",
     "corten.networks",

@@ -20,6 +20,7 @@ from corten.build.attestations.wishes import parse_attests
 from corten.build.cache_pruning import FILTERS, Wish
 from corten.build.caching.options import parse_exports as parse_caches
 from corten.build.caching.options import parse_imports
+from corten.build.calls.results import CALLS
 from corten.build.dockerfile.contexts import is_context
 from corten.build.exporters.request import Export, ImageExport, parse_exports
 from corten.build.location import redacted
@@ -34,6 +35,7 @@ from corten.spec.docker.hostconfig import HostConfig, Ulimit
 _T = TypeVar("_T")
 _BUILDKIT = "2"
 _CHECK = "lint"
+_STATUS = "status"
 _OUTPUTS = {"": "", "files": "tar", "archive": "oci"}
 _NANO = 1_000_000_000
 
@@ -77,9 +79,11 @@ def build_options(request: Request) -> BuildOptions:
     query = request.query
     if query.text("version") == _BUILDKIT:
         raise _no_buildkit()
-    is_check = query.text("call") == _CHECK
-    if query.text("call") and not is_check:
-        raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
+    call = query.text("call")
+    if call not in ("", _CHECK, *CALLS):
+        raise NotOffered(f"the call {call[:32]!r} is not supported by this engine: {_CHECK}, {', '.join(CALLS)} are")
+    if query.text("progress") not in ("", _STATUS):
+        raise InvalidArgument(f"invalid progress {query.text('progress')[:32]!r}: it may be {_STATUS}")
     build_args = _json(query, "buildargs", dict[str, str | None]) or {}
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
@@ -96,8 +100,12 @@ def build_options(request: Request) -> BuildOptions:
         cache_to=parse_caches(_json(query, "cacheto", list[Any]) or [], build_args),
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
-        diagnostics=query.flag("diagnostics") or is_check,
-        is_check=is_check,
+        diagnostics=query.flag("diagnostics") or call == _CHECK,
+        is_check=call == _CHECK,
+        call=call if call in CALLS else "",
+        status=query.text("progress") == _STATUS,
+        keep_failed=query.flag("keepfailed"),
+        no_cache_stages=tuple(query.values("nocachefilter")),
         exports=_exports(query),
         attests=parse_attests(_json(query, "attests", dict[str, str | None]) or {}),
         squash=query.flag("squash"),

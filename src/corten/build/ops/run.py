@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -23,6 +24,7 @@ from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
 from corten.build.ops.foreign import architecture_of, explanation, program_of
+from corten.build.ops.kept import KeptStep, shell_request
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts, socket_variable
 from corten.build.ops.store import LayerStore
@@ -45,9 +47,11 @@ _NOT_EXECUTED = (126, 255)
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0; `exit_code` is it, `why` what is known of the cause."""
+    """A command has ended with another code than 0: `exit_code`. `why` is what is known of the cause; `is_kept`: the
+    client may look at what it left."""
 
     code = "build-step-failed"
+    is_kept = False
 
     def __init__(self, message: str, exit_code: int, *, why: str = "") -> None:
         super().__init__(message)
@@ -88,12 +92,13 @@ class Containers(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards.
-    `devices` are those of the host, for RUN --device."""
+    `devices` are those of the host, for RUN --device; `kept` has room for the first step that fails."""
 
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
     devices: Mapping[str, DeviceInfo] = field(default_factory=dict)
+    kept: KeptStep | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -129,7 +134,9 @@ class Runner:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
         below = inputs[0]
         assert below is not None
-        async with self._offered.hold(run.mounts) as offered, self._mounts.hold(vertex, run, inputs) as held:
+        async with AsyncExitStack() as closing:
+            offered = await closing.enter_async_context(self._offered.hold(run.mounts))
+            held = await closing.enter_async_context(self._mounts.hold(vertex, run, inputs))
             mounts = [*held, *offered.mounts]
             devices = chosen_of(vertex, self._settings.devices)
             targets = [mount.target for mount in mounts]
@@ -139,6 +146,8 @@ class Runner:
             try:
                 return await self._run(vertex, self._request(run, below, mounts, devices), below, stubs, hidden)
             except StepFailed as error:
+                if error.is_kept and self._settings.kept is not None:
+                    self._settings.kept.take_mounts(closing.pop_all())
                 why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
                 if not why:
                     raise
@@ -179,10 +188,23 @@ class Runner:
             goes = self._settings.remove_failed if code else self._settings.remove
             if code:
                 command = " ".join(str_slice(request.cmd) or [])
-                raise StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+                failed = StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+                failed.is_kept = await self._keep(request, below, cid)
+                raise failed
             return await self._store.add_snapshot(below, cid, stubs)
         finally:
             await self._let_go(vertex, cid, goes=goes)
+
+    async def _keep(self, request: CreateRequest, below: FileSystem, cid: str) -> bool:
+        """Make the container in which people may look at what a failed command has left; whether there is one now."""
+        kept = self._settings.kept
+        if kept is None or kept.container:
+            return False
+        with contextlib.suppress(CortenError, OSError):  # that the command failed is what the client has to hear
+            left = await self._store.add_snapshot(below, cid)
+            made = await self._containers.create("", shell_request(request), base=_base(left), owner=OWNER)
+            kept.take(self._containers, made)
+        return bool(kept.container)
 
     async def _until_end(self, vertex: Vertex, cid: str, hidden: tuple[str, ...]) -> int:
         """Start it and pass its output on until it has ended; its record does not show the variables `hidden`."""

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from corten.errors import InvalidArgument
 
@@ -52,6 +52,17 @@ class Tree(Protocol):
 
     def digest(self, path: str) -> str:
         """A digest of a file's bytes."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A tree that knows from earlier builds what is below its directories."""
+
+    def recall(self, path: str) -> str | None:
+        """What `remember` was called with for what is below a directory now; None when that is not sure."""
+
+    def remember(self, path: str, digest: str) -> None:
+        """Remember a digest (hex) of what is below a directory."""
 
 
 class EmptyTree:
