@@ -23,7 +23,7 @@ from tests.lab.terminal import corten_in_terminal
 Build = Callable[..., "subprocess.CompletedProcess[str]"]
 SEVERAL = """\
 FROM busybox AS one
-RUN echo hello; echo err >&2
+RUN echo hello >&2
 COPY a.txt /
 FROM busybox AS two
 RUN echo two
@@ -103,7 +103,7 @@ def test_plain_progress_has_the_structure_of_buildxs(build: Build, context: Path
             theirs = peer("build", "--network", "none", *flags, "/lab-shared/context")
             ours = build(text, *flags)
             assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
-            assert _shape(ours.stderr) == _shape(theirs.stderr)
+            assert _shape(ours.stderr) == _shape(theirs.stderr), f"{ours.stderr}\n{theirs.stderr}"
     finally:
         engine.stop()
         subprocess.run(["rm", "-rf", "--one-file-system", str(shared)], check=True)
@@ -117,6 +117,8 @@ def _shape(text: str) -> tuple[dict[str, list[str]], str]:
     found: dict[str, list[str]] = {}
     for number, rest in re.findall(r"(?m)^#(\d+) (.*)$", steps):
         name = names.setdefault(number, rest)
+        if name.startswith("exporting") and not re.search("(?i)done", rest):
+            continue  # one that took long enough to be told twice
         is_shown = not name.startswith("[internal]") and "] FROM " not in name and number != "0"
         if is_shown and rest not in (name, "..."):
             found.setdefault(name, []).append(_steady(rest))
@@ -267,12 +269,12 @@ def test_without_a_terminal_debug_says_what_it_would_need(daemon: Daemon, build:
 
 
 def test_stages_can_be_built_afresh(build: Build) -> None:
-    text = SEVERAL.replace("echo hello", "cat /proc/sys/kernel/random/uuid > /id")
+    text = SEVERAL.replace("echo hello", "cat /proc/sys/kernel/random/uuid > /id; echo hello")
     build(text)
     assert re.findall(r"(?m)^#\d+ CACHED", build(text).stderr) != []
     afresh = build(text, "--no-cache-filter", "ONE").stderr
     steps, _ = _shape(afresh.replace("CACHED", "KNOWN"))
-    assert steps["[one 2/3] RUN cat /proc/sys/kernel/random/uuid > /id; echo err >&2"] == ["err", "OVER"]
+    assert steps["[one 2/3] RUN cat /proc/sys/kernel/random/uuid > /id; echo hello >&2"] == ["hello", "OVER"]
     assert steps["[two 2/2] RUN echo two"] == ["KNOWN"]
     assert steps["[stage-2 1/2] COPY --from=one /a.txt /b.txt"] == ["KNOWN"]  # the same content came out
     assert steps["[stage-2 2/2] RUN echo end"] == ["KNOWN"]
