@@ -15,7 +15,7 @@ MAX_FUNCTION_LINES = 70
 # Tables of data: one row a line, nothing to read through.
 TABLES = {"linux/syscall_table.py", "daemon/options.py"}
 # One constructor after the other, nothing to decide.
-COMPOSITIONS = {"engine/containers/assembly.py"}
+COMPOSITIONS = {"daemon/building.py", "engine/containers/assembly.py"}
 VAGUE = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
 

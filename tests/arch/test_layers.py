@@ -26,6 +26,10 @@ DOORS = {
     ("cli", "corten.daemon.main"),
     ("cli", "corten.runtime.oci.main"),
     ("cli", "corten.build.dockerfile.dockerignore"),
+    # what `import corten` offers, for type checkers: it is loaded at its first use
+    ("", "corten.cli.build.api"),
+    ("", "corten.cli.build.told"),
+    ("client", "corten.build.local.frames"),
 }
 SIDE = {"client": {"errors", "client"}, "cli": {"errors", "client", "cli"}}
 # What runs in the zygote, a shim or init: stdlib and these only.

@@ -62,6 +62,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "copy to relative paths": (BASE + "WORKDIR /w/v\nCOPY a.txt .\nCOPY b.txt ./sub/\nCOPY c.md ../up\n", ()),
     "copy an empty directory": (BASE + "COPY empty /x/empty\n", ()),
     "copy a link": (BASE + "COPY --link a.txt /x/\n", ()),
+    "copy a link into a directory": (
+        BASE + "RUN mkdir -m 700 /d && touch /d/x && chown 3:4 /d\nCOPY --link a.txt /d/\nCOPY --link dir /d/e\n",
+        (),
+    ),
     "copy here-documents": (
         BASE + "ARG V=1\nCOPY <<one <<'two' <<-three /h/\n$V ${V:+x} \"q\"\none\n$V\ntwo\n\t\ttabs\n\tthree\n",
         (),

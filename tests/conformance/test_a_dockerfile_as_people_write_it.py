@@ -104,7 +104,7 @@ def test_it_is_built_and_serves(hub: tuple[Daemon, str], tmp_path: Path) -> None
     with packages.served(folder, config["Gateway"]) as port:
         publish_stand_in(daemon, registry, port)
         built = daemon.corten("build", "-t", "app", "--add-host", "packages:host-gateway", str(app), timeout=300)
-    assert "Step 8/8 : CMD" in built.stdout
+    assert "] RUN pip install -r requirements.txt\n" in built.stderr
     assert daemon.inspect("app")["Config"]["ExposedPorts"] == {"80/tcp": {}}
     serves_and_finds_its_database(daemon)
 

@@ -69,8 +69,11 @@ def test_warnings_stand_behind_a_build_and_not_in_the_stream_that_docker_reads(d
     text = "FROM busybox AS Up\nLABEL a b\n"
     built = build(text, "-t", "warned:1")
     assert built.returncode == 0, built.stderr
-    assert built.stdout.endswith("Successfully tagged warned:1\n")
-    assert built.stderr == (
+    assert built.stdout == ""
+    assert built.stderr.endswith(
+        "naming to docker.io/library/warned:1 done\n"
+        + built.stderr[built.stderr.rindex("#") :].partition("\n")[0]
+        + "\n"
         "\n 2 warnings found (use --debug to expand):\n"
         " - StageNameCasing: Stage name 'Up' should be lowercase (line 1)\n"
         ' - LegacyKeyValueFormat: "LABEL key=value" should be used instead of legacy "LABEL key value" format'
@@ -83,30 +86,31 @@ def test_warnings_stand_behind_a_build_and_not_in_the_stream_that_docker_reads(d
 
 
 @pytest.mark.parametrize(
-    ("dockerfile", "shown", "error", "status"),
+    ("dockerfile", "shown", "error"),
     [
-        ("FROM busybox\nRUN true \\\n && exit 3\nCMD x\n", [2, 3], "returned a non-zero code: 3", 3),
-        ("FROM busybox\n\nCOPY nope /\n", [3], "stat nope: file does not exist", 1),
-        ("FROM busybox\nRUNN x\n", [2], "dockerfile parse error on line 2: unknown instruction: RUNN", 1),
-        ("FROM busybox\nENV A=${B:?none}\nRUN x\n", [2], "none", 1),
+        ("FROM busybox\nRUN true \\\n && exit 3\nCMD x\n", [2, 3], "did not complete successfully: exit code: 3"),
+        ("FROM busybox\n\nCOPY nope /\n", [3], "stat nope: file does not exist"),
+        ("FROM busybox\nRUNN x\n", [2], "dockerfile parse error on line 2: unknown instruction: RUNN"),
+        ("FROM busybox\nENV A=${B:?none}\nRUN x\n", [2], "none"),
     ],
 )
 def test_a_failure_shows_the_lines_of_its_instruction(
-    build: Build, dockerfile: str, shown: list[int], error: str, status: int
+    build: Build, dockerfile: str, shown: list[int], error: str
 ) -> None:
     failed = build(dockerfile, "--force-rm")
-    assert failed.returncode == status
+    assert failed.returncode == 1
     lines = failed.stderr.splitlines()
-    assert lines[0] == f"Dockerfile:{shown[0]}", failed.stderr
+    assert f"Dockerfile:{shown[0]}" in lines, failed.stderr
     assert [int(line.split("|")[0]) for line in lines if "| >>> " in line] == shown
     assert error in failed.stderr
-    assert failed.stderr.index("--------------------") < failed.stderr.rindex(error)
+    assert lines[-1].startswith("ERROR: failed to solve: ")
+    assert error in lines[-1]
 
 
 def test_a_quiet_build_that_fails_tells_what_it_was_silent_about(build: Build) -> None:
     failed = build("FROM busybox\nRUN echo said; exit 3\n", "-q", "--force-rm")
-    assert (failed.returncode, failed.stdout) == (3, "")
-    assert failed.stderr.index("\nsaid\n") < failed.stderr.index("   2 | >>> RUN echo said; exit 3\n")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.index(" said\n") < failed.stderr.index("   2 | >>> RUN echo said; exit 3\n")
 
 
 def test_the_cache_keeps_what_daemon_json_says(tmp_path: Path) -> None:
@@ -118,7 +122,8 @@ def test_the_cache_keeps_what_daemon_json_says(tmp_path: Path) -> None:
 
         def is_cached(name: str) -> bool:
             text = f"FROM busybox\nRUN head -c 100000 /dev/zero > /{name}\n"
-            return "Using cache" in engine.corten("build", "--network", "none", "-", input=text).stdout
+            built = engine.corten("build", "--network", "none", "-", input=text).stderr
+            return built.count("CACHED") == 2  # the base, and the step
 
         assert not is_cached("one")
         assert is_cached("one")

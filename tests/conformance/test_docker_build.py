@@ -169,10 +169,10 @@ def test_a_command_that_fails_ends_the_build_with_its_code(daemon: Daemon, build
         ("", "the Dockerfile cannot be empty"),
         ("FROM busybox\nCOPY nope /\n", "stat nope: file does not exist"),
         ("FROM busybox\nCOPY a.txt dir /x\n", "must be a directory and end with a /"),
-        ("FROM busybox\nRUN --mount=type=ssh,required=true true\n", "ssh default: not found"),
+        ("FROM busybox\nRUN --mount=type=ssh,required=true true\n", 'no SSH key "default" forwarded from the client'),
         ("FROM busybox\nRUN --mount=type=bind,source=nope,target=/m true\n", '"/nope": not found'),
-        ("FROM busybox\nRUN --security=insecure true\n", "line 2: RUN --security=insecure is not supported yet"),
-        ("FROM busybox\n\nADD git@h.invalid:x/y.git /\n", "line 3: ADD git@h.invalid:x/y.git / is not supported yet"),
+        ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),
+        ("FROM busybox\n\nADD git@h.invalid:x/y.git /\n", "git over ssh is not supported by this engine"),
         ("FROM busybox\nCOPY --chown=nobodyhere a.txt /\n", "unable to find user nobodyhere"),
     ],
 )

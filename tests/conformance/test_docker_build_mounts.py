@@ -23,6 +23,7 @@ def build(daemon: Daemon, context: Path, dockerfile: str, *flags: str) -> str:
     (context / "Dockerfile").write_text(dockerfile)
     output = daemon.out("build", "-t", "t:1", *flags, str(context))
     assert not any((daemon.exec_root / "build").glob("*"))
+    assert not any((daemon.data_root / "tmp/shown").glob("*"))
     assert str(daemon.exec_root / "build") not in Path("/proc/mounts").read_text()
     return output
 

@@ -165,6 +165,17 @@ def test_steps_of_a_build_reach_what_its_list_says(limited: Daemon, tmp_path: Pa
     assert build(page.format(LAN), "--egress", "web.example").returncode == 1
     fetched = build(f"ADD http://{WEB}/page /\n", "--egress", "web.example")
     assert "line 2: the build has an egress list" in fetched.stdout + fetched.stderr
+    own = "# corten:egress={}\n" + page
+    assert build(own.format("web.example:80", WEB)).returncode == 1  # its name was not asked for
+    assert build(own.format("web.example:80", "web.example")).returncode == 0
+    assert build(own.format("web.example:80", "web.example") + own.format("none", "web.example")).returncode == 1
+    assert (
+        build(own.format("none", "web.example") + page.format("web.example"), "--egress", "web.example").returncode == 1
+    )
+    both = own.format("web.example,198.51.100.0/24", "web.example") + page.format(OTHER)
+    assert build(both).returncode == 0  # the second has no list
+    assert build(both, "--egress", "web.example").returncode == 1
+    assert build(own.format("*", "web.example"), "--egress", "other.example").returncode == 1  # never widens
     wrong = build("RUN true\n", "--egress", "web.example:0")
     assert (wrong.returncode, "invalid egress" in wrong.stderr) == (1, True), wrong.stderr
     limited.docker("rmi", "-f", "built")

@@ -40,6 +40,7 @@ def left_of(engine: Daemon) -> list[str]:
     """What a build has outside of its cache."""
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(engine.root) in line]
     homes = [str(path) for path in (engine.exec_root / "build").glob("*")]
+    homes += [str(path) for path in (engine.data_root / "tmp").glob("shown/*")]
     snapshots = [str(path) for path in (engine.data_root / "snapshots").glob("*/c/*")]
     return [*mounts, *homes, *snapshots, *engine.out("ps", "-aq").split()]
 
@@ -53,9 +54,9 @@ def test_a_build_that_the_daemons_end_cut_off_leaves_its_finished_steps_alone(
     argv = [str(REPOSITORY / "bin/corten"), "-H", engine.host, "build", "-t", "t:1", str(tmp_path)]
     environment = {**engine.environment, "CORTEN_PYTHON": ""}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as client:
-        assert client.stdout is not None
-        for line in client.stdout:
-            if line == "going\n":
+        assert client.stderr is not None
+        for line in client.stderr:
+            if line.endswith(" going\n"):
                 break
         getattr(engine, end)()
         client.communicate(timeout=60)
@@ -63,7 +64,7 @@ def test_a_build_that_the_daemons_end_cut_off_leaves_its_finished_steps_alone(
     engine.start()
     assert settled(engine) == []
     (tmp_path / "wait").unlink()
-    output = engine.corten("build", "-t", "t:1", str(tmp_path)).stdout
-    assert output.count("Using cache") == 2
+    output = engine.corten("build", "-t", "t:1", str(tmp_path)).stderr
+    assert output.count("CACHED") == 3  # and the base
     assert engine.corten("fsck").stdout
     assert settled(engine) == []

@@ -44,7 +44,9 @@ class Daemon:
         self.flags = flags
         self.wrapper: tuple[str, ...] = ()  # a command that becomes the daemon, such as prlimit(1)
         self.log = self.root / "daemon.log"
-        (self.root / "daemon.json").write_text("{}")
+        # builds fetch from the tests' own servers on loopback, which they may not by default
+        sources = {"allow": ["127.0.0.0/8", "::1/128"]}
+        (self.root / "daemon.json").write_text(json.dumps({"builder": {"sources": sources}}))
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {
             "PATH": os.environ["PATH"],

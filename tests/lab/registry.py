@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.lab.cache import cached, run
 
 _CONFIG = """
 version: 0.1
-log: {{level: error, accesslog: {{disabled: true}}}}
+log: {{level: error, accesslog: {{disabled: false}}}}
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
 http: {{addr: "{host}"{tls}}}
 {auth}
@@ -30,6 +31,12 @@ class RealRegistry:
 
     host: str
     process: subprocess.Popen[bytes]
+    log: Path
+
+    def requests(self, method: str = "GET", part: str = "/blobs/sha256:") -> list[str]:
+        """The paths that were asked for with `method` and hold `part`, in order: those of blobs that were fetched."""
+        found = re.findall(rf'"{method} (\S+) HTTP', self.log.read_text(errors="replace"))
+        return [path for path in found if part in path]
 
 
 def program() -> Path:
@@ -81,7 +88,7 @@ def real_registry(
         )
     try:
         _wait(host, process, folder / "log", inside)
-        yield RealRegistry(host, process)
+        yield RealRegistry(host, process, folder / "log")
     finally:
         process.terminate()
         try:

@@ -376,6 +376,9 @@ class HttpConnection(asyncio.Protocol):
         fd = os.dup(transport.get_extra_info("socket").fileno())
         self._taken = True
         self._server.connections.discard(self)
+        if self._task is not None:
+            self._server.taken.add(self._task)
+            self._task.add_done_callback(self._server.taken.discard)
         transport.abort()  # closes our descriptor only; the duplicate keeps the connection
         return Hijacked(fd, preface)
 

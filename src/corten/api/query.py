@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import parse_qs
 
 from corten.errors import InvalidArgument
@@ -20,6 +20,13 @@ class Query:
             self._values = parse_qs(raw, keep_blank_values=True, max_num_fields=1000)
         except ValueError as error:
             raise InvalidArgument(f"invalid query: {error}") from error
+
+    @classmethod
+    def of(cls, values: Mapping[str, str | Sequence[str]]) -> Query:
+        """One that did not come in a URL: values are as they are."""
+        query = cls("")
+        query._values = {name: [value] if isinstance(value, str) else list(value) for name, value in values.items()}
+        return query
 
     def __contains__(self, name: str) -> bool:
         return name in self._values

@@ -30,7 +30,10 @@ ApiVersion = tuple[int, int]
 
 
 class Connection(Protocol):
-    """What a handler may do with the client's connection itself; implemented by api/server.py."""
+    """What a handler may do with the client's connection itself; implemented by api/server.py. `trusted`: it is one of
+    a unix socket, whose peer the kernel knows."""
+
+    trusted: bool
 
     def body(self) -> AsyncIterator[bytes]:
         """The request's body, in chunks as they arrive, with back-pressure."""

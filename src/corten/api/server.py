@@ -55,6 +55,7 @@ class Server:
     ) -> None:
         self.limits = limits or Limits()
         self.connections: set[HttpConnection] = set()
+        self.taken: set[asyncio.Task[None]] = set()  # handlers of hijacked connections, which go on with them
         self.closing = False
         self._router = router
         self._services = services
@@ -96,12 +97,18 @@ class Server:
             self._sweeper = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._sweep)
 
     async def close(self) -> None:
-        """Stop listening, cancel what still waits, and close every connection. Hijacked ones are not ours any more."""
+        """Stop listening, cancel what still waits, and close every connection.
+
+        Of hijacked ones only the handlers are ours.
+        """
         self.closing = True
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         tasks = [task for connection in self.connections if (task := connection.busy) is not None]
+        tasks += [task for task in self.taken if not task.done()]
+        for task in self.taken:
+            task.cancel()
         for connection in list(self.connections):
             connection.close()
         if tasks:

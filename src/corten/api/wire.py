@@ -65,7 +65,7 @@ def render_hijack(content_type: str, upgrade: str, headers: Mapping[str, str]) -
     if content_type:
         lines.append(f"Content-Type: {_clean(content_type)}")
     if upgrade:
-        lines += ["Connection: Upgrade", f"Upgrade: {upgrade if upgrade.isalnum() else 'tcp'}"]
+        lines += ["Connection: Upgrade", f"Upgrade: {upgrade if upgrade.replace('-', '').isalnum() else 'tcp'}"]
     lines += [f"{name}: {_clean(value)}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 

@@ -1,1 +1,22 @@
-"""Builds: a Dockerfile becomes a graph of operations, which a solver runs and caches. Daemon."""
+"""Builds: a Dockerfile becomes a graph of operations, which a solver runs and caches. Daemon.
+
+The package has the name of the function `corten.build`, and hides it once it is loaded: so it can be called as it.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Package(ModuleType):
+    """The package itself."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> object:
+        import corten
+
+        return corten.__getattr__("build")(*arguments, **options)  # type: ignore[operator]
+
+
+sys.modules[__name__].__class__ = _Package

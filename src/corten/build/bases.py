@@ -1,36 +1,36 @@
-"""The images that a Dockerfile names, found here or, where they are missing, pulled. Daemon's loop."""
+"""The images that a Dockerfile names, found here or, where they are missing, at their registry. Daemon's loop.
+
+Of an image that is not here manifest and configuration are fetched, and its layers when a step needs them: a build that
+the cache has needs none. An image whose layers came has its name here from then on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from corten.build.face import Offers
 from corten.build.filesystem import FileSystem, Layer
+from corten.build.lazy_layers import Bringer, LazyLayers
 from corten.build.plan import Base
 from corten.engine.images.catalog import ImageEntry, ImageNotFound
 from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.pull import RemoteImage
 from corten.lib import blocking
-from corten.registry.credentials import ANONYMOUS, Credentials
+from corten.lib.keylock import KeyLock
+from corten.registry.credentials import ANONYMOUS, Credentials, known_as
 from corten.spec import platform as platforms
 from corten.spec import reference as references
-from corten.spec.docker.progress import ProgressMessage
 from corten.spec.oci_image import Descriptor
 from corten.spec.platform import Platform
-from corten.spec.reference import DEFAULT_DOMAIN, Reference
 from corten.store.leases import Lease
 
-_DOCKER_HUB = "https://index.docker.io/v1/"
 
+class Puller(Bringer, Protocol):
+    """Finds images and pulls them (TransferService)."""
 
-class Puller(Protocol):
-    """Pulls (TransferService)."""
-
-    def pull(
-        self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS
-    ) -> AsyncGenerator[ProgressMessage, None]:
-        """Pull `name`, telling of it."""
+    async def resolve(self, name: str, *, platform: str = "", credentials: Credentials = ANONYMOUS) -> RemoteImage:
+        """What a registry has under a name, without its layers."""
 
 
 class Bases:
@@ -41,40 +41,34 @@ class Bases:
         *,
         library: ImageLibrary,
         puller: Puller,
+        lazy: LazyLayers,
         lease: Lease,
         offers: Offers,
         always_pull: bool,
-        say: Callable[[ProgressMessage], None],
     ) -> None:
         self._library = library
         self._puller = puller
+        self._lazy = lazy
         self._lease = lease
         self._offers = offers
         self._always_pull = always_pull
-        self._say = say
-        self._pulled: set[tuple[str, str]] = set()
+        self._locks = KeyLock()
+        self._found: dict[tuple[str, str], Base] = {}
         self.filesystems: dict[str, FileSystem] = {}
 
     async def resolve(self, reference: str, platform: str) -> Base:
-        """The image, pulled first where it is missing or the request says so; an id is looked for here alone.
+        """The image; its registry is asked where it is missing or the request says so, for an id only this engine.
 
         Raises ImageNotFound, RegistryError, InvalidReference.
         """
         asked = (reference, platform)
-        entry = None if self._always_pull and asked not in self._pulled else await self._here(reference, platform)
-        if entry is None:
-            name = references.parse(reference).with_default_tag()
-            await self._pull(name, platform)
-            self._pulled.add(asked)
-            entry = await self._here(reference, platform)
-            if entry is None:
-                raise ImageNotFound(f"No such image: {name.familiar}")
-        self._lease.add(*entry.blobs, *entry.chain)
-        layers = zip(entry.layers, entry.config.diff_ids, entry.layer_sizes, strict=True)
-        self.filesystems[entry.id] = FileSystem(
-            layers=tuple(Layer(blob=blob, diff_id=diff_id, size=size) for blob, diff_id, size in layers)
-        )
-        return Base(image_id=entry.id, image=entry.config)
+        async with self._locks.hold("\0".join(asked)):
+            base = self._found.get(asked)
+            if base is None:
+                entry = None if self._always_pull else await self._here(reference, platform)
+                base = self._of_entry(entry) if entry else await self._remote(reference, platform)
+                self._found[asked] = base
+            return base
 
     async def _here(self, reference: str, platform: str) -> ImageEntry | None:
         """The image of that name, or the one that its index has for the platform, if that is here."""
@@ -94,14 +88,31 @@ class Bases:
                 return found
         return None
 
-    async def _pull(self, name: Reference, platform: str) -> None:
-        credentials = await self._offers.credentials(_hosts(name))
-        messages = self._puller.pull(name.familiar, platform=platform, credentials=credentials)
-        try:
-            async for message in messages:
-                self._say(message)
-        finally:
-            await messages.aclose()
+    async def _remote(self, reference: str, platform: str) -> Base:
+        name = references.parse(reference).with_default_tag()
+        credentials = await self._offers.credentials(known_as(name.domain))
+        image = await self._puller.resolve(name.familiar, platform=platform, credentials=credentials)
+        if self._library.catalog.get(image.chosen.id) is not None:  # it may get a further name: that costs nothing
+            await self._lazy.have_image(image)
+            entry = self._library.catalog.get(image.chosen.id)
+            if entry is None:
+                raise ImageNotFound(f"No such image: {name.familiar}")
+            return self._of_entry(entry)
+        self._lazy.offer_image(image)
+        chosen = image.chosen
+        layers = zip(chosen.manifest.layers, chosen.image.diff_ids, strict=True)
+        found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
+        self._lease.add(*found.keys())
+        self.filesystems[chosen.id] = found
+        return Base(image_id=chosen.id, image=chosen.image)
+
+    def _of_entry(self, entry: ImageEntry) -> Base:
+        self._lease.add(*entry.blobs, *entry.chain)
+        layers = zip(entry.layers, entry.config.diff_ids, entry.layer_sizes, strict=True)
+        self.filesystems[entry.id] = FileSystem(
+            layers=tuple(Layer(blob=blob, diff_id=diff_id, size=size) for blob, diff_id, size in layers)
+        )
+        return Base(image_id=entry.id, image=entry.config)
 
 
 def _is_for(actual: Platform, wanted: str) -> bool:
@@ -109,9 +120,3 @@ def _is_for(actual: Platform, wanted: str) -> bool:
     what is made of it bears the platform's name."""
     asked = platforms.parse(wanted)
     return actual.architecture == asked.architecture and platforms.matches(actual, asked)
-
-
-def _hosts(name: Reference) -> list[str]:
-    """How clients may call an image's registry when they send credentials for it."""
-    hub = [_DOCKER_HUB] if name.domain == DEFAULT_DOMAIN else []
-    return [name.domain, f"https://{name.domain}", *hub]

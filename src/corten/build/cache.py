@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from corten.build.filesystem import FileSystem
+from corten.build.filesystem import FileSystem, Layer
 from corten.build.solver import Found
 from corten.lib import codec
 from corten.lib.faultpoint import reach
@@ -61,8 +61,7 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     def nodes(self) -> list[Node]:
         """What it keeps."""
-        blobs = [Node("blob", layer.blob.digest) for layer in self.filesystem.layers]
-        return blobs + [Node("layer", chain_id) for chain_id in self.filesystem.chain]
+        return self.filesystem.nodes()
 
 
 class BuildCache:
@@ -72,7 +71,7 @@ class BuildCache:
         self._record_table = records
         self._alias_table = aliases
         self._is_here = is_here
-        self._records = {key: codec.decode(CacheRecord, raw) for key, raw in records.list()}
+        self._records = _shared({key: codec.decode(CacheRecord, raw) for key, raw in records.list()})
         self._aliases = {key: raw.decode() for key, raw in aliases.list()}
         self._replaced: list[Node] = []
 
@@ -156,3 +155,16 @@ class BuildCache:
     def _write(self, key: str, record: CacheRecord) -> None:
         self._record_table.put(key, codec.encode(record))
         self._records[key] = record
+
+
+def _shared(records: dict[str, CacheRecord]) -> dict[str, CacheRecord]:
+    """Records that have one object for one layer, as those of a running build do: each has all below it."""
+    known: dict[tuple[str, str, str, str, int], Layer] = {}
+
+    def shared(layer: Layer) -> Layer:
+        return known.setdefault((layer.blob.digest, layer.diff_id, layer.key, layer.created, layer.size), layer)
+
+    return {
+        key: msgspec.structs.replace(record, filesystem=FileSystem(layers=tuple(map(shared, record.filesystem.layers))))
+        for key, record in records.items()
+    }

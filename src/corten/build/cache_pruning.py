@@ -65,8 +65,12 @@ def _is_shared(record: CacheRecord, shared: Collection[str]) -> bool:
 
 
 def _is_selected(key: str, record: CacheRecord, filters: Mapping[str, Sequence[str]], shared: Collection[str]) -> bool:
-    is_shared = _is_shared(record, shared)
     facts = {"id": key, "description": record.description, "type": "regular"}
+    return is_selected(facts, filters, is_shared=_is_shared(record, shared))
+
+
+def is_selected(facts: Mapping[str, str], filters: Mapping[str, Sequence[str]], *, is_shared: bool) -> bool:
+    """Whether filters take a record of which `facts` (id, description, type) are known. Raises InvalidArgument."""
     for name, values in filters.items():
         if name in facts:
             if not any(facts[name].startswith(value) if name == "id" else facts[name] == value for value in values):

@@ -8,84 +8,138 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
-from corten.build.classic_stream import ClassicStream, PrefixedLines, ending
-from corten.build.diagnosis import FailedStep, diagnosis, findings
+from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
+from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
 from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
-from corten.build.face import IdAfter, Watcher
+from corten.build.face import IdAfter, Offers, Watcher
+from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
+from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
+from corten.build.sources.remote import RemoteSource
+from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
+from corten.build.status_board import StatusBoard
+from corten.build.status_face import Failure, StatusFace
+from corten.build.status_told import ToldSource, exporting, telling
+from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.spool import Spool
-from corten.errors import CortenError
+from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
-from corten.spec.docker.progress import ErrorDetail, ProgressMessage
+from corten.spec.docker.progress import ErrorDetail, ProgressMessage, failure
 from corten.spec.reference import Reference
 
 _KEPT = 256  # messages
+_KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
+_FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
 
 
 class ClassicBuilds:
     """The classic API; one a daemon."""
 
     def __init__(
-        self, *, service: BuildService, finisher: Finisher, exporters: Exporters, spool: Spool, events: Events
+        self,
+        *,
+        service: BuildService,
+        finisher: Finisher,
+        exporters: Exporters,
+        spool: Spool,
+        fetching: Fetching,
+        events: Events,
     ) -> None:
         self._service = service
         self._finisher = finisher
         self._exporters = exporters
         self._spool = spool
+        self._fetching = fetching
         self._events = events
+        self._room = Room(_KEPT_OUTPUT)
 
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what the tar `body` holds. Raises InvalidReference, InvalidArgument at once for wrong names."""
+        """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
+        once for wrong names."""
+
+        @asynccontextmanager
+        async def received(progress: Progress) -> AsyncIterator[BuildSource]:
+            source: TarSource | RemoteSource
+            if options.remote:
+                text = await _small(body) if options.dockerfile == _FROM_BODY else None
+                source = self.remote(options, text, progress)
+            else:
+                source = TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
+            try:
+                yield source
+            finally:
+                await blocking.run(source.close)  # which frees what it has on disk
+
+        return self.stream(options, received, ClassicOffers(options.credentials))
+
+    def remote(self, options: BuildOptions, text: bytes | None, progress: Progress) -> RemoteSource:
+        """The source of what is at `options.remote`, with this Dockerfile instead of its own; to be closed."""
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+        )
+
+    def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
+        """Build what a source has. Raises InvalidReference, InvalidArgument at once for wrong names."""
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
-        return stream(lambda progress: self._build(options, names, body, progress))
+        how = self._as_status if options.status else self._in_words
 
-    async def _build(
-        self, options: BuildOptions, names: Sequence[Reference], body: AsyncIterator[bytes], progress: Progress
+        async def build(progress: Progress) -> None:
+            async with bring(progress) as source:
+                await how(options, names, source, offers, progress)
+
+        return stream(build)
+
+    async def _in_words(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        source: BuildSource,
+        offers: Offers,
+        progress: Progress,
     ) -> None:
+        """As the classic builder tells of it."""
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say)
-        file = await self._spool.receive(body, progress)
-        job = Job(
-            options=options,
-            source=TarSource(file, options.dockerfile, progress),
-            offers=ClassicOffers(options.credentials),
-            face=face,
-        )
+        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
+        job = Job(options=options, source=source, offers=offers, face=face)
         try:
-            if options.is_check:
+            if options.call:
+                progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+            elif options.is_check:
                 await self._service.check(job)
-                return
-            async with self._service.solved(job, progress) as result:
-                face.flush()
-                images = await self._finisher.images(options, result, progress)
-                answers = await self._put_out(job, result, images, names, progress)
-            image_id = _image_id(answers) or result.built.id
-            stored = _stored_names(options.exports, names)
-            for name in stored:
-                self._events.publish("image", "tag", image_id, {"name": name.familiar})
-            tags = [name.familiar for name in stored]
-            if options.diagnostics:
-                progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
-            for message in ending(image_id, tags, result.plan.warnings, quiet=options.quiet):
-                progress.say(message)
+            else:
+                image_id, plan = await self._solved(job, names, progress, nullcontext, face.flush)
+                tags = [name.familiar for name in stored_names(options.exports, names)]
+                for message in ending(image_id, tags, plan.warnings, quiet=options.quiet):
+                    progress.say(message)
         except (CortenError, OSError) as error:
             if face.source is None:
                 raise
@@ -98,7 +152,70 @@ class ClassicBuilds:
                 raise
             progress.say(_failure(error))
         finally:
-            await blocking.run(file.close)  # which frees what it has on disk
+            face.close()
+
+    async def _as_status(
+        self,
+        options: BuildOptions,
+        names: Sequence[Reference],
+        source: BuildSource,
+        offers: Offers,
+        progress: Progress,
+    ) -> None:
+        """For clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
+        board = StatusBoard()
+        face = _StatusFace(board, options, progress)
+        kept = KeptStep() if options.keep_failed else None
+        job = Job(options=options, source=ToldSource(source, face), offers=offers, face=face, kept=kept)
+        failed: Failure | None = None
+        try:
+            async with telling(board, progress):
+                try:
+                    await self._told(job, names, face, progress)
+                except (CortenError, OSError) as error:
+                    failed = face.failed(error)
+                    if face.source is None:
+                        raise
+            if failed is not None:
+                await _explain(failed, face.source, kept, progress)
+        finally:
+            if kept is not None:
+                await kept.close()
+
+    async def _told(self, job: Job, names: Sequence[Reference], face: StatusFace, progress: Progress) -> None:
+        options = job.options
+        if options.call:
+            progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
+        elif options.is_check:
+            await self._service.check(job)
+        else:
+            full_names = [str(name) for name in stored_names(options.exports, names)]
+            image_id, _ = await self._solved(job, names, progress, partial(exporting, face, options, full_names))
+            progress.say(ProgressMessage(aux={"ID": image_id}))
+
+    async def _solved(
+        self,
+        job: Job,
+        names: Sequence[Reference],
+        progress: Progress,
+        exported: Callable[[str], AbstractContextManager[object]],
+        built: Callable[[], None] = lambda: None,
+    ) -> tuple[str, Plan]:
+        """Build, and put the result where it is wanted, within what `exported` gives for its id; `built` is called when
+        the steps are done. Returns the image's id, and the plan."""
+        options = job.options
+        async with self._service.solved(job, progress) as result:
+            built()
+            with exported(result.built.id):
+                images = await self._finisher.images(options, result, progress)
+                answers = await self._put_out(job, result, images, names, progress)
+            await result.carry()
+        image_id = _image_id(answers) or result.built.id
+        for name in stored_names(options.exports, names):
+            self._events.publish("image", "tag", image_id, {"name": name.familiar})
+        if options.diagnostics:
+            progress.say(ProgressMessage(aux={"Metadata": metadata(answers, images)}))
+        return image_id, result.plan
 
     async def _put_out(
         self,
@@ -122,7 +239,7 @@ class ClassicBuilds:
         return await self._exporters.export(exportable, options.exports, _Sender(progress, several=several), progress)
 
 
-def _stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[Reference]:
+def stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[Reference]:
     """The names that an image has got here."""
     stored = [export for export in exports if isinstance(export, ImageExport) and export.store and not export.by_digest]
     return list(dict.fromkeys(name for export in stored for name in export.names or names))
@@ -164,7 +281,11 @@ class _Sender:
 class _ClassicFace:
     """Tells of one build in the classic stream; `say` sends a message."""
 
-    def __init__(self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None]) -> None:
+    def __init__(
+        self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None], room: Room
+    ) -> None:
+        self._room = room
+        self._streams: list[ClassicStream] = []
         self._options = options
         self._progress = progress
         self._say = say
@@ -181,6 +302,10 @@ class _ClassicFace:
         """Keep the Dockerfile, for what may fail."""
         self.source = source
 
+    def resolving(self, reference: str) -> AbstractContextManager[object]:  # noqa: ARG002 - the form of a face
+        """Nothing to say before it is pulled."""
+        return nullcontext()
+
     def pulling(self, message: ProgressMessage) -> None:
         """As `docker pull` has it."""
         self._say(message)
@@ -196,7 +321,48 @@ class _ClassicFace:
         if self._several:
             self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
             say = self._lines[-1].say
-        return ClassicStream(plan, solver, say, self._progress.keep_up, id_after)
+        self._streams.append(ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room))
+        return self._streams[-1]
+
+    def close(self) -> None:
+        """The build is over."""
+        for told in self._streams:
+            told.close()
+
+
+class _StatusFace(StatusFace):
+    """Tells of one build by way of a board, and of what the checks found for whoever asks for it."""
+
+    def __init__(self, board: StatusBoard, options: BuildOptions, progress: Progress) -> None:
+        super().__init__(board, filename=options.dockerfile, several="," in options.platform)
+        self._options = options
+        self._progress = progress
+
+    def checked(self, found: Sequence[LintWarning], source: SourceFile) -> None:
+        """As warnings of the status, and as the document that has all of it."""
+        super().checked(found, source)
+        if self._options.diagnostics:
+            self._progress.say(findings(found, source))
+
+
+async def _explain(failed: Failure, source: SourceFile | None, kept: KeptStep | None, progress: Progress) -> None:
+    """Say why the build has failed; a client that looks at what is left hears the end of it afterwards."""
+    if source is not None:
+        progress.say(failure_at(failed.text, failed.lines, source))
+    if kept is not None and kept.container:
+        progress.say(ProgressMessage(aux={"Shell": {"Container": kept.container}}))
+        await kept.shell_ended()
+    progress.say(failure(failed.text))
+
+
+async def _small(body: AsyncIterator[bytes]) -> bytes:
+    """A Dockerfile. Raises InvalidArgument for one that is too large."""
+    text = bytearray()
+    async for chunk in body:
+        text += chunk
+        if len(text) > DOCKERFILE_LIMIT:
+            raise InvalidArgument(f"the Dockerfile has more than {DOCKERFILE_LIMIT} bytes")
+    return bytes(text)
 
 
 def _failure(error: Exception) -> ProgressMessage:

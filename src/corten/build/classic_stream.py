@@ -36,6 +36,7 @@ class _Told:
     decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=lambda: defaultdict(_decoder))
     waiting: list[str] = field(default_factory=list)
     size: int = 0
+    held: int = 0
     is_clipped: bool = False
     begun: bool = False
 
@@ -66,6 +67,24 @@ class PrefixedLines:
         self._rest = ""
 
 
+class Room:
+    """How many bytes of output all builds together may keep that cannot be told yet; one a daemon."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def take(self, size: int) -> bool:
+        """Keep so much, if there is room."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """It is kept no longer."""
+        self._left += size
+
+
 class ClassicStream:
     """The watcher of one build; `say` sends a message, `keep_up` waits for a slow reader. `id_after` gives the image id
     after a step, if it is known."""
@@ -77,7 +96,10 @@ class ClassicStream:
         say: Callable[[ProgressMessage], None],
         keep_up: Callable[[], Awaitable[None]],
         id_after: Callable[[Stage, Step], str],
+        *,
+        room: Room | None = None,
     ) -> None:
+        self._room = room or Room(_KEPT_OF_ALL)
         self._solver = solver
         self._say = say
         self._keep_up = keep_up
@@ -104,7 +126,9 @@ class ClassicStream:
         elif not told.is_clipped:
             told.size += len(data) + _PIECE_BYTES
             self._kept += len(data) + _PIECE_BYTES
-            told.is_clipped = told.size > _KEPT or self._kept > _KEPT_OF_ALL
+            is_much = told.size > _KEPT or self._kept > _KEPT_OF_ALL
+            told.is_clipped = is_much or not self._room.take(len(data) + _PIECE_BYTES)
+            told.held += 0 if told.is_clipped else len(data) + _PIECE_BYTES
             self._tell(vertex, _CLIPPED if told.is_clipped else text)
 
     def removed(self, vertex: Vertex, cid: str) -> None:
@@ -117,6 +141,12 @@ class ClassicStream:
             self._say(stream_line(text))
         else:
             told.waiting.append(text)
+
+    def close(self) -> None:
+        """Keep nothing any more: the build is over."""
+        for told in self._told.values():
+            self._room.give(told.held)
+            told.held = 0
 
     # -- what the solver reports
 
@@ -161,6 +191,8 @@ class ClassicStream:
             self._say(stream_line(text))
         told.waiting.clear()
         self._kept -= told.size
+        self._room.give(told.held)
+        told.held = 0
 
     @staticmethod
     def _is_own(step: Step) -> bool:

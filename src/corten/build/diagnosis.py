@@ -34,8 +34,13 @@ def findings(warnings: Sequence[LintWarning], source: SourceFile) -> ProgressMes
 def diagnosis(error: CortenError | OSError, source: SourceFile) -> ProgressMessage:
     """Why a build failed, and at which lines."""
     lines = error.lines if isinstance(error, DockerfileError | FailedStep) else (0, 0)
+    return failure_at(words(error), lines, source)
+
+
+def failure_at(text: str, lines: Lines, source: SourceFile) -> ProgressMessage:
+    """The same of a text that somebody has found."""
     place = location(lines) if lines[0] else None
-    return _message(LintResults(sources=[source], build_error=BuildError(message=words(error), location=place)))
+    return _message(LintResults(sources=[source], build_error=BuildError(message=text, location=place)))
 
 
 def _message(results: LintResults) -> ProgressMessage:

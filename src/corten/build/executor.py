@@ -1,7 +1,8 @@
 """Carries out what the solver decides: look-ups, digests and operations as bounded tasks. Daemon's loop.
 
 An error or a cancellation ends all tasks and waits until they have let go: what an operation made it removes itself.
-Two builds that come to the same work at once do it once: the second one waits for the first one's record.
+Two builds that come to the same work at once do it once: the second one waits for the first one's record, unless that
+one's client has stopped reading what the step says.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from corten.build.cache import BuildCache
+from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
+from corten.build.slots import Share, Slot, Slots
 from corten.build.solver import Action, Found, Kind, Solver
+from corten.build.turns import Turn, Turns
 from corten.engine.images.settled import settled
-from corten.lib.keylock import KeyLock
 from corten.store.leases import Lease
 
 _AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
+_BUILDS = 32
+_PATIENCE_S = 5.0  # how long a step's output may wait for its reader before others need not wait for the step
 
 
 class Worker(Protocol):
@@ -33,12 +38,23 @@ class Worker(Protocol):
         """Do it. Raises CortenError, OSError."""
 
 
-class Executor:
-    """Runs builds; one a daemon."""
+class Lookup(Protocol):
+    """Further records, behind the cache's own (`caching.imports`)."""
 
-    def __init__(self, cache: BuildCache) -> None:
+    def find(self, key: str, lease: Lease) -> Found | None:
+        """The result under a key, leased from here on."""
+
+
+class Executor:
+    """Runs builds; one a daemon. All builds together run `at_once` steps, beyond one for each build."""
+
+    def __init__(
+        self, cache: BuildCache, *, at_once: int = _AT_ONCE, builds: int = _BUILDS, patience_s: float = _PATIENCE_S
+    ) -> None:
         self._cache = cache
-        self._locks = KeyLock()
+        self._turns = Turns()
+        self._slots = Slots(steps=at_once, builds=builds)
+        self._patience_s = patience_s
 
     async def run(
         self,
@@ -46,37 +62,71 @@ class Executor:
         worker: Worker,
         lease: Lease,
         *,
-        use_cache: bool = True,
         changed: Callable[[], Awaitable[None]],
+        imports: Lookup | None = None,
+        stalls: Stalls | None = None,
     ) -> None:
         """Solve to the end; `changed` is called whenever something has happened. Raises what a step raises.
 
-        `lease` keeps what is found and made from being deleted.
+        `lease` keeps what is found and made from being deleted. `stalls` is told of output that waits.
         """
-        build = _Build(self._cache, self._locks, solver, worker, lease, use_cache=use_cache)
-        tasks: dict[asyncio.Task[object], Action] = {}
+        async with self._slots.build() as share:
+            build = _Build(self._cache, self._turns, share, solver, worker, lease, imports=imports)
+            if stalls is not None:
+                stalls.attach(build.let_go, self._patience_s)
+            await _run(build, solver, changed)
 
-        def start(actions: Iterable[Action]) -> None:
-            for action in actions:
-                tasks[asyncio.ensure_future(build.act(action))] = action
 
-        try:
-            start(solver.begin())
-            while tasks:
-                ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    action = tasks.pop(task)
-                    if task.exception() is not None:
-                        solver.failed(action.vertex)
-                    start(build.report(action, task.result()))
-                await changed()
-        except BaseException:
-            solver.cancel()
-            for task in tasks:
-                task.cancel()
-            await settled(tasks)
+async def _run(build: _Build, solver: Solver, changed: Callable[[], Awaitable[None]]) -> None:
+    tasks: dict[asyncio.Task[object], Action] = {}
+
+    def start(actions: Iterable[Action]) -> None:
+        for action in actions:
+            tasks[asyncio.ensure_future(build.act(action))] = action
+
+    try:
+        start(solver.begin())
+        await changed()
+        while tasks:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                action = tasks.pop(task)
+                if task.exception() is not None:
+                    solver.failed(action.vertex)
+                start(build.report(action, task.result()))
             await changed()
-            raise
+    except BaseException:
+        solver.cancel()
+        for task in tasks:
+            task.cancel()
+        await settled(tasks)
+        await changed()
+        raise
+
+
+class Stalls:
+    """Output that waits for a client who does not read: after a while its step holds up nobody but itself.
+
+    Wraps a build's watcher for its steps; attached to the run when that begins.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._let_go: Callable[[Vertex], None] = lambda _vertex: None
+        self._patience_s = _PATIENCE_S
+        self.running, self.removed, self.changed = watcher.running, watcher.removed, watcher.changed
+
+    def attach(self, let_go: Callable[[Vertex], None], patience_s: float) -> None:
+        """Call `let_go` for a step whose output waits so long."""
+        self._let_go, self._patience_s = let_go, patience_s
+
+    async def output(self, vertex: Vertex, stream: int, data: bytes) -> None:
+        """A step has written this to a stream; returns when there is room for more."""
+        timer = asyncio.get_running_loop().call_later(self._patience_s, self._let_go, vertex)
+        try:
+            await self._watcher.output(vertex, stream, data)
+        finally:
+            timer.cancel()
 
 
 class _Build:
@@ -85,26 +135,36 @@ class _Build:
     def __init__(
         self,
         cache: BuildCache,
-        locks: KeyLock,
+        turns: Turns,
+        share: Share,
         solver: Solver,
         worker: Worker,
         lease: Lease,
         *,
-        use_cache: bool,
+        imports: Lookup | None,
     ) -> None:
         self._cache = cache
-        self._locks = locks
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._turns = turns
+        self._share = share
         self._solver = solver
         self._worker = worker
         self._lease = lease
-        self._use_cache = use_cache
+        self._imports = imports
+        self._held: dict[Vertex, tuple[Turn | None, Slot]] = {}
+
+    def let_go(self, vertex: Vertex) -> None:
+        """The step stands still: whoever wants the same may do it, and its room is free."""
+        turn, slot = self._held.get(vertex, (None, None))
+        if turn is not None:
+            turn.let_go()
+        if slot is not None:
+            slot.let_go()
 
     async def act(self, action: Action) -> object:
         if action.kind is Kind.LOOK_UP:
-            return self._cache.find(action.key, self._lease)
+            return self._find(action.key)
         if action.kind is Kind.DIGEST:
-            async with self._slots:
+            async with self._share.hold():
                 return await self._worker.digest(action.vertex, self._inputs(action.vertex))
         return await self._execute(action)
 
@@ -112,7 +172,7 @@ class _Build:
         vertex = action.vertex
         if action.kind is Kind.LOOK_UP:
             assert result is None or isinstance(result, Found)
-            if result is not None:
+            if result is not None and self._cache.peek(result.key) is not None:
                 self._cache.alias(self._solver.fast_key(vertex), result.key)
             return self._solver.looked_up(vertex, result)
         if action.kind is Kind.DIGEST:
@@ -121,25 +181,32 @@ class _Build:
         assert isinstance(result, FileSystem)
         return self._solver.executed(vertex, result, "" if action.key else result.chain_id or "empty")
 
+    def _find(self, key: str) -> Found | None:
+        found = self._cache.find(key, self._lease)
+        return found if found is not None or self._imports is None else self._imports.find(key, self._lease)
+
     def _inputs(self, vertex: Vertex) -> list[FileSystem | None]:
         results = [self._solver.result(below) for below in vertex.inputs]
         return [result if isinstance(result, FileSystem) else None for result in results]
 
     async def _execute(self, action: Action) -> FileSystem:
         vertex, inputs = action.vertex, self._inputs(action.vertex)
-        stored = bool(action.key and inputs)
+        stored = bool(action.key) and (bool(inputs) or vertex.operation.is_fetched)
         async with AsyncExitStack() as held:
+            turn = None
             if stored:
-                await held.enter_async_context(self._locks.hold(action.key))
-                found = self._cache.find(action.key, self._lease) if self._use_cache else None
+                turn = await held.enter_async_context(self._turns.hold(action.key))
+                found = self._cache.find(action.key, self._lease) if self._solver.may_be_known(vertex) else None
                 if found is not None:  # another build was quicker
                     assert isinstance(found.result, FileSystem)
                     return found.result
-            await held.enter_async_context(self._slots)
+            slot = await held.enter_async_context(self._share.hold())
+            self._held[vertex] = (turn, slot)
+            held.callback(self._held.pop, vertex)
             result = await self._worker.execute(vertex, inputs)
             self._lease.add(*result.keys())
             if stored:
-                below = len(inputs[0].layers) if inputs[0] else 0
+                below = len(inputs[0].layers) if inputs and inputs[0] else 0
                 own, result = len(result.layers) - below, result.stamped(below, action.key)
                 alias = self._solver.fast_key(vertex)
                 self._cache.put(action.key, result, own_layers=own, description=vertex.name, alias=alias)

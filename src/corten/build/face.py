@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from corten.build.graph import Vertex
@@ -37,6 +38,9 @@ class Face(Protocol):
 
     def begun(self, source: SourceFile) -> None:
         """The Dockerfile was read: what fails from here on may be about its lines."""
+
+    def resolving(self, reference: str) -> AbstractContextManager[object]:
+        """What an image's name means is found out, as long as the block."""
 
     def pulling(self, message: ProgressMessage) -> None:
         """A base image comes."""

@@ -6,6 +6,7 @@ import msgspec
 
 from corten.spec.digest import chain_ids
 from corten.spec.oci_image import Descriptor
+from corten.store.gc import Node
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,3 +44,8 @@ class FileSystem(msgspec.Struct, frozen=True, kw_only=True):
     def keys(self) -> list[str]:
         """Its blobs' digests and layers' chainIDs, as leases and the collector name them."""
         return [*(layer.blob.digest for layer in self.layers), *self.chain]
+
+    def nodes(self) -> list[Node]:
+        """The same, as what the collector looks at."""
+        blobs = [Node("blob", layer.blob.digest) for layer in self.layers]
+        return blobs + [Node("layer", chain_id) for chain_id in self.chain]

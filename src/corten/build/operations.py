@@ -18,6 +18,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The base of all operations."""
 
     unkeyed: ClassVar[frozenset[str]] = frozenset()
+    is_fetched: ClassVar[bool] = False  # it comes from outside, and is known by what is there now
 
     def definition(self) -> bytes:
         """A digest of what the operation is."""
@@ -56,19 +57,36 @@ class InlineFiles(Operation, frozen=True, kw_only=True):
 
 
 class Download(Operation, frozen=True, kw_only=True):
-    """One file from a web server (ADD), named as the URL's last part. No inputs. `checksum` is `sha256:<hex>`."""
+    """One file from a web server (ADD), called `name`, or as the URL's last part. No inputs. `checksum` is
+    `sha256:<hex>`. `url` has no credentials: they are the `authorization` header."""
 
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"authorization"})
+    is_fetched: ClassVar[bool] = True
     url: str
+    name: str = ""
     checksum: str = ""
+    authorization: str = ""
 
 
 class GitCheckout(Operation, frozen=True, kw_only=True):
-    """A git repository's files (ADD). No inputs. `url` is as written, `#ref:directory` and query included; `checksum`
-    is the commit that it must be, or the beginning of one."""
+    """A git repository's files (ADD). No inputs. `remote` has no credentials: they are the `authorization` header.
+    `checksum` is the commit that it must be, or the beginning of one; the rest is as in git.url.GitUrl."""
 
-    url: str
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"authorization"})
+    is_fetched: ClassVar[bool] = True
+    remote: str
+    ref: str = ""
+    subdir: str = ""
     checksum: str = ""
     keep_git_dir: bool = False
+    submodules: bool = True
+    authorization: str = ""
+
+    @property
+    def url(self) -> str:
+        """For people: the repository with `#ref:directory`."""
+        tail = f"{self.ref}:{self.subdir}" if self.subdir else self.ref
+        return f"{self.remote}#{tail}" if tail else self.remote
 
 
 class MakeDirectory(Operation, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ step's configuration from here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,11 +67,13 @@ class Plan:
     """A build: the stages that the target needs, in the order of the file, the target last.
 
     `warnings` are for everybody, as the classic builder has them; `findings` are those of the checks. `platform` is
-    what it is built for, empty for the builder's own.
+    what it is built for, empty for the builder's own. `is_staged`: the file has more than one stage, whether they are
+    needed or not.
     """
 
     stages: tuple[Stage, ...]
     platform: str = ""
+    is_staged: bool = False
     warnings: tuple[str, ...] = ()
     findings: tuple[LintWarning, ...] = ()
 
@@ -78,3 +81,13 @@ class Plan:
     def target(self) -> Stage:
         """The stage that becomes the image."""
         return self.stages[-1]
+
+
+def of_stages(plan: Plan, names: Collection[str]) -> frozenset[Vertex]:
+    """What the stages of these names (or numbers) do themselves."""
+    wanted = {name.lower() for name in names}
+    found: set[Vertex] = set()
+    for stage in plan.stages:
+        if wanted & {stage.name.lower(), str(stage.index)} - {""}:
+            found |= {step.vertex for step in stage.steps if step.changes_files}
+    return frozenset(found)

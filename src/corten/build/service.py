@@ -7,22 +7,32 @@ becomes of the result. Cancelling the task cancels the build.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from corten.build.attestations.material import Material
 from corten.build.bases import Bases, Puller
 from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.caching.collecting import Collected
+from corten.build.caching.options import CacheImport
+from corten.build.caching.travel import CacheTravel, Directories, NoDirectories, Traveller, carrying_its_cache
+from corten.build.calls.results import answer
+from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
+from corten.build.exporters.request import CacheOnly, ImageExport, Layout, image_name
 from corten.build.face import Face, Offers
+from corten.build.lazy_layers import ImportLost, LazyLayers
+from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
-from corten.build.plan import Plan
+from corten.build.plan import Base, Plan
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
@@ -33,6 +43,7 @@ from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.spec import platform as platforms
 from corten.spec.docker.lint import SourceFile
+from corten.spec.reference import Reference
 from corten.store.gc import Node
 from corten.store.leases import Lease
 
@@ -44,12 +55,17 @@ _PLATFORMS_LIMIT = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One build: what is asked, where its files come from, what its client offers, and how it hears of it."""
+    """One build: what is asked, where its files come from, what its client offers, and how it hears of it.
+
+    `directories` of the client hold caches; with `kept`, a step that fails is kept there, which the caller closes.
+    """
 
     options: BuildOptions
     source: BuildSource
     offers: Offers
     face: Face
+    kept: KeptStep | None = None
+    directories: Directories = field(default_factory=NoDirectories)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +78,11 @@ class PlatformResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds."""
+    """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds.
+
+    `carry` brings the build's cache to where it is wanted, and is called when the result is where it belongs. Raises
+    CacheNotExported.
+    """
 
     platforms: tuple[PlatformResult, ...]
     source: SourceFile
@@ -71,6 +91,7 @@ class Result:
     started_ns: int
     finished_ns: int
     materials: tuple[Material, ...] = ()
+    carry: Callable[[], Awaitable[None]]
 
     @property
     def plan(self) -> Plan:
@@ -87,8 +108,18 @@ class BuildService:
     """Builds; one a daemon."""
 
     def __init__(
-        self, *, builder: Builder, cache: BuildCache, upkeep: CacheUpkeep, library: ImageLibrary, puller: Puller
+        self,
+        *,
+        builder: Builder,
+        cache: BuildCache,
+        upkeep: CacheUpkeep,
+        library: ImageLibrary,
+        puller: Puller,
+        travel: CacheTravel,
+        powers: Powers,
     ) -> None:
+        self._travel = travel
+        self._powers = powers
         self._builder = builder
         self._cache = cache
         self._upkeep = upkeep
@@ -101,20 +132,34 @@ class BuildService:
         RegistryError, OSError."""
         epoch_s = source_date_epoch(job.options.build_args)
         started_ns = time.time_ns()
+        options = job.options
         try:
             async with self._leased() as lease:
-                recipe, lowered = await self._lowered(job, lease)
-                paths = wanted(plan for plan, _bases in lowered)
+                traveller = self._traveller(job, lease)
+                async with self._travel.bringing(_imports(options), traveller) as brought:
+                    recipe, lowered = await self._lowered(job, traveller)
+                    devices = await self._allowed(options, [plan for plan, _bases in lowered])
+                    paths = wanted(plan for plan, _bases in lowered)
+                    contexts = {name: await job.source.context(name, taken) for name, taken in paths.items()}
+                    imports = await brought
                 inputs = BuildInputs(
-                    contexts={name: await job.source.context(name, taken) for name, taken in paths.items()},
+                    contexts=contexts,
                     bases={key: found for _plan, bases in lowered for key, found in bases.filesystems.items()},
-                    settings=_settings(job.options),
+                    settings=_settings(job, devices),
                     offers=job.offers,
-                    lease=lease,
-                    use_cache=job.options.use_cache,
+                    traveller=traveller,
+                    imports=imports,
+                    use_cache=options.use_cache,
+                    afresh=frozenset(options.no_cache_stages),
                     epoch_s=epoch_s,
+                    whole=_is_read(options),
+                    collect=bool(options.cache_to),
                 )
-                built = await all_of(self._builder.run(plan, inputs, job.face, progress) for plan, _bases in lowered)
+                solved = await all_of(self._built(plan, inputs, job.face, progress) for plan, _bases in lowered)
+                is_inline = not options.squash and any(one.kind == "inline" for one in options.cache_to)
+                built = [carrying_its_cache(one, found) if is_inline else one for one, found in solved]
+                for name in _pushed(options):
+                    await self._travel.prepare(name, built, traveller)
                 yield Result(
                     platforms=tuple(
                         PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
@@ -125,16 +170,52 @@ class BuildService:
                     started_ns=started_ns,
                     finished_ns=time.time_ns(),
                     materials=recipe.materials,
+                    carry=partial(self._travel.carry, options.cache_to, solved, traveller),
                 )
         finally:
             await self._upkeep.trim()
 
+    async def _built(self, plan: Plan, inputs: BuildInputs, face: Face, progress: Progress) -> tuple[Built, Collected]:
+        """The result; once more without imported caches when one has promised what cannot be had."""
+        try:
+            return await self._builder.run(plan, inputs, face, progress)
+        except FailedStep as error:
+            if not isinstance(error.reason, ImportLost):
+                raise
+            inputs.traveller.give_up(inputs.imports, error.reason)
+        return await self._builder.run(plan, inputs, face, progress)
+
+    def _traveller(self, job: Job, lease: Lease) -> Traveller:
+        say = job.face.pulling
+        lazy = LazyLayers(bringer=self._puller, is_here=self._library.has_node, say=say)
+        return Traveller(lazy=lazy, lease=lease, offers=job.offers, say=say, directories=job.directories)
+
+    async def call(self, job: Job) -> Mapping[str, str]:
+        """Answer what the options call instead of a build (calls/results.py). Raises DockerfileError."""
+        recipe = await job.source.recipe()
+        job.face.begun(recipe.source)
+        dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
+        platform = split_platforms(job.options.platform)[0]
+        return await blocking.run(
+            answer, job.options.call, dockerfile, _request(job.options, platform), recipe.source.data
+        )
+
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
-            await self._lowered(job, lease)
+            await self._lowered(job, self._traveller(job, lease))
 
-    async def _lowered(self, job: Job, lease: Lease) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
+    async def _allowed(self, options: BuildOptions, plans: Sequence[Plan]) -> Mapping[str, DeviceInfo]:
+        """The host's devices, if the build wants any. Raises DockerfileError, NotAllowed, InvalidArgument."""
+        asked = (*options.allow, NETWORK_HOST) if options.host.network_mode == "host" else options.allow
+        given = granted(asked, self._powers.supported)
+        targets = [plan.target.steps[-1].vertex for plan in plans]
+        devices = await blocking.run(self._powers.devices) if any(map(wants_devices, targets)) else {}
+        for target in targets:
+            check(target, given, devices)
+        return devices
+
+    async def _lowered(self, job: Job, traveller: Traveller) -> tuple[Recipe, list[tuple[Plan, Bases]]]:
         """The plan for each platform, and its base images; those of one platform come before the next one's."""
         platforms_asked = split_platforms(job.options.platform)
         recipe = await job.source.recipe()
@@ -145,12 +226,13 @@ class BuildService:
             bases = Bases(
                 library=self._library,
                 puller=self._puller,
-                lease=lease,
+                lazy=traveller.lazy,
+                lease=traveller.lease,
                 offers=job.offers,
                 always_pull=job.options.pull,
-                say=job.face.pulling,
             )
-            plan = await lower(dockerfile, _request(job.options, platform), bases, ignored=recipe.ignored)
+            images = _ToldImages(bases, job.face)
+            plan = await lower(dockerfile, _request(job.options, platform), images, ignored=recipe.ignored)
             lowered.append((plan, bases))
         job.face.checked(lowered[0][0].findings, recipe.source)
         return recipe, lowered
@@ -170,8 +252,53 @@ class BuildService:
             await self._library.discard([*nodes, *self._cache.take_replaced()])
 
 
-def _settings(options: BuildOptions) -> RunSettings:
-    return RunSettings(host=options.host, remove=options.remove, remove_failed=options.remove_failed)
+def _is_read(options: BuildOptions) -> bool:
+    """Whether the exporters read the result's layers: those of a push that are elsewhere may stay there, unless
+    something is made of them."""
+    if options.squash or options.attests.sbom or options.build_args.get(_EPOCH):
+        return True
+    return not all(
+        isinstance(export, CacheOnly)
+        or (isinstance(export, ImageExport) and not export.store and export.layout == Layout())
+        for export in options.exports
+    )
+
+
+def _pushed(options: BuildOptions) -> list[Reference]:
+    """The names that a result is pushed under, if it need not be here."""
+    if _is_read(options):
+        return []
+    exports = [export for export in options.exports if isinstance(export, ImageExport)]
+    own = [image_name(name) for name in options.names]
+    return [name for export in exports for name in export.names or own]
+
+
+def _imports(options: BuildOptions) -> tuple[CacheImport, ...]:
+    return options.cache_from if options.use_cache and not options.is_check else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _ToldImages:
+    """Images, as the face is told of them."""
+
+    _bases: Bases
+    _face: Face
+
+    async def resolve(self, reference: str, platform: str) -> Base:
+        """See plan.BaseImages."""
+        with self._face.resolving(reference):
+            return await self._bases.resolve(reference, platform)
+
+
+def _settings(job: Job, devices: Mapping[str, DeviceInfo]) -> RunSettings:
+    options = job.options
+    return RunSettings(
+        host=options.host,
+        remove=options.remove,
+        remove_failed=options.remove_failed,
+        devices=devices,
+        kept=job.kept,
+    )
 
 
 def split_platforms(text: str) -> list[str]:

@@ -12,13 +12,14 @@ second one, which is the key that counts above.
     INITIAL -> KEYED -> CACHE_FAST -> BLOCKED -> EXECUTING -> COMPLETE
        |                   |            ^
        +------ CACHE_FAST -+-> SOURCES -> DIGESTING -> KEYED -> CACHE_SLOW -> BLOCKED ...
+       +-> DIGESTING -> KEYED -> CACHE_FAST -> BLOCKED ... (what is fetched)
     and from each of them to FAILED (one vertex a build) or CANCELLED (all others that are not complete)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
@@ -33,6 +34,7 @@ class Keying(Enum):
 
     DEFINITION = auto()  # definition and input keys
     CONTENT = auto()  # definition, the first input's key, and what is taken of the others
+    IDENTITY = auto()  # definition, and what is there now: its origin is asked in each build
     RESULT = auto()  # only the result tells: it is executed in each build
     LOCAL = auto()  # part of the request: it is there, and has no key
 
@@ -91,28 +93,48 @@ class _Edge:
     missed: bool = False  # the cache did not have it, or not what it stands on
     result: object = None
     cached: bool = False
+    # whether its record may be looked for by what it is and stands on, and by the content that it takes
+    by_definition: bool = True
+    by_content: bool = True
 
 
 _OVER = (State.COMPLETE, State.FAILED, State.CANCELLED)
 
 
 class Solver:
-    """One build. `keying` tells how an operation is keyed; without `use_cache` nothing is looked up."""
+    """One build. `keying` tells how an operation is keyed; without `use_cache` nothing is looked up, and what is in
+    `afresh` is not, nor what follows from it: only content that is the same after all may be known."""
 
     def __init__(
-        self, targets: Iterable[Vertex], keying: Callable[[Vertex], Keying], *, use_cache: bool = True
+        self,
+        targets: Iterable[Vertex],
+        keying: Callable[[Vertex], Keying],
+        *,
+        use_cache: bool = True,
+        afresh: Container[Vertex] = (),
     ) -> None:
         self._targets = list(targets)
-        self._use_cache = use_cache
         self._edges = {vertex: _Edge(vertex, keying(vertex)) for vertex in in_order(self._targets)}
         for edge in self._edges.values():
             for below in set(edge.vertex.inputs):
                 self._edges[below].dependents.append(edge)
+            self._limit(edge, use_cache=use_cache and edge.vertex not in afresh)
         self._actions: list[Action] = []
         self._todo: list[_Edge] = []
         self._over = False
 
+    def _limit(self, edge: _Edge, *, use_cache: bool) -> None:
+        """Say what may be looked for; those of its inputs are limited already."""
+        inputs = self._inputs(edge)
+        edge.by_definition = use_cache and all(below.by_definition for below in inputs)
+        counted = inputs[:1] if edge.keying is Keying.CONTENT else inputs
+        edge.by_content = use_cache and all(below.by_content for below in counted)
+
     # -- what is asked
+
+    def may_be_known(self, vertex: Vertex) -> bool:
+        """Whether another build's record of the same work serves."""
+        return self._edges[vertex].by_content
 
     @property
     def done(self) -> bool:
@@ -176,12 +198,13 @@ class Solver:
         return self._go_on()
 
     def digested(self, vertex: Vertex, content: str) -> list[Action]:
-        """The digest of what a copy takes of its sources."""
+        """The digest of what a copy takes of its sources, or of what a vertex' origin has now."""
         edge = self._edges[vertex]
         if self._over:
             return []
         assert edge.state is State.DIGESTING
-        edge.key = _key(b"content", vertex, [self._edges[vertex.inputs[0]].key, content])
+        below = [self._edges[vertex.inputs[0]].key] if edge.keying is Keying.CONTENT else []
+        edge.key = _key(b"content", vertex, [*below, content])
         edge.state = State.KEYED
         self._todo += [edge, *edge.dependents]
         return self._go_on()
@@ -257,11 +280,15 @@ class Solver:
         if edge.keying is Keying.RESULT:
             self._block(edge)
             return
+        if edge.keying is Keying.IDENTITY:
+            edge.state = State.DIGESTING
+            self._actions.append(Action(Kind.DIGEST, edge.vertex))
+            return
         inputs = self._inputs(edge)
         for below in inputs:
             self._want_key(below)
         if not all(below.key or below.keying is Keying.LOCAL for below in inputs):
-            if not self._use_cache or any(below.missed for below in inputs):
+            if not edge.by_content or any(below.missed for below in inputs):
                 self._work_ahead(edge)
             return
         keyless = any(below.keying is Keying.LOCAL for below in inputs)
@@ -269,7 +296,7 @@ class Solver:
             edge.key = _key(b"definition", edge.vertex, [below.key for below in inputs])
             edge.state = State.KEYED
             self._todo += edge.dependents
-        elif keyless or not self._use_cache:
+        elif keyless or not edge.by_definition:
             self._ask_sources(edge)
         else:
             edge.fast_key = _key(b"sources", edge.vertex, [below.key for below in inputs])
@@ -287,7 +314,7 @@ class Solver:
                 self._want_result(below)
 
     def _look_up(self, edge: _Edge) -> None:
-        if not self._use_cache:
+        if not edge.by_content:
             self._block(edge)
             return
         edge.state = State.CACHE_SLOW if edge.keying is Keying.CONTENT else State.CACHE_FAST
@@ -295,7 +322,11 @@ class Solver:
 
     def _ask_sources(self, edge: _Edge) -> None:
         edge.state = State.SOURCES
-        self._work_ahead(edge)
+        sources = self._inputs(edge)[1:]
+        if not edge.by_content or any(below.keying is not Keying.LOCAL for below in sources):
+            self._work_ahead(edge)
+        for below in sources:  # what is there is soon digested, and the key that gives may end in what the cache has
+            self._want_result(below)
         self._todo.append(edge)
 
     def _block(self, edge: _Edge) -> None:

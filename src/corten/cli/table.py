@@ -12,6 +12,7 @@ Row = tuple[str, str, str]  # module, attribute, summary
 COMMON = ("run", "exec", "ps", "pull", "push", "images", "login", "logout", "search", "version", "info")
 GROUPS = {
     "builder": "Manage the build cache",
+    "buildx": "Build, and manage the build cache, in buildx's words",
     "container": "Manage containers",
     "context": "Show where commands are sent",
     "image": "Manage images",
@@ -124,7 +125,13 @@ COMMANDS: dict[str, Row] = {
     "system info": ("info", "COMMAND", "Show the state and the abilities of the engine"),
     "system prune": ("prune", "SYSTEM", "Remove everything that is unused"),
     "builder build": ("build", "COMMAND", "Build an image from a Dockerfile"),
+    "builder du": ("builder_du", "COMMAND", "Show what the build cache holds"),
     "builder prune": ("prune", "BUILDER", "Remove the build cache"),
+    "buildx build": ("build", "COMMAND", "Build an image from a Dockerfile"),
+    "buildx du": ("builder_du", "COMMAND", "Show what the build cache holds"),
+    "buildx inspect": ("builder_ls", "INSPECT", "Show the builder"),
+    "buildx ls": ("builder_ls", "LIST", "List the builders: there is one"),
+    "buildx prune": ("prune", "BUILDER", "Remove the build cache"),
     "context ls": ("context", "LIST", "List the contexts: there is one"),
     "context show": ("context", "SHOW", "Print the name of the context"),
 }

@@ -1,7 +1,8 @@
-"""`builder` of daemon.json: how much the build cache may keep. Pure; daemon only.
+"""`builder` of daemon.json: how much the build cache may keep, and what steps may be allowed. Pure; daemon only.
 
 The keys and their units are dockerd's: `{"gc": {"enabled": true, "defaultKeepStorage": "20GB"}}`, or the newer name
-`defaultReservedSpace`; `defaultMaxUsedSpace` is the limit where it is given.
+`defaultReservedSpace`; `defaultMaxUsedSpace` is the limit where it is given. What no step is ever allowed, whatever its
+client asks, is in `{"entitlements": {"network-host": true, "security-insecure": false, "device": true}}`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from corten.daemon.settings import size_bytes
 _LIMITS = ("defaultMaxUsedSpace", "defaultReservedSpace", "defaultKeepStorage")
 _WITHOUT_EFFECT = ("defaultMinFreeSpace", "policy")
 UNLIMITED = 1 << 63
+_ENTITLEMENTS = {  # the key: BuildKit's name, and whether it is allowed where nothing is said
+    "network-host": ("network.host", True),
+    "security-insecure": ("security.insecure", False),
+    "device": ("device", True),
+}
 
 
 def cache_bytes(given: Mapping[str, Any]) -> int | None:
@@ -22,7 +28,7 @@ def cache_bytes(given: Mapping[str, Any]) -> int | None:
 
     Raises ConfigError.
     """
-    unknown = sorted(set(given) - {"gc", "entitlements"})
+    unknown = sorted(set(given) - {"gc", "entitlements", "sources"})
     settings = given.get("gc", {})
     if not isinstance(settings, dict):
         raise ConfigError("builder.gc must be an object")
@@ -40,8 +46,22 @@ def cache_bytes(given: Mapping[str, Any]) -> int | None:
 
 def without_effect(given: Mapping[str, Any]) -> list[str]:
     """The keys that are accepted and change nothing."""
-    found = [f"builder.gc.{name}" for name in _WITHOUT_EFFECT if name in given.get("gc", {})]
-    return [*found, *(["builder.entitlements"] if "entitlements" in given else [])]
+    return [f"builder.gc.{name}" for name in _WITHOUT_EFFECT if name in given.get("gc", {})]
+
+
+def entitlements(given: Mapping[str, Any]) -> frozenset[str]:
+    """What the clients of builds may ask for. Raises ConfigError."""
+    settings = {} if given.get("entitlements") is None else given["entitlements"]
+    if not isinstance(settings, dict):
+        raise ConfigError("builder.entitlements must be an object")
+    unknown = sorted(set(settings) - set(_ENTITLEMENTS))
+    if unknown:
+        raise ConfigError(f"builder: unknown keys: {', '.join(f'entitlements.{name}' for name in unknown)}")
+    for key, value in settings.items():
+        if not isinstance(value, bool | None):
+            raise ConfigError(f"builder.entitlements.{key} must be true or false (not {value!r})")
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    return frozenset(name for key, (name, default) in _ENTITLEMENTS.items() if chosen.get(key, default))
 
 
 def _bytes(name: str, text: Any) -> int:

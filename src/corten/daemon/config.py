@@ -73,6 +73,13 @@ class Config:
         return self.items("hosts") or [f"unix://{self.exec_root / 'corten.sock'}"]
 
     @property
+    def tcp_ports(self) -> frozenset[int]:
+        """The ports of the API; those of an address without one are 2375 and 2376."""
+        tails = [host.rpartition(":")[2] for host in self.hosts if host.startswith("tcp://")]
+        ports = {int(tail) for tail in tails if tail.isdigit() and len(tail) < 6}
+        return frozenset(ports | ({2375, 2376} if len(ports) < len(tails) else set()))
+
+    @property
     def pidfile(self) -> Path:
         """Where the process id stands."""
         return Path(self.text("pidfile") or self.exec_root / "corten.pid")
@@ -328,9 +335,12 @@ def _validate_gc(config: Config) -> None:
 
         gc_settings(config["gc"])
     if config["builder"]:
-        from corten.daemon.builder_settings import cache_bytes
+        from corten.daemon.builder_settings import cache_bytes, entitlements
+        from corten.daemon.source_settings import source_policy
 
         cache_bytes(config["builder"])
+        entitlements(config["builder"])
+        source_policy(config["builder"])
 
 
 def _validate_addresses(config: Config) -> None:

@@ -117,7 +117,7 @@ _DATA: tuple[Option, ...] = (
     Option("cpu-rt-runtime", "cpu-rt-runtime", "int", 0, "Limit the CPU real-time runtime in microseconds", used=False),
     Option("rootless", "rootless", "bool", False, "Enable rootless mode", used=False),
     Option("node-generic-resource", "node-generic-resources", "list", [], "Advertise user-defined resource", used=False),
-    Option("cdi-spec-dir", "cdi-spec-dirs", "list", [], "CDI specification directories to use", used=False),
+    Option("cdi-spec-dir", "cdi-spec-dirs", "list", ["/etc/cdi", "/var/run/cdi"], "CDI specification directories to use"),
     # -- images and registries
     Option("storage-driver", "storage-driver", "text", "", "Storage driver to use", short="s"),
     Option("storage-opt", "storage-opts", "list", [], "Storage driver options", used=False),
@@ -139,7 +139,7 @@ _DATA: tuple[Option, ...] = (
     Option("swarm-default-advertise-addr", "swarm-default-advertise-addr", "text", "", "Set default address for swarm", used=False),
     # -- Corten's own
     Option("", "gc", "json", {}, "Water marks of the data root's file system, and which images may go above the high one", reloadable=True),
-    Option("", "builder", "json", {}, "Settings of the builder: gc.enabled, gc.defaultKeepStorage"),
+    Option("", "builder", "json", {}, "Settings of the builder: gc.enabled, gc.defaultKeepStorage, entitlements"),
     Option("", "features", "json", {}, "Features by name", used=False, reloadable=True),
     Option("", "deprecated-key-path", "text", "", "Path of an old key", used=False),
 )

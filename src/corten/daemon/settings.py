@@ -75,6 +75,7 @@ def container_settings(config: Config, *, storage_driver: str) -> ContainerSetti
         cgroup_parent=config.text("cgroup-parent"),
         runtimes=_RUNTIMES,
         default_runtime=config.text("default-runtime"),
+        cdi_directories=tuple(config.items("cdi-spec-dirs")),
         shutdown_timeout_s=config.number("shutdown-timeout"),
     )
 
@@ -151,6 +152,7 @@ def system_settings(config: Config, identity: str) -> SystemSettings:
         no_proxy=config.text("no-proxy"),
         address_pools=[(pool["base"], pool["size"]) for pool in config["default-address-pools"]],
         no_new_privileges=config.flag("no-new-privileges"),
+        cdi_directories=config.items("cdi-spec-dirs"),
     )
     update_system_settings(settings, config)
     return settings

@@ -235,9 +235,11 @@ class Engine:
             library=self._library,
             assembler=lambda: self.services.transfer.assembler,
             puller=self.services.transfer,
-            web=lambda: self.services.transfer,
+            config=self._config,
+            table=self._database.table,
             cache=self._build_cache,
             events=self.events,
+            host_gateways=self._networks.host_gateways,
             cache_bytes=cache_bytes(self._config["builder"]),
         )
 

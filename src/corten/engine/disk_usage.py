@@ -14,6 +14,7 @@ from typing import Protocol
 from corten.linux.tree import allocated
 from corten.spec.docker.system import DiskUse
 
+_LISTED = ("containers", "volumes", "tmp", "build-mounts", "build-contexts")
 _DATABASE = ("meta.db", "meta.db-wal", "meta.db-shm")
 
 
@@ -49,8 +50,7 @@ def explain(root: Path, *, blobs: BlobUsage, unneeded: Iterable[str], layers: La
     broken = {digest: size for digest, size in sizes.items() if digest in waiting}
     ingests = _entries(root / "content" / "ingest")
     usage = layers.disk_usage()
-    names = ("containers", "volumes", "tmp", "build-mounts")
-    containers, volumes, uploads, mounts = (_entries(root / name) for name in names)
+    containers, volumes, uploads, mounts, contexts = (_entries(root / name) for name in _LISTED)
     database = {name: allocated(os.fspath(root / name)) for name in _DATABASE}
     rows = [
         _row("Image blobs", kept),
@@ -59,6 +59,7 @@ def explain(root: Path, *, blobs: BlobUsage, unneeded: Iterable[str], layers: La
         _row("Container logs and files", containers),
         _row("Volumes", volumes),
         _row("Build cache mounts", mounts, reclaimable=True),
+        _row("Files that builds were sent", contexts, reclaimable=True),
         _row("Broken pulls, kept to go on", {**ingests, **broken}, reclaimable=True),
         DiskUse(type="Deleted, not yet freed", count=0, size=usage["trash"], reclaimable=usage["trash"]),
         _row("Archives being read", uploads),
@@ -84,10 +85,10 @@ def _entries(directory: Path) -> dict[str, int]:
 def _rest(root: Path) -> dict[str, int]:
     """What no other row counts: the directories that hold the rest, and files at the top."""
     content = root / "content"
-    plain = [root, *(root / name for name in ("containers", "volumes", "tmp", "build-mounts", "snapshots", "content"))]
+    plain = [root, *(root / name for name in (*_LISTED, "snapshots", "content"))]
     plain += [content / "ingest", content / "blobs", content / "blobs" / "sha256"]
     found = {os.fspath(path): os.lstat(path).st_blocks * 512 for path in plain if path.exists()}
-    known = {"content", "snapshots", "containers", "volumes", "tmp", "build-mounts", *_DATABASE}
+    known = {"content", "snapshots", *_LISTED, *_DATABASE}
     for name in set(os.listdir(root)) - known:
         found[name] = allocated(os.fspath(root / name))
     return found

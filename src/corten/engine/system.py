@@ -51,6 +51,7 @@ class SystemSettings:
     no_proxy: str = ""
     address_pools: list[tuple[str, int]] = field(default_factory=list)
     no_new_privileges: bool = False
+    cdi_directories: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -189,6 +190,7 @@ class SystemService:
             server_version=settings.engine_version,
             runtimes={name: wire.Runtime(path=path) for name, path in settings.runtimes.items()},
             default_runtime=settings.default_runtime,
+            cdi_spec_dirs=list(settings.cdi_directories),
             swarm=wire.SwarmInfo(),
             live_restore_enabled=settings.live_restore,
             init_binary=settings.init_path,

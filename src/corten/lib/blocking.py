@@ -2,8 +2,9 @@
 
 `disk` for file and mount work, `net` for registry transfers (long), `cpu` for hashing and compression, `stream` for
 what goes at a client's pace: slow clients must not take the threads that a start needs; `netns` for requests to the
-kernel that a running container may hold up, in its own network namespace: no other work waits for them. Work under
-about a millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
+kernel that a running container may hold up, in its own network namespace: no other work waits for them; `build` for the
+copies and digests of builds, whose contexts are as large as they like. Work under about a millisecond (a row in SQLite,
+a netlink message) may run on the loop itself: a thread hop costs as much.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
-Pool = Literal["disk", "net", "cpu", "stream", "netns"]
+Pool = Literal["disk", "net", "cpu", "stream", "netns", "build"]
 
-_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "netns": 16}
+_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "netns": 16, "build": 8}
 _pools: dict[Pool, ThreadPoolExecutor] = {}
 
 

@@ -7,11 +7,13 @@ GNU tar write and read them (POSIX.1-2001 pax).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from corten.lib.tar import Entry
 
 _BLOCK = 512
 _TYPES = {"file": b"0", "hardlink": b"1", "symlink": b"2", "char": b"3", "block": b"4", "directory": b"5", "fifo": b"6"}
+_BLANK_SUM = 8 * ord(" ")  # the checksum counts itself as spaces
 _NUMBER_LIMIT = 0o7777777
 _SIZE_LIMIT = 0o77777777777
 
@@ -46,7 +48,7 @@ class TarWriter:
 
 
 def _pax_records(entry: Entry) -> list[tuple[bytes, bytes]]:
-    records = []
+    records: list[tuple[bytes, bytes]] = []
     if len(entry.name) > 100 or not entry.name.isascii():
         records.append((b"path", entry.name))
     if len(entry.link) > 100 or not entry.link.isascii():
@@ -75,21 +77,30 @@ def _pax_record(record: tuple[bytes, bytes]) -> bytes:
 
 def _header(entry: Entry, kind: bytes, size: int) -> bytes:
     seconds = min(max(entry.mtime_ns // 1_000_000_000, 0), _SIZE_LIMIT)
+    name = entry.name[:100]
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+        entry.mode & 0o7777,
+        min(entry.uid, _NUMBER_LIMIT),
+        min(entry.gid, _NUMBER_LIMIT),
+        min(size, _SIZE_LIMIT),
+        seconds,
+    )
+    rest, rest_sum = _rest(kind, entry.link[:100], entry.user[:31], entry.group[:31], entry.device)
+    checksum = sum(name) + sum(numbers) + _BLANK_SUM + rest_sum
+    return b"%b%b%06o\0 %b" % (name.ljust(100, b"\0"), numbers, checksum, rest)
+
+
+@lru_cache(maxsize=256)
+def _rest(kind: bytes, link: bytes, user: bytes, group: bytes, device: tuple[int, int]) -> tuple[bytes, int]:
+    """What stands behind the checksum, and its own sum: the same for most members."""
     fields = [
-        entry.name[:100].ljust(100, b"\0"),
-        b"%07o\0" % (entry.mode & 0o7777),
-        b"%07o\0" % min(entry.uid, _NUMBER_LIMIT),
-        b"%07o\0" % min(entry.gid, _NUMBER_LIMIT),
-        b"%011o\0" % min(size, _SIZE_LIMIT),
-        b"%011o\0" % seconds,
-        b" " * 8,
         kind,
-        entry.link[:100].ljust(100, b"\0"),
+        link.ljust(100, b"\0"),
         b"ustar\x0000",
-        entry.user[:31].ljust(32, b"\0"),
-        entry.group[:31].ljust(32, b"\0"),
-        b"%07o\0" % min(entry.device[0], _NUMBER_LIMIT),
-        b"%07o\0" % min(entry.device[1], _NUMBER_LIMIT),
+        user.ljust(32, b"\0"),
+        group.ljust(32, b"\0"),
+        b"%07o\0" % min(device[0], _NUMBER_LIMIT),
+        b"%07o\0" % min(device[1], _NUMBER_LIMIT),
     ]
-    block = b"".join(fields).ljust(_BLOCK, b"\0")
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    block = b"".join(fields).ljust(_BLOCK - 156, b"\0")
+    return block, sum(block)

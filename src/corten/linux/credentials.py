@@ -34,6 +34,8 @@ _capget = raw("capget", ctypes.c_void_p, ctypes.c_void_p)
 _capset = raw("capset", ctypes.c_void_p, ctypes.c_void_p, library=PY_LIBC)
 _keyctl = raw("keyctl", ctypes.c_int, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_long)
 _setgroups = raw("setgroups", ctypes.c_size_t, ctypes.c_void_p)
+_setfsgid = raw("setfsgid", ctypes.c_uint)
+_setfsuid = raw("setfsuid", ctypes.c_uint)
 _setresgid = raw("setresgid", ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 _setresuid = raw("setresuid", ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 
@@ -103,6 +105,16 @@ def setgroups(groups: Sequence[int]) -> None:
     """Set the supplementary groups. setgroups(2)."""
     array = (ctypes.c_uint32 * len(groups))(*groups)
     check(_setgroups(len(groups), ctypes.addressof(array)), "setgroups")
+
+
+def setfsgid(gid: int) -> int:
+    """Set the group id that files are opened with; returns the one of before, and never fails. setfsgid(2)."""
+    return _setfsgid(gid)
+
+
+def setfsuid(uid: int) -> int:
+    """Set the user id that files are opened with; returns the one of before, and never fails. setfsuid(2)."""
+    return _setfsuid(uid)
 
 
 def setresgid(gid: int) -> None:

@@ -44,6 +44,8 @@ _NUMBERS = {
     "pivot_root": (155, 41),
     "sched_setattr": (314, 274),
     "seccomp": (317, 277),
+    "setfsgid": (123, 152),
+    "setfsuid": (122, 151),
     "setgroups": (116, 159),
     "setresgid": (119, 149),
     "setresuid": (117, 147),

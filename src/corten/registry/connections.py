@@ -2,6 +2,7 @@
 
 urllib3 makes and keeps the connections. Its own classes wait for a peer until a timeout ends; these are told of the
 `Cancel` of the request that their thread is at, so that giving up a pull does not wait for a registry that is silent.
+Those with a policy connect to what that allows; they are shared with none that has no policy.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from corten.registry.cancel import Cancel
 from corten.registry.endpoint import Endpoint
+from corten.registry.guarded_dial import check_literal, dial
+from corten.registry.inward import InwardPolicy
 from corten.registry.proxies import Proxies
 from corten.registry.tls import Certificates, find_certificates, tls_context
 
@@ -51,6 +55,21 @@ class _Wakeable:
     """What both kinds of connection add to urllib3's."""
 
     sock: socket.socket | None
+    policy: ClassVar[InwardPolicy | None] = None
+
+    def _new_conn(self) -> socket.socket:
+        """A connected socket; where there is a policy, to an address that it allows, or to the proxy."""
+        connection: Any = self
+        if self.policy is None or connection.proxy is not None:
+            return super()._new_conn()  # type: ignore[misc, no-any-return]
+        try:
+            return dial(self.policy, connection.host, connection.port, connection.timeout)
+        except socket.gaierror as error:
+            raise NameResolutionError(connection.host, connection, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(connection, f"Connection to {connection.host} timed out") from error
+        except OSError as error:
+            raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
 
     def _wake(self) -> None:
         with suppress(OSError, TypeError):  # closed by now, or never opened
@@ -100,14 +119,26 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _Secure
 
 
+def _classes(policy: InwardPolicy | None) -> dict[str, type[HTTPConnectionPool]]:
+    """The pools' classes by scheme."""
+    if policy is None:
+        return {"http": _PlainPool, "https": _SecurePool}
+    plain = type("_GuardedPlain", (_Plain,), {"policy": policy})
+    secure = type("_GuardedSecure", (_Secure,), {"policy": policy})
+    return {
+        "http": type("_GuardedPlainPool", (_PlainPool,), {"ConnectionCls": plain}),
+        "https": type("_GuardedSecurePool", (_SecurePool,), {"ConnectionCls": secure}),
+    }
+
+
 class Connections:
-    """All pools of the daemon; thread-safe."""
+    """All pools of the daemon for one purpose; thread-safe."""
 
-    _CLASSES: ClassVar = {"http": _PlainPool, "https": _SecurePool}
-
-    def __init__(self, certs_dirs: tuple[str, ...], proxies: Proxies) -> None:
+    def __init__(self, certs_dirs: tuple[str, ...], proxies: Proxies, policy: InwardPolicy | None = None) -> None:
         self._certs_dirs = certs_dirs
         self._proxies = proxies
+        self._policy = policy
+        self._classes = _classes(policy)
         self._lock = threading.Lock()
         self._pools: dict[_Key, urllib3.PoolManager] = {}
 
@@ -117,6 +148,8 @@ class Connections:
         # a host other than the endpoint's own (a redirect, a token server) never profits from "insecure"
         verify = endpoint.verify or urlsplit(f"//{netloc}").hostname != urlsplit(f"//{endpoint.host}").hostname
         proxy = self._proxies.proxy_for(scheme, netloc)
+        if proxy is not None and self._policy is not None:
+            check_literal(self._policy, netloc)
         certificates = None
         if scheme == "https":
             ca, clients = (endpoint.ca, endpoint.clients) if own else ((), ())
@@ -140,7 +173,7 @@ class Connections:
                     headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
                     context = tls_context(find_certificates("", ()), verify=True)
                     pool = urllib3.ProxyManager(proxy.url, proxy_headers=headers, proxy_ssl_context=context, **options)
-                pool.pool_classes_by_scheme = self._CLASSES
+                pool.pool_classes_by_scheme = self._classes
                 self._pools[key] = pool
             return pool
 

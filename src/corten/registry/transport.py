@@ -22,6 +22,7 @@ from corten.registry.connections import Connections, cancellable
 from corten.registry.endpoint import Endpoint
 from corten.registry.errors import RegistryError, RegistryUnreachable
 from corten.registry.failures import is_stale, translate
+from corten.registry.inward import InwardPolicy
 from corten.registry.proxies import Proxies
 from corten.registry.timings import Timings
 from corten.registry.urls import join, split
@@ -110,9 +111,10 @@ class Transport:
         certs_dirs: tuple[str, ...] = (),
         timings: Timings | None = None,
         proxies: Proxies | None = None,
+        policy: InwardPolicy | None = None,
     ) -> None:
         self._timings = timings or Timings()
-        self._connections = Connections(certs_dirs, proxies or Proxies())
+        self._connections = Connections(certs_dirs, proxies or Proxies(), policy)
 
     def close(self) -> None:
         """End the connections that nobody uses."""

@@ -3,7 +3,7 @@
 Parent to child: one `marshal` document with descriptors (both ends are one interpreter, and marshal is the fastest
 codec it has), then single words. Child to parent: JSON, since the child may by then share a pid namespace with
 strangers. A frame is an 8-byte head (length, number of descriptors) and the body; descriptors travel with the head
-(unix(7), SCM_RIGHTS). Every wait is bounded.
+(unix(7), SCM_RIGHTS), and what does not fit with single bytes between the two. Every wait is bounded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 
 _HEAD = struct.Struct("<II")
 _MAX_BODY = 32 << 20
-_MAX_FDS = 253  # SCM_MAX_FD of the kernel
+_MAX_FDS = 253  # SCM_MAX_FD of the kernel, for one sendmsg
+_MOST_FDS = 4096  # a container has a descriptor for each bind mount
+_MORE = b"+"
 
 
 class ChannelClosed(Exception):
@@ -78,28 +80,30 @@ class Channel:
         return request, fds
 
     def _send(self, body: bytes, fds: Sequence[int]) -> None:
-        if len(fds) > _MAX_FDS:
-            raise ValueError(f"{len(fds)} descriptors in one message, at most {_MAX_FDS} fit")
-        data = memoryview(_HEAD.pack(len(body), len(fds)) + body)
+        if len(fds) > _MOST_FDS:
+            raise ValueError(f"{len(fds)} descriptors (mounts and others) are more than the {_MOST_FDS} that fit")
+        head = _HEAD.pack(len(body), len(fds))
+        if len(fds) <= _MAX_FDS:
+            self._send_with(head + body, fds)
+            return
+        self._send_with(head, fds[:_MAX_FDS])
+        for at in range(_MAX_FDS, len(fds), _MAX_FDS):
+            self._send_with(_MORE, fds[at : at + _MAX_FDS])
+        self.sock.sendall(body)
+
+    def _send_with(self, data: bytes, fds: Sequence[int]) -> None:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([data], ancillary)
         if sent < len(data):
-            self.sock.sendall(data[sent:])
+            self.sock.sendall(memoryview(data)[sent:])
 
     def _receive(self) -> tuple[bytes, list[int]]:
         fds: list[int] = []
         try:
-            data, ancillary, _flags, _address = self.sock.recvmsg(
-                _HEAD.size, socket.CMSG_SPACE(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
-            )
-            for level, kind, payload in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    numbers = array.array("i")
-                    numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
-                    fds.extend(numbers)
-            if len(data) < _HEAD.size:
-                raise ChannelClosed("the other end is gone")
+            data = self._receive_with(_HEAD.size, fds)
             length, count = _HEAD.unpack(data)
+            for _ in range(_MAX_FDS, min(count, _MOST_FDS), _MAX_FDS):
+                self._receive_with(len(_MORE), fds)
             if length > _MAX_BODY or count != len(fds):
                 raise ChannelClosed(f"a message of {length} bytes with {count} descriptors")
             return self._exactly(length), fds
@@ -109,6 +113,20 @@ class Channel:
             if isinstance(error, ConnectionError):
                 raise ChannelClosed("the other end is gone") from error
             raise
+
+    def _receive_with(self, size: int, fds: list[int]) -> bytes:
+        """So many bytes; what comes with them is added to `fds`."""
+        data, ancillary, _flags, _address = self.sock.recvmsg(
+            size, socket.CMSG_SPACE(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL
+        )
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array.array("i")
+                numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
+                fds.extend(numbers)
+        if len(data) < size:
+            raise ChannelClosed("the other end is gone")
+        return data
 
     def _exactly(self, length: int) -> bytes:
         chunks = []

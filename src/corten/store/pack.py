@@ -8,6 +8,7 @@ marks become a layer's: a whiteout is `.wh.NAME`, an opaque directory holds `.wh
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import threading
@@ -129,6 +130,8 @@ class PipedTar:
     def __init__(self, fill: Callable[[TarWriter], None]) -> None:
         self._error: BaseException | None = None
         self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # a larger one spares both threads waiting for each other
+            fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _CHUNK)
         self._thread = threading.Thread(target=self._run, args=(fill, write_fd), name="corten-layer", daemon=True)
         self._thread.start()
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.build.test_the_cache_is_pruned import Rows, cache, filesystem
 
 from corten.build.classic_stream import ClassicStream
-from corten.build.executor import Executor
+from corten.build.executor import Executor, Stalls
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import BaseImage, Run
@@ -62,10 +62,11 @@ class Build:
         self.solver = Solver(targets, keying_of)
         self.executor, self.worker = executor, worker
         self.changed: Callable[[], Awaitable[None]] = never_full
+        self.stalls: Stalls | None = None
 
     async def go(self) -> None:
         with Leases().hold([]) as lease:
-            await self.executor.run(self.solver, self.worker, lease, changed=self.changed)
+            await self.executor.run(self.solver, self.worker, lease, changed=self.changed, stalls=self.stalls)
 
 
 def executor() -> Executor:

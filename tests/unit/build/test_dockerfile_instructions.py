@@ -134,17 +134,18 @@ TABLE = {
         and copy("ADD https://x/y/z.tgz?q /b").sources == (Source(path="z.tgz"),)
     ),
     "ADD git": lambda: (
-        vertex("ADD https://x/y.git#v1:sub /b").inputs[1].operation == GitCheckout(url="https://x/y.git#v1:sub")
+        vertex("ADD https://x/y.git#v1:sub /b").inputs[1].operation
+        == GitCheckout(remote="https://x/y.git", ref="v1", subdir="sub")
     ),
     "ADD --keep-git-dir": lambda: (
-        vertex("ADD --keep-git-dir git@x:y.git /b").inputs[1].operation
-        == GitCheckout(url="git@x:y.git", keep_git_dir=True)
+        vertex("ADD --keep-git-dir git://x/y.git /b").inputs[1].operation
+        == GitCheckout(remote="git://x/y.git", keep_git_dir=True)
     ),
     "ADD --checksum": lambda: (
         vertex(f"ADD --checksum={SHA256} http://x/y /b").inputs[1].operation
         == Download(url="http://x/y", checksum=SHA256)
         and vertex(f"ADD --checksum={COMMIT} git://x/y /b").inputs[1].operation
-        == GitCheckout(url="git://x/y", checksum=COMMIT)
+        == GitCheckout(remote="git://x/y", checksum=COMMIT)
     ),
     "ADD --chown/--chmod/--link/--exclude": lambda: (
         copy("ADD --chown=1 --chmod=600 --link --exclude=x a /b")
@@ -235,6 +236,13 @@ def test_the_table_of_instructions_has_each_once():
         (f"ADD --checksum={SHA256} http://x/a http://x/b /b/", "checksum can't be specified for multiple sources"),
         (f"ADD --checksum={SHA256} a /b", "checksum requires HTTP(S) or Git sources"),
         ("ADD http://[x/y /b", "invalid URL"),
+        ("ADD http://u:pass@h:x/y /b", "invalid URL http://xxxxx:xxxxx@h:x/y"),
+        ("ADD git@x:y.git /b", "git over ssh is not supported"),
+        ("ADD ssh://git@x/y /b", "git over ssh is not supported"),
+        ("ADD https://x/y.git?tag=1&branch=2 /b", "branch conflicts with tag"),
+        ("ADD https://x/y.git#--upload-pack=x /b", "invalid git ref"),
+        ("ADD --keep-git-dir=false https://x/y.git?keep-git-dir=1 /b", "inconsistent keep-git-dir"),
+        (f"ADD --checksum={COMMIT} https://x/y.git?commit={'b' * 40} /b", "checksum conflicts"),
         ("ADD --link=x a /b", "expecting boolean value for flag link, not: x"),
         ("ENV V=\nVOLUME $V", "VOLUME specified can not be an empty string"),
         ("STOPSIGNAL SIGRTMAX+1", "invalid signal"),

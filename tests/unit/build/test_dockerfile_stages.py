@@ -165,7 +165,9 @@ def test_named_contexts_come_before_stages_and_images():
     )
     operations = {type(vertex.operation): vertex.operation for vertex in in_order([result.target.steps[-1].vertex])}
     assert operations[BaseImage].reference == "base"
-    assert result.target.steps[0].vertex.operation == Context(name="data")
+    first = result.target.steps[0]
+    assert [vertex.operation for vertex in first.vertex.inputs] == [Scratch(), Context(name="data")]
+    assert (first.changes_files, first.created_by) == (True, "COPY --from=data / / # buildkit")
     assert not any("never" in step.text for stage in result.stages for step in stage.steps)
 
 

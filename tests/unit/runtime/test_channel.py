@@ -84,11 +84,34 @@ def test_a_message_that_claims_to_be_huge_is_refused_before_it_is_read() -> None
     right.close()
 
 
-def test_more_descriptors_than_the_kernel_passes_are_refused() -> None:
+@pytest.mark.parametrize("count", [253, 254, 506, 507, 700])
+def test_more_descriptors_than_the_kernel_passes_at_once_arrive_in_order(count: int) -> None:
+    left, right = Channel.pair()
+    ends = os.pipe()
+    try:
+        left.send({"n": 1}, [ends[number % 2] for number in range(count)])
+        left.send({"n": 2}, [ends[0]])
+        for number, expected in ((1, count), (2, 1)):
+            message, fds = right.receive(5)
+            inodes = [os.fstat(fd).st_ino for fd in fds]
+            modes = [os.get_inheritable(fd) for fd in fds]
+            for fd in fds:
+                os.close(fd)
+            assert message == {"n": number}
+            assert len(inodes) == expected
+            assert not any(modes)
+    finally:
+        for fd in ends:
+            os.close(fd)
+        left.close()
+        right.close()
+
+
+def test_descriptors_without_end_are_refused() -> None:
     left, right = Channel.pair()
     try:
-        with pytest.raises(ValueError, match="at most 253"):
-            left.send({}, [left.fileno()] * 254)
+        with pytest.raises(ValueError, match="are more than the 4096 that fit"):
+            left.send({}, [left.fileno()] * 4097)
     finally:
         left.close()
         right.close()

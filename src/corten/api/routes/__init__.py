@@ -13,6 +13,7 @@ from corten.api.routing import Route
 MODULES = (
     "auth",
     "build",
+    "buildkit",
     "commit",
     "containers.archive",
     "containers.attach",
@@ -32,6 +33,7 @@ MODULES = (
     "containers.top",
     "containers.update",
     "containers.wait",
+    "corten.build",
     "corten.fsck",
     "corten.images",
     "corten.networks",

@@ -1,12 +1,12 @@
-"""/build and what belongs to it: the classic builder's API. Docker Engine API: ImageBuild, BuildPrune, Session.
+"""/build and what belongs to it: the classic builder's API. Docker Engine API: ImageBuild, BuildPrune.
 
-BuildKit's session and gRPC endpoints are not offered: `_ping` says so (`Builder-Version: 1`), and clients that ask all
-the same are told what to do.
+BuildKit's own API is in buildkit.py; builds of its kind over POST /build (`version=2`), which old clients started so,
+are refused.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -18,7 +18,12 @@ from corten.api.routing import Request, Response, empty, json_response, route
 from corten.api.services import Services
 from corten.build.attestations.wishes import parse_attests
 from corten.build.cache_pruning import FILTERS, Wish
+from corten.build.caching.options import parse_exports as parse_caches
+from corten.build.caching.options import parse_imports
+from corten.build.calls.results import CALLS
+from corten.build.dockerfile.contexts import is_context
 from corten.build.exporters.request import Export, ImageExport, parse_exports
+from corten.build.location import redacted
 from corten.build.options import BuildOptions
 from corten.engine.images.filters import until_s
 from corten.errors import InvalidArgument
@@ -30,6 +35,7 @@ from corten.spec.docker.hostconfig import HostConfig, Ulimit
 _T = TypeVar("_T")
 _BUILDKIT = "2"
 _CHECK = "lint"
+_STATUS = "status"
 _OUTPUTS = {"": "", "files": "tar", "archive": "oci"}
 _NANO = 1_000_000_000
 
@@ -64,15 +70,8 @@ async def build_cancel(request: Request, services: Services) -> Response:  # noq
     return empty(204)
 
 
-@route("POST", "/session", since="1.31")
-@route("POST", "/grpc", since="1.31")
-async def session(request: Request, services: Services) -> Response:  # noqa: ARG001 - the form of a handler
-    """Not offered."""
-    raise _no_buildkit()
-
-
 def _no_buildkit() -> NotOffered:
-    return NotOffered("BuildKit builds are not supported by this engine yet", hint="set DOCKER_BUILDKIT=0")
+    return NotOffered("POST /build does not start BuildKit builds", hint="use buildx, or set DOCKER_BUILDKIT=0")
 
 
 def build_options(request: Request) -> BuildOptions:
@@ -80,31 +79,50 @@ def build_options(request: Request) -> BuildOptions:
     query = request.query
     if query.text("version") == _BUILDKIT:
         raise _no_buildkit()
-    if query.text("remote") and query.text("remote") != "client-session":
-        raise NotOffered("building from a remote context is not supported by this engine yet")
-    is_check = query.text("call") == _CHECK
-    if query.text("call") and not is_check:
-        raise NotOffered(f"the call {query.text('call')[:32]!r} is not supported by this engine: only {_CHECK!r} is")
+    call = query.text("call")
+    if call not in ("", _CHECK, *CALLS):
+        raise NotOffered(f"the call {call[:32]!r} is not supported by this engine: {_CHECK}, {', '.join(CALLS)} are")
+    if query.text("progress") not in ("", _STATUS):
+        raise InvalidArgument(f"invalid progress {query.text('progress')[:32]!r}: it may be {_STATUS}")
+    build_args = _json(query, "buildargs", dict[str, str | None]) or {}
     return BuildOptions(
         dockerfile=query.text("dockerfile"),
+        remote=query.text("remote"),
+        contexts=_contexts(query),
         names=tuple(name for name in query.values("t") if name),
         quiet=query.flag("q"),
         use_cache=not query.flag("nocache"),
         pull=query.flag("pull"),
         remove=query.flag("rm", default=True) or query.flag("forcerm"),
         remove_failed=query.flag("forcerm"),
-        build_args=_json(query, "buildargs", dict[str, str | None]) or {},
+        build_args=build_args,
+        cache_from=parse_imports(_json(query, "cachefrom", list[Any]) or []),
+        cache_to=parse_caches(_json(query, "cacheto", list[Any]) or [], build_args),
         labels=_json(query, "labels", dict[str, str]) or {},
         target=query.text("target"),
-        diagnostics=query.flag("diagnostics") or is_check,
-        is_check=is_check,
+        diagnostics=query.flag("diagnostics") or call == _CHECK,
+        is_check=call == _CHECK,
+        call=call if call in CALLS else "",
+        status=query.text("progress") == _STATUS,
+        keep_failed=query.flag("keepfailed"),
+        no_cache_stages=tuple(query.values("nocachefilter")),
         exports=_exports(query),
         attests=parse_attests(_json(query, "attests", dict[str, str | None]) or {}),
         squash=query.flag("squash"),
         platform=query.text("platform"),
+        allow=tuple(query.values("allow")),
         host=_host(query),
         credentials=registry_config(request),
     )
+
+
+def _contexts(query: Query) -> dict[str, str]:
+    """Corten's own parameter: named contexts as JSON, name by name. Raises InvalidArgument."""
+    contexts = _json(query, "contexts", dict[str, str]) or {}
+    for name, value in contexts.items():
+        if not is_context(name, value):
+            raise InvalidArgument(f"invalid named context {name[:128]!r}: {redacted(value)[:256]!r}")
+    return contexts
 
 
 class _Output(msgspec.Struct, rename="pascal"):

@@ -6,7 +6,7 @@ from corten.api.routing import Request, Response, route
 from corten.api.services import Services
 
 _HEADERS = {
-    "Builder-Version": "1",
+    "Builder-Version": "2",
     "Swarm": "inactive",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Pragma": "no-cache",

@@ -48,6 +48,7 @@ class LayerPlan:
         self._target = target
         self._attributes = attributes
         self._entries: dict[str, _Planned] = {}
+        self._new: set[str] = set()  # directories that the target has not: nothing in them need be looked for
 
     @property
     def is_empty(self) -> bool:
@@ -91,6 +92,7 @@ class LayerPlan:
                 _check_name(name, at)
                 node = Node("directory", 0o755, uid, gid, 0, self._attributes.now_ns)
                 self._entries[at] = _Planned(node, EmptyTree(), own=True)
+                self._new.add(at)
             elif node.kind != "directory":
                 raise Conflict(f"cannot copy to non-directory: /{at}")
             elif at not in self._entries:
@@ -107,6 +109,8 @@ class LayerPlan:
             raise Conflict(f"cannot copy to {kinds}: /{where}")
         if not where:  # the root
             return
+        if old is None and is_directory:
+            self._new.add(where)
         node = item.node
         owner = self._attributes.owner or ((node.uid, node.gid) if keeps_owner else (0, 0))
         change = None if node.kind == "symlink" else self._attributes.mode
@@ -116,7 +120,9 @@ class LayerPlan:
 
     def _lookup(self, path: str) -> Node | None:
         planned = self._entries.get(path)
-        return planned.node if planned is not None else self._target.lstat(path)
+        if planned is not None:
+            return planned.node
+        return None if path.rpartition("/")[0] in self._new else self._target.lstat(path)
 
     def write(self, writer: TarWriter) -> None:
         """The layer's tar."""

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 from corten.build.dockerfile.dockerignore import Matcher
 from corten.build.operations import Copy, Source
-from corten.build.trees.tree import Node, Tree, has_wildcards, join, match, resolve, walk
+from corten.build.trees.tree import Node, Remembering, Tree, has_wildcards, join, match, resolve, walk
 from corten.errors import NotFound
 
 
 class SourceNotFound(NotFound):
-    """What is to be copied is not there."""
+    """What is to be copied is not there; `path` is empty when it is a pattern that fits nothing."""
 
     code = "copy-source-not-found"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path.strip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Taken:
     called `name` when it goes into a directory. `keeps_owner`: files belong to whom they did; `unpack`: if it
     is an archive, what it holds is meant."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     directory: bool
     name: str
     keeps_owner: bool
@@ -79,7 +84,8 @@ def _missing(source: Source) -> SourceNotFound:
     if has_wildcards(source.path):
         return SourceNotFound("no source files were specified")
     return SourceNotFound(
-        f"file not found in build context or excluded by .dockerignore: stat {source.path}: file does not exist"
+        f"file not found in build context or excluded by .dockerignore: stat {source.path}: file does not exist",
+        source.path,
     )
 
 
@@ -88,7 +94,7 @@ def take(tree: Tree, path: str, *, keeps_owner: bool) -> Taken:
     real = resolve(tree, path)
     node = tree.lstat(real)
     if node is None:
-        raise SourceNotFound(f"{path}: not found")
+        raise SourceNotFound(f"{path}: not found", path)
     if node.kind != "directory":
         return Taken(
             (Item(tree, real, "", node),), directory=False, name=posixpath.basename(path), keeps_owner=keeps_owner
@@ -130,11 +136,45 @@ def _with_parents(items: Sequence[Item], is_wanted: Callable[[str], bool]) -> tu
     return tuple(item for item in items if item.name in names)
 
 
-def everything(tree: Tree, path: str, node: Node) -> tuple[Item, ...]:
+def everything(tree: Tree, path: str, node: Node) -> Everything:
     """A directory and all below it."""
-    items = [Item(tree, path, "", node)]
-    items += [Item(tree, join(path, below), below, found) for below, found in walk(tree, path)]
-    return tuple(items)
+    return Everything(tree, path, node)
+
+
+class Everything(Sequence[Item]):
+    """A directory and all below it, looked at when somebody asks: a tree may know the digest without."""
+
+    def __init__(self, tree: Tree, path: str, node: Node) -> None:
+        self.tree = tree
+        self.path = path
+        self._node = node
+        self._items: list[Item] | None = None
+
+    def _all(self) -> list[Item]:
+        if self._items is None:
+            self._items = [Item(self.tree, self.path, "", self._node)]
+            self._items += [
+                Item(self.tree, join(self.path, below), below, found) for below, found in walk(self.tree, self.path)
+            ]
+        return self._items
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._all())
 
 
 def digest(taken: Iterable[Taken]) -> str:
@@ -142,11 +182,31 @@ def digest(taken: Iterable[Taken]) -> str:
     total = hashlib.sha256()
     for one in taken:
         total.update(repr((one.directory, one.name, one.keeps_owner)).encode())
-        for item in one.items:
-            node = item.node
-            owner = (node.uid, node.gid) if one.keeps_owner else ()
-            content = item.tree.digest(item.path) if node.kind == "file" else ""
-            attributes = sorted(item.tree.xattrs(item.path).items()) if node.kind in ("file", "directory") else []
-            about = (item.name, node.kind, node.mode, owner, node.size, node.link, node.device, attributes, content)
-            total.update(repr(about).encode("utf-8", "surrogateescape"))
+        total.update(_content(one))
     return total.hexdigest()
+
+
+def _content(taken: Taken) -> bytes:
+    """The digest of what one source path gave; a whole directory's may be remembered."""
+    whole = taken.items
+    if not isinstance(whole, Everything) or taken.keeps_owner or not isinstance(whole.tree, Remembering):
+        return _digest_of(taken.items, keeps_owner=taken.keeps_owner)
+    known = whole.tree.recall(whole.path)
+    if known is not None:
+        return bytes.fromhex(known)
+    found = _digest_of(whole, keeps_owner=False)
+    whole.tree.remember(whole.path, found.hex())
+    return found
+
+
+def _digest_of(items: Iterable[Item], *, keeps_owner: bool) -> bytes:
+    """The digest of entries in order: names, kinds, modes, owners where they are kept, links, attributes, bytes."""
+    total = hashlib.sha256()
+    for item in items:
+        node = item.node
+        owner = (node.uid, node.gid) if keeps_owner else ()
+        content = item.tree.digest(item.path) if node.kind == "file" else ""
+        attributes = sorted(item.tree.xattrs(item.path).items()) if node.kind in ("file", "directory") else []
+        about = (item.name, node.kind, node.mode, owner, node.size, node.link, node.device, attributes, content)
+        total.update(repr(about).encode("utf-8", "surrogateescape"))
+    return total.digest()

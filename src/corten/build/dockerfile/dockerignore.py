@@ -19,6 +19,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from corten.build.dockerfile.error import DockerfileError
 
@@ -63,6 +64,13 @@ class _Pattern:
     text: str
 
 
+class Matches(NamedTuple):
+    """What is known of a path: whether it stays out, and which patterns match it or a directory that it is in."""
+
+    ignored: bool
+    by_pattern: tuple[bool, ...]
+
+
 class Matcher:
     """Tells which paths patterns keep out. Raises DockerfileError for patterns that are none."""
 
@@ -84,6 +92,18 @@ class Matcher:
             if pattern.brings_back == is_ignored and any(pattern.regex.match(prefix) for prefix in prefixes):
                 is_ignored = not pattern.brings_back
         return is_ignored
+
+    def matches(self, path: str, above: Matches | None) -> Matches:
+        """As `ignores`, on a walk: `above` is what was found for the path's directory, None below the root."""
+        known = above.by_pattern if above is not None else (False,) * len(self._patterns)
+        found = tuple(
+            was or pattern.regex.match(path) is not None for was, pattern in zip(known, self._patterns, strict=True)
+        )
+        is_ignored = False
+        for pattern, is_match in zip(self._patterns, found, strict=True):
+            if is_match:
+                is_ignored = not pattern.brings_back
+        return Matches(is_ignored, found)
 
     def may_hold_kept(self, directory: str) -> bool:
         """Whether something below the ignored `directory` could be brought back."""

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corten.build.dockerfile.directives import Directives, parse_directives
-from corten.build.dockerfile.error import ParseError
+from corten.build.dockerfile.error import ParseError, did_you_mean
 
 LINE_LIMIT = 65535
 LINES_LIMIT = 100_000
 SIZE_LIMIT = 4 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SETTING = re.compile(r"corten:\s*([a-z_-]+)\s*=\s*(.*)\Z", re.IGNORECASE)
+SETTINGS = ("egress",)
 _CONTINUED = {
     "\\": re.compile(r"(?:(?<=[^\\])|\A)\\[ \t]*\Z"),
     "`": re.compile(r"(?:(?<=[^`])|\A)`[ \t]*\Z"),
@@ -27,12 +29,14 @@ _CONTINUED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogicalLine:
-    """One instruction's text without its line breaks; `comments` are the ones right above it."""
+    """One instruction's text without its line breaks; `comments` are the ones right above it, `settings` Corten's own
+    comments above it (`# corten:NAME=value`), which no empty line parts from it."""
 
     text: str
     first: int
     last: int
     comments: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
     empty_continuation: bool = False
 
 
@@ -90,17 +94,35 @@ class Lexer:
                 )
 
     def next(self) -> LogicalLine | None:
-        """The next line that holds an instruction."""
+        """The next line that holds an instruction. Raises ParseError for a setting of nothing."""
         comments: list[str] = []
+        settings: list[tuple[str, str]] = []
         while (line := self.cursor.take()) is not None:
             line = line.lstrip()
             if line.startswith("#"):
+                if (found := self._setting(line)) is not None:
+                    settings.append(found)
                 self._add_comment(comments, line[1:].strip())
             elif line:
-                return self._joined(line, tuple(comments))
+                return self._joined(line, tuple(comments), tuple(settings))
             else:
                 comments.clear()
+        if settings:
+            raise self._misplaced(f"corten:{settings[-1][0]} stands above no instruction")
         return None
+
+    def _setting(self, line: str) -> tuple[str, str] | None:
+        """The name and value of a comment that says something to Corten. Raises ParseError for an unknown name."""
+        match = _SETTING.match(line.lstrip("#").strip())
+        if match is None:
+            return None
+        name = match[1].lower()
+        if name not in SETTINGS:
+            raise self._misplaced(f"unknown setting corten:{name[:32]}" + did_you_mean(name, SETTINGS))
+        return name, match[2]
+
+    def _misplaced(self, reason: str) -> ParseError:
+        return ParseError(reason, lines=(self.cursor.line_number, self.cursor.line_number))
 
     def _add_comment(self, comments: list[str], text: str) -> None:
         if not text:
@@ -108,13 +130,15 @@ class Lexer:
         elif self.cursor.line_number > self.directives.count:
             comments.append(text)
 
-    def _joined(self, line: str, comments: tuple[str, ...]) -> LogicalLine:
+    def _joined(self, line: str, comments: tuple[str, ...], settings: tuple[tuple[str, str], ...]) -> LogicalLine:
         first = self.cursor.line_number
         text, is_continued = self._without_continuation(line)
         parts, has_empty = [text], False
         while is_continued and (following := self.cursor.take()) is not None:
             start = following.lstrip()
             if start.startswith("#"):
+                if self._setting(start) is not None:
+                    raise self._misplaced("a setting of Corten's stands inside of an instruction: write it above")
                 continue
             if not start:
                 has_empty = True
@@ -126,6 +150,7 @@ class Lexer:
             first=first,
             last=self.cursor.line_number,
             comments=comments,
+            settings=settings,
             empty_continuation=has_empty,
         )
 

@@ -18,6 +18,8 @@ from corten.build.dockerfile.instructions.label import Label
 from corten.build.dockerfile.parser import Node
 from corten.build.dockerfile.resolution import (
     ContextSource,
+    EmptySource,
+    FetchedSource,
     FileSource,
     ImageSource,
     Resolution,
@@ -30,7 +32,8 @@ from corten.build.dockerfile.scope import BUILTIN, HIDDEN, hidden_environment
 from corten.build.dockerfile.stages import BuildRequest, Dockerfile
 from corten.build.dockerfile.state import StageState, first_state
 from corten.build.graph import Vertex
-from corten.build.operations import BaseImage, Context, Scratch
+from corten.build.location import redacted
+from corten.build.operations import BaseImage, Context, Copy, Scratch, Source
 from corten.build.plan import Base, BaseImages, Plan, Stage, Step
 from corten.engine.images.settled import all_of
 from corten.lib import blocking
@@ -97,6 +100,7 @@ def plan_of(
         warnings = (f"One or more build-args [{' '.join(unused)}] were not consumed",)
     return Plan(
         stages=tuple(lowering.planned.values()),
+        is_staged=len(dockerfile.stages) > 1,
         platform=request.platform,
         warnings=warnings,
         findings=tuple(finding.warning for finding in findings),
@@ -124,9 +128,14 @@ class _Lowering:
 
     def add(self, stage: ResolvedStage, *, before: tuple[Node, ...], labels: bool) -> None:
         """Plan one stage, behind those that it needs."""
-        root = self._vertex(stage.base, stage.from_.node)
         state = self._first_state(stage)
-        steps = [_unchanged(node, root, state) for node in (*before, stage.from_.node)]
+        if isinstance(stage.base, ContextSource | FetchedSource):
+            scratch = self._vertex(EmptySource(), stage.from_.node)
+            root = self._whole(stage.base, scratch, stage.from_.node)
+            steps = [*(_unchanged(node, scratch, state) for node in before), _copied(stage, root, state)]
+        else:
+            root = self._vertex(stage.base, stage.from_.node)
+            steps = [_unchanged(node, root, state) for node in (*before, stage.from_.node)]
         instructions = [*stage.instructions, *(self._labels() if labels else ())]
         size = 0
         for instruction in instructions:
@@ -143,7 +152,7 @@ class _Lowering:
                 )
             steps.append(
                 Step(
-                    text=ready.node.text,
+                    text=redacted(ready.node.text),
                     lines=ready.node.lines,
                     vertex=vertex,
                     config=after.config,
@@ -202,7 +211,14 @@ class _Lowering:
             return Vertex(operation, name=node.text, lines=node.lines)
         if isinstance(source, ContextSource):
             return Vertex(Context(name=source.name), name=node.text, lines=node.lines)
+        if isinstance(source, FetchedSource):
+            return Vertex(source.operation, name=f"[context {source.name}] load from its origin", lines=node.lines)
         return Vertex(Scratch(), name=node.text, lines=node.lines)
+
+    def _whole(self, source: FileSource, scratch: Vertex, node: Node) -> Vertex:
+        """All files of a context, as the root file system of a stage that begins with it."""
+        copy = Copy(sources=(Source(path="/"),), destination="/")
+        return Vertex(copy, (scratch, self._vertex(source, node)), name=node.text, lines=node.lines)
 
     def _labels(self) -> tuple[Instruction, ...]:
         """The request's labels, as if the file ended with them."""
@@ -262,6 +278,19 @@ class _StagePlaces:
     @property
     def cache_namespace(self) -> str:
         return self._lowering.request.given_args.get(_CACHE_NAMESPACE, "")
+
+
+def _copied(stage: ResolvedStage, root: Vertex, state: StageState) -> Step:
+    """The FROM of a stage that begins with a context, whose files are a layer of their own."""
+    node = stage.from_.node
+    return Step(
+        text=node.text,
+        lines=node.lines,
+        vertex=root,
+        config=state.config,
+        created_by=f"COPY --from={stage.from_.base} / / # buildkit",
+        changes_files=True,
+    )
 
 
 def _unchanged(node: Node, root: Vertex, state: StageState) -> Step:

@@ -185,7 +185,12 @@ def target_of(mount: MountOptions, working_dir: str, number: int) -> str:
     target = posixpath.normpath(posixpath.join("/", working_dir if mount.target else "/", mount.target))
     if target.strip("/") == "":
         raise ValueError('invalid mount target "/"')
-    return "/" + target.lstrip("/")
+    target = "/" + target.lstrip("/")
+    if target == "/proc" or target.startswith("/proc/"):
+        raise ValueError(f'invalid mount target "{target}": nothing can be mounted at or below /proc')
+    if target == "/dev" and mount.kind != "tmpfs":
+        raise ValueError('invalid mount target "/dev": only a tmpfs can take its place')
+    return target
 
 
 def id_of(mount: MountOptions) -> str:

@@ -27,6 +27,7 @@ class Node:
     text: str = ""
     lines: Lines = (0, 0)
     comments: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
     escape: str = "\\"
     empty_continuation: bool = False
@@ -92,7 +93,7 @@ def _node(line: LogicalLine, escape: str) -> Node:
     if not line.text.strip():  # a continuation of nothing
         raise ParseError("unknown instruction: ", lines=(line.first, line.last))
     node = node_of(line.text, escape=escape, lines=(line.first, line.last))
-    return replace(node, comments=line.comments, empty_continuation=line.empty_continuation)
+    return replace(node, comments=line.comments, settings=line.settings, empty_continuation=line.empty_continuation)
 
 
 def _with_heredocs(node: Node, cursor: Cursor) -> Node:

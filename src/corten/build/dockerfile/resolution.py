@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
+from corten.build.dockerfile.contexts import Fetched, fetched_of, find_context, image_of, local_name
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.dockerfile.expansion import Expansion
 from corten.build.dockerfile.instruction import Instruction
@@ -23,7 +24,6 @@ from corten.errors import InvalidArgument
 from corten.spec import reference as references
 
 SCRATCH = "scratch"
-_IMAGE = "docker-image://"
 _NO_TRIGGERS = ("FROM", "MAINTAINER", "ONBUILD")
 
 
@@ -50,11 +50,19 @@ class ContextSource:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchedSource:
+    """What the daemon fetches for the named context `name`: a repository's files, or a file."""
+
+    name: str
+    operation: Fetched
+
+
+@dataclass(frozen=True, slots=True)
 class EmptySource:
     """scratch."""
 
 
-FileSource = StageSource | ImageSource | ContextSource | EmptySource
+FileSource = StageSource | ImageSource | ContextSource | FetchedSource | EmptySource
 Images = Mapping[ImageSource, Base]
 Resolving = Generator[tuple[ImageSource, ...], tuple[Base, ...], "Resolution"]
 
@@ -131,7 +139,9 @@ class _Resolver:
         from_ = self._from(index)
         platform = self._platform(from_)
         own = self.dockerfile.stages[index].from_.name
-        context = (self._context(own, platform) if own else None) or self._context(from_.base, platform)
+        context = self._context(own, platform, from_.node) if own else None
+        if context is None and from_.base != SCRATCH:
+            context = self._context(from_.base, platform, from_.node)
         if context is not None:
             return context
         earlier = self.dockerfile.find(from_.base, index)
@@ -144,7 +154,7 @@ class _Resolver:
         parsed = self.dockerfile.stages[index]
         from_ = self._from(index)
         base, platform = self.base(index), self._platform(from_)
-        is_replaced = bool(from_.name) and self._context(from_.name, platform) is not None
+        is_replaced = bool(from_.name) and self._context(from_.name, platform, from_.node) is not None
         triggers = self._triggers(base, from_.node)
         instructions = () if is_replaced else (*triggers, *parsed.instructions)
         sources = {name: self._source(name, platform, found.node) for found in instructions for name in found.sources}
@@ -169,7 +179,7 @@ class _Resolver:
 
     def _source(self, name: str, platform: str, node: Node) -> FileSource:
         """What `--from=name` means: a named context, a stage by name or number, scratch, or an image."""
-        context = self._context(name, platform)
+        context = self._context(name, platform, node)
         if context is not None:
             return context
         stage = self.dockerfile.find(name, len(self.dockerfile.stages))
@@ -181,26 +191,20 @@ class _Resolver:
             return StageSource(int(name))
         return EmptySource() if name == SCRATCH else _image(name, platform, node, "stage")
 
-    def _context(self, name: str, platform: str) -> FileSource | None:
-        value = self.request.contexts.get(name)
-        if value is None:
-            normal = _normal(name)
-            value = next(
-                (value for key, value in self.request.contexts.items() if normal and _normal(key) == normal), None
-            )
-        if value is None:
+    def _context(self, name: str, platform: str, node: Node) -> FileSource | None:
+        """What the named context of that name is; None when there is none."""
+        context = find_context(self.request.contexts, name, platform)
+        if context is None:
             return None
-        if value.startswith(_IMAGE):
-            return ImageSource(value.removeprefix(_IMAGE), platform)
-        return ContextSource(name)
-
-
-def _normal(name: str) -> str:
-    """The reference in full, or nothing."""
-    try:
-        return str(references.parse(name).with_default_tag())
-    except InvalidArgument:
-        return ""
+        key, value = context
+        image = image_of(value)
+        if image is not None:
+            return EmptySource() if image == SCRATCH else _image(image, platform, node, "FROM")
+        try:
+            fetched = fetched_of(key, value)
+        except ValueError as error:
+            raise DockerfileError(str(error), lines=node.lines) from error
+        return ContextSource(local_name(key, value)) if fetched is None else FetchedSource(key, fetched)
 
 
 def _image(name: str, platform: str, node: Node, what: str) -> ImageSource:

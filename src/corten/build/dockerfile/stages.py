@@ -11,7 +11,10 @@ from corten.build.dockerfile.instructions import parse_instruction
 from corten.build.dockerfile.instructions.arg import Arg
 from corten.build.dockerfile.instructions.from_ import From
 from corten.build.dockerfile.instructions.onbuild import OnBuild
+from corten.build.dockerfile.instructions.run import Run
 from corten.build.dockerfile.parser import Source, parse_source
+
+_RULES_LIMIT = 4096  # each is compared with those of the client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +91,16 @@ def parse_dockerfile(data: bytes) -> Dockerfile:
     source = parse_source(data)
     global_args: list[Arg] = []
     stages: list[tuple[From, list[Instruction]]] = []
+    rules = 0
     for node in source.nodes:
         instruction = parse_instruction(node)
         if isinstance(instruction, From):
             stages.append((instruction, []))
         elif stages:
             stages[-1][1].append(instruction)
+            rules += len(instruction.egress or ()) if isinstance(instruction, Run) else 0
+            if rules > _RULES_LIMIT:
+                raise ParseError(f"more than {_RULES_LIMIT} egress rules", lines=node.lines)
         elif isinstance(instruction, Arg):
             global_args.append(instruction)
         else:

@@ -18,7 +18,7 @@ from corten.build.operations import Copy, MakeDirectory
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.store import LayerStore
 from corten.build.trees.mounted import MountedTree
-from corten.build.trees.tree import Tree, resolve
+from corten.build.trees.tree import DirectoriesAlone, Tree, resolve
 from corten.engine.containers.users import Accounts, read_accounts
 from corten.errors import CortenError
 from corten.errors import NotImplemented as NotOffered
@@ -57,7 +57,8 @@ class Copier:
 
         def fill(writer: TarWriter) -> None:
             with self._selected(vertex, copy, inputs) as (target, selection):
-                plan = LayerPlan(target, self._attributes(target, copy.owner, copy.mode))
+                attributes = self._attributes(target, copy.owner, copy.mode)
+                plan = LayerPlan(DirectoriesAlone(target) if copy.link else target, attributes)
                 plan.place(selection, copy.destination)
                 plan.write(writer)
 

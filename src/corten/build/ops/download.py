@@ -1,23 +1,24 @@
 """ADD of a URL: one file from a web server, as a file system of its own. Daemon's loop; net and disk threads.
 
-It is fetched in each build, and what it holds is the cache key of what is made of it. Mode 0600 and the time that the
-server says, as the Dockerfile reference has it.
+What the server has is asked for in each build, and is the cache key; a file that it says is unchanged is not sent
+again. With a checksum that is the key, and a cached build asks nobody. Mode 0600 and the time that the server says, as
+the Dockerfile reference has it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from corten.build.dockerfile.instructions.add import file_name
+from corten.build.fetching import Downloaded, Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Download
 from corten.build.ops.store import LayerStore
-from corten.engine.images.progress import Progress
-from corten.errors import CortenError, Forbidden
+from corten.build.web import DownloadFailed, Seen, WebUrl
+from corten.errors import Forbidden
 from corten.lib.tar import Entry
 from corten.lib.tar_writer import TarWriter
 
@@ -25,43 +26,66 @@ _CHUNK = 1 << 20
 _NANO = 1_000_000_000
 
 
-class DownloadFailed(CortenError):
-    """What was fetched is not what the Dockerfile says."""
-
-    code = "build-download-failed"
-
-
-class Web(Protocol):
-    """Web servers (TransferService)."""
-
-    async def fetch(self, url: str, file: BinaryIO, progress: Progress) -> str:
-        """Write what `url` gives; returns its Last-Modified header. Raises RegistryError, InvalidArgument."""
-
-
 class Downloader:
-    """Fetches for one build, by way of files that `new_file` makes; nothing for one that is `limited`."""
+    """Fetches for one build; nothing for one that is `limited`. To be closed."""
 
-    def __init__(self, *, store: LayerStore, web: Web, new_file: Callable[[], BinaryIO], limited: bool) -> None:
+    def __init__(self, *, store: LayerStore, fetching: Fetching, limited: bool) -> None:
         self._limited = limited
         self._store = store
-        self._web = web
-        self._new_file = new_file
+        self._fetching = fetching
+        self._here: dict[Vertex, Downloaded] = {}
+
+    def close(self) -> None:
+        """Close what was fetched and not used."""
+        for found in self._here.values():
+            if found.file is not None:
+                found.file.close()
+        self._here.clear()
+
+    async def identity(self, vertex: Vertex, wanted: Download) -> str:
+        """What the URL gives, as one digest. Raises as `download`."""
+        check_limited(vertex, limited=self._limited)
+        if wanted.checksum:
+            return wanted.checksum
+        url = _url(wanted)
+        found = await self._fetching.download(url, self._store.progress, seen=self._fetching.seen(url))
+        self._here[vertex] = found
+        return _identity(found.seen)
 
     async def download(self, vertex: Vertex, wanted: Download) -> FileSystem:
         """The file at the top of an empty file system. Raises DownloadFailed, RegistryError, InvalidArgument;
         Forbidden when the build has an egress list."""
-        if self._limited:
-            raise Forbidden(
-                f"line {vertex.lines[0]}: the build has an egress list, which a file that the engine fetches would get "
-                "past; fetch it in a RUN step"
-            )
-        with self._new_file() as file:
-            modified = await self._web.fetch(wanted.url, file, self._store.progress)
-            file.flush()
-            if wanted.checksum:
-                await self._store.work(_check, file, wanted, vertex.lines[0])
-            entry = Entry(file_name(wanted.url).encode(), "file", 0o600, 0, 0, file.tell(), _time_ns(modified))
+        check_limited(vertex, limited=self._limited)
+        found = self._here.pop(vertex, None)
+        if found is None or found.file is None:
+            again = await self._fetching.download(_url(wanted), self._store.progress, checksum=wanted.checksum)
+            if found is not None and _identity(found.seen) != _identity(again.seen) and again.file is not None:
+                again.file.close()
+                raise DownloadFailed(f"{wanted.url[:256]} has changed while it was fetched; build again")
+            found = again
+        assert found.file is not None
+        with found.file as file:
+            size = file.seek(0, 2)
+            name = wanted.name or file_name(wanted.url)
+            entry = Entry(name.encode(), "file", 0o600, 0, 0, size, _time_ns(found.seen.modified))
             return await self._store.add(FileSystem(), lambda writer: _write(writer, entry, file))
+
+
+def check_limited(vertex: Vertex, *, limited: bool) -> None:
+    """Raise Forbidden for a build with an egress list, which the engine does not go around."""
+    if limited:
+        raise Forbidden(
+            f"line {vertex.lines[0]}: the build has an egress list, which a file that the engine fetches would get "
+            "past; fetch it in a RUN step"
+        )
+
+
+def _url(wanted: Download) -> WebUrl:
+    return WebUrl(url=wanted.url, authorization=wanted.authorization)
+
+
+def _identity(seen: Seen) -> str:
+    return f"{seen.digest} {_time_ns(seen.modified)}"
 
 
 def _write(writer: TarWriter, entry: Entry, file: BinaryIO) -> None:
@@ -73,15 +97,6 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while chunk := file.read(_CHUNK):
         yield chunk
-
-
-def _check(file: BinaryIO, wanted: Download, line: int) -> None:
-    digest = hashlib.sha256()
-    for chunk in _chunks(file):
-        digest.update(chunk)
-    found = f"sha256:{digest.hexdigest()}"
-    if found != wanted.checksum:
-        raise DownloadFailed(f"line {line}: digest mismatch {found}: {wanted.checksum}")
 
 
 def _time_ns(modified: str) -> int:

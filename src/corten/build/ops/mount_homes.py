@@ -10,6 +10,8 @@ from corten.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount2
 from corten.linux.tree import remove_tree
 
 MOUNTED = "fs"
+# Below the directory of archives, which is emptied at start: on the images' disk, for a context may be larger than /run
+UNPACKED = "shown"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

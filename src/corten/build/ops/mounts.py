@@ -1,9 +1,9 @@
 """`RUN --mount`: what a step's container has besides its root, as bind mounts of the engine. Daemon's loop; threads.
 
 An image's or stage's file system is mounted below `directory` for the step, read-only, or as a snapshot of its own when
-it may be written; what the client sent is unpacked there; a cache is a directory that stays. What a killed daemon left
-is removed at the next start (`mount_homes.sweep`). The client of the classic API has no secrets and no agent to offer:
-a mount of these is left out, as BuildKit does, unless the step says that it requires it.
+it may be written; what the client sent is unpacked below `unpacked`, on the disk of images; a cache is a directory that
+stays. What a killed daemon left is removed at the next start (`mount_homes.sweep`). Secrets and agents are in
+`offered.py`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from pathlib import Path
 from corten.build.cache_mounts import CacheMounts
 from corten.build.copying.layer import Attributes, LayerPlan
 from corten.build.copying.select import Selection, Taken, digest, take
-from corten.build.face import Offers
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Mount, Run
+from corten.build.ops.cache_contents import CacheContents, ImportedMounts
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.mount_homes import MOUNTED, remove_home
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import EmptyTree, Tree, resolve
 from corten.engine.images.settled import never_half_done
-from corten.errors import InvalidArgument, NotFound
-from corten.errors import NotImplemented as NotOffered
+from corten.errors import NotFound
 from corten.lib import blocking
 from corten.lib.tar import TarReader
 from corten.lib.tar_writer import TarWriter
@@ -41,12 +40,20 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StepMounts:
-    """The mounts of one build's steps, below `directory`."""
+    """The mounts of one build's steps: attached below `directory`, or unpacked below `unpacked`."""
 
     def __init__(
-        self, *, store: LayerStore, inputs: Inputs, caches: CacheMounts, directory: Path, offers: Offers
+        self,
+        *,
+        store: LayerStore,
+        inputs: Inputs,
+        caches: CacheMounts,
+        directory: Path,
+        unpacked: Path,
+        imported: ImportedMounts,
     ) -> None:
-        self._offers = offers
+        self._unpacked = unpacked
+        self._imported = imported
         self._store = store
         self._inputs = inputs
         self._caches = caches
@@ -64,21 +71,18 @@ class StepMounts:
     async def hold(
         self, vertex: Vertex, run: Run, results: Sequence[FileSystem | None]
     ) -> AsyncIterator[list[HostMount]]:
-        """The mounts, there as long as the block. Raises NotFound, InvalidArgument, NotImplemented, OSError."""
+        """The mounts, there as long as the block. Raises NotFound, NotImplemented, OSError."""
         mounts: list[HostMount] = []
-        if any(mount.kind == "cache" and mount.input for mount in run.mounts):
-            raise NotOffered("RUN --mount=type=cache with from is not supported yet")
         async with AsyncExitStack() as closing:
-            caches = await closing.enter_async_context(self._caches.hold(m for m in run.mounts if m.kind == "cache"))
+            contents = CacheContents(self._store, self._imported, results)
+            wanted = [mount for mount in run.mounts if mount.kind == "cache"]
+            caches = await closing.enter_async_context(self._caches.hold(wanted, contents))
             for mount in run.mounts:
-                if mount.kind in ("secret", "ssh"):
-                    if mount.required:
-                        raise InvalidArgument(f"{mount.kind} {mount.id or 'default'}: not found")
-                elif mount.kind == "tmpfs":
+                if mount.kind == "tmpfs":
                     mounts.append(_tmpfs(mount))
                 elif mount.kind == "cache":
                     mounts.append(_bind(mount, caches[mount]))
-                else:
+                elif mount.kind == "bind":
                     source = await self._bound(vertex, mount, results, closing)
                     mounts.append(_bind(mount, source))
             yield mounts
@@ -87,9 +91,9 @@ class StepMounts:
         self, vertex: Vertex, mount: Mount, results: Sequence[FileSystem | None], closing: AsyncExitStack
     ) -> str:
         """Where on the host the source of a bind is."""
-        home = self._directory / secrets.token_hex(32)
-        closing.push_async_callback(self._remove, home)
         filesystem = results[mount.input]
+        home = (self._unpacked if filesystem is None else self._directory) / secrets.token_hex(32)
+        closing.push_async_callback(self._remove, home)
         if filesystem is None:
             return await self._store.work(self._unpack, vertex, mount, results, home)
         return await self._store.work(self._attach, mount, filesystem, home)
@@ -134,7 +138,7 @@ class StepMounts:
 
     def _make(self, home: Path) -> Path:
         """The directory to mount at. No user of the host gets there: images have setuid programs (CVE-2021-41091)."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.mkdir(mode=0o700)
         target = home / MOUNTED
         target.mkdir()
@@ -165,6 +169,6 @@ def _bind(mount: Mount, source: str) -> HostMount:
 
 
 def _tmpfs(mount: Mount) -> HostMount:
-    return HostMount(
-        type="tmpfs", target=mount.target, tmpfs_options=TmpfsOptions(size_bytes=mount.size, mode=mount.mode)
-    )
+    """As BuildKit has them: for everybody, programs included, but for set-id bits. `mode` cannot be given."""
+    options = TmpfsOptions(size_bytes=mount.size, mode=0o1777, options=[["exec"], ["dev"]])
+    return HostMount(type="tmpfs", target=mount.target, tmpfs_options=options, read_only=mount.read_only)

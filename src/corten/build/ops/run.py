@@ -10,30 +10,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from msgspec import UNSET
 
+from corten.build.entitlements import DeviceInfo, chosen_of
 from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
 from corten.build.ops.foreign import architecture_of, explanation, program_of
+from corten.build.ops.kept import KeptStep, shell_request
 from corten.build.ops.mounts import StepMounts
+from corten.build.ops.offered import OfferedMounts, socket_variable
 from corten.build.ops.store import LayerStore
 from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, NotFound
-from corten.errors import NotImplemented as NotOffered
 from corten.lib.faultpoint import reach
 from corten.linux.binfmt import handlers
 from corten.spec.docker.container import CreateRequest, CreateResponse
-from corten.spec.docker.hostconfig import HostConfig, LogConfig, str_slice
+from corten.spec.docker.hostconfig import DeviceRequest, HostConfig, LogConfig, str_slice
 from corten.spec.docker.hostconfig import Mount as HostMount
 from corten.spec.oci_image import Image, ImageConfig, RootFS
 from corten.spec.platform import host_platform
@@ -44,13 +47,16 @@ _NOT_EXECUTED = (126, 255)
 
 
 class StepFailed(CortenError):
-    """A command has ended with another code than 0; `exit_code` is it."""
+    """A command has ended with another code than 0: `exit_code`. `why` is what is known of the cause; `is_kept`: the
+    client may look at what it left."""
 
     code = "build-step-failed"
+    is_kept = False
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, *, why: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.why = why
 
 
 class Containers(Protocol):
@@ -85,11 +91,14 @@ class Containers(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards."""
+    """What the request says for all RUN steps: limits and network (`host`), and whether containers stay afterwards.
+    `devices` are those of the host, for RUN --device; `kept` has room for the first step that fails."""
 
     host: HostConfig
     remove: bool = True
     remove_failed: bool = False
+    devices: Mapping[str, DeviceInfo] = field(default_factory=dict)
+    kept: KeptStep | None = None
 
     @property
     def is_limited(self) -> bool:
@@ -106,12 +115,14 @@ class Runner:
         containers: Containers,
         store: LayerStore,
         mounts: StepMounts,
+        offered: OfferedMounts,
         settings: RunSettings,
         watcher: Watcher,
     ) -> None:
         self._containers = containers
         self._store = store
         self._mounts = mounts
+        self._offered = offered
         self._settings = settings
         self._watcher = watcher
 
@@ -123,15 +134,24 @@ class Runner:
         """The file system after the command. Raises StepFailed, and what create and start raise."""
         below = inputs[0]
         assert below is not None
-        async with self._mounts.hold(vertex, run, inputs) as mounts:
-            stubs = await self._store.work(self._stubs, below, [mount.target for mount in mounts]) if mounts else []
+        async with AsyncExitStack() as closing:
+            offered = await closing.enter_async_context(self._offered.hold(run.mounts))
+            held = await closing.enter_async_context(self._mounts.hold(vertex, run, inputs))
+            mounts = [*held, *offered.mounts]
+            devices = chosen_of(vertex, self._settings.devices)
+            targets = [mount.target for mount in mounts]
+            targets += [target for device in devices for target in self._settings.devices[device].targets]
+            stubs = await self._store.work(self._stubs, below, targets) if targets else []
+            hidden = (*run.secret_env, *offered.hidden_env)
             try:
-                return await self._run(vertex, self._request(run, below, mounts), below, stubs)
+                return await self._run(vertex, self._request(run, below, mounts, devices), below, stubs, hidden)
             except StepFailed as error:
+                if error.is_kept and self._settings.kept is not None:
+                    self._settings.kept.take_mounts(closing.pop_all())
                 why = await self._store.work(self._why, below, run) if error.exit_code in _NOT_EXECUTED else ""
                 if not why:
                     raise
-                raise StepFailed(f"{error.message}: {why}", error.exit_code) from error
+                raise StepFailed(f"{error.message}: {why}", error.exit_code, why=why) from error
 
     def _why(self, below: FileSystem, run: Run) -> str:
         """What is to be said of a command that could perhaps not be executed. Blocking."""
@@ -149,26 +169,47 @@ class Runner:
                     path = path.rpartition("/")[0]
         return sorted(missing, key=lambda path: path.count("/"), reverse=True)
 
-    async def _run(self, vertex: Vertex, request: CreateRequest, below: FileSystem, stubs: Sequence[str]) -> FileSystem:
+    async def _run(
+        self,
+        vertex: Vertex,
+        request: CreateRequest,
+        below: FileSystem,
+        stubs: Sequence[str],
+        hidden: tuple[str, ...],
+    ) -> FileSystem:
         created = await self._containers.create("", request, base=_base(below), owner=OWNER)
         cid = created.id
         goes = True  # one that was given up goes in any case
         try:
             reach("build.container.created")
             self._watcher.running(vertex, cid)
-            code = await self._until_end(vertex, cid)
+            code = await self._until_end(vertex, cid, hidden)
             reach("build.container.ended")
             goes = self._settings.remove_failed if code else self._settings.remove
             if code:
                 command = " ".join(str_slice(request.cmd) or [])
-                raise StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+                failed = StepFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+                failed.is_kept = await self._keep(request, below, cid)
+                raise failed
             return await self._store.add_snapshot(below, cid, stubs)
         finally:
             await self._let_go(vertex, cid, goes=goes)
 
-    async def _until_end(self, vertex: Vertex, cid: str) -> int:
-        """Start it and pass its output on until it has ended."""
+    async def _keep(self, request: CreateRequest, below: FileSystem, cid: str) -> bool:
+        """Make the container in which people may look at what a failed command has left; whether there is one now."""
+        kept = self._settings.kept
+        if kept is None or kept.container:
+            return False
+        with contextlib.suppress(CortenError, OSError):  # that the command failed is what the client has to hear
+            left = await self._store.add_snapshot(below, cid)
+            made = await self._containers.create("", shell_request(request), base=_base(left), owner=OWNER)
+            kept.take(self._containers, made)
+        return bool(kept.container)
+
+    async def _until_end(self, vertex: Vertex, cid: str, hidden: tuple[str, ...]) -> int:
+        """Start it and pass its output on until it has ended; its record does not show the variables `hidden`."""
         container = self._containers.find(cid)
+        container.hidden_env = hidden
         ours, theirs = socket.socketpair()
         container.pending.append(
             PendingAttach(
@@ -201,33 +242,29 @@ class Runner:
             await self._containers.remove(cid, force=True, volumes=True)
             self._watcher.removed(vertex, cid)
 
-    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount]) -> CreateRequest:
-        host = self._settings.host
-        if run.network == "host" and host.network_mode != "host":
-            raise NotOffered("RUN --network=host needs a build with the network mode host")
-        if run.security != "sandbox":
-            raise NotOffered(f"RUN --security={run.security} is not supported yet")
-        if run.devices:
-            raise NotOffered("RUN --device is not supported yet")
+    def _request(self, run: Run, below: FileSystem, mounts: list[HostMount], devices: Sequence[str]) -> CreateRequest:
         return CreateRequest(
             image=below.chain_id or "scratch",
             entrypoint=[],
             cmd=list(run.args),
-            env=[*run.env, *run.secret_env],
+            env=[*run.env, *socket_variable(run.mounts, run.env)],
             user=run.user,
             working_dir=run.working_dir,
-            host_config=_replaced(host, run, mounts),
+            host_config=_replaced(self._settings.host, run, mounts, devices),
         )
 
 
-def _replaced(host: HostConfig, run: Run, mounts: list[HostMount]) -> HostConfig:
+def _replaced(host: HostConfig, run: Run, mounts: list[HostMount], devices: Sequence[str]) -> HostConfig:
     fields = {name: getattr(host, name) for name in host.__struct_fields__}
     fields["log_config"] = LogConfig(type="none")
     fields["network_mode"] = host.network_mode if run.network == "default" else run.network
     fields["extra_hosts"] = list(run.hosts) or None
-    if run.network == "none":
-        fields["egress"] = UNSET  # there is nothing to limit
+    is_unlimited = run.egress is None or run.network == "none"  # where there is nothing to limit
+    fields["egress"] = UNSET if is_unlimited else list(run.egress or ())
     fields["mounts"] = mounts or None
+    fields["privileged"] = run.security == "insecure"
+    if devices:
+        fields["device_requests"] = [DeviceRequest(driver="cdi", device_ids=list(devices))]
     return HostConfig(**fields)
 
 

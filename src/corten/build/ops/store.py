@@ -75,9 +75,13 @@ class LayerStore:
         self.now_ns = now_ns
         self.progress = progress
 
+    def keep(self, filesystem: FileSystem) -> None:
+        """Keep a file system from being deleted as long as the build lasts."""
+        self._lease.add(*filesystem.keys())
+
     async def work(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `fn` in a thread; a build that is cancelled waits until that has let go of its files and mounts."""
-        return await run_cancellable(self.progress, "disk", fn, *args, **kwargs)
+        return await run_cancellable(self.progress, "build", fn, *args, **kwargs)
 
     @contextmanager
     def tree(self, filesystem: FileSystem) -> Iterator[Tree]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
+from corten.build.lazy_layers import LazyLayers
 from corten.build.operations import (
     BaseImage,
     Context,
@@ -21,8 +23,10 @@ from corten.build.operations import (
 )
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
+from corten.build.ops.git import GitCheckouts
 from corten.build.ops.run import Runner
 from corten.build.solver import Keying
+from corten.engine.images.settled import settled
 from corten.errors import NotImplemented as NotOffered
 
 _KEYING: dict[type[Operation], Keying] = {
@@ -30,8 +34,8 @@ _KEYING: dict[type[Operation], Keying] = {
     Scratch: Keying.DEFINITION,
     Context: Keying.LOCAL,
     InlineFiles: Keying.LOCAL,
-    Download: Keying.RESULT,
-    GitCheckout: Keying.RESULT,
+    Download: Keying.IDENTITY,
+    GitCheckout: Keying.IDENTITY,
     MakeDirectory: Keying.DEFINITION,
     Copy: Keying.CONTENT,
     Run: Keying.DEFINITION,
@@ -46,19 +50,45 @@ def keying_of(vertex: Vertex) -> Keying:
 
 
 class Operations:
-    """What the operations of one build can do; `bases` are the file systems of the images that it names, by id."""
+    """What the operations of one build can do; `bases` are the file systems of the images that it names, by id.
+
+    The layers of what an operation reads are brought first; those of the `target` may stay away.
+    """
 
     def __init__(
-        self, *, runner: Runner, copier: Copier, downloader: Downloader, bases: Mapping[str, FileSystem]
+        self,
+        *,
+        runner: Runner,
+        copier: Copier,
+        downloader: Downloader,
+        checkouts: GitCheckouts,
+        bases: Mapping[str, FileSystem],
+        lazy: LazyLayers,
+        target: Vertex,
     ) -> None:
         self._runner = runner
         self._copier = copier
         self._downloader = downloader
+        self._checkouts = checkouts
         self._bases = bases
+        self._lazy = lazy
+        self._target = target
+
+    def close(self) -> None:
+        """Let go of what was fetched and not used."""
+        self._downloader.close()
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
-        """What a copy takes of its sources, or a command's mounts show of them. Raises CopyFailed, NotFound."""
+        """What a copy takes of its sources, a command's mounts show of them, or an origin has now.
+
+        Raises CopyFailed, NotFound, and what fetching raises."""
         with _naming_the_line(vertex):
+            if isinstance(vertex.operation, Download):
+                return await self._downloader.identity(vertex, vertex.operation)
+            if isinstance(vertex.operation, GitCheckout):
+                return await self._checkouts.identity(vertex, vertex.operation)
+            inputs = [None, *inputs[1:]]  # what is written to does not count
+            await self._have(inputs)
             if isinstance(vertex.operation, Run):
                 return await self._runner.digest(vertex, vertex.operation, inputs)
             assert isinstance(vertex.operation, Copy)
@@ -74,17 +104,34 @@ class Operations:
         if isinstance(operation, Scratch):
             return FileSystem()
         if isinstance(operation, BaseImage):
-            return self._bases[operation.image_id]
+            base = self._bases[operation.image_id]
+            if vertex != self._target:  # something that is done now reads it
+                await self._have([base])
+            return base
+        await self._have(inputs)
         if isinstance(operation, Copy):
             return await self._copier.copy(vertex, operation, inputs)
         if isinstance(operation, Download):
             return await self._downloader.download(vertex, operation)
+        if isinstance(operation, GitCheckout):
+            return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
             return await self._runner.run(vertex, operation, inputs)
         raise NotOffered(f"{vertex.name or type(operation).__name__} is not supported yet")
+
+    async def _have(self, filesystems: Iterable[FileSystem | None]) -> None:
+        """Bring what is missing of them, side by side; the first error is raised when all have ended."""
+        works = [asyncio.ensure_future(self._lazy.have(one)) for one in filesystems if one is not None]
+        try:
+            await asyncio.gather(*works)
+        except BaseException:
+            for work in works:
+                work.cancel()
+            await settled(works)
+            raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from corten.build.trees.tree import Tree, resolve
 from corten.errors import InvalidArgument
 from corten.spec.docker.lint import SourceFile
 
-_DOCKERFILE_LIMIT = 4 << 20
+DOCKERFILE_LIMIT = 4 << 20
 _DEFAULT_NAME = "Dockerfile"
 
 
@@ -51,11 +51,15 @@ def recipe_in(tree: Tree, dockerfile: str) -> Recipe:
         text = text_in(tree, _DEFAULT_NAME.lower())
     if text is None:
         raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
-    patterns = text_in(tree, f"{name}.dockerignore")
+    return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored_in(tree, name))
+
+
+def ignored_in(tree: Tree, dockerfile: str) -> Matcher | None:
+    """What the .dockerignore that is for this Dockerfile keeps out. Blocking. Raises InvalidArgument."""
+    patterns = text_in(tree, f"{dockerfile}.dockerignore")
     if patterns is None:
         patterns = text_in(tree, ".dockerignore")
-    ignored = None if patterns is None else Matcher(parse_ignore(patterns))
-    return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored)
+    return None if patterns is None else Matcher(parse_ignore(patterns))
 
 
 def text_in(tree: Tree, path: str) -> bytes | None:
@@ -67,6 +71,6 @@ def text_in(tree: Tree, path: str) -> bytes | None:
     node = tree.lstat(real)
     if node is None or node.kind != "file":
         return None
-    if node.size > _DOCKERFILE_LIMIT:
-        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {_DOCKERFILE_LIMIT}")
+    if node.size > DOCKERFILE_LIMIT:
+        raise InvalidArgument(f"{path} has {node.size} bytes, more than the limit of {DOCKERFILE_LIMIT}")
     return b"".join(tree.chunks(real))

@@ -21,6 +21,10 @@ class TarSource:
         self._progress = progress
         self._tree: TarTree | None = None
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     async def recipe(self) -> Recipe:
         """The Dockerfile in the tar. Raises InvalidArgument, InvalidTar."""
         self._tree, recipe = await run_cancellable(self._progress, "disk", self._read)

@@ -49,11 +49,9 @@ class MountedTree:
 
     def _directory(self, path: str) -> int:
         """A directory's descriptor, which stays open for a while. Raises OSError."""
-        if not path:
-            return self._root
         fd = self._open.get(path)
-        if fd is None:
-            fd = openat2(self._root, os.fsencode(path), _DIRECTORY, resolve=_RESOLVE)
+        if fd is None:  # the root, too: that of a detached mount is a path alone (open_tree(2)), which cannot be listed
+            fd = openat2(self._root, os.fsencode(path) or b".", _DIRECTORY, resolve=_RESOLVE)
             self._open[path] = fd
             if len(self._open) > _OPEN_LIMIT:
                 os.close(self._open.popitem(last=False)[1])

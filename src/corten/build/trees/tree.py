@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from corten.errors import InvalidArgument
 
@@ -54,6 +54,17 @@ class Tree(Protocol):
         """A digest of a file's bytes."""
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A tree that knows from earlier builds what is below its directories."""
+
+    def recall(self, path: str) -> str | None:
+        """What `remember` was called with for what is below a directory now; None when that is not sure."""
+
+    def remember(self, path: str, digest: str) -> None:
+        """Remember a digest (hex) of what is below a directory."""
+
+
 class EmptyTree:
     """A tree of nothing."""
 
@@ -76,6 +87,34 @@ class EmptyTree:
     def digest(self, path: str) -> str:
         """Nothing to read."""
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+class DirectoriesAlone:
+    """A tree as `--link` sees what it copies to: its directories, and nothing that leads elsewhere or is in the way."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def lstat(self, path: str) -> Node | None:
+        """A directory, below directories."""
+        node = self._tree.lstat(path)
+        return node if node is not None and node.kind == "directory" else None
+
+    def names(self, path: str) -> list[str]:
+        """What a directory holds."""
+        return self._tree.names(path)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The bytes of a file."""
+        return self._tree.chunks(path)
+
+    def xattrs(self, path: str) -> Mapping[bytes, bytes]:
+        """Those of a directory."""
+        return self._tree.xattrs(path)
+
+    def digest(self, path: str) -> str:
+        """A digest of a file's bytes."""
+        return self._tree.digest(path)
 
 
 def join(directory: str, name: str) -> str:
@@ -157,12 +196,31 @@ def match(tree: Tree, pattern: str) -> list[str]:
             found = [join(at, name) for at in _apart(tree, found) for name in _names(tree, at) if form.fullmatch(name)]
         else:
             found = [join(at, part) for at in found]
-    return sorted(at for at in found if tree.lstat(resolve(tree, at, last=False)) is not None)
+    if not has_wildcards(pattern):
+        return sorted(at for at in found if tree.lstat(resolve(tree, at, last=False)) is not None)
+    return sorted(at for at in found if _is_there(tree, at))
+
+
+def _is_there(tree: Tree, path: str) -> bool:
+    """Whether a wildcard leads there. What a link to itself is on the way to is not: nobody has named it."""
+    try:
+        return tree.lstat(resolve(tree, path, last=False)) is not None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _apart(tree: Tree, paths: list[str]) -> Iterable[str]:
     """One path to each directory: links to it hold the same files, and links to `.` would multiply without end."""
-    return {resolve(tree, path): path for path in reversed(paths)}.values()
+    found: dict[str, str] = {}
+    for path in reversed(paths):
+        try:
+            found[resolve(tree, path)] = path
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+    return found.values()
 
 
 def _names(tree: Tree, path: str) -> list[str]:

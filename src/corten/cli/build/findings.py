@@ -49,12 +49,14 @@ def check_report(results: dict[str, Any], name: str) -> str:
     return text
 
 
-def build_report(results: dict[str, Any], name: str, *, debug: bool) -> str:
-    """What stands behind a build; with `debug` also what each warning means and where it is."""
+def build_report(results: dict[str, Any], name: str, *, debug: bool, notes: Sequence[str] = ()) -> str:
+    """What stands behind a build; with `debug` also what each warning means and where it is. `notes` are warnings that
+    are about no line."""
     warnings = results.get("warnings") or []
-    if not warnings:
+    if not warnings and not notes:
         return ""
-    text = f"\n {_count(len(warnings))} found{'' if debug else ' (use --debug to expand)'}:\n"
+    text = f"\n {_count(len(warnings) + len(notes))} found{'' if debug else ' (use --debug to expand)'}:\n"
+    text += "".join(f" - {note}\n" for note in notes)
     for warning in warnings:
         line = warning["location"]["ranges"][0]["start"]["line"]
         text += f" - {warning['ruleName']}: {warning['detail']} (line {line})\n"

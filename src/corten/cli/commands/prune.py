@@ -61,7 +61,10 @@ def _images(call: Call, *, whole: bool) -> tuple[int, str]:
 def _cache(call: Call, *, whole: bool) -> tuple[int, str]:
     query: dict[str, object] = {"all": whole, "filters": encode_filters(_filters(call))}
     if call.values.knows("keep-storage"):
-        query["keep-storage"] = call.values["keep-storage"] or None
+        for name in ("keep-storage", "max-used-space", "reserved-space"):
+            query[name] = call.values[name] or None
+        if call.values["min-free-space"]:
+            raise CliError("--min-free-space is not supported: use --max-used-space")
     answer = call.client.call("POST", "/build/prune", query=query)
     return answer.get("SpaceReclaimed") or 0, _listing("Deleted build cache objects:", answer.get("CachesDeleted"))
 
@@ -165,7 +168,17 @@ _KEEP = Option("--keep-storage", "bytes", "Keep this much of the cache")
 BUILDER = Command(
     "[OPTIONS]",
     _prune_cache,
-    (Option("-a, --all", "bool", "All of the cache, not only what dangles"), _FILTER, _FORCE, _KEEP),
+    (
+        Option("-a, --all", "bool", "All of the cache, not only what dangles"),
+        Option("--builder", "string", "The builder: there is one, called default", hidden=True),
+        _FILTER,
+        _FORCE,
+        _KEEP,
+        Option("--max-used-space", "bytes", "Keep at most this much of the cache"),
+        Option("--min-free-space", "bytes", "Free space to reach", hidden=True),
+        Option("--reserved-space", "bytes", "Keep this much of the cache in any case"),
+        Option("--verbose", "bool", "Tell more (all is told)", hidden=True),
+    ),
 )
 SYSTEM = Command(
     "[OPTIONS]",

@@ -142,9 +142,20 @@ def _verbose(answer: dict[str, Any]) -> None:
         "ID": ("CACHE ID", lambda item: item["ID"][:12]),
         "Type": ("CACHE TYPE", lambda item: item.get("Type", "")),
         "Size": ("SIZE", lambda item: human_size(item.get("Size") or 0)),
+        "CreatedSince": ("CREATED", lambda item: _since(item.get("CreatedAt"))),
+        "LastUsedSince": ("LAST USED", lambda item: _since(item.get("LastUsedAt"))),
+        "UsageCount": ("USAGE", lambda item: str(item.get("UsageCount") or 0)),
+        "Shared": ("SHARED", lambda item: "true" if item.get("Shared") else "false"),
     }
-    form = ListFormat("", table="{{.ID}}\t{{.Type}}\t{{.Size}}")
+    table = "{{.ID}}\t{{.Type}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}"
+    form = ListFormat("", table=table)
     write_list(answer.get("BuildCache") or [], columns, form, type_name="*formatter.buildCacheContext")
+
+
+def _since(text: str | None) -> str:
+    from corten.cli.human_time import ago, parse_rfc3339
+
+    return ago(parse_rfc3339(text)[0]) if text else ""
 
 
 def _every_byte(call: Call) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from corten.engine.containers.attach import AttachService
+from corten.engine.containers.cdi import CdiDirectories
 from corten.engine.containers.collaborators import (
     CgroupControl,
     Images,
@@ -108,7 +109,14 @@ def assemble(
     files = NetworkFileWriter(settings=settings, registry=registry, host_resolv=host_resolv)
     accounts = AccountFiles(partial(snapshots.root_fd, writable=False))
     seccomp = SeccompFilters(settings.exec_root / "seccomp", settings.seccomp_profile)
-    launcher = Launcher(settings=settings, registry=registry, accounts=accounts, seccomp=seccomp, files=files)
+    launcher = Launcher(
+        settings=settings,
+        registry=registry,
+        accounts=accounts,
+        seccomp=seccomp,
+        files=files,
+        cdi_devices=CdiDirectories(settings.cdi_directories),
+    )
     creator = Creator(
         settings=settings,
         registry=registry,

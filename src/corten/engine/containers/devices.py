@@ -55,6 +55,22 @@ def check_mapping(mapping: DeviceMapping) -> None:
         raise InvalidArgument(f"invalid device specification: {mapping.path_on_host[:64]!r}")
 
 
+def node_at(source: str, target: str) -> dict[str, Any]:
+    """The node that `target` becomes: that of the host's `source`. Raises InvalidArgument."""
+    try:
+        node = _node(target, os.stat(os.path.realpath(source)))
+    except OSError as error:
+        raise InvalidArgument(
+            f'error gathering device information while adding custom device "{source}": '
+            f"{os.strerror(error.errno or 0).lower()}"
+        ) from error
+    if node is None:
+        raise InvalidArgument(
+            f'error gathering device information while adding custom device "{source}": not a device node'
+        )
+    return node
+
+
 def _mapped(mapping: DeviceMapping) -> Iterator[dict[str, Any]]:
     source = os.path.realpath(mapping.path_on_host)
     target = os.path.normpath(os.path.join("/", mapping.path_in_container or mapping.path_on_host))
@@ -68,12 +84,7 @@ def _mapped(mapping: DeviceMapping) -> Iterator[dict[str, Any]]:
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(source, target)
         return
-    node = _node(target, status)
-    if node is None:
-        raise InvalidArgument(
-            f'error gathering device information while adding custom device "{mapping.path_on_host}": not a device node'
-        )
-    yield node
+    yield node_at(mapping.path_on_host, target)
 
 
 def _node(path: str, status: os.stat_result) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corten.engine.containers import devices
+from corten.engine.containers import cdi, devices
 from corten.engine.containers.links import links_of, variables
 from corten.engine.containers.live import Container
 from corten.engine.containers.namespaces import hostname_of, namespaces_of
@@ -48,8 +48,10 @@ class Launcher:
         accounts: AccountFiles,
         seccomp: SeccompFilters,
         files: NetworkFileWriter,
+        cdi_devices: cdi.CdiDevices,
     ) -> None:
         self._settings = settings
+        self._cdi = cdi_devices
         self._registry = registry
         self.accounts = accounts
         self._seccomp = seccomp
@@ -65,6 +67,12 @@ class Launcher:
         options = parse_security_options(host.security_opt or (), no_new_privileges=self._settings.no_new_privileges)
         capabilities = capabilities_of(record)
         nodes, rules = devices.gather(host)
+        edits = None
+        if names := cdi.names_of(host.device_requests or ()):
+            edits = await blocking.run(self._cdi.edits, names)
+            more_nodes, more_rules = await blocking.run(cdi.device_nodes, edits)
+            nodes, rules = [*nodes, *more_nodes], [*rules, *more_rules]
+            mounts = [*mounts, *cdi.mount_records(edits)]
         hostname = hostname_of(host, record.config.hostname, record.id, find)
         inputs = SpecInputs(
             record=record,
@@ -74,6 +82,7 @@ class Launcher:
             cgroup_path=cgroup,
             hostname=hostname,
             linked=self.linked(container),
+            hidden_env=container.hidden_env,
             resources=oci_resources(host, default_pids=self._settings.default_pids_limit),
             devices=nodes,
             device_rules=rules,
@@ -86,7 +95,10 @@ class Launcher:
             shm_source=shm_source(self._settings, record, find),
         )
         path = self._seccomp.path(options, capabilities, tty=record.config.tty, privileged=host.privileged)
-        return Launch(spec=build_spec(inputs), seccomp_path=path, hostname=hostname, cgroup=cgroup)
+        spec = build_spec(inputs)
+        if edits is not None:
+            cdi.apply(edits, spec)
+        return Launch(spec=spec, seccomp_path=path, hostname=hostname, cgroup=cgroup)
 
     @property
     def find(self) -> Callable[[str], Container]:

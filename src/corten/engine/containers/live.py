@@ -66,6 +66,8 @@ class Container:
     started_once: bool = False
     # `docker restart` of a --rm container: this end does not remove it
     keep: bool = False
+    # variables (NAME=value) of the process alone: secrets, which no record, inspect or exec may show
+    hidden_env: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def id(self) -> str:

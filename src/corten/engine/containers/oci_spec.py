@@ -54,6 +54,7 @@ class SpecInputs:
     cgroup_path: str
     hostname: str
     linked: Sequence[str] = ()  # variables of `--link`
+    hidden_env: Sequence[str] = ()  # variables that the record does not have
     resources: Mapping[str, Any] = field(default_factory=dict)
     devices: Sequence[Mapping[str, Any]] = ()
     device_rules: Sequence[Mapping[str, Any]] = ()
@@ -115,7 +116,9 @@ def process_of(inputs: SpecInputs) -> dict[str, Any]:
         "terminal": config.tty,
         "user": user_of(inputs.identity),
         "args": record.argv,
-        "env": environment(config.env or (), inputs.hostname, linked=inputs.linked, tty=config.tty),
+        "env": environment(
+            (*(config.env or ()), *inputs.hidden_env), inputs.hostname, linked=inputs.linked, tty=config.tty
+        ),
         "cwd": config.working_dir or "/",
         "capabilities": capability_sets(inputs.capabilities, inputs.identity.uid),
         "noNewPrivileges": inputs.no_new_privileges,

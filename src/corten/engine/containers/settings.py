@@ -31,6 +31,7 @@ class ContainerSettings:
     runtimes: tuple[str, ...] = ("runc", "corten", "io.containerd.runc.v2")
     default_runtime: str = "runc"
     storage_driver: str = ""
+    cdi_directories: tuple[str, ...] = ()
     shutdown_timeout_s: int = 15
     cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
+from corten.engine.containers.cdi import check_request
 from corten.engine.containers.devices import check_mapping
 from corten.engine.containers.logconfig import check_log_config
 from corten.engine.containers.resources import check_resources, fill_defaults
@@ -151,10 +152,8 @@ def check_host(host: HostConfig, config: ContainerConfig, settings: ContainerSet
     _check_namespaces(host, config)
     for mapping in host.devices or ():
         check_mapping(mapping)
-    if host.device_requests:
-        request = host.device_requests[0]
-        wanted = request.driver or [word for words in request.capabilities or () for word in words]
-        raise InvalidArgument(f'could not select device driver "{request.driver}" with capabilities: [{wanted}]')
+    for request in host.device_requests or ():
+        check_request(request)
     if not -1000 <= host.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if host.shm_size < 0:

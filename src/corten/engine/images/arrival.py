@@ -219,7 +219,7 @@ class Arrivals:
         words: Words = PULL_WORDS,
     ) -> ImageEntry:
         """Have all of `chosen` here, unpacked, recorded and named. Raises what the source or the disk raises."""
-        layers = _plan(chosen, by_diff_id=words.by_diff_id)
+        layers = _plan(chosen.manifest.layers, chosen.image.diff_ids, by_diff_id=words.by_diff_id)
         keys = [chosen.id, chosen.descriptor.digest, *(i.digest for i in chosen.indexes)]
         keys += [key for layer in layers for key in (layer.descriptor.digest, layer.chain_id)]
         keys += [companion.digest for companion in chosen.companions]
@@ -237,6 +237,14 @@ class Arrivals:
                 target=chosen.root,
                 made_here=chosen.made_here,
             )
+
+    async def bring_layers(
+        self, layers: Sequence[Descriptor], diff_ids: Sequence[str], source: ImageSource, progress: Progress
+    ) -> None:
+        """Have layers here, unpacked one upon the other, which the caller has leased. Raises what `bring` raises."""
+        for layer in layers:
+            oci_image.check_layer_type(layer)
+        await self._bring_layers(_plan(layers, diff_ids, by_diff_id=False), source, _Lines(progress, PULL_WORDS))
 
     async def _bring_companions(
         self, companions: Sequence[Descriptor], source: ImageSource, progress: Progress
@@ -356,8 +364,8 @@ async def _begins(download: Download, fetched: asyncio.Future[None]) -> bool:
     return not fetched.done()
 
 
-def _plan(chosen: ChosenImage, *, by_diff_id: bool) -> list[_Layer]:
-    chain = chain_ids(chosen.image.diff_ids)
+def _plan(layers: Sequence[Descriptor], diff_ids: Sequence[str], *, by_diff_id: bool) -> list[_Layer]:
+    chain = chain_ids(diff_ids)
     return [
         _Layer(
             descriptor=descriptor,
@@ -366,5 +374,5 @@ def _plan(chosen: ChosenImage, *, by_diff_id: bool) -> list[_Layer]:
             parent=chain[number - 1] if number else "",
             item=short(diff_id if by_diff_id else descriptor.digest),
         )
-        for number, (descriptor, diff_id) in enumerate(zip(chosen.manifest.layers, chosen.image.diff_ids, strict=True))
+        for number, (descriptor, diff_id) in enumerate(zip(layers, diff_ids, strict=True))
     ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from corten.engine.events import Events
-from corten.engine.images.arrival import PULL_WORDS, QUIET_WORDS, Arrivals, choose
+from corten.engine.images.arrival import PULL_WORDS, QUIET_WORDS, Arrivals, ChosenImage, choose
 from corten.engine.images.companions import with_attestations
 from corten.engine.images.hello_world import hello_world, stands_in_for
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, run_cancellable
-from corten.engine.images.sources import BuiltinSource, ImageSource, RegistrySource
+from corten.engine.images.sources import BuiltinSource, RegistrySource, SourceOf, source_at
 from corten.errors import CortenError, NotFound
 from corten.lib import blocking
 from corten.registry.cancel import Cancel
@@ -35,6 +36,17 @@ class PullRefused(NotFound):
     """The registry does not have the image, or not for these credentials."""
 
     code = "pull-refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteImage:
+    """An image that a registry has: its documents, and a way to its blobs at any later time."""
+
+    reference: Reference
+    top: RawManifest
+    chosen: ChosenImage
+    source: SourceOf
+    notice: str = ""
 
 
 class Puller:
@@ -75,22 +87,37 @@ class Puller:
     async def _pull_one(
         self, reference: Reference, platform: Platform | None, credentials: Credentials, progress: Progress
     ) -> None:
-        wanted = reference.digest or reference.tag
+        await self.bring(await self.resolve(reference, platform, credentials, progress), progress)
+
+    async def resolve(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials, progress: Progress
+    ) -> RemoteImage:
+        """What `reference` (with a tag or a digest) means at its registry: documents alone, of which none is stored.
+
+        Raises PullRefused, NoMatchingPlatform, RegistryError, InvalidArgument.
+        """
         source, top, notice = await self._find(reference, credentials, progress)
         chosen = await run_cancellable(
             progress,
             "net",
             choose,
-            source,
+            source(progress.cancel),
             top,
             platform or host_platform(),
             given=reference.familiar,
             explicit=platform is not None,
         )
-        progress.say(status(f"Pulling from {reference.path}", item=wanted))
-        if notice:
-            progress.say(status(notice))
-        names = [f"{reference.name}@{top.digest}"]
+        if isinstance(source(progress.cancel), RegistrySource):
+            await blocking.run(self._origins.note, [layer.digest for layer in chosen.manifest.layers], reference)
+        return RemoteImage(reference=reference, top=top, chosen=chosen, source=source, notice=notice)
+
+    async def bring(self, remote: RemoteImage, progress: Progress) -> None:
+        """Have an image here that was found, with its names. Raises RegistryError, DataLoss, OSError."""
+        reference, chosen, source = remote.reference, remote.chosen, remote.source(progress.cancel)
+        progress.say(status(f"Pulling from {reference.path}", item=reference.digest or reference.tag))
+        if remote.notice:
+            progress.say(status(remote.notice))
+        names = [f"{reference.name}@{remote.top.digest}"]
         if reference.tag and not reference.digest:
             names.append(str(reference))
         known = self._library.catalog.get(chosen.id)
@@ -103,14 +130,14 @@ class Puller:
             blobs = [chosen.manifest.config.digest, *(layer.digest for layer in chosen.manifest.layers)]
             await blocking.run(self._origins.note, blobs, reference)
         outcome = "Downloaded newer image for" if is_new else "Image is up to date for"
-        progress.say(status(f"Digest: {top.digest}"))
+        progress.say(status(f"Digest: {remote.top.digest}"))
         progress.say(status(f"Status: {outcome} {reference.familiar}"))
         labels = chosen.image.defaults.labels or {}
         self._events.publish("image", "pull", reference.familiar, {**labels, "name": reference.familiar_name})
 
     async def _find(
         self, reference: Reference, credentials: Credentials, progress: Progress
-    ) -> tuple[ImageSource, RawManifest, str]:
+    ) -> tuple[SourceOf, RawManifest, str]:
         """Where the image is, its manifest or index, and what to tell of that."""
         builtin = stands_in_for(reference)
         try:
@@ -127,11 +154,11 @@ class Puller:
             if builtin and _is_away(error):
                 image = hello_world()
                 notice = "Docker Hub cannot be reached: using the hello-world image that comes with Corten"
-                return BuiltinSource(image), image.index, notice
+                return lambda _cancel: BuiltinSource(image), image.index, notice
             if isinstance(error, RegistryError):
                 raise worded(error, reference) from error
             raise
-        return RegistrySource(sessions), manifest, ""
+        return source_at(self._client, reference, credentials, sessions), manifest, ""
 
     def _ask(
         self, reference: Reference, credentials: Credentials, cancel: Cancel, timings: Timings | None

@@ -139,11 +139,14 @@ class Pusher:
     async def publish(
         self, root: Descriptor, name: Reference, credentials: Credentials, progress: Progress, *, tagged: bool
     ) -> None:
-        """Push a manifest or an index that is here, whole and leased, though it may be no image's: under the name's
-        tag, or (not `tagged`) by its digest alone. Raises RegistryError, NothingToPush."""
+        """Push a manifest or an index that is here and leased, though it may be no image's: under the name's tag, or
+        (not `tagged`) by its digest alone. Blobs that are not here must be there.
+
+        Raises RegistryError, NothingToPush, NotFound.
+        """
         session = self._client.sessions(name, credentials=credentials, cancel=progress.cancel, push=True)[0]
         tree = await blocking.run(grow, root, self._library.read_document)
-        if not tree.is_complete(self._library.has_blob):
+        if any(node.raw is None for node in tree.walk()):
             raise NothingToPush(f"not all of {root.digest} is here: {name.familiar} cannot be pushed")
         progress.say(status(f"The push refers to repository [{name.name}]"))
         lines = {blob.digest: blob.digest for node in tree.manifests() for blob in node.blobs()[1:]}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from corten.engine.images.hello_world import BuiltinImage
 from corten.errors import DataLoss
 from corten.registry.blob import BlobFetch
+from corten.registry.cancel import Cancel
+from corten.registry.client import RegistryClient
+from corten.registry.credentials import ANONYMOUS, Credentials
 from corten.registry.errors import CorruptContent, RegistryError
 from corten.registry.fetch import OnProgress, RawManifest, Sink, get_manifest
 from corten.registry.session import OnRetry, Session
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import Descriptor
+from corten.spec.reference import Reference
 
 
 class ImageSource(Protocol):
@@ -30,6 +34,10 @@ class ImageSource(Protocol):
         on_retry: OnRetry | None = None,
     ) -> None:
         """Append what `sink` lacks."""
+
+
+SourceOf = Callable[[Cancel], ImageSource]
+"""Opens a source whose requests end with a cancel: what is found in one task may be fetched in another."""
 
 
 def verified_manifest(source: ImageSource, descriptor: Descriptor) -> RawManifest:
@@ -71,6 +79,28 @@ class RegistrySource:
         if sink.offset == 0:  # else what was bad may have been there before
             self._served[descriptor.digest] = min(first + 1, len(self._sessions) - 1)
         BlobFetch(self._sessions[first:], descriptor, sink, on_progress=on_progress, on_retry=on_retry).run()
+
+
+def source_at(
+    client: RegistryClient, reference: Reference, credentials: Credentials, sessions: Sequence[Session]
+) -> SourceOf:
+    """The blobs of `reference`'s repository, from the endpoints of `sessions`; mirrors get no credentials."""
+    endpoints = [session.endpoint for session in sessions]
+
+    def source(cancel: Cancel) -> ImageSource:
+        return RegistrySource(
+            [
+                client.session(
+                    endpoint,
+                    reference.path,
+                    credentials=ANONYMOUS if endpoint.mirror else credentials,
+                    cancel=cancel,
+                )
+                for endpoint in endpoints
+            ]
+        )
+
+    return source
 
 
 class BuiltinSource:

@@ -70,10 +70,10 @@ class Spool:
                 raw.close()
                 raise
         reach("upload.received")
-        return await self._plain(raw, progress)
+        return await self.plain(raw, progress)
 
-    async def _plain(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
-        """`raw` from its beginning, decompressed; it is closed when another file takes its place."""
+    async def plain(self, raw: BinaryIO, progress: Progress) -> BinaryIO:
+        """`raw` from its beginning, decompressed; it is closed when another file takes its place, and on failure."""
         try:
             start = os.pread(raw.fileno(), 16, 0)
             if not compression_of(start):

@@ -8,30 +8,30 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from corten.engine.events import Events
 from corten.engine.images import save
 from corten.engine.images.arrival import QUIET_WORDS, Arrivals, Words
+from corten.engine.images.artifact import Artifacts
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.decompress import Readable
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.load import ArchivedImage, ArchiveSource, Wish, read_archive
 from corten.engine.images.origins import BlobOrigins
 from corten.engine.images.progress import Progress, run_cancellable, stream
-from corten.engine.images.pull import Puller, worded
+from corten.engine.images.pull import Puller, RemoteImage, worded
 from corten.engine.images.push import Pusher
 from corten.engine.images.service import tag_target
+from corten.engine.images.sources import SourceOf
 from corten.engine.images.spool import Spool
 from corten.engine.images.stores import Records
 from corten.errors import InvalidArgument
 from corten.lib import blocking
-from corten.lib.disk_full import saying
 from corten.registry.blob import get_small_blob
 from corten.registry.cancel import Cancel
 from corten.registry.client import RegistryClient, resolve
 from corten.registry.credentials import ANONYMOUS, Credentials
-from corten.registry.download_url import download_url, web_server
+from corten.registry.download_url import web_server
 from corten.registry.errors import RegistryError
 from corten.registry.login import login
 from corten.registry.search import search
@@ -77,18 +77,34 @@ class TransferService:
         known = BlobOrigins(origins, library.has_blob)
         self._puller = Puller(library=library, arrivals=self._arrivals, client=client, events=events, origins=known)
         self._pusher = Pusher(library=library, client=client, events=events, origins=known, max_uploads=max_uploads)
+        self.artifacts = Artifacts(client=client, library=library, origins=known, max_uploads=max_uploads)
         self.assembler = Assembler(library)
 
     def limit(self, *, max_downloads: int, max_uploads: int) -> None:
         """How many blobs come and go at once, from now on."""
         self._arrivals.limit(max_downloads)
         self._pusher.limit(max_uploads)
+        self.artifacts.limit(max_uploads)
 
     def pull(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
         """Pull `name` at `tag` (a tag or a digest). Raises InvalidReference at once."""
         reference = pull_target(name, tag)
         wanted = parse_platform(platform) if platform else None
         return stream(lambda progress: self._puller.pull(reference, wanted, credentials, progress))
+
+    async def resolve(self, name: str, *, platform: str = "", credentials: Credentials = ANONYMOUS) -> RemoteImage:
+        """What a registry has under a name with a tag or a digest, without its layers. Raises as `pull` does."""
+        reference = references.parse(name).with_default_tag()
+        wanted = parse_platform(platform) if platform else None
+        return await self._puller.resolve(reference, wanted, credentials, Progress())
+
+    def bring(self, image: RemoteImage) -> Messages:
+        """Pull what was found."""
+        return stream(lambda progress: self._puller.bring(image, progress))
+
+    def bring_layers(self, layers: Sequence[Descriptor], diff_ids: Sequence[str], source: SourceOf) -> Messages:
+        """Have layers here that are no image's; the caller leases them."""
+        return stream(lambda progress: self._arrivals.bring_layers(layers, diff_ids, source(progress.cancel), progress))
 
     def push(self, name: str, tag: str = "", *, platform: str = "", credentials: Credentials = ANONYMOUS) -> Messages:
         """Push one tag, or all tags of the repository when there is none; of each one `platform` alone, if given."""
@@ -191,23 +207,6 @@ class TransferService:
             self._events.publish("image", "import", entry.id, {"name": target.familiar if target else entry.id})
 
         return stream(work)
-
-    async def fetch(self, url: str, file: BinaryIO, progress: Progress) -> str:
-        """Write what a web server gives at `url`; returns its Last-Modified header. Raises RegistryError,
-        InvalidArgument for what is no URL."""
-        with saying(f"download {url[:256]}"):
-            return await run_cancellable(
-                progress,
-                "net",
-                download_url,
-                self._client,
-                web_server(url),
-                url,
-                file.write,
-                on_start=lambda: None,
-                on_progress=lambda _done, _total: None,
-                cancel=progress.cancel,
-            )
 
     async def commit(
         self,

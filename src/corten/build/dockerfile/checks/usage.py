@@ -6,7 +6,7 @@ import re
 
 from corten.build.dockerfile.checks.rule import Found, Rule, Subject
 from corten.build.dockerfile.error import Lines, suggestion
-from corten.build.dockerfile.instructions.add import Add, is_git, is_web
+from corten.build.dockerfile.instructions.add import Add, is_local
 from corten.build.dockerfile.instructions.arg import Arg
 from corten.build.dockerfile.instructions.cmd import Cmd
 from corten.build.dockerfile.instructions.copy import Copy
@@ -94,7 +94,7 @@ def _ignored_file(subject: Subject) -> Found:
     for _stage, instruction in subject.instructions():
         if isinstance(instruction, Add) or (isinstance(instruction, Copy) and not instruction.from_):
             for path in instruction.transfer.paths:
-                if is_git(path) or is_web(path) or not subject.ignored.ignores(path.lstrip("/") or "."):
+                if not is_local(path) or not subject.ignored.ignores(path.lstrip("/") or "."):
                     continue
                 yield instruction.node.lines, (instruction.keyword.capitalize(), quoted(path))
 

@@ -52,4 +52,6 @@ def parse_instruction(node: Node) -> Instruction:
     instruction = _BY_KEYWORD.get(node.name)
     if instruction is None:
         raise node.error(f"unknown instruction: {node.keyword}" + did_you_mean(node.name, list(_BY_KEYWORD)))
+    if node.settings and instruction is not Run:
+        raise node.error(f"corten:{node.settings[0][0]} stands above {node.name}, and only RUN has it")
     return instruction.parse(node)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from corten.build.dockerfile.contexts import git_checkout
 from corten.build.dockerfile.expansion import Expansion
 from corten.build.dockerfile.flags import Flags
 from corten.build.dockerfile.instruction import Instruction, Places
@@ -16,14 +17,12 @@ from corten.build.dockerfile.instructions.copy import copied
 from corten.build.dockerfile.instructions.sources import Transfer
 from corten.build.dockerfile.parser import Node
 from corten.build.dockerfile.state import StageState
+from corten.build.git.url import check_checksum, parse_git_url
 from corten.build.graph import Vertex
+from corten.build.location import is_web_url, redacted, without_credentials
 from corten.build.operations import Download, GitCheckout, InlineFiles, Source
 
-_GIT = re.compile(r"(?:git://|ssh://|git@[^\s:/]+:|[A-Za-z0-9_.-]+@[^\s:/]+:.+\.git(?:[#?]|\Z))")
-_GIT_OVER_WEB = re.compile(r"https?://[^#?]*\.git(?:[#?].*)?\Z")
-_WEB = re.compile(r"https?://", re.IGNORECASE)
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class Add(Instruction):
     keyword = "ADD"
     transfer: Transfer
     checksum: str = ""
-    keeps_git_dir: bool = False
+    keeps_git_dir: bool | None = None
     unpack: bool | None = None
 
     @classmethod
@@ -50,7 +49,7 @@ class Add(Instruction):
             node=node,
             transfer=sources.parse_transfer(node, flags),
             checksum=flags.text("checksum"),
-            keeps_git_dir=flags.switch("keep-git-dir"),
+            keeps_git_dir=flags.switch("keep-git-dir") if flags.has("keep-git-dir") else None,
             unpack=flags.switch("unpack") if flags.has("unpack") else None,
         )
 
@@ -67,22 +66,26 @@ class Add(Instruction):
         if self.checksum:
             self._check_checksum()
         for path in self.transfer.paths:
-            if is_web(path):
+            if self._git(path) is None and is_web_url(path):
                 file_name(path)
+                _download(path)
         return state
+
+    def _git(self, path: str) -> GitCheckout | None:
+        """The repository that a source is. Raises ValueError."""
+        return git_checkout(path, keep_git_dir=self.keeps_git_dir, checksum=self.checksum)
 
     def _check_checksum(self) -> None:
         if len(self.transfer.sources) != 1:
             raise ValueError("checksum can't be specified for multiple sources")
         source = self.transfer.sources[0]
-        if isinstance(source, str) and is_git(source):
-            if not _COMMIT.match(self.checksum):
-                raise ValueError(f"invalid git checksum {self.checksum}: a commit or the beginning of one is expected")
+        if isinstance(source, str) and parse_git_url(source) is not None:
+            check_checksum(self.checksum)
             return
         if not _SHA256.match(self.checksum):
             is_short = self.checksum.startswith("sha256:")
             raise ValueError("invalid checksum digest length" if is_short else "invalid checksum digest format")
-        if not isinstance(source, str) or not is_web(source):
+        if not isinstance(source, str) or not is_web_url(source):
             raise ValueError("checksum requires HTTP(S) or Git sources")
 
     def created_by(self, state: StageState) -> str:
@@ -90,19 +93,18 @@ class Add(Instruction):
         checksum = [f"--checksum={self.checksum}"] if self.checksum else []
         words = sources.history_words(self.transfer)
         at = sum(word.startswith(("--chown=", "--chmod=")) for word in words[:2])
-        return " ".join([self.keyword, *words[:at], *checksum, *words[at:], "# buildkit"])
+        return redacted(" ".join([self.keyword, *words[:at], *checksum, *words[at:], "# buildkit"]))
 
     def lower(self, root: Vertex, state: StageState, places: Places) -> Vertex:
         """Sources in their order, each kind from an input of its own; the local ones share the build context."""
         inputs, found = [root], []
         context = 0
         for path in self.transfer.paths:
-            if is_git(path):
-                operation = GitCheckout(url=path, checksum=self.checksum, keep_git_dir=self.keeps_git_dir)
-                inputs.append(self._vertex(operation))
+            if (checkout := self._git(path)) is not None:
+                inputs.append(self._vertex(checkout))
                 found.append(Source(input=len(inputs) - 1, path="."))
-            elif is_web(path):
-                inputs.append(self._vertex(Download(url=path, checksum=self.checksum)))
+            elif is_web_url(path):
+                inputs.append(self._vertex(_download(path, self.checksum)))
                 found.append(Source(input=len(inputs) - 1, path=file_name(path), unpack=bool(self.unpack)))
             else:
                 if not context:
@@ -115,17 +117,24 @@ class Add(Instruction):
         return copied(self, self.transfer, found, inputs, state)
 
     def _vertex(self, operation: Download | GitCheckout | InlineFiles) -> Vertex:
-        return Vertex(operation, name=self.node.text, lines=self.node.lines)
+        return Vertex(operation, name=redacted(self.node.text), lines=self.node.lines)
 
 
-def is_git(source: str) -> bool:
-    """Whether a source is a git repository: by its scheme, or because its path ends with .git."""
-    return bool(_GIT.match(source) or _GIT_OVER_WEB.match(source))
+def is_local(source: str) -> bool:
+    """Whether a source is in the build context, and not fetched."""
+    try:
+        return not is_web_url(source) and parse_git_url(source) is None
+    except ValueError:
+        return False
 
 
-def is_web(source: str) -> bool:
-    """Whether a source is fetched by HTTP."""
-    return bool(_WEB.match(source)) and not is_git(source)
+def _download(url: str, checksum: str = "") -> Download:
+    """The operation for a URL. Raises ValueError."""
+    try:
+        clean, authorization = without_credentials(url)
+    except ValueError as error:
+        raise ValueError(f"invalid URL {redacted(url)}: {error}") from error
+    return Download(url=clean, checksum=checksum, authorization=authorization)
 
 
 def file_name(url: str) -> str:
@@ -133,5 +142,5 @@ def file_name(url: str) -> str:
     try:
         path = unquote(urlsplit(url).path)
     except ValueError as error:
-        raise ValueError(f"invalid URL {url}: {error}") from error
+        raise ValueError(f"invalid URL {redacted(url)}: {error}") from error
     return posixpath.basename(path.rstrip("/")) or "download"

@@ -13,6 +13,7 @@ from corten.build.dockerfile.instructions.sources import Transfer
 from corten.build.dockerfile.parser import Node
 from corten.build.dockerfile.state import StageState
 from corten.build.graph import Vertex
+from corten.build.location import redacted
 from corten.build.operations import Copy as CopyOperation
 from corten.build.operations import InlineFiles, Source
 
@@ -70,4 +71,4 @@ def copied(
         parents=transfer.keeps_parents,
         link=transfer.is_link,
     )
-    return Vertex(operation, tuple(inputs), name=instruction.node.text, lines=instruction.node.lines)
+    return Vertex(operation, tuple(inputs), name=redacted(instruction.node.text), lines=instruction.node.lines)

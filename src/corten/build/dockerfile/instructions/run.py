@@ -7,6 +7,7 @@ import posixpath
 from dataclasses import dataclass, replace
 from typing import Self
 
+from corten.build.dockerfile.error import DockerfileError
 from corten.build.dockerfile.expansion import Expansion
 from corten.build.dockerfile.flags import Flags
 from corten.build.dockerfile.heredoc import Heredoc, check_file_name, parse_heredoc
@@ -18,6 +19,9 @@ from corten.build.dockerfile.words import quoted
 from corten.build.graph import Vertex
 from corten.build.operations import Device, InlineFiles, Mount
 from corten.build.operations import Run as RunOperation
+from corten.errors import InvalidArgument
+from corten.network.egress import parse_rules, split_rules
+from corten.network.egress_common import common_rules
 
 NETWORKS = ("default", "none", "host")
 SECURITY = ("sandbox", "insecure")
@@ -29,7 +33,8 @@ _DEFAULT_MODES = {"secret": 0o400, "ssh": 0o600}
 class Run(Instruction):
     """A command with what it is given. The shell expands its variables, not the build; but mounts have some.
 
-    `mounts` are empty until it is expanded; `network` and `security` are empty where it says nothing.
+    `mounts` are empty until it is expanded; `network` and `security` are empty where it says nothing. `egress` is what
+    the comment above it lets it reach, None without one.
     """
 
     keyword = "RUN"
@@ -40,6 +45,7 @@ class Run(Instruction):
     network: str = ""
     security: str = ""
     devices: tuple[Device, ...] = ()
+    egress: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, node: Node) -> Self:
@@ -59,6 +65,7 @@ class Run(Instruction):
         try:
             for text in run.mount_texts:
                 source_of(text)
+            run = replace(run, egress=_egress(node))
             if run._script is not None:
                 check_file_name(run._script)
             return replace(run, devices=tuple(_device(text) for text in flags.list_("device")))
@@ -78,7 +85,7 @@ class Run(Instruction):
         """The configuration stays; what can be known to fail, fails here."""
         if not any(self._arguments(state)):
             raise ValueError("RUN requires at least one argument")
-        for number, mount in enumerate(self.mounts):
+        for number, mount in self._numbered():
             target_of(mount, state.working_dir, number)
         return state
 
@@ -110,7 +117,7 @@ class Run(Instruction):
     def lower(self, root: Vertex, state: StageState, places: Places) -> Vertex:
         """A command on `root`, with the file systems that mounts bring."""
         inputs = [root]
-        mounts = [self._mount(mount, number, state, places, inputs) for number, mount in enumerate(self.mounts)]
+        mounts = [self._mount(mount, number, state, places, inputs) for number, mount in self._numbered()]
         if self._script is not None:
             script = InlineFiles(files=((self._script.name, self._script.text.encode()),), mode=0o755)
             inputs.append(Vertex(script, name=self.node.text, lines=self.node.lines))
@@ -123,12 +130,29 @@ class Run(Instruction):
             working_dir=state.working_dir,
             network=self.network if self.network not in ("", "default") else places.network or "default",
             hosts=places.hosts,
-            egress=places.egress,
+            egress=self._egress(places),
             security=self.security or "sandbox",
             mounts=tuple(mounts),
             devices=self.devices,
         )
         return Vertex(operation, tuple(inputs), name=self.node.text, lines=self.node.lines)
+
+    def _numbered(self) -> list[tuple[int, MountOptions]]:
+        """The mounts, each with how many agents are before it: sockets are called by that number."""
+        return [
+            (sum(before.kind == "ssh" for before in self.mounts[:at]), mount) for at, mount in enumerate(self.mounts)
+        ]
+
+    def _egress(self, places: Places) -> tuple[str, ...] | None:
+        """What both the client and the comment above let the command reach. Raises DockerfileError."""
+        if self.egress is None or places.egress is None:
+            return places.egress if self.egress is None else self.egress
+        rules = common_rules(places.egress, self.egress)
+        try:
+            parse_rules(rules)
+        except InvalidArgument as error:
+            raise DockerfileError(str(error), lines=self.node.lines) from error
+        return rules
 
     def _mount(
         self, mount: MountOptions, number: int, state: StageState, places: Places, inputs: list[Vertex]
@@ -154,6 +178,20 @@ class Run(Instruction):
             required=mount.required,
             env=mount.env if mount.env is not None else "",
         )
+
+
+def _egress(node: Node) -> tuple[str, ...] | None:
+    """The list of `# corten:egress=...` above the instruction. Raises ValueError."""
+    texts = [value for name, value in node.settings if name == "egress"]
+    if not texts:
+        return None
+    if not all(texts):
+        raise ValueError("corten:egress has no rules: none is written as `none`")
+    try:
+        parse_rules(texts)
+    except InvalidArgument as error:
+        raise ValueError(str(error)) from error
+    return tuple(split_rules(texts))
 
 
 def _device(text: str) -> Device:

@@ -1,0 +1,1 @@
+"""BuildKit's API: what `docker build`, buildx and compose speak to the daemon."""

@@ -1,0 +1,175 @@
+"""BuildKit's frontend `dockerfile.v0`, built in: a Dockerfile built, or a question about it answered. Daemon's loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from corten.build.buildkit.attributes import LINT, Asked, asked
+from corten.build.buildkit.jobs import BuildJob
+from corten.build.buildkit.messages.gateway import Ref, RefMap, Result
+from corten.build.buildkit.sessions import Sessions
+from corten.build.buildkit.solving import Solving, Told
+from corten.build.dockerfile.error import DockerfileError
+from corten.build.fetching import Fetching
+from corten.build.service import BuildService, Job
+from corten.build.service import Result as Solved
+from corten.build.session.client import SessionClient
+from corten.build.session.contexts import KeptContexts
+from corten.build.session.offers import SessionOffers
+from corten.build.session.source import SessionSource
+from corten.build.sources.remote import RemoteSource
+from corten.build.sources.source import BuildSource
+from corten.build.status_face import StatusFace
+from corten.engine.containers.create import egress_rules
+from corten.engine.images.progress import Progress
+from corten.engine.images.spool import Spool
+from corten.lib import blocking, codec
+from corten.lib.disk_full import words
+from corten.lib.grpc.status import Code, GrpcError
+from corten.spec.docker.lint import BuildError, LintResults, location
+
+FRONTEND = "dockerfile.v0"
+_VERSION = b"1.0.0"
+_DESCRIBE = "frontend.subrequests.describe"
+Answer = Callable[[BuildJob, Asked], Awaitable[dict[str, bytes]]]
+
+
+class Frontend:
+    """One a daemon."""
+
+    def __init__(
+        self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool, fetching: Fetching
+    ) -> None:
+        self._fetching = fetching
+        self._service = service
+        self._sessions = sessions
+        self._contexts = contexts
+        self._spool = spool
+        self._answers: dict[str, Answer] = {LINT: self._lint, _DESCRIBE: self._describe}
+
+    async def solve(self, job: BuildJob, attributes: Mapping[str, str]) -> Result:
+        """Build, or answer. What is built stays until the job's end. Raises GrpcError, InvalidArgument."""
+        wanted = asked(attributes, job.request)
+        if wanted.call:
+            answer = self._answers.get(wanted.call)
+            if answer is None:
+                raise GrpcError(Code.UNKNOWN, f"unsupported request {wanted.call[:64]}")
+            return Result(metadata=await answer(job, wanted))
+        face = self._face(job, wanted)
+        solving = await self._solving(job, wanted, face)
+        name = job.add(solving)
+        return _result(name, await solving.build())
+
+    @staticmethod
+    def _face(job: BuildJob, wanted: Asked) -> StatusFace:
+        options = wanted.options
+        return StatusFace(
+            job.board, filename=options.dockerfile, several="," in options.platform, warns=not wanted.call
+        )
+
+    async def _solving(self, job: BuildJob, wanted: Asked, face: StatusFace) -> Solving:
+        client = SessionClient(await self._sessions.get(job.request.session))
+        offers = SessionOffers(client)
+
+        @asynccontextmanager
+        async def bring(progress: Progress, told: Told) -> AsyncIterator[BuildSource]:
+            source = SessionSource(
+                client, wanted.files, contexts=self._contexts, spool=self._spool, progress=progress, told=told
+            )
+            async with AsyncExitStack() as closing:
+                closing.push_async_callback(source.close)
+                if not wanted.options.remote:
+                    yield source
+                    return
+                text = (await source.recipe()).source.data if wanted.sends_dockerfile else None
+                remote = self._remote(wanted, source, progress, text)
+                closing.push_async_callback(blocking.run, remote.close)
+                yield remote
+
+        def work(source: BuildSource) -> Job:
+            return Job(options=wanted.options, source=source, offers=offers, face=face)
+
+        return Solving(self._service, face, work, bring)
+
+    def _remote(self, wanted: Asked, others: BuildSource, progress: Progress, text: bytes | None) -> RemoteSource:
+        options = wanted.options
+        return RemoteSource(
+            options.remote,
+            options.dockerfile,
+            fetching=self._fetching,
+            spool=self._spool,
+            progress=progress,
+            limited=egress_rules(options.host) is not None,
+            text=text,
+            others=others,
+            keeps_git_dir=options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR") in ("1", "true"),
+        )
+
+    # -- questions
+
+    async def _lint(self, job: BuildJob, wanted: Asked) -> dict[str, bytes]:
+        face = self._face(job, wanted)
+
+        async def check(work: Job) -> LintResults:
+            try:
+                await self._service.check(work)
+            except DockerfileError as error:
+                if face.source is None:
+                    raise
+                place = location(error.lines) if error.lines[0] else None
+                wrong = BuildError(message=words(error), location=place)
+                return LintResults(sources=[face.source], warnings=face.findings, build_error=wrong)
+            return LintResults(sources=[face.source] if face.source else [], warnings=face.findings)
+
+        solving = await self._solving(job, wanted, face)
+        job.add(solving)
+        results = await solving.call(check)
+        is_fine = not results.warnings and results.build_error is None
+        return {
+            "result.json": msgspec.json.format(codec.encode(results), indent=2),
+            "result.txt": _lint_text(results).encode(),
+            "result.statuscode": b"0" if is_fine else b"1",
+            "version": _VERSION,
+        }
+
+    async def _describe(self, job: BuildJob, wanted: Asked) -> dict[str, bytes]:  # noqa: ARG002 - the form of an answer
+        requests = [{"name": name, "version": _VERSION.decode(), "type": "rpc"} for name in sorted(self._answers)]
+        text = "".join(f"{request['name']}\n" for request in requests)
+        return {"result.json": codec.encode(requests), "result.txt": text.encode(), "version": _VERSION}
+
+
+def _result(name: str, solved: Solved) -> Result:
+    """What was built, by the platforms."""
+    metadata: dict[str, bytes] = {}
+    several = len(solved.platforms) > 1
+    refs: dict[str, Ref] = {}
+    listed = []
+    for one in solved.platforms:
+        platform = one.built.image.platform
+        text = str(platform)
+        refs[text] = Ref(id=f"{name}/{text}")
+        metadata[f"containerimage.config/{text}" if several else "containerimage.config"] = codec.encode(
+            one.built.image
+        )
+        parts = {"architecture": platform.architecture, "os": platform.os, "variant": platform.variant}
+        listed.append({"ID": text, "Platform": {key: value for key, value in parts.items() if value}})
+    metadata["refs.platforms"] = codec.encode({"Platforms": listed})
+    if several:
+        return Result(refs=RefMap(refs=refs), metadata=metadata)
+    return Result(ref=next(iter(refs.values())), metadata=metadata)
+
+
+def _lint_text(results: LintResults) -> str:
+    """What was found, a paragraph each; clients that know the JSON show it in their own way."""
+    source = results.sources[0].filename if results.sources else "Dockerfile"
+    parts = []
+    for warning in results.warnings:
+        lines = warning.location.ranges
+        place = f"{source}:{lines[0].start.line}" if lines else source
+        parts.append(f"\nWARNING: {warning.rule_name} - {warning.url}\n{warning.detail}\n{place}\n")
+    if results.build_error is not None:
+        parts.append(f"\nERROR: {results.build_error.message}\n")
+    return "".join(parts)

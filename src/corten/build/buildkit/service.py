@@ -1,0 +1,59 @@
+"""BuildKit's API on connections that the HTTP server hands over: POST /grpc and POST /session. Daemon's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from corten.build.buildkit.control import Control
+from corten.build.buildkit.gateway import Gateway
+from corten.build.buildkit.sessions import Session, Sessions
+from corten.errors import ResourceExhausted
+from corten.lib.grpc.channel import Channel
+from corten.lib.grpc.server import Connection, Handler
+
+_MESSAGE_LIMIT = 16 << 20  # as BuildKit
+_CONNECTIONS = 256
+
+
+class BuildKit:
+    """One a daemon."""
+
+    def __init__(self, *, control: Control, gateway: Gateway, sessions: Sessions) -> None:
+        self._methods: Mapping[str, Handler] = {**control.methods(), **gateway.methods()}
+        self._sessions = sessions
+        self._connections = 0
+
+    def check_room(self) -> None:
+        """Raise ResourceExhausted when there are too many clients."""
+        if self._connections >= _CONNECTIONS:
+            raise ResourceExhausted("there are too many clients of BuildKit's API")
+
+    async def serve(self, fd: int, preface: bytes) -> None:
+        """Answer calls until the client hangs up. The socket is this one's from now on."""
+        self._connections += 1
+        try:
+            await Connection(self._methods, limit=_MESSAGE_LIMIT).serve(fd, preface)
+        finally:
+            self._connections -= 1
+
+    def check_session(self, session_id: str, methods: Iterable[str]) -> None:
+        """Whether a session may begin. Raises InvalidArgument, Conflict, ResourceExhausted."""
+        self._sessions.check(session_id, methods)
+
+    async def session(
+        self, fd: int, preface: bytes, *, session_id: str, name: str, shared_key: str, methods: Iterable[str]
+    ) -> None:
+        """Have a client's session until it hangs up. The socket is this one's from now on."""
+        channel = Channel()
+        try:
+            await channel.start(fd, preface)
+            session = Session(
+                id=session_id,
+                name=name,
+                shared_key=shared_key,
+                methods=frozenset(method.lower() for method in methods),
+                channel=channel,
+            )
+            await self._sessions.keep(session)
+        finally:
+            channel.close()

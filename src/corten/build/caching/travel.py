@@ -1,0 +1,196 @@
+"""What comes into one build of other caches, and what of its own goes out. Daemon's loop.
+
+A cache that cannot be read is a warning: the build goes on without it. One that cannot be written fails the build,
+after its result is where it belongs, unless the request says that this is a warning, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from corten.build.caching.collecting import Collected
+from corten.build.caching.exporting import CacheExporter, Cargo, Registries
+from corten.build.caching.format import CacheContent, InlineImage, encode_inline
+from corten.build.caching.imports import Imports
+from corten.build.caching.layout import LayoutSource
+from corten.build.caching.options import CacheExport, CacheImport
+from corten.build.caching.reading import read_cache
+from corten.build.face import Offers
+from corten.build.lazy_layers import LazyLayers
+from corten.build.outputs import Built
+from corten.engine.images.artifact import Artifact
+from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.settled import settled
+from corten.engine.images.sources import ImageSource
+from corten.errors import CortenError, InvalidArgument
+from corten.lib import blocking
+from corten.lib.disk_full import words
+from corten.registry.cancel import Cancel
+from corten.registry.credentials import Credentials, known_as
+from corten.spec.docker.progress import ProgressMessage, status, stream_line
+from corten.spec.oci_image import CONFIG_LIMIT
+from corten.spec.platform import Platform, host_platform
+from corten.spec.reference import Reference
+from corten.store.leases import Lease
+
+
+class Found(Registries, Protocol):
+    """Registries that caches are looked for in, too (engine.images.artifact)."""
+
+    async def find(self, reference: Reference, credentials: Credentials, progress: Progress) -> Artifact:
+        """The document under a name."""
+
+    def note(self, digests: Collection[str], reference: Reference) -> None:
+        """These blobs are in that repository. Blocking."""
+
+
+class Directories(Protocol):
+    """Directories of a build's client, which hold caches."""
+
+    def open(self, path: str, *, create: bool) -> int:
+        """A descriptor of the directory, for the caller to close. Blocking. Raises OSError, InvalidArgument."""
+
+
+class NoDirectories:
+    """A client that has none that the engine could open."""
+
+    def open(self, path: str, *, create: bool) -> int:  # noqa: ARG002 - the form of directories
+        """None of them. Raises InvalidArgument."""
+        raise InvalidArgument(f"the cache in the directory {path} cannot be reached over this connection")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traveller:
+    """One build, as far as its cache travels."""
+
+    lazy: LazyLayers
+    lease: Lease
+    offers: Offers
+    say: Callable[[ProgressMessage], None]
+    directories: Directories
+
+    def give_up(self, imports: Imports, error: Exception) -> None:
+        """Go on without imported caches."""
+        self.say(stream_line(f"[Warning] {error}; the build goes on without imported caches\n"))
+        imports.clear()
+        self.lazy.forget_imports()
+
+
+class CacheTravel:
+    """Brings caches in and out; one a daemon."""
+
+    def __init__(self, *, exporter: CacheExporter, registries: Callable[[], Found]) -> None:
+        self._exporter = exporter
+        self._registries = registries
+
+    @asynccontextmanager
+    async def bringing(
+        self, wanted: Sequence[CacheImport], traveller: Traveller
+    ) -> AsyncIterator[asyncio.Future[Imports]]:
+        """What the caches have, read beside the block, which awaits it; ended with the block."""
+        work = asyncio.ensure_future(self._bring(wanted, traveller))
+        try:
+            yield work
+        finally:
+            work.cancel()
+            await settled([work])
+
+    async def _bring(self, wanted: Sequence[CacheImport], traveller: Traveller) -> Imports:
+        """What the caches have, the first that has something counts; one that cannot be read is told of."""
+        imports, platform = Imports(), host_platform()
+        for one in wanted:
+            traveller.say(status(f"Importing the build cache from {one.name}"))
+            try:
+                content, source = await self._read(one, platform, traveller)
+            except (CortenError, OSError) as error:
+                traveller.say(status(f"Status: Nothing came from {one.name}"))
+                traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))
+                continue
+            traveller.say(status(f"Status: Imported the build cache from {one.name}"))
+            if not content.steps and not content.mounts:
+                traveller.say(stream_line(f"[Warning] {one.name} has no build cache of Corten's\n"))
+            layers = [layer for step in content.steps for layer in step.filesystem.layers]
+            layers += [mount.layer for mount in content.mounts]
+            traveller.lazy.offer((layer.blob.digest for layer in layers), source)
+            imports.add(content)
+        return imports
+
+    async def _read(
+        self, one: CacheImport, platform: Platform, traveller: Traveller
+    ) -> tuple[CacheContent, Callable[[Cancel], ImageSource]]:
+        progress = Progress()
+        if one.reference is None:
+            layout = LayoutSource(lambda: traveller.directories.open(one.path, create=False))
+
+            def read() -> CacheContent:
+                return read_cache(layout, layout.top(one.tag, one.digest), platform, one.name)
+
+            return await run_cancellable(progress, "disk", read), lambda _cancel: layout
+        credentials = await traveller.offers.credentials(known_as(one.reference.domain))
+        found = await self._registries().find(one.reference, credentials, progress)
+        source = found.source(progress.cancel)
+        content = await run_cancellable(progress, "net", read_cache, source, found.top, platform, one.name)
+        blobs = {layer.blob.digest for step in content.steps for layer in step.filesystem.layers}
+        await blocking.run(self._registries().note, blobs, one.reference)
+        return content, found.source
+
+    async def prepare(self, name: Reference, results: Sequence[Built], traveller: Traveller) -> None:
+        """Have a result here of which the registry that it is pushed to lacks something.
+
+        Raises RegistryError, DataLoss, OSError.
+        """
+        for built in results:
+            elsewhere = traveller.lazy.missing(built.filesystem)
+            if elsewhere:
+                credentials = await traveller.offers.credentials(known_as(name.domain))
+                if await self._registries().missing_at(name, credentials, elsewhere, Progress()):
+                    await traveller.lazy.have(built.filesystem)
+
+    async def carry(
+        self, wanted: Sequence[CacheExport], solved: Sequence[tuple[Built, Collected]], traveller: Traveller
+    ) -> None:
+        """Carry the cache of a build, for all its platforms, to where it is wanted. Raises CacheNotExported."""
+        for one in wanted:
+            if one.kind == "inline":
+                continue  # the image has it
+            cargo = Cargo(
+                steps=[
+                    step
+                    for built, found in solved
+                    for step in (found.steps if one.everything else found.of_result(built.filesystem))
+                ],
+                mounts=list(dict.fromkeys(mount for _built, found in solved for mount in found.mounts)),
+                lazy=traveller.lazy,
+                lease=traveller.lease,
+                offers=traveller.offers,
+                open_directory=lambda path: traveller.directories.open(path, create=True),
+            )
+            traveller.say(status(f"Exporting the build cache to {one.name}"))
+            try:
+                await self._exporter.export(one, cargo)
+            except (CortenError, OSError) as error:
+                text = f"exporting the cache to {one.name} failed: {words(error)}"
+                if not one.ignore_error:
+                    raise CacheNotExported(text) from error
+                traveller.say(stream_line(f"[Warning] {text}\n"))
+            else:
+                traveller.say(status(f"Status: Exported the build cache to {one.name}"))
+
+
+class CacheNotExported(CortenError):
+    """The build is done, and its cache could not be carried out."""
+
+    code = "build-cache-not-exported"
+
+
+def carrying_its_cache(built: Built, collected: Collected) -> Built:
+    """The image with the records of its own steps, unless they are more than a configuration may hold."""
+    cache = encode_inline(collected.of_result(built.filesystem), built.filesystem)
+    if not cache or len(cache) > CONFIG_LIMIT // 2:
+        return built
+    fields = {name: getattr(built.image, name) for name in built.image.__struct_fields__}
+    return replace(built, image=InlineImage(**{**fields, "cache": cache}))

@@ -1,0 +1,174 @@
+"""Builds over a local connection: the client passes directories, and hears what those of POST /build do. Daemon's loop.
+
+A client that goes away, or says what it may not, ends its build; nothing of it is left then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import msgspec
+
+from corten.build.classic import ClassicBuilds
+from corten.build.local.channel import Channel
+from corten.build.local.frames import BadFrame, Frame, close_all
+from corten.build.local.offers import LocalOffers
+from corten.build.options import BuildOptions
+from corten.build.sources.directory import Directories, DirectorySource
+from corten.build.sources.source import BuildSource
+from corten.build.trees.hashes import HashMemory
+from corten.engine.images.progress import Progress
+from corten.engine.images.settled import settled
+from corten.errors import Cancelled, CortenError, InvalidArgument
+from corten.lib import blocking, codec
+from corten.lib.disk_full import words
+from corten.linux.acting import Identity, peer_of
+from corten.spec.docker.progress import ProgressMessage, failure
+
+_LOG = logging.getLogger("corten.build")
+_REQUEST_S = 60.0
+_LOCAL = "local:"
+Values = Mapping[str, str | Sequence[str]]
+Decode = Callable[[Values], BuildOptions]
+
+
+class BuildRequest(msgspec.Struct, kw_only=True):
+    """What is to be built: the query of POST /build, and the contexts' names in the descriptors' order."""
+
+    query: dict[str, str | list[str]] = msgspec.field(default_factory=dict)
+    contexts: list[str] = msgspec.field(default_factory=list)
+
+
+class _Opening(msgspec.Struct, kw_only=True):
+    """A client's frame before its build runs."""
+
+    build: BuildRequest | None = None
+    dockerfile: bool = False
+    ignore: bool = False
+
+
+class LocalBuilds:
+    """One a daemon; `memory` has the contexts' hashes."""
+
+    def __init__(self, *, classic: ClassicBuilds, memory: HashMemory) -> None:
+        self._classic = classic
+        self._memory = memory
+
+    async def serve(self, sock: socket.socket, decode: Decode) -> None:
+        """One connection, to its end; `decode` reads the query. Raises nothing but CancelledError."""
+        channel = Channel(sock)
+        try:
+            await self._serve(channel, peer_of(sock), decode)
+        except (CortenError, OSError) as error:
+            with suppress(OSError):
+                await channel.send(codec.encode({"error": words(error), "code": getattr(error, "code", "")}))
+        except Exception:
+            _LOG.exception("a build's connection broke off")
+        finally:
+            channel.close()
+
+    async def _serve(self, channel: Channel, reader: Identity, decode: Decode) -> None:
+        async with asyncio.timeout(_REQUEST_S):
+            query, passed = await _request(channel, reader)
+        try:
+            options = decode(query)
+            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name}
+            options = replace(options, contexts={**options.contexts, **contexts})
+            await self._build(channel, options, passed)
+        finally:
+            close_all(passed.contexts.values())
+
+    async def _build(self, channel: Channel, options: BuildOptions, passed: Directories) -> None:
+        """Run it as long as the client is there. Raises what it raises, BadFrame, InvalidArgument."""
+        offers = LocalOffers(channel)
+        await channel.send(b'{"begun":true}')
+        build = asyncio.ensure_future(self._run(channel, options, passed, offers))
+        listening = asyncio.ensure_future(_listen(channel, offers))
+        try:
+            await asyncio.wait([build, listening], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (build, listening):
+                task.cancel()
+            await settled([build, listening])
+        (listening if build.cancelled() else build).result()
+
+    async def _run(self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers) -> None:
+        @asynccontextmanager
+        async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
+            if options.remote:
+                remote = self._classic.remote(options, passed.dockerfile, progress)
+                try:
+                    yield remote
+                finally:
+                    await blocking.run(remote.close)
+                return
+            source = DirectorySource(passed, options.dockerfile, self._memory, progress)
+            try:
+                yield source
+            finally:
+                await source.close()
+
+        said = False
+        messages = self._classic.stream(options, bring, offers)
+        try:
+            async for message in messages:
+                await _send(channel, message)
+                said = True
+        except (CortenError, OSError) as error:
+            if not said:
+                raise
+            await _send(channel, failure(words(error)))
+        finally:
+            await messages.aclose()
+        await channel.send(b'{"end":true}')
+
+
+async def _send(channel: Channel, message: ProgressMessage) -> None:
+    data = message.aux.get("Output") if isinstance(message.aux, dict) else None
+    if isinstance(data, bytes):
+        number = int(message.aux.get("Number") or 0)
+        await channel.send(b'{"output":true,"number":%d}' % number, data)
+    else:
+        await channel.send(b'{"progress":' + codec.encode(message) + b"}")
+
+
+async def _listen(channel: Channel, offers: LocalOffers) -> None:
+    """Take answers until the client leaves. Raises BadFrame, InvalidArgument."""
+    while (frame := await channel.receive()) is not None:
+        offers.take(frame)
+
+
+async def _request(channel: Channel, reader: Identity) -> tuple[Values, Directories]:
+    """What the client sends first. Raises InvalidArgument; Cancelled when it leaves."""
+    texts: dict[str, bytes] = {}
+    while (frame := await channel.receive()) is not None:
+        try:
+            opening = codec.decode(_Opening, frame.message)
+            for name in ("dockerfile", "ignore"):
+                if getattr(opening, name):
+                    texts[name] = frame.data
+            if opening.build is not None:
+                contexts = _directories(opening.build.contexts, frame)
+                passed = Directories(contexts=contexts, reader=reader, **texts)
+                return opening.build.query, passed
+        finally:
+            frame.close()
+    raise Cancelled("the client closed the connection")
+
+
+def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
+    """The contexts' descriptors, taken from their frame. Raises InvalidArgument for what is no directory."""
+    if len(names) != len(frame.fds) or len(set(names)) != len(names):
+        raise BadFrame("each context has one name and one descriptor")
+    for name, fd in zip(names, frame.fds, strict=True):
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise InvalidArgument(f"context {name!r} is no directory")
+    fds, frame.fds = frame.fds, []
+    return dict(zip(names, fds, strict=True))

@@ -1,0 +1,1 @@
+"""How `corten build` shows a running build: status messages in, text out."""

@@ -1,0 +1,52 @@
+"""Puts BuildKit's API together; imported when the first of its clients comes. Daemon only."""
+
+from __future__ import annotations
+
+import hashlib
+
+from corten.build.buildkit.control import Control
+from corten.build.buildkit.exporting import Exporting
+from corten.build.buildkit.frontend import Frontend
+from corten.build.buildkit.gateway import Gateway
+from corten.build.buildkit.jobs import Jobs
+from corten.build.buildkit.service import BuildKit
+from corten.build.buildkit.sessions import Sessions
+from corten.build.buildkit.worker import worker
+from corten.build.cache_upkeep import CacheUpkeep
+from corten.build.exporters.export import Exporters
+from corten.build.fetching import Fetching
+from corten.build.finisher import Finisher
+from corten.build.service import BuildService
+from corten.build.session.contexts import KeptContexts
+from corten.engine.events import Events
+from corten.engine.images.spool import Spool
+from corten.spec.platform import host_platform
+
+_ID_LENGTH = 25
+
+
+def buildkit_service(
+    *,
+    service: BuildService,
+    exporters: Exporters,
+    finisher: Finisher,
+    contexts: KeptContexts,
+    spool: Spool,
+    fetching: Fetching,
+    upkeep: CacheUpkeep,
+    events: Events,
+    identity: str,
+    gateway_ip: str,
+    limit_bytes: int,
+) -> BuildKit:
+    """BuildKit's API on a build service. `identity` tells this engine from others."""
+    worker_id = hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
+    record = worker(worker_id, gateway_ip, [str(host_platform())], limit_bytes)
+    sessions, jobs = Sessions(), Jobs()
+    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, spool=spool, fetching=fetching)
+    exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)
+    return BuildKit(
+        control=Control(jobs=jobs, frontend=frontend, exporting=exporting, upkeep=upkeep, worker_record=record),
+        gateway=Gateway(jobs=jobs, frontend=frontend, worker_record=record),
+        sessions=sessions,
+    )

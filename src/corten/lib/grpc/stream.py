@@ -1,0 +1,184 @@
+"""One call on a connection, at either end: messages out and in, as slowly as the peer reads and we do. Daemon's loop.
+
+What the peer sends and nobody has asked for yet stays within the stream's flow-control window: it is acknowledged when
+`receive` takes it. Source: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), RFC 9113.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+from corten.lib.grpc.headers import Headers
+from corten.lib.grpc.status import Code, GrpcError
+from corten.lib.protobuf.message import Message
+from corten.lib.protobuf.wire import decode, encode
+
+if TYPE_CHECKING:
+    from corten.lib.grpc.wire import Wire
+
+M = TypeVar("M", bound=Message)
+_PREFIX = 5
+_NO_ERROR = 0
+_CANCEL = 8
+
+
+class Stream:
+    """One call; `headers` are what the caller began it with, `limit` bounds a message that is received (bytes)."""
+
+    def __init__(self, wire: Wire, number: int, headers: Headers, *, limit: int) -> None:
+        self.number = number
+        self.headers = headers
+        self._wire = wire
+        self._limit = limit
+        self._pieces: deque[tuple[bytes, int]] = deque()
+        self._message = bytearray()
+        self._is_sending = asyncio.Lock()
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._answer: dict[str, str] = {}
+        self._has_ended = False  # the peer has said all
+        self._failure: GrpcError | None = None
+        self.has_closed = False  # we have said all
+
+    @property
+    def path(self) -> str:
+        """The method."""
+        return next((value for name, value in self.headers if name == ":path"), "")
+
+    @property
+    def answer(self) -> dict[str, str]:
+        """The headers and trailers that the peer has answered with."""
+        return self._answer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both ends have said all, or the call is broken off."""
+        return self._failure is not None or (self._has_ended and self.has_closed)
+
+    # -- receiving
+
+    async def receive_bytes(self) -> bytes | None:
+        """The peer's next message; None at the end. Raises GrpcError when the call breaks off."""
+        while True:
+            message = self._taken()
+            if message is not None:
+                return message
+            if self._pieces:
+                piece, size = self._pieces.popleft()
+                self._message += piece
+                self._wire.acknowledge(self.number, size)
+            elif self._has_ended:
+                if self._message:
+                    raise GrpcError(Code.INTERNAL, "the call ended inside a message")
+                return None
+            elif self._failure is not None:
+                raise self._failure
+            else:
+                self._arrival = asyncio.get_running_loop().create_future()
+                await self._arrival
+
+    async def receive(self, kind: type[M]) -> M | None:
+        """As `receive_bytes`, decoded. Raises GrpcError, Malformed."""
+        data = await self.receive_bytes()
+        return None if data is None else decode(kind, data)
+
+    def _taken(self) -> bytes | None:
+        """The first message of what has come, if it is complete."""
+        head = self._message
+        if len(head) < _PREFIX:
+            return None
+        if head[0]:
+            raise GrpcError(Code.UNIMPLEMENTED, "compressed messages are not taken here")
+        size = int.from_bytes(head[1:_PREFIX], "big")
+        if size > self._limit:
+            raise GrpcError(Code.RESOURCE_EXHAUSTED, f"a message of {size} bytes is over the limit of {self._limit}")
+        if len(head) < _PREFIX + size:
+            return None
+        message = bytes(memoryview(head)[_PREFIX : _PREFIX + size])
+        del head[: _PREFIX + size]
+        return message
+
+    # -- sending
+
+    async def send_bytes(self, message: bytes, *, end: bool = False) -> None:
+        """Send a message; `end` says that it is the last one. Returns when it is on its way. Raises GrpcError."""
+        async with self._is_sending:
+            data = memoryview(b"\0" + len(message).to_bytes(4, "big") + message)
+            while data:
+                size = self._wire.room(self.number) if self._failure is None and not self.has_closed else 0
+                if self._failure is not None:
+                    raise self._failure
+                if self.has_closed:
+                    raise GrpcError(Code.INTERNAL, "the call is closed for sending")
+                if size > 0:
+                    piece, data = data[:size], data[size:]
+                    self.has_closed = end and not data
+                    self._wire.send_data(self.number, bytes(piece), end=self.has_closed)
+                else:
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
+
+    async def send(self, message: Message, *, end: bool = False) -> None:
+        """As `send_bytes`, encoded."""
+        await self.send_bytes(encode(message), end=end)
+
+    async def end(self) -> None:
+        """Say that no message follows."""
+        async with self._is_sending:
+            if not self.has_closed and self._failure is None:
+                self.has_closed = True
+                self._wire.send_data(self.number, b"", end=True)
+
+    def reset(self, code: int = _CANCEL) -> None:
+        """Break the call off."""
+        self._wire.reset(self.number, code)
+        self.fail(GrpcError(Code.CANCELLED, "the call was cancelled"))
+
+    # -- what the connection reports
+
+    def arrived(self, piece: bytes, size: int) -> None:
+        """Bytes have come; `size` is what they take of the window."""
+        self._pieces.append((piece, size))
+        _wake(self._arrival)
+
+    def answered(self, headers: Headers) -> None:
+        """Headers or trailers of the answer have come."""
+        self._answer.update(headers)
+        _wake(self._arrival)
+
+    def ended(self) -> None:
+        """The peer has said all."""
+        self._has_ended = True
+        _wake(self._arrival)
+
+    def was_reset(self, code: int) -> None:
+        """The peer has broken the call off. A Go server does so behind its trailers, when the caller has more to say:
+        that is the end of a call that went well, too."""
+        if code == _NO_ERROR and "grpc-status" in self._answer:
+            self._has_ended = True
+        self.fail(GrpcError(Code.CANCELLED, f"the peer has cancelled the call (HTTP/2 error {code})"))
+
+    def fail(self, error: GrpcError) -> None:
+        """Nothing more can be sent; what has come can still be received."""
+        if self._failure is None:
+            self._failure = error
+        self.writable()
+        _wake(self._arrival)
+
+    def writable(self) -> None:
+        """There may be room to send."""
+        _wake(self._room)
+
+    def dropped(self) -> int:
+        """Forget what nobody will receive; returns what it takes of the connection's window."""
+        size = sum(size for _, size in self._pieces)
+        self._pieces.clear()
+        self._message.clear()
+        return size
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,1 @@
+"""Protocol buffers without a compiler: messages are records whose annotations hold the field numbers."""

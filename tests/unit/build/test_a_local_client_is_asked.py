@@ -1,0 +1,234 @@
+"""Questions over a local build's connection: answered by the client, whatever else it sends, and never left open."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from corten.build.local.builds import LocalBuilds
+from corten.build.local.channel import Channel
+from corten.build.local.frames import FrameReader, frame
+from corten.build.local.offers import LocalOffers
+from corten.errors import CortenError, InvalidArgument
+
+
+class Peer:
+    """The client's end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sock.setblocking(False)
+        self._reader = FrameReader()
+
+    def send(self, message: object, data: bytes = b"", fds: tuple[int, ...] = (), claims: int | None = None) -> None:
+        raw = frame(json.dumps(message).encode(), data, len(fds) if claims is None else claims)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        assert self._sock.sendmsg([raw], rights) == len(raw)
+
+    async def receive(self) -> dict[str, Any]:
+        while True:
+            for found in self._reader.frames():
+                message: dict[str, Any] = json.loads(found.message)
+                return message
+            data = await asyncio.get_running_loop().sock_recv(self._sock, 1 << 16)
+            assert data
+            self._reader.feed(data)
+
+
+def conversation(talk: Callable[[LocalOffers, Peer, Channel], Awaitable[None]]) -> None:
+    """Run `talk`; what the client sends is given to the offers. No descriptor is left."""
+
+    async def run() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        channel, peer = Channel(ours), Peer(theirs)
+        offers = LocalOffers(channel)
+
+        async def listen() -> None:
+            while (received := await channel.receive()) is not None:
+                offers.take(received)
+
+        listening = asyncio.ensure_future(listen())
+        try:
+            async with asyncio.timeout(20):
+                await talk(offers, peer, channel)
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+            if not listening.cancelled():
+                listening.exception()
+            channel.close()
+            theirs.close()
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_secret_is_asked_for_by_name() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        found, missing = asyncio.ensure_future(offers.secret("a")), asyncio.ensure_future(offers.secret("b"))
+        first, second = await peer.receive(), await peer.receive()
+        assert (first["secret"], second["secret"]) == ("a", "b")
+        peer.send({"answer": second["ask"], "found": False})
+        peer.send({"answer": first["ask"], "found": True}, b"value\0")
+        assert (await found, await missing) == (b"value\0", None)
+
+    conversation(talk)
+
+
+def test_a_secret_has_a_limit_and_a_refusal_its_words() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        for answer, data, words in (
+            ({"found": True}, b"x" * 512_001, "500 KiB"),
+            ({"error": "no such"}, b"", "no such"),
+        ):
+            asking = asyncio.ensure_future(offers.secret("a"))
+            question = await peer.receive()
+            loop = asyncio.get_running_loop()
+            raw = frame(json.dumps({"answer": question["ask"], **answer}).encode(), data)
+            await loop.sock_sendall(peer._sock, raw)
+            with pytest.raises(InvalidArgument, match=words):
+                await asking
+
+    conversation(talk)
+
+
+def test_credentials_are_those_of_one_registry() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        asking = asyncio.ensure_future(offers.credentials(["reg.example"]))
+        question = await peer.receive()
+        assert question["credentials"] == ["reg.example"]
+        peer.send({"answer": question["ask"], "found": True, "auth": {"username": "u", "password": "p"}})
+        found = await asking
+        assert (found.username, found.password) == ("u", "p")
+        asking = asyncio.ensure_future(offers.credentials(["reg.example"]))
+        peer.send({"answer": (await peer.receive())["ask"], "found": False, "auth": None})
+        assert not await asking
+
+    conversation(talk)
+
+
+def test_an_agent_is_a_socket_that_the_client_connected() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        asking = asyncio.ensure_future(offers.agent("default"))
+        question = await peer.receive()
+        peer.send({"answer": question["ask"], "found": True}, fds=(theirs.fileno(),))
+        agent = await asking
+        assert agent is not None
+        theirs.close()
+        await agent.write(b"hello")
+        assert ours.recv(10) == b"hello"
+        ours.sendall(b"answer")
+        assert await agent.read() == b"answer"
+        ours.close()
+        assert await agent.read() == b""
+        await agent.close()
+
+    conversation(talk)
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "none", "two", "datagram"])
+def test_anything_else_is_no_agent_and_is_closed(kind: str) -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM)
+        read, write = os.pipe()
+        null = os.open("/dev/null", os.O_RDONLY)
+        fds = {
+            "file": (null,), "pipe": (read,), "none": (), "datagram": (pair[0].fileno(),),
+            "two": (pair[0].fileno(), pair[1].fileno()),
+        }[kind]  # fmt: skip
+        asking = asyncio.ensure_future(offers.agent("default"))
+        peer.send({"answer": (await peer.receive())["ask"], "found": True}, fds=fds)
+        with pytest.raises(InvalidArgument, match="no connection to an ssh agent"):
+            await asking
+        for sock in pair:
+            sock.close()
+        for fd in (read, write, null):
+            os.close(fd)
+
+    conversation(talk)
+
+
+@pytest.mark.parametrize("answer", [{"answer": 7}, {"no": 1}, [], {"answer": "x"}])
+def test_an_answer_to_no_question_is_an_error_and_its_descriptors_are_closed(answer: object) -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        channel, peer = Channel(ours), Peer(theirs)
+        read, write = os.pipe()
+        peer.send(answer, fds=(read,))
+        received = await channel.receive()
+        assert received is not None
+        with pytest.raises(CortenError):
+            LocalOffers(channel).take(received)
+        for fd in (read, write):
+            os.close(fd)
+        channel.close()
+        theirs.close()
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_question_ends_with_its_step() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        asking = asyncio.ensure_future(offers.secret("a"))
+        await peer.receive()
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        assert offers._waiting == {}
+
+    conversation(talk)
+
+
+def wrong_beginning(*frames: tuple[object, tuple[int, ...], int | None]) -> dict[str, Any]:
+    """What a client is told that begins so."""
+
+    async def run() -> dict[str, Any]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        peer = Peer(theirs)
+        for message, fds, claims in frames:
+            peer.send(message, fds=fds, claims=claims)
+
+        def decode(values: object) -> Any:
+            raise InvalidArgument(f"the query {values}")
+
+        async with asyncio.timeout(20):
+            await LocalBuilds(classic=None, memory=None).serve(ours, decode)  # type: ignore[arg-type] # not reached
+            answer = await peer.receive()
+        theirs.close()
+        return answer
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    answer = asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    return answer
+
+
+def test_a_client_that_begins_wrongly_is_told() -> None:
+    directory, null = os.open("/", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)
+    try:
+        for contexts, fds, words in (
+            ([""], (null,), "no directory"),
+            ([""], (), "one descriptor"),
+            (["", ""], (directory, directory), "one name"),
+            (["a"], (directory,), "the query"),
+        ):
+            answer = wrong_beginning(({"build": {"query": {"t": "x"}, "contexts": contexts}}, fds, None))
+            assert words in answer["error"], answer
+        lost = wrong_beginning(({"build": {"contexts": [""]}}, (), 1))
+        assert (lost["code"], lost["error"]) == ("bad-frame", "descriptors were lost on the way")
+        assert "error" in wrong_beginning(({"build": 7}, (), None))
+        assert "error" in wrong_beginning(([], (directory, null), None))
+    finally:
+        os.close(directory)
+        os.close(null)
