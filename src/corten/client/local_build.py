@@ -98,8 +98,8 @@ class LocalBuild:
                 yield {"errorDetail": {"message": message["error"]}, "error": message["error"]}
                 return
             is_first = False
-            if message.get("output"):
-                yield {"aux": {"Output": received.data, "Number": int(message.get("number") or 0)}}
+            if "output" in message:
+                yield {"aux": {**message["output"], "Output": received.data}}
             elif "progress" in message:
                 yield message["progress"]
 

@@ -6,9 +6,9 @@
 
 The client begins, after 101, with `{"dockerfile": true}` and `{"ignore": true}` and their bytes, when these are not in
 the context, and `{"build": {"query": {...}, "contexts": ["", "name"]}}` with a directory's descriptor for each context.
-The engine sends `{"progress": ...}` (a message of Docker's stream), `{"output": true, "number": N}` with bytes of
-a result, `{"ask": N, "secret"|"agent"|"credentials": ...}`, and `{"end": true}` or `{"error": text}` last. Each
-question is answered by `{"answer": N, "found": true}` with the secret's bytes, a connected socket's descriptor, or `"auth"`.
+The engine sends `{"progress": ...}` (a message of Docker's stream), `{"output": {...}}` with a result's bytes, `{"ask":
+N, "secret"|"agent"|"credentials": ...}`, and `{"end": true}` or `{"error": text}` last. Each question is answered by
+`{"answer": N, "found": true}` with the secret's bytes, a connected socket's descriptor, or `"auth"`.
 """
 
 from __future__ import annotations

@@ -8,15 +8,19 @@ from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 
 class Conversation:
-    """Take `words`, then, as long as `number` says that there are some, `data` and words again."""
+    """Take `words`, then, as long as `number` says that there are some, `data` and words again. `aside` takes the status
+    messages that come among the data."""
 
-    def __init__(self, messages: Iterable[dict[str, Any]]) -> None:
+    def __init__(
+        self, messages: Iterable[dict[str, Any]], aside: Callable[[dict[str, Any]], None] = lambda _message: None
+    ) -> None:
         self._messages = iter(messages)
+        self._aside = aside
         self._next: dict[str, Any] | None = None
 
     @property
@@ -36,6 +40,9 @@ class Conversation:
         """The data of one result. Raises CliError when the engine fails in it, or goes away."""
         number = self.number
         while (message := self._take()) is not None:
+            if _is_status(message):
+                self._aside(message)
+                continue
             if _number(message) != number:
                 if message.get("errorDetail"):
                     raise CliError(str(message["errorDetail"].get("message") or "the build failed"))
@@ -55,3 +62,8 @@ def _number(message: dict[str, Any]) -> int | None:
     if not isinstance(aux, dict) or aux.get("Output") is None:
         return None
     return int(aux.get("Number") or 0)
+
+
+def _is_status(message: dict[str, Any]) -> bool:
+    aux = message.get("aux")
+    return isinstance(aux, dict) and aux.get("Status") is not None
