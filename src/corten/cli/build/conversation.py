@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Take `words`, then, as long as `number` says that there are some, `data` and words again. `aside` takes the status
-    messages that come among the data."""
+    """Take `words`, then, as long as `number` says that there are some, `data` and words again. `aside` takes the
+    status messages that come among the data."""
 
     def __init__(
         self, messages: Iterable[dict[str, Any]], aside: Callable[[dict[str, Any]], None] = lambda _message: None
