@@ -301,3 +301,12 @@ def test_what_is_only_pushed_stays_where_it_is(
         push = [{"Type": "registry", "Attrs": {"name": elsewhere, "store": "false"}}]
         build(second, context, cachefrom=[cache], outputs=push)
         assert layers <= other.blobs.keys()
+
+
+def test_an_image_here_is_a_cache_when_no_registry_has_it(first: Daemon, context: Path, base: str) -> None:
+    build(first, context, t="127.0.0.1:1/app:1", cacheto=to("inline"))
+    first.docker("builder", "prune", "-af")
+    said = build(first, context, cachefrom=["127.0.0.1:1/app:1"], t="app:2", cacheto=to("inline"))
+    assert cached_steps(said) == STEPS - 1
+    assert "[Warning]" not in said
+    assert first.inspect("app:2")["Id"] == first.inspect("127.0.0.1:1/app:1")["Id"]

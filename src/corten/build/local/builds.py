@@ -119,7 +119,7 @@ class LocalBuilds:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
             if options.remote:
-                remote = self._classic.remote(options, passed.dockerfile, progress)
+                remote = self._classic.remote(options, passed.dockerfile, offers, progress)
                 try:
                     yield remote
                 finally:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Take `words`, then, as long as `number` says that there are some, `data` and words again. `aside` takes status
-    messages that come among the data."""
+    """Take `words`, then, as long as `number` says that there are some, `data` and words again. Progress that comes in
+    the middle of data is told `beside` it."""
 
     def __init__(
-        self, messages: Iterable[dict[str, Any]], aside: Callable[[dict[str, Any]], None] = lambda _message: None
+        self, messages: Iterable[dict[str, Any]], beside: Callable[[dict[str, Any]], None] = lambda _message: None
     ) -> None:
         self._messages = iter(messages)
-        self._aside = aside
+        self._beside = beside
         self._next: dict[str, Any] | None = None
 
     @property
@@ -40,8 +40,8 @@ class Conversation:
         """The data of one result. Raises CliError when the engine fails in it, or goes away."""
         number = self.number
         while (message := self._take()) is not None:
-            if _is_status(message):
-                self._aside(message)
+            if _is_progress(message):
+                self._beside(message)
                 continue
             if _number(message) != number:
                 if message.get("errorDetail"):
@@ -57,13 +57,13 @@ class Conversation:
         return message if message is not None else next(self._messages, None)
 
 
+def _is_progress(message: dict[str, Any]) -> bool:
+    aux = message.get("aux")
+    return isinstance(aux, dict) and aux.get("Status") is not None
+
+
 def _number(message: dict[str, Any]) -> int | None:
     aux = message.get("aux")
     if not isinstance(aux, dict) or aux.get("Output") is None:
         return None
     return int(aux.get("Number") or 0)
-
-
-def _is_status(message: dict[str, Any]) -> bool:
-    aux = message.get("aux")
-    return isinstance(aux, dict) and aux.get("Status") is not None

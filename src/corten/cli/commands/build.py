@@ -103,7 +103,7 @@ def carry_out(client: Client, values: Any, source: str, called: Called, told: To
     outputs.check()
     query = {**_query(values), "outputs": outputs.query(), "call": called.name, "keepfailed": told.wants_shell}
     messages = Conversation(
-        session.messages(client, values, source, query), aside=lambda message: told.take_all([message], shown)
+        session.messages(client, values, source, query), beside=lambda message: told.take_all([message], shown)
     )
     told.take_all(messages.words(), shown)
     while messages.number is not None:
