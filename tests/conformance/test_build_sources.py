@@ -24,6 +24,7 @@ import pytest
 from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.git_server import GitServer, Repository
+from tests.lab.progress import cached_steps
 
 DOCKERFILE = "FROM busybox\nCOPY a /a\n"
 
@@ -89,7 +90,7 @@ class Lab:
 
     def build(self, dockerfile: str, *flags: str) -> str:
         """`corten build` without a context, as t:1; what it said."""
-        return self.daemon.corten("build", "-t", "t:1", *flags, "-", input=dockerfile).stdout
+        return self.daemon.corten("build", "-t", "t:1", *flags, "-", input=dockerfile).stderr
 
     def fails(self, dockerfile: str, *flags: str) -> str:
         """As `build`, which fails; what it said."""
@@ -137,15 +138,15 @@ def test_add_of_a_repository_is_fetched_once(lab: Lab) -> None:
     lab.build(dockerfile)
     assert lab.run("cat /both; find /src /d | sort") == "12/d\n/d/b\n/src\n/src/a\n/src/d\n/src/d/b"
     fetches = lab.git.fetches()
-    assert lab.build(dockerfile).count("Using cache") == 3
+    assert cached_steps(lab.build(dockerfile)) == 3
     assert lab.git.fetches() == fetches + 2  # the refs of each, and no pack
     repository.commit({"a": "3"})
-    assert lab.build(dockerfile).count("Using cache") == 0
+    assert cached_steps(lab.build(dockerfile)) == 0
     assert lab.run("cat /both") == "32"
     repository.commit({"unseen": "x"})
-    assert lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n").count("Using cache") == 0
+    assert cached_steps(lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n")) == 0
     repository.commit({"unseen": "y"})
-    assert lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n").count("Using cache") == 2  # the same files
+    assert cached_steps(lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n")) == 2  # the same files
 
 
 def test_add_of_a_commit_that_is_here_asks_nobody(lab: Lab) -> None:
@@ -154,7 +155,7 @@ def test_add_of_a_commit_that_is_here_asks_nobody(lab: Lab) -> None:
     dockerfile = f"FROM busybox\nADD {url}#{commit} /src\n"
     lab.build(dockerfile)
     lab.git.requests.clear()
-    assert "Using cache" in lab.build(dockerfile)
+    assert cached_steps(lab.build(dockerfile)) == 1
     assert lab.git.requests == []
 
 
@@ -175,10 +176,10 @@ def test_an_unchanged_file_is_not_downloaded_again(lab: Lab) -> None:
     dockerfile = f"FROM busybox\nADD {lab.web.url}/f /f\nRUN cat /f\n"
     lab.build(dockerfile)
     lab.web.requests.clear()
-    assert lab.build(dockerfile).count("Using cache") == 2
+    assert cached_steps(lab.build(dockerfile)) == 2
     assert lab.web.requests == ["304 /f"]
     lab.web.files["/f"] = b"two"
-    assert lab.build(dockerfile).count("Using cache") == 0
+    assert cached_steps(lab.build(dockerfile)) == 0
     assert lab.run("cat /f") == "two"
     assert lab.web.requests == ["304 /f", "200 /f"]
     lab.daemon.docker("builder", "prune", "-af")
@@ -188,7 +189,7 @@ def test_an_unchanged_file_is_not_downloaded_again(lab: Lab) -> None:
     checked = f"FROM busybox\nADD --checksum=sha256:{digest} {lab.web.url}/f /g\n"
     lab.build(checked)
     lab.web.requests.clear()
-    assert "Using cache" in lab.build(checked)
+    assert cached_steps(lab.build(checked)) == 1
     assert lab.web.requests == []
 
 
@@ -238,7 +239,7 @@ def test_a_repository_as_the_build_context(lab: Lab) -> None:
     lab.daemon.corten("build", "-t", "t:1", "-f", "other", f"{url}?branch=main")
     fetches = lab.git.fetches()
     done = lab.daemon.corten("build", "-t", "t:1", url)
-    assert (done.stdout.count("Using cache"), lab.git.fetches()) == (1, fetches + 1)
+    assert (cached_steps(done.stderr), lab.git.fetches()) == (1, fetches + 1)
     lab.daemon.corten("build", "-t", "t:1", "-f", "-", url, input="FROM busybox\nCOPY sub/a /from-stdin\n")
     assert lab.run("cat /from-stdin") == "sub"
     (repository.path / ".dockerignore").write_text("a\n")
@@ -278,7 +279,7 @@ def test_an_archive_on_a_web_server_as_the_build_context(lab: Lab, compression: 
     lab.daemon.corten("build", "-t", "t:1", lab.web.url + name)
     assert lab.run("cat /a") == (compression or "plain")
     lab.web.requests.clear()
-    assert "Using cache" in lab.daemon.corten("build", "-t", "t:1", lab.web.url + name).stdout
+    assert cached_steps(lab.daemon.corten("build", "-t", "t:1", lab.web.url + name).stderr) == 1
     assert lab.web.requests == [f"304 {name}"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
+from tests.lab.progress import cached_steps
 from tests.lab.registry import RealRegistry, real_registry
 
 from corten.spec.platform import host_platform
@@ -74,9 +75,9 @@ def test_each_platform_has_its_own_base_and_variables(daemon: Daemon, base: str,
     told = daemon.corten(
         "build", "--network", "none", "--platform", f"{HOST},{NEAR}", "-o", str(out),
         "-o", f"type=oci,tar=false,dest={layout}", str(tmp_path),
-    ).stdout  # fmt: skip
-    assert f"[{HOST}] Step 1/4 : FROM {base}\n" in told
-    assert f"[{NEAR}] Step 1/4 : FROM {base}\n" in told
+    ).stderr  # fmt: skip
+    assert f"[{HOST} 2/2] RUN echo $TARGETARCH" in told
+    assert f"[{NEAR} 2/2] RUN echo $TARGETARCH" in told
     folders = {platform: out / platform.replace("/", "_") for platform in (HOST, NEAR)}
     found = {
         name: [(folder / file).read_text().strip() for file in ("for", "bits")] for name, folder in folders.items()
@@ -97,7 +98,7 @@ def test_the_index_is_stored_saved_and_pushed_and_each_platform_comes_back(
     metadata = daemon.corten(
         "build", "--network", "none", "--platform", f"{NEAR},{HOST}", "-t", name, "--push", "-", input=dockerfile
     )
-    assert "The push refers to repository" in metadata.stdout
+    assert "pushing layers" in metadata.stderr
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/for") == HOST.split("/")[1]
     saved = tmp_path / "saved.tar"
     daemon.out("save", "-o", str(saved), name)
@@ -117,10 +118,9 @@ def test_a_second_build_takes_all_platforms_from_the_cache(daemon: Daemon, base:
     dockerfile = f"FROM {base}\nRUN echo cached > /c\n"
     flags = ("--network", "none", "--platform", f"{HOST},{NEAR}", "-o", "type=cacheonly", "-")
     daemon.corten("build", *flags, input=dockerfile)
-    told = daemon.corten("build", *flags, input=dockerfile).stdout
-    assert told.count(" ---> Using cache") == 2
-    assert "Pulling from" not in told
-    assert "Running in" not in told
+    told = daemon.corten("build", *flags, input=dockerfile).stderr
+    assert cached_steps(told) == 2
+    assert "[internal] pull" not in told
 
 
 def test_what_cannot_run_here_is_copied_and_cross_built_all_the_same(daemon: Daemon, base: str, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_foreign_program_without_an_emulator_is_a_clear_error(daemon: Daemon, 
         input=f"FROM {base}\nRUN true\n",
         check=False,
     )
-    assert failed.returncode == 255
+    assert failed.returncode == 1
     assert "exec format error" in failed.stderr
     assert f"this machine runs no programs for {FAR}" in failed.stderr
     assert "binfmt_misc" in failed.stderr
