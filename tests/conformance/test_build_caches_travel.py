@@ -101,6 +101,7 @@ def test_a_build_that_an_imported_cache_has_fetches_no_layer(
     assert not layers & set(fetched)
     assert len(fetched) == 2  # the cache's records, and the configuration of the base
     assert second.out("images", "-q") == ""
+    assert "warning" not in second.log_text()
     # as an image it needs its layers, and is the same one
     build(second, context, cachefrom=[cache], t="app:1")
     assert second.inspect("app:1")["Id"] == first.inspect("app:1")["Id"]
@@ -261,7 +262,7 @@ def test_who_takes_a_cache_for_an_image_is_told_and_the_registry_takes_it_for_a_
 
 
 def test_a_client_who_reads_nothing_holds_up_no_other_build(first: Daemon, context: Path, base: str) -> None:
-    (context / "Dockerfile").write_text(f"FROM {base}\nRUN seq 300000; echo done > /done\n")
+    (context / "Dockerfile").write_text(f"FROM {base}\nRUN seq 5000000; echo done > /done\n")
     first.docker("pull", base)
     silent = begin(first, context)
     try:
@@ -272,7 +273,7 @@ def test_a_client_who_reads_nothing_holds_up_no_other_build(first: Daemon, conte
         said = build(first, context, t="app:1")
     finally:
         silent.close()
-    assert "\n300000\n" in said
+    assert "\n5000000\n" in said, "it did the step itself"
     assert first.out("run", "--rm", "--network", "none", "app:1", "cat", "/done") == "done"
 
 
@@ -300,3 +301,12 @@ def test_what_is_only_pushed_stays_where_it_is(
         push = [{"Type": "registry", "Attrs": {"name": elsewhere, "store": "false"}}]
         build(second, context, cachefrom=[cache], outputs=push)
         assert layers <= other.blobs.keys()
+
+
+def test_an_image_here_is_a_cache_when_no_registry_has_it(first: Daemon, context: Path, base: str) -> None:
+    build(first, context, t="127.0.0.1:1/app:1", cacheto=to("inline"))
+    first.docker("builder", "prune", "-af")
+    said = build(first, context, cachefrom=["127.0.0.1:1/app:1"], t="app:2", cacheto=to("inline"))
+    assert cached_steps(said) == STEPS - 1
+    assert "[Warning]" not in said
+    assert first.inspect("app:2")["Id"] == first.inspect("127.0.0.1:1/app:1")["Id"]

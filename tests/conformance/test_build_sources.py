@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import json
+import re
 import socket
 import sqlite3
 import subprocess
@@ -24,7 +25,7 @@ import pytest
 from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.git_server import GitServer, Repository
-from tests.lab.progress import cached_steps
+from tests.lab.plugins import with_plugins
 
 DOCKERFILE = "FROM busybox\nCOPY a /a\n"
 
@@ -90,7 +91,8 @@ class Lab:
 
     def build(self, dockerfile: str, *flags: str) -> str:
         """`corten build` without a context, as t:1; what it said."""
-        return self.daemon.corten("build", "-t", "t:1", *flags, "-", input=dockerfile).stderr
+        done = self.daemon.corten("build", "-t", "t:1", *flags, "-", input=dockerfile)
+        return done.stdout + done.stderr
 
     def fails(self, dockerfile: str, *flags: str) -> str:
         """As `build`, which fails; what it said."""
@@ -119,6 +121,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         web.server.server_close()
 
 
+def cached(said: str) -> int:
+    """How many instructions the cache had, but for FROM, in plain progress or the classic builder's words."""
+    names = re.findall(r"(?m)^#(\d+) \[(?:\S+ +)*\d+/\d+\] (?!FROM)", said)
+    return said.count(" ---> Using cache") + sum(f"#{number} CACHED" in said for number in names)
+
+
 def archive(files: dict[str, str], compression: str = "gz") -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=f"w:{compression}") as tar:
@@ -138,15 +146,15 @@ def test_add_of_a_repository_is_fetched_once(lab: Lab) -> None:
     lab.build(dockerfile)
     assert lab.run("cat /both; find /src /d | sort") == "12/d\n/d/b\n/src\n/src/a\n/src/d\n/src/d/b"
     fetches = lab.git.fetches()
-    assert cached_steps(lab.build(dockerfile)) == 3
+    assert cached(lab.build(dockerfile)) == 3
     assert lab.git.fetches() == fetches + 2  # the refs of each, and no pack
     repository.commit({"a": "3"})
-    assert cached_steps(lab.build(dockerfile)) == 0
+    assert cached(lab.build(dockerfile)) == 0
     assert lab.run("cat /both") == "32"
     repository.commit({"unseen": "x"})
-    assert cached_steps(lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n")) == 0
+    assert cached(lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n")) == 0
     repository.commit({"unseen": "y"})
-    assert cached_steps(lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n")) == 2  # the same files
+    assert cached(lab.build(f"FROM busybox\nADD {url}#main:d /d/\nRUN true\n")) == 2  # the same files
 
 
 def test_add_of_a_commit_that_is_here_asks_nobody(lab: Lab) -> None:
@@ -155,7 +163,7 @@ def test_add_of_a_commit_that_is_here_asks_nobody(lab: Lab) -> None:
     dockerfile = f"FROM busybox\nADD {url}#{commit} /src\n"
     lab.build(dockerfile)
     lab.git.requests.clear()
-    assert cached_steps(lab.build(dockerfile)) == 1
+    assert cached(lab.build(dockerfile)) == 1
     assert lab.git.requests == []
 
 
@@ -176,10 +184,10 @@ def test_an_unchanged_file_is_not_downloaded_again(lab: Lab) -> None:
     dockerfile = f"FROM busybox\nADD {lab.web.url}/f /f\nRUN cat /f\n"
     lab.build(dockerfile)
     lab.web.requests.clear()
-    assert cached_steps(lab.build(dockerfile)) == 2
+    assert cached(lab.build(dockerfile)) == 2
     assert lab.web.requests == ["304 /f"]
     lab.web.files["/f"] = b"two"
-    assert cached_steps(lab.build(dockerfile)) == 0
+    assert cached(lab.build(dockerfile)) == 0
     assert lab.run("cat /f") == "two"
     assert lab.web.requests == ["304 /f", "200 /f"]
     lab.daemon.docker("builder", "prune", "-af")
@@ -189,7 +197,7 @@ def test_an_unchanged_file_is_not_downloaded_again(lab: Lab) -> None:
     checked = f"FROM busybox\nADD --checksum=sha256:{digest} {lab.web.url}/f /g\n"
     lab.build(checked)
     lab.web.requests.clear()
-    assert cached_steps(lab.build(checked)) == 1
+    assert cached(lab.build(checked)) == 1
     assert lab.web.requests == []
 
 
@@ -239,7 +247,7 @@ def test_a_repository_as_the_build_context(lab: Lab) -> None:
     lab.daemon.corten("build", "-t", "t:1", "-f", "other", f"{url}?branch=main")
     fetches = lab.git.fetches()
     done = lab.daemon.corten("build", "-t", "t:1", url)
-    assert (cached_steps(done.stderr), lab.git.fetches()) == (1, fetches + 1)
+    assert (cached(done.stdout + done.stderr), lab.git.fetches()) == (1, fetches + 1)
     lab.daemon.corten("build", "-t", "t:1", "-f", "-", url, input="FROM busybox\nCOPY sub/a /from-stdin\n")
     assert lab.run("cat /from-stdin") == "sub"
     (repository.path / ".dockerignore").write_text("a\n")
@@ -279,7 +287,8 @@ def test_an_archive_on_a_web_server_as_the_build_context(lab: Lab, compression: 
     lab.daemon.corten("build", "-t", "t:1", lab.web.url + name)
     assert lab.run("cat /a") == (compression or "plain")
     lab.web.requests.clear()
-    assert cached_steps(lab.daemon.corten("build", "-t", "t:1", lab.web.url + name).stderr) == 1
+    done = lab.daemon.corten("build", "-t", "t:1", lab.web.url + name)
+    assert cached(done.stdout + done.stderr) == 1
     assert lab.web.requests == [f"304 {name}"]
 
 
@@ -502,3 +511,79 @@ def test_a_killed_daemon_leaves_nothing_of_a_fetch(tmp_path: Path) -> None:
 def daemon_command(daemon: Daemon) -> list[str]:
     source = Path(__file__).resolve().parents[2] / "src"
     return [sys.executable, "-I", "-S", str(source / "corten/__main__.py"), "-H", daemon.host]
+
+
+# -- buildx
+
+
+@pytest.fixture(scope="module")
+def buildx(lab: Lab) -> Iterator[Lab]:
+    with_plugins(lab.daemon)
+    lab.daemon.environment["DOCKER_BUILDKIT"] = "1"
+    lab.daemon.environment["BUILDKIT_PROGRESS"] = "plain"
+    yield lab
+    lab.daemon.environment["DOCKER_BUILDKIT"] = "0"
+
+
+def test_buildx_builds_from_repositories_and_archives(buildx: Lab, tmp_path: Path) -> None:
+    files = {"Dockerfile": DOCKERFILE, "a": "1", "sub/Dockerfile": DOCKERFILE, "sub/a": "sub", "other": DOCKERFILE}
+    _, url = buildx.repository(**files)
+    buildx.daemon.docker("build", "-t", "t:1", url)
+    assert buildx.run("cat /a") == "1"
+    buildx.daemon.docker("build", "-t", "t:1", f"{url}#main:sub")
+    assert buildx.run("cat /a") == "sub"
+    buildx.daemon.docker("build", "-t", "t:1", "-f", "other", url)
+    fetches = buildx.git.fetches()
+    done = buildx.daemon.docker("build", "-t", "t:1", url)
+    assert ("CACHED" in done.stderr, buildx.git.fetches()) == (True, fetches + 1)
+    buildx.daemon.docker("build", "-t", "t:1", "-f", "-", url, input="FROM busybox\nCOPY sub/a /from-stdin\n")
+    assert buildx.run("cat /from-stdin") == "sub"
+    buildx.web.files["/x.tar.gz"] = archive({"Dockerfile": DOCKERFILE, "a": "web"})
+    buildx.daemon.docker("build", "-t", "t:1", f"{buildx.web.url}/x.tar.gz")
+    assert buildx.run("cat /a") == "web"
+    wrong = buildx.daemon.docker("build", f"{url}#nope", check=False)
+    assert (wrong.returncode, 'repository does not contain ref "nope"' in wrong.stderr) == (1, True), wrong.stderr
+
+
+def test_buildx_brings_named_contexts_of_all_kinds(buildx: Lab, tmp_path: Path) -> None:
+    _, url = buildx.repository(a="from git")
+    buildx.web.files["/file"] = b"from the web"
+    buildx.daemon.docker("tag", "busybox", "mine:1")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/l").write_text("from here")
+    (tmp_path / "here/ignored").write_text("x")
+    (tmp_path / "here/.dockerignore").write_text("ignored\n")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/Dockerfile").write_text(
+        "FROM nope AS stage\nRUN never\nFROM alpine:3.20\nCOPY --from=src a /a\nCOPY --from=web context /w\n"
+        "COPY --from=here / /here/\nRUN --mount=from=src,target=/m cp /m/a /mounted\nCOPY --from=stage a /c\n"
+        f"ADD {url} /added\n"
+    )
+    contexts = {
+        "alpine:3.20": "docker-image://mine:1",
+        "src": url,
+        "web": f"{buildx.web.url}/file",
+        "here": str(tmp_path / "here"),
+        "stage": f"{url}#main",
+    }
+    flags = [word for name, value in contexts.items() for word in ("--build-context", f"{name}={value}")]
+    buildx.daemon.docker("build", "-t", "t:1", *flags, str(tmp_path / "context"))
+    shown = buildx.run("cat /a /w /mounted /c /added/a; ls -A /here")
+    assert shown == "from gitfrom the webfrom gitfrom gitfrom git.dockerignore\nl"
+    done = buildx.daemon.docker("build", "-t", "t:1", *flags, str(tmp_path / "context"))
+    assert done.stderr.count("CACHED") >= 6
+
+
+def test_tokens_for_git_are_asked_of_the_client(buildx: Lab, tmp_path: Path) -> None:
+    repository, _ = buildx.repository(Dockerfile="FROM busybox\nARG URL\nADD $URL /src\n", a="1")
+    with GitServer(buildx.root, user="x-access-token:s3cret-token") as git:
+        url = f"{git.url}/{repository.path.name}"
+        arguments = ("build", "-t", "t:1", "--build-arg", f"URL={url}", url)
+        assert buildx.daemon.docker(*arguments, check=False).returncode == 1
+        (tmp_path / "token").write_text("s3cret-token\n")
+        for name in ("GIT_AUTH_TOKEN", f"GIT_AUTH_TOKEN.127.0.0.1:{git.port}"):
+            buildx.daemon.docker(
+                "build", "--no-cache", "--secret", f"id={name},src={tmp_path / 'token'}", *arguments[1:]
+            )
+    assert buildx.run("cat /src/a") == "1"
+    assert "s3cret-token" not in buildx.daemon.log.read_text(errors="replace")

@@ -123,6 +123,9 @@ async def test_questions_about_a_dockerfile(daemon: Daemon, peer: Peer, tmp_path
         found = await ask("frontend.lint")
         (warning,) = json.loads(found["result.json"])["warnings"]
         assert (warning["ruleName"], found["result.statuscode"]) == ("FromAsCasing", b"1")
+        (target,) = json.loads((await ask("frontend.targets"))["result.json"])["targets"]
+        assert (target["name"], target["default"]) == ("x", True)
+        assert json.loads((await ask("frontend.outline"))["result.json"])["name"] == "x"
         (tmp_path / "Dockerfile").write_text("FROM busybox AS x\nNOPE\n")
         wrong = json.loads((await ask("frontend.lint"))["result.json"])["buildError"]
         assert "unknown instruction: NOPE" in wrong["message"]

@@ -157,6 +157,14 @@ def test_a_missing_dockerfile(daemon: Daemon, context: Path) -> None:
     assert "failed to read dockerfile: open None: no such file or directory" in failed.stderr
 
 
+def test_stages_that_are_built_anew(build: Build) -> None:
+    text = "FROM busybox AS one\nRUN echo 1 > /1\nFROM busybox AS two\nCOPY --from=one /1 /2\nRUN echo 2 >> /2\n"
+    build(text)
+    again = build(text, "--no-cache-filter", "two").stderr
+    assert re.search(r"^#(\d+) \[one 2/2\] RUN echo 1 > /1\n#\1 CACHED$", again, re.MULTILINE)
+    assert not re.search(r"^#(\d+) \[two 3/3\] RUN echo 2 >> /2\n#\1 CACHED$", again, re.MULTILINE)
+
+
 def test_dockers_own_frontend_is_this_one(build: Build) -> None:
     build("# syntax=docker/dockerfile:1.7\nFROM busybox\n")
 

@@ -154,7 +154,7 @@ class Attestor:
                 name = references.parse(operation.reference).with_default_tag()
             except InvalidReference:  # it was named by its id
                 return Material(uri=operation.reference, digest={"sha256": operation.image_id.removeprefix("sha256:")})
-            digest = name.digest or (entry.target(name).digest if entry is not None else "")
+            digest = name.digest or operation.digest or (entry.target(name).digest if entry is not None else "")
             return image_material(name, str(entry.config.platform) if entry is not None else platform, digest)
         if isinstance(operation, Download):
             sha256 = operation.checksum.removeprefix("sha256:") or self._file_digest(fetched, check)

@@ -104,7 +104,7 @@ class Bases:
         found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
         self._lease.add(*found.keys())
         self.filesystems[chosen.id] = found
-        return Base(image_id=chosen.id, image=chosen.image)
+        return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
 
     def _of_entry(self, entry: ImageEntry) -> Base:
         self._lease.add(*entry.blobs, *entry.chain)

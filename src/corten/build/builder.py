@@ -165,7 +165,7 @@ class Builder:
             ),
             copier=Copier(store=store, inputs=trees, new_file=self._new_file),
             downloader=Downloader(store=store, fetching=self._fetching, limited=limited),
-            checkouts=GitCheckouts(store=store, fetching=self._fetching, limited=limited),
+            checkouts=GitCheckouts(store=store, fetching=self._fetching, offers=inputs.offers, limited=limited),
             bases=inputs.bases,
             lazy=inputs.traveller.lazy,
             target=target,

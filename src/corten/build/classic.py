@@ -16,7 +16,7 @@ from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
-from corten.build.exporters.responses import CONFIG_DIGEST, metadata
+from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
 from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
@@ -28,7 +28,7 @@ from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
 from corten.build.solver import Solver
-from corten.build.sources.remote import RemoteSource
+from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
 from corten.build.status_board import StatusBoard
@@ -49,7 +49,6 @@ _KEPT = 256  # messages
 _KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
-_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
 
 
@@ -77,13 +76,14 @@ class ClassicBuilds:
     def build(self, options: BuildOptions, body: AsyncIterator[bytes]) -> AsyncGenerator[ProgressMessage, None]:
         """Build what the tar `body` holds, or what is at `options.remote`. Raises InvalidReference, InvalidArgument at
         once for wrong names."""
+        offers = ClassicOffers(options.credentials)
 
         @asynccontextmanager
         async def received(progress: Progress) -> AsyncIterator[BuildSource]:
             source: TarSource | RemoteSource
             if options.remote:
                 text = await _small(body) if options.dockerfile == _FROM_BODY else None
-                source = self.remote(options, text, progress)
+                source = self.remote(options, text, offers, progress)
             else:
                 source = TarSource(await self._spool.receive(body, progress), options.dockerfile, progress)
             try:
@@ -91,9 +91,9 @@ class ClassicBuilds:
             finally:
                 await blocking.run(source.close)  # which frees what it has on disk
 
-        return self.stream(options, received, ClassicOffers(options.credentials))
+        return self.stream(options, received, offers)
 
-    def remote(self, options: BuildOptions, text: bytes | None, progress: Progress) -> RemoteSource:
+    def remote(self, options: BuildOptions, text: bytes | None, offers: Offers, progress: Progress) -> RemoteSource:
         """The source of what is at `options.remote`, with this Dockerfile instead of its own; to be closed."""
         return RemoteSource(
             options.remote,
@@ -101,9 +101,10 @@ class ClassicBuilds:
             fetching=self._fetching,
             spool=self._spool,
             progress=progress,
+            offers=offers,
             limited=egress_rules(options.host) is not None,
             text=text,
-            keeps_git_dir=options.build_args.get(_KEEP_GIT_DIR) in ("1", "true"),
+            keeps_git_dir=keeps_git_dir(options.build_args),
         )
 
     def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
@@ -249,7 +250,8 @@ def stored_names(exports: Sequence[Export], names: Sequence[Reference]) -> list[
 
 def _image_id(answers: Sequence[Mapping[str, str]]) -> str:
     """The id of the image that was put out: another one than was built where times were changed on the way."""
-    return next((answer[CONFIG_DIGEST] for answer in answers if CONFIG_DIGEST in answer), "")
+    keys = (CONFIG_DIGEST, IMAGE_ID)
+    return next((answer[key] for answer in answers for key in keys if key in answer), "")
 
 
 class _Sender:

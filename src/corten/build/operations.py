@@ -31,11 +31,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BaseImage(Operation, frozen=True, kw_only=True):
-    """The file system of an image. No inputs. `reference` is what the Dockerfile says; the id alone counts."""
+    """The file system of an image. No inputs. `reference` is what the Dockerfile says, and `digest` what that means at
+    its registry; the id alone counts."""
 
-    unkeyed: ClassVar[frozenset[str]] = frozenset({"reference"})
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"reference", "digest"})
     image_id: str
     reference: str = ""
+    digest: str = ""
 
 
 class Scratch(Operation, frozen=True, kw_only=True):

@@ -17,10 +17,11 @@ from corten.spec.oci_image import Image, ImageConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """The image that a stage begins with."""
+    """The image that a stage begins with; `digest` is what its name means, an index' or a manifest's, if known."""
 
     image_id: str
     image: Image
+    digest: str = ""
 
 
 class BaseImages(Protocol):

@@ -9,7 +9,8 @@ import hashlib
 
 from corten.build.copying.select import SourceNotFound
 from corten.build.graph import Vertex, in_order
-from corten.build.operations import BaseImage, Context, GitCheckout, InlineFiles, Run, Scratch
+from corten.build.location import redacted
+from corten.build.operations import BaseImage, Context, Download, GitCheckout, InlineFiles, Run, Scratch
 from corten.build.ops.copy import CopyFailed
 from corten.build.ops.run import StepFailed
 from corten.build.plan import Plan, Stage
@@ -87,8 +88,8 @@ def _other_name(vertex: Vertex) -> str:
         return f"FROM {normal(operation.reference)}"
     if isinstance(operation, InlineFiles):
         return "preparing inline document"
-    if isinstance(operation, GitCheckout):
-        return operation.url
+    if isinstance(operation, GitCheckout | Download):
+        return redacted(operation.url)
     if isinstance(operation, Scratch):
         return ""
     return vertex.name

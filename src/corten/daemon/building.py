@@ -117,6 +117,7 @@ def build_service(
                 library=library, forms=LayerForms(library), registries=lambda: puller.artifacts, caches=caches
             ),
             registries=lambda: puller.artifacts,
+            library=library,
         ),
         powers=powers(config),
     )
@@ -134,8 +135,8 @@ def build_service(
             exporters=exporters,
             finisher=finisher,
             contexts=contexts,
-            spool=spool,
             fetching=fetching,
+            spool=spool,
             upkeep=upkeep,
             events=events,
             identity=f"{data_root}:{os.stat(data_root).st_ino}",

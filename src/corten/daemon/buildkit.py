@@ -31,8 +31,8 @@ def buildkit_service(
     exporters: Exporters,
     finisher: Finisher,
     contexts: KeptContexts,
-    spool: Spool,
     fetching: Fetching,
+    spool: Spool,
     upkeep: CacheUpkeep,
     events: Events,
     identity: str,
@@ -43,7 +43,7 @@ def buildkit_service(
     worker_id = hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
     record = worker(worker_id, gateway_ip, [str(host_platform())], limit_bytes)
     sessions, jobs = Sessions(), Jobs()
-    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, spool=spool, fetching=fetching)
+    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool)
     exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)
     return BuildKit(
         control=Control(jobs=jobs, frontend=frontend, exporting=exporting, upkeep=upkeep, worker_record=record),

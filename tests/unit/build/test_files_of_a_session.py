@@ -277,6 +277,26 @@ def test_what_a_killed_daemon_left_goes(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+def test_a_pack_that_no_list_names_goes_at_the_start(context: Path, tmp_path: Path) -> None:
+    async def work():
+        peer = Peer({"context": context})
+        async with opened(peer, tmp_path) as source:
+            await source.context("", [""])
+        [folder] = (tmp_path / "contexts").iterdir()
+        before = sorted(os.listdir(folder))
+        (folder / "pack-0123456789abcdef").write_bytes(b"x" * 1000)
+        contexts = KeptContexts(tmp_path / "contexts")
+        assert sorted(os.listdir(folder)) == before
+        [about] = contexts.abouts().values()
+        assert about.size == sum(path.stat().st_size for path in folder.glob("pack-*"))
+        peer.asked.clear()
+        async with opened(peer, tmp_path, contexts=contexts) as source:
+            await source.context("", [""])
+        assert peer.asked == []
+
+    run(work())
+
+
 def test_builds_of_parts_of_one_directory_send_each_part_once(context: Path, tmp_path: Path) -> None:
     async def work():
         contexts = KeptContexts(tmp_path / "contexts")

@@ -16,6 +16,7 @@ from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.types import Attributed
 from corten.build.caching.options import CacheImport, parse_imports, with_inline
 from corten.build.caching.options import parse_export as parse_cache
+from corten.build.calls.results import CALLS
 from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, ImageExport, parse_exports
 from corten.build.options import BuildOptions
 from corten.build.session.source import UPLOADED, SessionFiles
@@ -28,13 +29,14 @@ _LOCAL = "local:"
 _NETWORKS = ("", "default", "none", "host", "sandbox")
 _UNLOADED = ("load",)  # compose says it of images, which are here then in any case
 _SIZE_LIMIT = 1 << 62
+CALL = "frontend."
 LINT = "frontend.lint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A build: its options, and where the client has its files. `call` is a subrequest: an answer about the Dockerfile
-    instead of a build. `sends_dockerfile`: of a context that is somewhere else (`options.remote`)."""
+    instead of a build. `sends_dockerfile`: it is the client's, and not that of a context that is elsewhere."""
 
     options: BuildOptions
     files: SessionFiles
@@ -58,11 +60,11 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
     exports = exports_of(request)
     caches = request.cache.exports if request.cache is not None else []
     build_args = dict(_prefixed(attributes, "build-arg:"))
-    context = attributes.get("context", "")
     options = BuildOptions(
-        remote="" if context.startswith(UPLOADED) else context,
         dockerfile=attributes.get("filename", ""),
+        remote=_remote(attributes),
         use_cache=attributes.get("no-cache") != "",
+        no_cache_stages=tuple(_fields(attributes.get("no-cache", ""))),
         pull=attributes.get("image-resolve-mode", "") == "pull",
         remove=True,
         remove_failed=True,
@@ -73,6 +75,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         contexts=contexts,
         target=attributes.get("target", ""),
         is_check=call == LINT,
+        call=call.removeprefix(CALL) if call.removeprefix(CALL) in CALLS else "",
         exports=exports,
         attests=parse_attests(_attests(attributes, exports)),
         platform=attributes.get("platform", ""),
@@ -84,7 +87,7 @@ def asked(attributes: Mapping[str, str], request: SolveRequest) -> Asked:
         options=options,
         files=_files(attributes, contexts),
         call=call,
-        sends_dockerfile="dockerfilekey" in attributes,
+        sends_dockerfile=bool(attributes.get("dockerfilekey")),
     )
 
 
@@ -110,10 +113,14 @@ def _attests(attributes: Mapping[str, str], exports: Sequence[Export]) -> dict[s
 
 
 def _refuse(attributes: Mapping[str, str]) -> None:
-    if attributes.get("no-cache"):
-        raise NotOffered("building some stages without the cache (--no-cache-filter) is not supported yet")
     if "source" in attributes or "cmdline" in attributes:
         raise NotOffered("other frontends than Docker's own for Dockerfiles are not supported")
+
+
+def _remote(attributes: Mapping[str, str]) -> str:
+    """Where the build context is, when the client has it not."""
+    context = attributes.get("context", "")
+    return "" if context.startswith(UPLOADED) else context
 
 
 def _files(attributes: Mapping[str, str], contexts: Mapping[str, str]) -> SessionFiles:

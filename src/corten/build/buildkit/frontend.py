@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import msgspec
 
-from corten.build.buildkit.attributes import LINT, Asked, asked
+from corten.build.buildkit.attributes import CALL, LINT, Asked, asked
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Ref, RefMap, Result
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.solving import Solving, Told
+from corten.build.calls.results import CALLS
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.fetching import Fetching
 from corten.build.service import BuildService, Job
@@ -20,10 +21,9 @@ from corten.build.session.client import SessionClient
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.offers import SessionOffers
 from corten.build.session.source import SessionSource
-from corten.build.sources.remote import RemoteSource
+from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
-from corten.engine.containers.create import egress_rules
 from corten.engine.images.progress import Progress
 from corten.engine.images.spool import Spool
 from corten.lib import blocking, codec
@@ -41,7 +41,13 @@ class Frontend:
     """One a daemon."""
 
     def __init__(
-        self, *, service: BuildService, sessions: Sessions, contexts: KeptContexts, spool: Spool, fetching: Fetching
+        self,
+        *,
+        service: BuildService,
+        sessions: Sessions,
+        contexts: KeptContexts,
+        fetching: Fetching,
+        spool: Spool,
     ) -> None:
         self._fetching = fetching
         self._service = service
@@ -49,6 +55,7 @@ class Frontend:
         self._contexts = contexts
         self._spool = spool
         self._answers: dict[str, Answer] = {LINT: self._lint, _DESCRIBE: self._describe}
+        self._answers |= {f"{CALL}{name}": self._call for name in CALLS}
 
     async def solve(self, job: BuildJob, attributes: Mapping[str, str]) -> Result:
         """Build, or answer. What is built stays until the job's end. Raises GrpcError, InvalidArgument."""
@@ -79,33 +86,37 @@ class Frontend:
             source = SessionSource(
                 client, wanted.files, contexts=self._contexts, spool=self._spool, progress=progress, told=told
             )
-            async with AsyncExitStack() as closing:
-                closing.push_async_callback(source.close)
+            try:
                 if not wanted.options.remote:
                     yield source
                     return
-                text = (await source.recipe()).source.data if wanted.sends_dockerfile else None
-                remote = self._remote(wanted, source, progress, text)
-                closing.push_async_callback(blocking.run, remote.close)
-                yield remote
+                remote = await self._remote(wanted, source, offers, progress)
+                try:
+                    yield remote
+                finally:
+                    await blocking.run(remote.close)
+            finally:
+                await source.close()
 
         def work(source: BuildSource) -> Job:
             return Job(options=wanted.options, source=source, offers=offers, face=face)
 
         return Solving(self._service, face, work, bring)
 
-    def _remote(self, wanted: Asked, others: BuildSource, progress: Progress, text: bytes | None) -> RemoteSource:
-        options = wanted.options
+    async def _remote(
+        self, wanted: Asked, source: SessionSource, offers: SessionOffers, progress: Progress
+    ) -> RemoteSource:
+        """The source of a build whose context is elsewhere; named ones may be the client's."""
         return RemoteSource(
-            options.remote,
-            options.dockerfile,
+            wanted.options.remote,
+            wanted.options.dockerfile,
             fetching=self._fetching,
             spool=self._spool,
             progress=progress,
-            limited=egress_rules(options.host) is not None,
-            text=text,
-            others=others,
-            keeps_git_dir=options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR") in ("1", "true"),
+            offers=offers,
+            keeps_git_dir=keeps_git_dir(wanted.options.build_args),
+            text=await source.dockerfile() if wanted.sends_dockerfile else None,
+            others=source,
         )
 
     # -- questions
@@ -134,6 +145,12 @@ class Frontend:
             "result.statuscode": b"0" if is_fine else b"1",
             "version": _VERSION,
         }
+
+    async def _call(self, job: BuildJob, wanted: Asked) -> dict[str, bytes]:
+        solving = await self._solving(job, wanted, self._face(job, wanted))
+        job.add(solving)
+        found = await solving.call(self._service.call)
+        return {name: text.encode() for name, text in found.items()}
 
     async def _describe(self, job: BuildJob, wanted: Asked) -> dict[str, bytes]:  # noqa: ARG002 - the form of an answer
         requests = [{"name": name, "version": _VERSION.decode(), "type": "rpc"} for name in sorted(self._answers)]

@@ -152,11 +152,21 @@ def _path(digest: str) -> list[str]:
 def _made(parent: int, name: str) -> int:
     """A directory below `parent`, made if it is missing; `parent` is closed."""
     try:
-        with suppress(FileExistsError):
+        try:
             os.mkdir(name, 0o755, dir_fd=parent)
-        return os.open(name, _DIRECTORY, dir_fd=parent)
+        except FileExistsError:
+            return os.open(name, _DIRECTORY, dir_fd=parent)
+        made = os.open(name, _DIRECTORY, dir_fd=parent)
+        _own(made, parent)
+        return made
     finally:
         os.close(parent)
+
+
+def _own(fd: int, directory: int) -> None:
+    """What is made belongs to whom the directory belongs: the engine works for its owner."""
+    status = os.fstat(directory)
+    os.fchown(fd, status.st_uid, status.st_gid)
 
 
 def _write(directory: int, name: str, pieces: Iterable[bytes], check: Callable[[], None]) -> None:
@@ -165,6 +175,7 @@ def _write(directory: int, name: str, pieces: Iterable[bytes], check: Callable[[
     fd = os.open(new, _WRITE, 0o644, dir_fd=directory)
     try:
         with os.fdopen(fd, "wb") as file:
+            _own(fd, directory)
             for piece in pieces:
                 check()
                 file.write(piece)

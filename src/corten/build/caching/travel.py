@@ -14,7 +14,7 @@ from typing import Protocol
 
 from corten.build.caching.collecting import Collected
 from corten.build.caching.exporting import CacheExporter, Cargo, Registries
-from corten.build.caching.format import CacheContent, InlineImage, encode_inline
+from corten.build.caching.format import CacheContent, InlineImage, decode_inline, encode_inline
 from corten.build.caching.imports import Imports
 from corten.build.caching.layout import LayoutSource
 from corten.build.caching.options import CacheExport, CacheImport
@@ -23,16 +23,19 @@ from corten.build.face import Offers
 from corten.build.lazy_layers import LazyLayers
 from corten.build.outputs import Built
 from corten.engine.images.artifact import Artifact
+from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import settled
 from corten.engine.images.sources import ImageSource
-from corten.errors import CortenError, InvalidArgument
+from corten.errors import CortenError, InvalidArgument, NotFound
 from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials, known_as
+from corten.registry.fetch import OnProgress, RawManifest, Sink
+from corten.registry.session import OnRetry
 from corten.spec.docker.progress import ProgressMessage, status, stream_line
-from corten.spec.oci_image import CONFIG_LIMIT
+from corten.spec.oci_image import CONFIG_LIMIT, OCI_CONFIG, Descriptor, Manifest
 from corten.spec.platform import Platform, host_platform
 from corten.spec.reference import Reference
 from corten.store.leases import Lease
@@ -80,11 +83,34 @@ class Traveller:
         self.lazy.forget_imports()
 
 
+class NothingElsewhere:
+    """The source of what is here."""
+
+    def __init__(self, cancel: Cancel) -> None:
+        del cancel
+
+    def manifest(self, descriptor: Descriptor) -> RawManifest:
+        """None. Raises NotFound."""
+        raise NotFound(f"{descriptor.digest} is not here any more")
+
+    def blob(
+        self,
+        descriptor: Descriptor,
+        sink: Sink,  # noqa: ARG002 - the form of a source
+        *,
+        on_progress: OnProgress | None = None,  # noqa: ARG002
+        on_retry: OnRetry | None = None,  # noqa: ARG002
+    ) -> None:
+        """None. Raises NotFound."""
+        raise NotFound(f"{descriptor.digest} is not here any more")
+
+
 class CacheTravel:
     """Brings caches in and out; one a daemon."""
 
-    def __init__(self, *, exporter: CacheExporter, registries: Callable[[], Found]) -> None:
+    def __init__(self, *, exporter: CacheExporter, registries: Callable[[], Found], library: ImageLibrary) -> None:
         self._exporter = exporter
+        self._library = library
         self._registries = registries
 
     @asynccontextmanager
@@ -131,12 +157,31 @@ class CacheTravel:
 
             return await run_cancellable(progress, "disk", read), lambda _cancel: layout
         credentials = await traveller.offers.credentials(known_as(one.reference.domain))
-        found = await self._registries().find(one.reference, credentials, progress)
+        try:
+            found = await self._registries().find(one.reference, credentials, progress)
+        except CortenError:
+            carried = await blocking.run(self._carried, one.reference)
+            if carried.steps:
+                return carried, NothingElsewhere
+            raise
         source = found.source(progress.cancel)
         content = await run_cancellable(progress, "net", read_cache, source, found.top, platform, one.name)
         blobs = {layer.blob.digest for step in content.steps for layer in step.filesystem.layers}
         await blocking.run(self._registries().note, blobs, one.reference)
         return content, found.source
+
+    def _carried(self, reference: Reference) -> CacheContent:
+        """What an image of this engine carries, which classic clients name, too. Blocking. Raises DataLoss."""
+        entry = self._library.catalog.named(reference)
+        if entry is None:
+            return CacheContent()
+        raw = self._library.read_blob(entry.id, CONFIG_LIMIT)
+        manifest = Manifest(
+            schema_version=2,
+            config=Descriptor(media_type=OCI_CONFIG, digest=entry.id, size=len(raw)),
+            layers=list(entry.layers),
+        )
+        return decode_inline(raw, manifest, entry.config)
 
     async def prepare(self, name: Reference, results: Sequence[Built], traveller: Traveller) -> None:
         """Have a result here of which the registry that it is pushed to lacks something.

@@ -207,7 +207,7 @@ class _Lowering:
             return self.planned[source.index].steps[-1].vertex
         if isinstance(source, ImageSource):
             found = self._resolution.images[source]
-            operation = BaseImage(image_id=found.image_id, reference=source.reference)
+            operation = BaseImage(image_id=found.image_id, reference=source.reference, digest=found.digest)
             return Vertex(operation, name=node.text, lines=node.lines)
         if isinstance(source, ContextSource):
             return Vertex(Context(name=source.name), name=node.text, lines=node.lines)

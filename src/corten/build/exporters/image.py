@@ -11,7 +11,7 @@ from typing import Protocol
 
 from corten.build.exporters.documents import ImageDocuments
 from corten.build.exporters.request import Compression, ImageExport, check_names
-from corten.build.exporters.responses import responses
+from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, responses
 from corten.build.exporters.result import Exportable
 from corten.build.exporters.writer import ImageWriter, Written
 from corten.engine.images.assemble import Assembler
@@ -62,7 +62,11 @@ class ImageExporter:
             for name in names:
                 credentials = await exportable.offers.credentials(known_as(name.domain))
                 await self._publisher.publish(root, name, credentials, progress, tagged=not export.by_digest)
-        return responses(written.documents, names)
+        answer = responses(written.documents, names)
+        if CONFIG_DIGEST not in answer:
+            images = written.documents.images
+            answer[IMAGE_ID] = images[own_number(images)].id
+        return answer
 
     async def _store(
         self,

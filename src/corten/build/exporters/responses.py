@@ -18,6 +18,7 @@ DIGEST = "containerimage.digest"
 CONFIG_DIGEST = "containerimage.config.digest"
 DESCRIPTOR = "containerimage.descriptor"
 NAME = "image.name"
+IMAGE_ID = "corten.image.id"  # of the image that an index of several is in this engine
 PROVENANCE = "buildx.build.provenance"
 
 
@@ -38,7 +39,7 @@ def metadata(answers: Sequence[Mapping[str, str]], images: Sequence[PlatformImag
     """What buildx writes with --metadata-file: all answers, the descriptor as an object, and the provenance."""
     found: dict[str, Any] = {}
     for answer in answers:
-        found |= answer
+        found |= {name: value for name, value in answer.items() if name != IMAGE_ID}
     if DESCRIPTOR in found:
         found[DESCRIPTOR] = msgspec.json.decode(base64.b64decode(found[DESCRIPTOR]))
     for image in images:

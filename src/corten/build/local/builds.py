@@ -35,6 +35,7 @@ from corten.spec.docker.progress import ProgressMessage, failure
 _LOG = logging.getLogger("corten.build")
 _REQUEST_S = 60.0
 _LOCAL = "local:"
+_CACHE = "cache:"  # a directory for a cache, which no Dockerfile can name
 Values = Mapping[str, str | Sequence[str]]
 Decode = Callable[[Values], BuildOptions]
 
@@ -75,11 +76,14 @@ class LocalBuilds:
             channel.close()
 
     async def _serve(self, channel: Channel, reader: Identity, decode: Decode) -> None:
-        async with asyncio.timeout(_REQUEST_S):
-            query, passed = await _request(channel, reader)
+        try:
+            async with asyncio.timeout(_REQUEST_S):
+                query, passed = await _request(channel, reader)
+        except TimeoutError:
+            raise InvalidArgument(f"the client did not say within {_REQUEST_S:.0f} s what is to be built") from None
         try:
             options = decode(query)
-            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name}
+            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name and not name.startswith(_CACHE)}
             options = replace(options, contexts={**options.contexts, **contexts})
             await self._build(channel, options, passed)
         finally:
@@ -103,7 +107,7 @@ class LocalBuilds:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
             if options.remote:
-                remote = self._classic.remote(options, passed.dockerfile, progress)
+                remote = self._classic.remote(options, passed.dockerfile, offers, progress)
                 try:
                     yield remote
                 finally:
@@ -131,9 +135,11 @@ class LocalBuilds:
 
 
 async def _send(channel: Channel, message: ProgressMessage) -> None:
-    data = message.aux.get("Output") if isinstance(message.aux, dict) else None
+    """A message; of one with a piece of a result the bytes go as they are, and which result they are of."""
+    aux = message.aux if isinstance(message.aux, dict) else {}
+    data = aux.get("Output")
     if isinstance(data, bytes):
-        number = int(message.aux.get("Number") or 0)
+        number = int(aux.get("Number") or 0)
         await channel.send(b'{"output":true,"number":%d}' % number, data)
     else:
         await channel.send(b'{"progress":' + codec.encode(message) + b"}")

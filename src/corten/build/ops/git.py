@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from corten.build.face import Offers
 from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.git.refs import Resolved
+from corten.build.git.secrets import authorized
 from corten.build.git.url import GitUrl
 from corten.build.graph import Vertex
 from corten.build.operations import GitCheckout
@@ -22,7 +24,8 @@ from corten.lib.tar_writer import TarWriter
 class GitCheckouts:
     """Checks out for one build; nothing for one that is `limited`."""
 
-    def __init__(self, *, store: LayerStore, fetching: Fetching, limited: bool) -> None:
+    def __init__(self, *, store: LayerStore, fetching: Fetching, offers: Offers, limited: bool) -> None:
+        self._offers = offers
         self._limited = limited
         self._store = store
         self._fetching = fetching
@@ -31,14 +34,14 @@ class GitCheckouts:
     async def identity(self, vertex: Vertex, wanted: GitCheckout) -> str:
         """The commit; with its `.git` directory also what named it. Raises GitError, Forbidden."""
         check_limited(vertex, limited=self._limited)
-        found = await self._fetching.commit(_url(wanted), self._store.progress)
+        found = await self._fetching.commit(await authorized(_url(wanted), self._offers), self._store.progress)
         self._resolved[vertex] = found
         return f"{found.commit} {found.object_id} {found.ref}" if wanted.keep_git_dir else found.commit
 
     async def checkout(self, vertex: Vertex, wanted: GitCheckout) -> FileSystem:
         """The files at the top of an empty file system. Raises GitError, Forbidden, DiskFull."""
         check_limited(vertex, limited=self._limited)
-        url = _url(wanted)
+        url = await authorized(_url(wanted), self._offers)
         resolved = self._resolved.get(vertex) or await self._fetching.commit(url, self._store.progress)
         tar = await self._fetching.checkout(url, resolved, self._store.progress, keeps_git_dir=wanted.keep_git_dir)
         with tar as file:

@@ -102,12 +102,20 @@ def save(
         if new.name in used:
             new.keep(directory)
         index = _Index(_FORMAT, boot_id(), known)
-        write_atomic(directory / "index", msgspec.msgpack.encode(index), durable=False)
-    for name in os.listdir(directory):
-        if name not in used and name not in ("index", "about"):
+        try:
+            write_atomic(directory / "index", msgspec.msgpack.encode(index), durable=False)
+        except BaseException:
+            _remove_packs(directory, {new.name})
+            raise
+    _remove_packs(directory, {name for name in os.listdir(directory) if name not in used})
+    return known.entries, sum(pack.size for pack in {**packs, new.name: new}.values() if pack.name in used)
+
+
+def _remove_packs(directory: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in ("index", "about"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(directory / name)
-    return known.entries, sum(pack.size for pack in {**packs, new.name: new}.values() if pack.name in used)
 
 
 def idle_after(before: Known, entries: Iterable[Entry]) -> list[tuple[int, Entry]]:
@@ -165,7 +173,19 @@ def sweep(root: Path) -> Iterable[tuple[str, About]]:
         if about is None or not (root / name / "index").exists():
             remove(root / name)
         else:
-            yield name, about
+            yield name, _tidied(root / name, about)
+
+
+def _tidied(directory: Path, about: About) -> About:
+    """Delete what a daemon that was killed has written last and put in no index, if there is more than is told of."""
+    sizes = {name: (directory / name).stat().st_size for name in os.listdir(directory) if name.startswith("pack-")}
+    if sum(sizes.values()) == about.size:
+        return about
+    _, packs = load(directory)
+    for pack in packs.values():
+        pack.close()
+    _remove_packs(directory, set(sizes) - set(packs))
+    return msgspec.structs.replace(about, size=sum(size for name, size in sizes.items() if name in packs))
 
 
 def boot_id() -> str:

@@ -102,6 +102,12 @@ class SessionSource:
             await run_cancellable(self._progress, "disk", self._tar.without, ignored.ignores)
         return Recipe(source=SourceFile(filename=name, data=text), ignored=ignored)
 
+    async def dockerfile(self) -> bytes:
+        """The Dockerfile alone, for a context that the client has not. Raises as `recipe`."""
+        name = self._files.filename
+        received = await self._asked(self._files.dockerfile_dir, _names(name), "dockerfile")
+        return await blocking.run(_dockerfile, received, name)
+
     async def context(self, name: str, paths: Sequence[str]) -> Tree:
         """A context, of which the client is asked only for what has changed. Raises as `recipe`."""
         if name == "" and self._tar is not None:

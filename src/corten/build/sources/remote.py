@@ -5,10 +5,12 @@ Fetched by the daemon, by the policy and bounds of all that builds fetch. Daemon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
+from corten.build.face import Offers
 from corten.build.fetching import Fetching, web_url
+from corten.build.git.secrets import authorized
 from corten.build.git.url import GitUrl, parse_git_url
 from corten.build.location import is_web_url, redacted
 from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource, Recipe, ignored_in, recipe_in
@@ -23,12 +25,19 @@ from corten.spec.docker.lint import SourceFile
 
 _DOCKERFILE = "Dockerfile"
 _START = 1024
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
 
 
 def is_remote(location: str) -> bool:
     """Whether a build context is named by an address, and not by a directory. Raises InvalidArgument for a git URL
     with wrong parts."""
     return is_web_url(location) or git_url(location) is not None
+
+
+def keeps_git_dir(build_args: Mapping[str, str | None]) -> bool:
+    """Whether the build arguments ask for the `.git` directory of the context."""
+    return build_args.get(_KEEP_GIT_DIR) in _TRUE
 
 
 def git_url(location: str) -> GitUrl | None:
@@ -55,6 +64,7 @@ class RemoteSource:
         fetching: Fetching,
         spool: Spool,
         progress: Progress,
+        offers: Offers,
         limited: bool = False,
         keeps_git_dir: bool = False,
         text: bytes | None = None,
@@ -67,6 +77,7 @@ class RemoteSource:
         self._fetching = fetching
         self._spool = spool
         self._progress = progress
+        self._offers = offers
         self._keeps_git_dir = keeps_git_dir
         self._given = text
         self._others = others
@@ -82,6 +93,7 @@ class RemoteSource:
         """Fetch it; the Dockerfile in it. Raises InvalidArgument, GitError, RegistryError, InwardRefused, OSError."""
         git = git_url(self._location)
         if git is not None:
+            git = await authorized(git, self._offers)
             resolved = await self._fetching.commit(git, self._progress)
             keeps = self._keeps_git_dir if git.keep_git_dir is None else git.keep_git_dir
             self._file = await self._fetching.checkout(git, resolved, self._progress, keeps_git_dir=keeps)

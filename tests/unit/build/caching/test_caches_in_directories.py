@@ -12,6 +12,7 @@ import pytest
 
 from corten.build.caching.format import CACHE_CONFIG, CacheContent, Step, encode_config
 from corten.build.caching.layout import LayoutSource, write_layout
+from corten.build.caching.passed import split_passed
 from corten.build.caching.reading import read_cache
 from corten.build.filesystem import FileSystem, Layer
 from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
@@ -171,3 +172,17 @@ def test_what_breaks_off_leaves_the_old_cache(tmp_path: Path) -> None:
     finally:
         os.close(fd)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_client_passes_is_opened_by_its_own_path_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path)
+    passed = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        contexts, directories = split_passed({"": 99, "named": 98, "cache:/home/me/cache": passed})
+        assert contexts == {"": 99, "named": 98}
+        found = LayoutSource(lambda: directories.open("/home/me/cache", create=False))
+        assert read_cache(found, found.top("latest", ""), host_platform(), "it") == CONTENT
+        with pytest.raises(InvalidArgument, match="/etc cannot be reached"):
+            directories.open("/etc", create=False)
+    finally:
+        os.close(passed)
