@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import msgspec
 
+from corten.build.caching.passed import PassedDirectories, split_passed
 from corten.build.classic import ClassicBuilds
 from corten.build.local.channel import Channel
 from corten.build.local.frames import BadFrame, Frame, close_all
@@ -79,17 +80,20 @@ class LocalBuilds:
             query, passed = await _request(channel, reader)
         try:
             options = decode(query)
-            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name}
+            own, caches = split_passed(passed.contexts)
+            contexts = {name: f"{_LOCAL}{name}" for name in own if name}
             options = replace(options, contexts={**options.contexts, **contexts})
-            await self._build(channel, options, passed)
+            await self._build(channel, options, replace(passed, contexts=own), caches)
         finally:
             close_all(passed.contexts.values())
 
-    async def _build(self, channel: Channel, options: BuildOptions, passed: Directories) -> None:
+    async def _build(
+        self, channel: Channel, options: BuildOptions, passed: Directories, caches: PassedDirectories
+    ) -> None:
         """Run it as long as the client is there. Raises what it raises, BadFrame, InvalidArgument."""
         offers = LocalOffers(channel)
         await channel.send(b'{"begun":true}')
-        build = asyncio.ensure_future(self._run(channel, options, passed, offers))
+        build = asyncio.ensure_future(self._run(channel, options, passed, offers, caches))
         listening = asyncio.ensure_future(_listen(channel, offers))
         try:
             await asyncio.wait([build, listening], return_when=asyncio.FIRST_COMPLETED)
@@ -99,7 +103,14 @@ class LocalBuilds:
             await settled([build, listening])
         (listening if build.cancelled() else build).result()
 
-    async def _run(self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers) -> None:
+    async def _run(
+        self,
+        channel: Channel,
+        options: BuildOptions,
+        passed: Directories,
+        offers: LocalOffers,
+        caches: PassedDirectories,
+    ) -> None:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
             if options.remote:
@@ -116,7 +127,7 @@ class LocalBuilds:
                 await source.close()
 
         said = False
-        messages = self._classic.stream(options, bring, offers)
+        messages = self._classic.stream(options, bring, offers, caches)
         try:
             async for message in messages:
                 await _send(channel, message)
