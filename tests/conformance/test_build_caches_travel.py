@@ -332,3 +332,25 @@ def test_a_directory_of_the_client_holds_a_cache(
     assert f"importing the cache from {kept} failed" in said
     with pytest.raises(BuildFailed, match="cannot be reached over this connection"):
         build(second, context, cacheto=to("local", dest=str(kept)))
+
+
+def test_buildx_keeps_a_cache_in_a_directory(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path, tmp_path: Path
+) -> None:
+    for engine in (first, second):
+        with_plugins(engine)
+    kept = tmp_path / "kept"
+    flags = ["--network=none", str(context)]
+    first.docker("build", "-t", "app:1", f"--cache-to=type=local,dest={kept},mode=max", *flags)
+    first.docker("build", "-t", "app:1", f"--cache-to=type=local,dest={kept},mode=max", *flags)  # it has all
+    before = len(registry.requests())
+    found = second.docker("build", "-t", "app:1", f"--cache-from=type=local,src={kept}", *flags).stderr
+    assert found.count(" CACHED\n") >= STEPS
+    assert second.inspect("app:1")["Id"] == first.inspect("app:1")["Id"]
+    assert len(registry.requests()) - before == 2, "the base's configuration and layer"
+    for blob in (kept / "blobs/sha256").iterdir():
+        blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    second.docker("rmi", "-f", "app:1")
+    second.docker("builder", "prune", "-af")
+    refused = second.docker("build", "-t", "app:1", f"--cache-from=type=local,src={kept}", *flags).stderr
+    assert f"importing the cache from {kept} failed: manifest verification failed" in refused
