@@ -71,12 +71,10 @@ def test_each_platform_has_its_own_base_and_variables(daemon: Daemon, base: str,
         "RUN echo $TARGETARCH > /for && head -c 5 /bin/busybox | tail -c 1 | od -An -tu1 > /bits\n"
     )
     out, layout = tmp_path / "out", tmp_path / "layout"
-    told = daemon.corten(
+    daemon.corten(
         "build", "--network", "none", "--platform", f"{HOST},{NEAR}", "-o", str(out),
         "-o", f"type=oci,tar=false,dest={layout}", str(tmp_path),
-    ).stdout  # fmt: skip
-    assert f"[{HOST}] Step 1/4 : FROM {base}\n" in told
-    assert f"[{NEAR}] Step 1/4 : FROM {base}\n" in told
+    )  # fmt: skip
     folders = {platform: out / platform.replace("/", "_") for platform in (HOST, NEAR)}
     found = {
         name: [(folder / file).read_text().strip() for file in ("for", "bits")] for name, folder in folders.items()
@@ -94,11 +92,12 @@ def test_the_index_is_stored_saved_and_pushed_and_each_platform_comes_back(
 ) -> None:
     name = f"{registry.host}/lab/both:1"
     dockerfile = f"FROM {base}\nARG TARGETARCH\nRUN echo $TARGETARCH > /for\n"
-    told = daemon.corten(
-        "build", "--network", "none", "--platform", f"{NEAR},{HOST}", "-t", name, "--push", "-", input=dockerfile
-    )
-    assert "The push refers to repository" in told.stdout
-    assert f"Successfully built {daemon.inspect(name)['Id'][7:19]}\n" in told.stdout
+    written = tmp_path / "id"
+    daemon.corten(
+        "build", "--network", "none", "--platform", f"{NEAR},{HOST}", "-t", name, "--push", "--iidfile", str(written),
+        "-", input=dockerfile,
+    )  # fmt: skip
+    assert daemon.inspect(name)["Id"] == written.read_text()
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/for") == HOST.split("/")[1]
     saved = tmp_path / "saved.tar"
     daemon.out("save", "-o", str(saved), name)
@@ -114,14 +113,29 @@ def test_the_index_is_stored_saved_and_pushed_and_each_platform_comes_back(
     assert daemon.out("run", "--rm", "--network", "none", name, "cat", "/for") == NEAR.split("/")[1]
 
 
-def test_a_second_build_takes_all_platforms_from_the_cache(daemon: Daemon, base: str) -> None:
-    dockerfile = f"FROM {base}\nRUN echo cached > /c\n"
-    flags = ("--network", "none", "--platform", f"{HOST},{NEAR}", "-o", "type=cacheonly", "-")
-    daemon.corten("build", *flags, input=dockerfile)
-    told = daemon.corten("build", *flags, input=dockerfile).stdout
-    assert told.count(" ---> Using cache") == 2
-    assert "Pulling from" not in told
-    assert "Running in" not in told
+def test_lines_of_the_classic_stream_name_the_platform_and_all_comes_from_the_cache(
+    daemon: Daemon, base: str, tmp_path: Path
+) -> None:
+    import docker
+
+    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo -n cached; echo > /c\n")
+    client = docker.APIClient(base_url=daemon.host, version="1.43")
+    try:
+
+        def told() -> list[str]:
+            found = client.build(
+                path=str(tmp_path), platform=f"{HOST},{NEAR}", network_mode="none", rm=True, decode=True
+            )
+            return "".join(message.get("stream", "") for message in found).splitlines()
+
+        first, second = told(), told()
+    finally:
+        client.close()
+    for platform in (HOST, NEAR):
+        assert f"[{platform}] Step 1/2 : FROM {base}" in first
+        assert f"[{platform}] cached" in "\n".join(first)
+        assert f"[{platform}]  ---> Using cache" in second
+    assert not any("Running in" in line or "Pulling" in line for line in second)
 
 
 def test_what_cannot_run_here_is_copied_and_cross_built_all_the_same(daemon: Daemon, base: str, tmp_path: Path) -> None:
@@ -152,7 +166,7 @@ def test_a_foreign_program_without_an_emulator_is_a_clear_error(daemon: Daemon, 
         input=f"FROM {base}\nRUN true\n",
         check=False,
     )
-    assert failed.returncode == 255
+    assert failed.returncode != 0
     assert "exec format error" in failed.stderr
     assert f"this machine runs no programs for {FAR}" in failed.stderr
     assert "binfmt_misc" in failed.stderr

@@ -127,9 +127,8 @@ def test_squash_makes_one_layer_with_the_same_files_and_dockers_history(daemons:
     engine = daemons[0]
     base = engine.inspect("busybox")
     engine.corten("build", "--network", "none", "-t", "long:1", "-", input=SQUASHED)
-    told = engine.corten("build", "--network", "none", "--squash", "-t", "flat:1", "-", input=SQUASHED).stdout
+    engine.corten("build", "--network", "none", "--squash", "-t", "flat:1", "-", input=SQUASHED)
     long, flat = engine.inspect("long:1"), engine.inspect("flat:1")
-    assert f"Successfully built {flat['Id'][7:19]}" in told
     assert long["Id"] != flat["Id"]
     layers = flat["RootFS"]["Layers"]
     assert layers[:-1] == base["RootFS"]["Layers"]

@@ -138,6 +138,29 @@ def test_dockerfiles_and_contexts_come_on_standard_input(daemon: Daemon, tmp_pat
         assert run(daemon, "sh", "-c", "cat /c/f; ls /c").split("\n") == ["of the directory", "Dockerfile", "f"]
 
 
+def test_dockerfiles_elsewhere_links_and_wildcards_are_followed_by_the_client(daemon: Daemon, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    for name in ("dockers", "real/sub", "other"):
+        (context / name).mkdir(parents=True)
+    for name in ("real/one.txt", "real/sub/two.txt", "other/three.txt", "other/four.md", "kept"):
+        (context / name).write_text(f"{name}\n")
+    (context / "link").symlink_to("real")
+    (context / "dockers/App").write_text(
+        "FROM busybox\nCOPY link/ /dir/\nCOPY */*.txt /texts/\nCOPY --parents o*/**/*.md /p/\n"
+        "RUN --mount=source=link/sub,target=/m cp /m/two.txt /\nCOPY . /all/\n"
+    )
+    (context / "dockers/App.dockerignore").write_text("kept\n")
+    (context / "dockers/Linked").symlink_to("App")
+    for name in ("App", "Linked"):
+        build(daemon, context, "-t", "t:1", "-f", str(context / "dockers" / name))
+        found = run(daemon, "sh", "-c", "cd /; find dir texts p two.txt all/kept | sort").split("\n")
+        assert found[-1] == "two.txt"
+        assert [line for line in found if "." in line] == [
+            "dir/one.txt", "dir/sub/two.txt", "p/other/four.md", "texts/one.txt", "texts/three.txt", "two.txt",
+        ]  # fmt: skip
+        assert ("all/kept" in found) == (name == "Linked")
+
+
 def test_results_come_back_as_files_and_as_a_tar(daemon: Daemon, tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()

@@ -89,7 +89,7 @@ def test_warnings_stand_behind_a_build_and_not_in_the_stream_that_docker_reads(d
     ("dockerfile", "shown", "error"),
     [
         ("FROM busybox\nRUN true \\\n && exit 3\nCMD x\n", [2, 3], "did not complete successfully: exit code: 3"),
-        ("FROM busybox\n\nCOPY nope /\n", [3], "stat nope: file does not exist"),
+        ("FROM busybox\n\nCOPY nope /\n", [3], '"/nope": not found'),
         ("FROM busybox\nRUNN x\n", [2], "dockerfile parse error on line 2: unknown instruction: RUNN"),
         ("FROM busybox\nENV A=${B:?none}\nRUN x\n", [2], "none"),
     ],

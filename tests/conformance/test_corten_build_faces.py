@@ -23,7 +23,7 @@ from tests.lab.terminal import corten_in_terminal
 Build = Callable[..., "subprocess.CompletedProcess[str]"]
 SEVERAL = """\
 FROM busybox AS one
-RUN echo hello; echo err >&2
+RUN echo hello >&2
 COPY a.txt /
 FROM busybox AS two
 RUN echo two
@@ -103,20 +103,24 @@ def test_plain_progress_has_the_structure_of_buildxs(build: Build, context: Path
             theirs = peer("build", "--network", "none", *flags, "/lab-shared/context")
             ours = build(text, *flags)
             assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
-            assert _shape(ours.stderr) == _shape(theirs.stderr)
+            assert _shape(ours.stderr) == _shape(theirs.stderr), f"{ours.stderr}\n{theirs.stderr}"
     finally:
         engine.stop()
         subprocess.run(["rm", "-rf", "--one-file-system", str(shared)], check=True)
 
 
 def _shape(text: str) -> tuple[dict[str, list[str]], str]:
-    """What each step of the Dockerfile says, and all that stands behind the steps."""
+    """What each step of the Dockerfile says, and all that stands behind the steps. A base image that two stages begin
+    with is named after either of them by BuildKit."""
     steps, bar, tail = text.partition("------\n")
     names: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for number, rest in re.findall(r"(?m)^#(\d+) (.*)$", steps):
         name = names.setdefault(number, rest)
-        if rest not in (name, "...") and not name.startswith("[internal]") and number != "0":
+        if name.startswith("exporting") and not re.search("(?i)done", rest):
+            continue  # one that took long enough to be told twice
+        is_shown = not name.startswith("[internal]") and "] FROM " not in name and number != "0"
+        if is_shown and rest not in (name, "..."):
             found.setdefault(name, []).append(_steady(rest))
     return {name: list(dict.fromkeys(rest)) for name, rest in found.items()}, _steady(bar + tail).rstrip("\n")
 
@@ -265,12 +269,12 @@ def test_without_a_terminal_debug_says_what_it_would_need(daemon: Daemon, build:
 
 
 def test_stages_can_be_built_afresh(build: Build) -> None:
-    text = SEVERAL.replace("echo hello", "cat /proc/sys/kernel/random/uuid > /id")
+    text = SEVERAL.replace("echo hello", "cat /proc/sys/kernel/random/uuid > /id; echo hello")
     build(text)
     assert re.findall(r"(?m)^#\d+ CACHED", build(text).stderr) != []
     afresh = build(text, "--no-cache-filter", "ONE").stderr
     steps, _ = _shape(afresh.replace("CACHED", "KNOWN"))
-    assert steps["[one 2/3] RUN cat /proc/sys/kernel/random/uuid > /id; echo err >&2"] == ["err", "OVER"]
+    assert steps["[one 2/3] RUN cat /proc/sys/kernel/random/uuid > /id; echo hello >&2"] == ["hello", "OVER"]
     assert steps["[two 2/2] RUN echo two"] == ["KNOWN"]
     assert steps["[stage-2 1/2] COPY --from=one /a.txt /b.txt"] == ["KNOWN"]  # the same content came out
     assert steps["[stage-2 2/2] RUN echo end"] == ["KNOWN"]
@@ -284,11 +288,11 @@ def test_files_tell_of_the_result(daemon: Daemon, build: Build, tmp_path: Path) 
     assert built.returncode == 0, built.stderr
     found = daemon.inspect("told:1")["Id"]
     assert iid.read_text() == found
-    assert json.loads(metadata.read_text()) == {
-        "containerimage.config.digest": found,
-        "containerimage.digest": found,
-        "image.name": "docker.io/library/told:1,reg.example/x:2",
-    }
+    told = json.loads(metadata.read_text())
+    assert list(told) == sorted(told)
+    assert told["containerimage.config.digest"] == found
+    assert told["containerimage.digest"] == told["containerimage.descriptor"]["digest"]
+    assert told["image.name"] == "docker.io/library/told:1,reg.example/x:2"
 
 
 def test_calls_answer_on_standard_output_and_build_nothing(daemon: Daemon, build: Build) -> None:
@@ -366,7 +370,8 @@ def test_python_builds(daemon: Daemon, context: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     first, made, lines, *excerpt, missing, again = done.stdout.splitlines()
     found = daemon.inspect("api:2")
-    assert first.split()[:2] == [found["Id"], found["Id"]]
+    assert first.split()[0] == found["Id"]
+    assert re.fullmatch("sha256:[0-9a-f]{64}", first.split()[1])
     assert "docker.io/library/api:1,docker.io/library/api:2 ('Maintainer instruction is deprecated" in first
     assert first.endswith(" True")
     assert found["Config"]["Labels"] == {"l": "x"}

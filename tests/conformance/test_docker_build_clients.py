@@ -8,6 +8,7 @@ import http.client
 import http.server
 import io
 import json
+import re
 import socket
 import tarfile
 import threading
@@ -186,7 +187,7 @@ def test_add_fetches_and_leaves_nothing_but_the_layer(daemon: Daemon, web: str, 
     assert shown.split() == ["fetched", "600"]
     before = blobs(daemon)
     again = daemon.corten("build", "-t", "add:1", "-", input=dockerfile).stderr
-    assert [again.count(line) for line in ("] ADD ", "CACHED")] == [2, 5]  # the image, what was fetched, and the copies
+    assert len(re.findall(r"(?m)^#\d+ \[./3\] ADD .*\n#\d+ CACHED$", again)) == 2
     assert blobs(daemon) == before
     (tmp_path / "www/file.txt").write_text("other\n")
     failed = daemon.corten("build", "--no-cache", "-", input=dockerfile, check=False)

@@ -24,7 +24,7 @@ from corten.testing.registry import FakeRegistry
 Step = Callable[[], object]
 FILES = [{"bin/tool": b"#!/bin/true\n" * 9000, "etc/one": b"1\n"}, {"etc/two": b"2\n" * 500}]
 _INGESTS = 4
-_DOCKERFILE = "FROM busybox\nCOPY one /\nRUN echo made > /made\nRUN true\n"
+_DOCKERFILE = "FROM busybox\nRUN echo made > /made && touch -d @1 /made /\nCOPY one /\nRUN true\n"
 _SLACK = 128 << 10  # SQLite's log may grow between two looks
 
 
@@ -83,7 +83,7 @@ class Steps:
         self._run("import", str(self.tree), "made:1")
 
     def build(self) -> None:
-        """Layers of a copy and of a command, and a step that has none; with a fixed time the same ones when it is done
+        """Layers of a command and of a copy, and a step that has none; with fixed times the same ones when it is done
         again, so that nothing of the first attempt is left over."""
         self.daemon.docker("load", "-i", str(images.busybox()))
         self.daemon.corten("build", "--build-arg", "SOURCE_DATE_EPOCH=1", "-t", "built:1", str(self.context))

@@ -68,11 +68,6 @@ class Fetching:
             self._made = self._make_transport()
         return self._made
 
-    def close(self) -> None:
-        """End the connections that nobody uses."""
-        if self._made is not None:
-            self._made.close()
-
     async def prune(self) -> int:
         """Forget all that was fetched; how many bytes that frees."""
         for key in list(self._seen):

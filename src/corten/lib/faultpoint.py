@@ -39,6 +39,7 @@ POINTS: dict[str, str] = {
     "build.container.ended": "the command of a build's step has ended",
     "build.step.done": "a build's step has its layer, and no record in the cache",
     "build.step.recorded": "the cache has the record",
+    "build.exported": "a build's image has its layers and documents, and is neither recorded nor sent",
     **{f"row.{kind}.{step}": f"a row of {kind}" for kind in _ROWS for step in _ROW_STEPS},
 }
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 from corten.build.dockerfile.dockerignore import Matcher
 from corten.build.session.client import BytesMessage
-from corten.build.session.listing import CHAR, DEVICE, DIRECTORY, PIPE, SETGID, SETUID, SOCKET, STICKY, SYMLINK
+from corten.build.session.listing import CHAR, DEVICE, DIRECTORY, PIPE, SETGID, SETUID, SOCKET, STICKY, SYMLINK, TYPES
 from corten.build.session.packet import (
     DATA,
     FIN,
@@ -170,7 +170,7 @@ class Peer:
         while first is not None and (raw := decode_packet(first).stat) is not None:
             found.append(decode_stat(raw))
             first = await reading.get()
-        bodies = {number: b"" for number, stat in enumerate(found) if not stat.mode & ~0o777 and not stat.linkname}
+        bodies = {number: b"" for number, stat in enumerate(found) if not stat.mode & TYPES and not stat.linkname}
         for number in bodies:
             await writing.put(encode_packet(Packet(REQ, id=number)))
             while data := decode_packet(await reading.get() or b"").data:

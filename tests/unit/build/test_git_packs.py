@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import struct
 import tempfile
 import tracemalloc
@@ -231,3 +232,10 @@ def test_what_a_server_says_is_wrong_is_told():
     cut = Remote(exchange=Said(line("packfile") + packet(b"\1PACK")), version=2, capabilities=capabilities)
     with pytest.raises(GitError, match="broke off"):
         cut.fetch(["a" * 40], io.BytesIO().write, shallow=True)
+
+
+def test_a_server_that_does_not_end_its_words_is_left():
+    endless = itertools.repeat(line("x" * 60_000))
+    with pytest.raises(GitError, match="says more than 64 MB"):
+        for _ in PacketReader(endless).lines():
+            pass

@@ -15,6 +15,7 @@ from corten.build.session.client import BytesMessage
 from corten.build.session.filters import followed, headers
 from corten.build.session.listing import DIRECTORY, SYMLINK
 from corten.build.session.offers import SessionOffers
+from corten.build.session.packet import REQ, BadPacket, Packet, encode_packet
 from corten.build.session.sender import send_tar, send_tree
 from corten.build.trees.mounted import MountedTree
 from corten.errors import InvalidArgument, NotFound
@@ -127,8 +128,9 @@ def test_a_tree_is_sent_as_the_client_expects_it(tmp_path: Path) -> None:
 def test_a_set_id_file_is_asked_for_and_sent() -> None:
     peer = Peer()
     run(send_tree(peer, 0, tree_of({"a": b"x"}, mode=0o4755)))
-    stat, _ = peer.received["a"]
+    stat, data = peer.received["a"]
     assert stat.mode == 1 << 23 | 0o755
+    assert data == b"x"
 
 
 def test_a_tar_is_sent_in_small_messages_with_what_goes_with_it() -> None:
@@ -173,3 +175,23 @@ def test_headers_are_escaped_where_they_are_not_plain() -> None:
 )  # fmt: skip
 def test_paths_are_asked_for_as_clients_can_follow_them(paths: list[str], asked: list[str]) -> None:
     assert followed(paths) == asked
+
+
+def test_many_files_of_all_sizes_are_sent_whole() -> None:
+    content = {f"f{number:04}": bytes([number % 251]) * (number * 131 if number % 7 else 0) for number in range(700)}
+    content["large"] = b"l" * 5_000_000
+    peer = Peer()
+    run(send_tree(peer, 0, tree_of(content)))
+    assert {name: data for name, (_, data) in peer.received.items()} == content
+
+
+def test_a_client_that_asks_twice_or_for_a_directory_is_cut_off() -> None:
+    async def ask(_values, reading, writing):
+        await writing.put(encode_packet(Packet(REQ, id=0)))
+        while await reading.get() is not None:
+            pass
+
+    peer = Peer()
+    peer.handlers["/moby.filesync.v1.FileSend/DiffCopy"] = ask
+    with pytest.raises(BadPacket, match="invalid file id 0"):
+        run(send_tree(peer, 0, tree_of({"d": None, "d/a": b"x"})))

@@ -288,3 +288,13 @@ def test_a_name_is_in_an_index_once() -> None:
     found = merged(before, {"manifests": [entry("4", "a"), entry("2")]})
     assert [one["digest"] for one in found["manifests"]] == ["3", "4", "2"]
     assert found["x"] == 1
+
+
+def test_status_messages_among_the_data_do_not_end_it() -> None:
+    seen: list[dict[str, Any]] = []
+    pieces = [{"aux": {"Output": b"1"}}, {"aux": {"Status": {"vertexes": []}}}, {"aux": {"Output": b"2"}}]
+    talk = Conversation([*pieces, {"aux": {"ID": "x"}}], aside=seen.append)
+    assert list(talk.words()) == []
+    assert b"".join(talk.data()) == b"12"
+    assert seen == [pieces[1]]
+    assert list(talk.words()) == [{"aux": {"ID": "x"}}]

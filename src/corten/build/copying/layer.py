@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from corten.build.copying.mode import ModeChange
 from corten.build.copying.select import Item, Selection, Taken
@@ -21,8 +22,7 @@ from corten.lib.tar_writer import TarWriter
 _WHITEOUT = ".wh."
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
+class _Planned(NamedTuple):
     """One entry of the layer, and where its bytes and extended attributes come from; `own`: it is the step's, and
     not a directory of the target that only holds what is."""
 
@@ -115,7 +115,8 @@ class LayerPlan:
         owner = self._attributes.owner or ((node.uid, node.gid) if keeps_owner else (0, 0))
         change = None if node.kind == "symlink" else self._attributes.mode
         mode = change.apply(node.mode, is_directory=is_directory) if change else node.mode
-        planned = node._replace(mode=mode, uid=owner[0], gid=owner[1], mtime_ns=node.mtime_ns)
+        kind, _mode, _uid, _gid, size, mtime_ns, link, device, identity = node
+        planned = Node(kind, mode, owner[0], owner[1], size, mtime_ns, link, device, identity)
         self._entries[where] = _Planned(planned, item.tree, item.path, own=True)
 
     def _lookup(self, path: str) -> Node | None:

@@ -64,9 +64,9 @@ class BuildRequest:
     """What a client wants of a Dockerfile.
 
     `build_args` with None are not given. `platform` is the target's (`os/arch[/variant]`), empty for the builder's own,
-    which is `build_platform`. `contexts` are named contexts: `docker-image://<reference>`, or anything else for a tree
-    that the client sends. `network` is where RUN has none of its own, `hosts` what its /etc/hosts has besides.
-    `egress` is the list of what RUN may reach, None without one. `is_check`: nothing is built, only checked.
+    which is `build_platform`. `contexts` are named contexts by name: what their values mean says
+    `contexts.py`. `network` is where RUN has none of its own, `hosts` what its /etc/hosts has besides. `egress` is the
+    list of what RUN may reach, None without one. `is_check`: nothing is built, only checked.
     """
 
     build_args: Mapping[str, str | None] = field(default_factory=dict)

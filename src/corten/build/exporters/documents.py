@@ -38,7 +38,7 @@ from corten.spec.reference import Reference
 
 _SUBJECT = "_"  # of an image without a name
 _OCI = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, f"{DOCKER_LAYER}.zstd": OCI_LAYER_ZSTD}
-_DOCKER = {OCI_LAYER: DOCKER_LAYER, OCI_LAYER_GZIP: DOCKER_LAYER_GZIP}
+_DOCKER = {OCI_LAYER: DOCKER_LAYER, OCI_LAYER_GZIP: DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD: f"{DOCKER_LAYER}.zstd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from corten.build.filesystem import Layer
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress
 from corten.lib import blocking
+from corten.lib.faultpoint import reach
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import Image, RootFS
 from corten.spec.reference import Reference
@@ -52,9 +53,7 @@ class ImageWriter:
         not `attested`: nothing is said of the images. Raises InvalidArgument, OSError."""
         said = [image.predicates if attested else () for image in exportable.images]
         oci_types = layout.oci_types or any(said) or bool(layout.annotations.entries)
-        compression = layout.compression
-        if not compression.kind and plain:
-            compression = Compression(kind="uncompressed")
+        as_they_are = plain and layout.compression == Compression()
         images, all_layers = [], []
         for image in exportable.images:
             document, layers = await self._layers(
@@ -62,8 +61,8 @@ class ImageWriter:
             )
             blobs = (
                 [layer.blob for layer in layers]
-                if compression.kind == "uncompressed" and not compression.force
-                else await self._forms.compressed(layers, compression, exportable.lease, progress)
+                if as_they_are
+                else await self._forms.compressed(layers, layout.compression, exportable.lease, progress)
             )
             images.append(image_documents(document, blobs, layout.annotations, oci_types=oci_types))
             all_layers.append(layers)
@@ -79,6 +78,7 @@ class ImageWriter:
         exportable.lease.add(*(digest_of(raw) for raw in found.blobs))
         for raw in found.blobs:
             await blocking.run(self._library.put_blob, raw)
+        reach("build.exported")
         return Written(documents=found, layers=tuple(all_layers))
 
     async def _layers(

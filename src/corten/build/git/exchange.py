@@ -7,6 +7,7 @@ or dumb transport: a URL of another scheme is refused before anything is done.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -164,8 +165,10 @@ class TcpExchange:
         return self._reader
 
     def _chunks(self, sock: socket.socket) -> Iterator[bytes]:
+        waited, came = 0.0, 0
         with self._cancel.interrupting(self._wake):
             while True:
+                begun = time.monotonic()
                 try:
                     data = sock.recv(_CHUNK)
                 except TimeoutError:
@@ -174,6 +177,12 @@ class TcpExchange:
                 self._cancel.check()
                 if not data:
                     return
+                # only the wait counts: who takes the bytes may be slow, too
+                waited, came = waited + time.monotonic() - begun, came + len(data)
+                if waited >= self._timings.stall_s:
+                    if came < waited * self._timings.floor_bytes:
+                        raise GitError(f"the server sent only {came} bytes in {waited:.0f} s")
+                    waited, came = 0.0, 0
                 yield data
 
     def _wake(self) -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from corten.build.git.error import GitError
 
 _LIMIT = 65520
+_LINES_LIMIT = 64 << 20
 
 
 class Marker(Enum):
@@ -69,8 +70,12 @@ class PacketReader:
         return self._take(length - 4)
 
     def lines(self) -> Iterator[str]:
-        """The lines up to the next marker. Raises GitError with what the server says is wrong."""
+        """The lines up to the next marker. Raises GitError with what the server says is wrong, or for too many."""
+        said = 0
         while isinstance(found := self.read(), bytes):
+            said += len(found)
+            if said > _LINES_LIMIT:
+                raise GitError(f"the server says more than {_LINES_LIMIT >> 20} MB before it sends anything")
             text = text_of(found)
             if text.startswith("ERR "):
                 raise remote_error(text[4:])

@@ -76,8 +76,11 @@ class LocalBuilds:
             channel.close()
 
     async def _serve(self, channel: Channel, reader: Identity, decode: Decode) -> None:
-        async with asyncio.timeout(_REQUEST_S):
-            query, passed = await _request(channel, reader)
+        try:
+            async with asyncio.timeout(_REQUEST_S):
+                query, passed = await _request(channel, reader)
+        except TimeoutError:
+            raise InvalidArgument(f"the client did not say within {_REQUEST_S:.0f} s what is to be built") from None
         try:
             options = decode(query)
             own, caches = split_passed(passed.contexts)
@@ -142,9 +145,11 @@ class LocalBuilds:
 
 
 async def _send(channel: Channel, message: ProgressMessage) -> None:
-    data = message.aux.get("Output") if isinstance(message.aux, dict) else None
+    """A message; of one with a piece of a result the bytes go as they are, and which result they are of."""
+    aux = message.aux if isinstance(message.aux, dict) else {}
+    data = aux.get("Output")
     if isinstance(data, bytes):
-        number = int(message.aux.get("Number") or 0)
+        number = int(aux.get("Number") or 0)
         await channel.send(b'{"output":true,"number":%d}' % number, data)
     else:
         await channel.send(b'{"progress":' + codec.encode(message) + b"}")

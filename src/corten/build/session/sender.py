@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from corten.build.session.client import BytesMessage, Client, Stream
 from corten.build.session.listing import CHAR, DEVICE, DIRECTORY, PIPE, SETGID, SETUID, STICKY, SYMLINK
@@ -37,6 +38,7 @@ _METHOD = "/moby.filesync.v1.FileSend/DiffCopy"
 _EXPORTER = "buildkit-attachable-exporter-id"
 _PIECE = 32 << 10
 _LISTED = 256  # entries at a time
+_READ = 64  # files that are read at a time
 _WAITING = 1 << 20  # files that a client has asked for and not got
 _TYPES = {
     "file": 0, "directory": DIRECTORY, "symlink": SYMLINK, "char": DEVICE | CHAR, "block": DEVICE, "fifo": PIPE,
@@ -64,14 +66,22 @@ async def send_tree(client: Client, exporter: int, tree: Tree) -> None:
         await _Sender(stream, tree).send()
 
 
+class _File(NamedTuple):
+    """A file that may be asked for: its number in the list, and its size as listed."""
+
+    number: int
+    path: str
+    size: int
+
+
 class _Sender:
     """One transfer."""
 
     def __init__(self, stream: Stream, tree: Tree) -> None:
         self._stream = stream
         self._tree = tree
-        self._files: dict[int, str] = {}  # what may be asked for, once
-        self._asked: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue(_WAITING)
+        self._files: dict[int, _File] = {}  # what may be asked for, once
+        self._asked: asyncio.Queue[_File | None] = asyncio.Queue(_WAITING)
 
     async def send(self) -> None:
         """List, answer, and agree on the end."""
@@ -90,12 +100,18 @@ class _Sender:
         while batch := await blocking.run(lambda: list(islice(entries, _LISTED))):
             for path, stat in batch:
                 if not stat.mode & ~(0o777 | SETUID | SETGID | STICKY) and not stat.linkname:
-                    self._files[number] = path
+                    self._files[number] = _File(number, path, stat.size)
                 number += 1
                 await self._stream.send_bytes(encode_packet(Packet(STAT, encode_stat(stat))))
         await self._stream.send_bytes(encode_packet(Packet(STAT)))
-        while (asked := await self._asked.get()) is not None:
-            await self._send_file(*asked)
+        while files := await self._next_files():
+            small = [file for file in files if file.size <= _PIECE]
+            for number, data in await blocking.run(self._read, small):
+                await self._send_piece(number, data)
+            for file in files:
+                if file.size > _PIECE:
+                    await self._send_file(file)
+                await self._stream.send_bytes(encode_packet(Packet(DATA, None, file.number)))
         await self._stream.send_bytes(encode_packet(Packet(FIN)))
         await self._stream.end()
 
@@ -110,18 +126,37 @@ class _Sender:
                 while await self._stream.receive_bytes() is not None:
                     pass
                 return
-            path = self._files.pop(packet.id, None) if packet.type == REQ else None
-            if path is None:
+            file = self._files.pop(packet.id, None) if packet.type == REQ else None
+            if file is None:
                 raise BadPacket(f"invalid file id {packet.id}")
-            await self._asked.put((packet.id, path))
+            await self._asked.put(file)
         raise BadPacket("the client ended the transfer of files too early")
 
-    async def _send_file(self, number: int, path: str) -> None:
-        chunks = self._tree.chunks(path)
+    async def _next_files(self) -> list[_File]:
+        """What was asked for, as far as it is known; nothing at the end, which comes when all was sent."""
+        files: list[_File] = []
+        file = await self._asked.get()
+        while file is not None:
+            files.append(file)
+            if len(files) == _READ or self._asked.empty():
+                break
+            file = self._asked.get_nowait()
+        if file is None and files:
+            self._asked.put_nowait(None)
+        return files
+
+    def _read(self, files: Sequence[_File]) -> list[tuple[int, bytes]]:
+        """Small files, whole. A thread."""
+        return [(file.number, b"".join(self._tree.chunks(file.path))) for file in files]
+
+    async def _send_file(self, file: _File) -> None:
+        chunks = self._tree.chunks(file.path)
         while chunk := await blocking.run(next, chunks, b""):
-            for start in range(0, len(chunk), _PIECE):
-                await self._stream.send_bytes(encode_packet(Packet(DATA, None, number, chunk[start : start + _PIECE])))
-        await self._stream.send_bytes(encode_packet(Packet(DATA, None, number)))
+            await self._send_piece(file.number, chunk)
+
+    async def _send_piece(self, number: int, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            await self._stream.send_bytes(encode_packet(Packet(DATA, None, number, data[start : start + _PIECE])))
 
 
 def listed(tree: Tree) -> Iterator[tuple[str, Stat]]:

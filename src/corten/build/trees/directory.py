@@ -145,11 +145,12 @@ class DirectoryTree:
                 raise ContextChanged(path) from error
             raise ContextUnreadable(path, error) from error
         now = os.fstat(fd)
-        if not stat.S_ISREG(now.st_mode) or now.st_ino != entry.inode or now.st_dev != entry.device:
+        is_one = now.st_ino == entry.inode and now.st_dev == entry.device
+        is_same = now.st_ctime_ns == entry.ctime_ns and now.st_mtime_ns == entry.mtime_ns and now.st_size == entry.size
+        if not stat.S_ISREG(now.st_mode) or not (is_one or is_same):  # some file systems number an inode anew (FUSE)
             os.close(fd)
             raise ContextChanged(path)
-        is_same = now.st_ctime_ns == entry.ctime_ns and now.st_mtime_ns == entry.mtime_ns and now.st_size == entry.size
-        return fd, is_same
+        return fd, is_one and is_same
 
     def _read(self, fd: int, path: str, size: int) -> Iterator[bytes]:
         """`size` bytes: a file is not read beyond what it had, and must have it still."""
@@ -163,16 +164,18 @@ class DirectoryTree:
 
     def xattrs(self, path: str) -> Mapping[bytes, bytes]:
         """`security.capability` of a file that has it. Raises as `digest`."""
-        entry = self._listings.seen(path) if path else None
-        if entry is None or not stat.S_ISREG(entry.mode):
-            return {}
-        self._digest(path, entry)
+        if path not in self._digests:
+            entry = self._listings.seen(path) if path else None
+            if entry is None or not stat.S_ISREG(entry.mode):
+                return {}
+            self._digest(path, entry)
         value = self._capabilities.get(path)
         return {} if value is None else {_CAPABILITY.encode(): value}
 
     def digest(self, path: str) -> str:
         """SHA-256, remembered from an earlier build or computed. Raises ContextChanged, ContextUnreadable."""
-        return self._digest(path, self._file_entry(path)).hex()
+        known = self._digests.get(path)
+        return (self._digest(path, self._file_entry(path)) if known is None else known).hex()
 
     def _digest(self, path: str, entry: Seen) -> bytes:
         digest = self._digests.get(path)

@@ -55,7 +55,7 @@ class Listing(NamedTuple):
     """A directory: what was seen of it and of its entries that are not ignored. `matches` are of the directories in
     it; those in `implicit` are ignored themselves, and only there for what is kept below them."""
 
-    identity: tuple[int, int]
+    identity: tuple[int, int, int]
     entries: dict[str, Seen]
     matches: dict[str, Matches]
     implicit: set[str]
@@ -92,7 +92,7 @@ class Listings:
                 if len(self._open) > _OPEN_LIMIT:
                     os.close(self._open.popitem(last=False)[1])
                 listing = self._known.get(path)
-                if listing is not None and listing.identity != _identity(fd):
+                if listing is not None and not _is_same(listing.identity, _identity(fd)):
                     raise ContextChanged(path)
             yield fd
 
@@ -139,7 +139,7 @@ class Listings:
         listing = self._known[path] = self._kept(path, identity, entries, above)
         return listing
 
-    def _kept(self, path: str, identity: tuple[int, int], entries: list[Seen], above: Matches | None) -> Listing:
+    def _kept(self, path: str, identity: tuple[int, int, int], entries: list[Seen], above: Matches | None) -> Listing:
         """Without what is ignored, but for directories that could hold something that is not."""
         if self._ignored is None:
             return Listing(identity, {entry.name: entry for entry in entries}, {}, set())
@@ -179,6 +179,11 @@ class Listings:
                 todo += [join(at, entry.name) for entry in listing.entries.values() if stat.S_ISDIR(entry.mode)]
 
 
-def _identity(fd: int) -> tuple[int, int]:
+def _identity(fd: int) -> tuple[int, int, int]:
     status = os.fstat(fd)
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _is_same(was: tuple[int, int, int], now: tuple[int, int, int]) -> bool:
+    """Whether it is the directory that was listed. Some file systems of users (FUSE) give one inode several numbers."""
+    return was[:2] == now[:2] or was[2] == now[2]

@@ -8,15 +8,19 @@ from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 
 class Conversation:
-    """Take `words`, then, as long as `number` says that there are some, `data` and words again."""
+    """Take `words`, then, as long as `number` says that there are some, `data` and words again. Progress that comes in
+    the middle of data is told `beside` it."""
 
-    def __init__(self, messages: Iterable[dict[str, Any]]) -> None:
+    def __init__(
+        self, messages: Iterable[dict[str, Any]], beside: Callable[[dict[str, Any]], None] = lambda _message: None
+    ) -> None:
         self._messages = iter(messages)
+        self._beside = beside
         self._next: dict[str, Any] | None = None
 
     @property
@@ -36,6 +40,9 @@ class Conversation:
         """The data of one result. Raises CliError when the engine fails in it, or goes away."""
         number = self.number
         while (message := self._take()) is not None:
+            if _is_progress(message):
+                self._beside(message)
+                continue
             if _number(message) != number:
                 if message.get("errorDetail"):
                     raise CliError(str(message["errorDetail"].get("message") or "the build failed"))
@@ -48,6 +55,11 @@ class Conversation:
     def _take(self) -> dict[str, Any] | None:
         message, self._next = self._next, None
         return message if message is not None else next(self._messages, None)
+
+
+def _is_progress(message: dict[str, Any]) -> bool:
+    aux = message.get("aux")
+    return isinstance(aux, dict) and aux.get("Status") is not None
 
 
 def _number(message: dict[str, Any]) -> int | None:

@@ -102,7 +102,9 @@ def carry_out(client: Client, values: Any, source: str, called: Called, told: To
     )
     outputs.check()
     query = {**_query(values), "outputs": outputs.query(), "call": called.name, "keepfailed": told.wants_shell}
-    messages = Conversation(session.messages(client, values, source, query))
+    messages = Conversation(
+        session.messages(client, values, source, query), beside=lambda message: told.take_all([message], shown)
+    )
     told.take_all(messages.words(), shown)
     while messages.number is not None:
         outputs.entries[messages.number].write(messages.data())
