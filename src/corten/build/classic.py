@@ -215,19 +215,21 @@ class ClassicBuilds:
         job: Job,
         names: Sequence[Reference],
         progress: Progress,
-        exported: Callable[[str], AbstractContextManager[object]],
+        exported: Callable[[], AbstractContextManager[Callable[[str], None] | None]],
         built: Callable[[], None] = lambda: None,
     ) -> tuple[str, Plan]:
-        """Build, and put the result where it is wanted, within what `exported` gives for its id; `built` is called when
-        the steps are done. Returns the image's id, and the plan."""
+        """Build, and put the result where it is wanted, within what `exported` gives, which is told the image's id;
+        `built` is called when the steps are done. Returns the id, and the plan."""
         options = job.options
         async with self._service.solved(job, progress) as result:
             built()
-            with exported(result.built.id):
+            with exported() as told:
                 images = await self._finisher.images(options, result, progress)
                 answers = await self._put_out(job, result, images, names, progress)
+                image_id = _image_id(answers) or images[0].built.id
+                if told is not None:
+                    told(image_id)
             await result.carry()
-        image_id = _image_id(answers) or result.built.id
         for name in stored_names(options.exports, names):
             self._events.publish("image", "tag", image_id, {"name": name.familiar})
         if options.diagnostics:
