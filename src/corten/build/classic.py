@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
-from corten.build.caching.travel import Directories, NoDirectories
+from corten.build.caching.exporting import Directories
+from corten.build.caching.travel import NoDirectories
 from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
@@ -21,7 +21,7 @@ from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
 from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
-from corten.build.face import Face, IdAfter, Offers, Watcher
+from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
@@ -55,16 +55,13 @@ _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that i
 Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
 
 
-class _Client(NamedTuple):
-    """What one build's client brings."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the client of one build has brought."""
 
     source: BuildSource
     offers: Offers
     directories: Directories
-
-    def job(self, options: BuildOptions, face: Face) -> Job:
-        """The build of it."""
-        return Job(options=options, source=self.source, offers=self.offers, face=face, directories=self.directories)
 
 
 class ClassicBuilds:
@@ -125,29 +122,29 @@ class ClassicBuilds:
     def stream(
         self, options: BuildOptions, bring: Bring, offers: Offers, directories: Directories | None = None
     ) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what a source has; caches may be in `directories`. Raises InvalidReference, InvalidArgument at once for
-        wrong names."""
+        """Build what a source has; `directories` of the client hold caches.
+
+        Raises InvalidReference, InvalidArgument at once for wrong names.
+        """
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
         how = self._as_status if options.status else self._in_words
 
         async def build(progress: Progress) -> None:
             async with bring(progress) as source:
-                await how(options, names, _Client(source, offers, directories or NoDirectories()), progress)
+                await how(Client(source, offers, directories or NoDirectories()), options, names, progress)
 
         return stream(build)
 
     async def _in_words(
-        self,
-        options: BuildOptions,
-        names: Sequence[Reference],
-        client: _Client,
-        progress: Progress,
+        self, client: Client, options: BuildOptions, names: Sequence[Reference], progress: Progress
     ) -> None:
         """As the classic builder tells of it."""
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
-        job = client.job(options, face)
+        job = Job(
+            options=options, source=client.source, offers=client.offers, face=face, directories=client.directories
+        )
         try:
             if options.call:
                 progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
@@ -173,17 +170,20 @@ class ClassicBuilds:
             face.close()
 
     async def _as_status(
-        self,
-        options: BuildOptions,
-        names: Sequence[Reference],
-        client: _Client,
-        progress: Progress,
+        self, client: Client, options: BuildOptions, names: Sequence[Reference], progress: Progress
     ) -> None:
         """For clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
         board = StatusBoard()
         face = _StatusFace(board, options, progress)
         kept = KeptStep() if options.keep_failed else None
-        job = replace(client.job(options, face), source=ToldSource(client.source, face), kept=kept)
+        job = Job(
+            options=options,
+            source=ToldSource(client.source, face),
+            offers=client.offers,
+            face=face,
+            kept=kept,
+            directories=client.directories,
+        )
         failed: Failure | None = None
         try:
             async with telling(board, progress):

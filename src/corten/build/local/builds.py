@@ -83,12 +83,12 @@ class LocalBuilds:
             raise InvalidArgument(f"the client did not say within {_REQUEST_S:.0f} s what is to be built") from None
         try:
             options = decode(query)
-            contexts, caches = split_passed(passed.contexts)
-            if caches and reader.uid:
+            own, caches = split_passed(passed.contexts)
+            if len(own) < len(passed.contexts) and reader.uid:
                 raise InvalidArgument("caches in directories are read and written by the engine itself, for root alone")
-            named = {name: f"{_LOCAL}{name}" for name in contexts if name}
-            options = replace(options, contexts={**options.contexts, **named})
-            await self._build(channel, options, replace(passed, contexts=contexts), caches)
+            contexts = {name: f"{_LOCAL}{name}" for name in own if name}
+            options = replace(options, contexts={**options.contexts, **contexts})
+            await self._build(channel, options, replace(passed, contexts=own), caches)
         finally:
             close_all(passed.contexts.values())
 
@@ -98,7 +98,7 @@ class LocalBuilds:
         """Run it as long as the client is there. Raises what it raises, BadFrame, InvalidArgument."""
         offers = LocalOffers(channel)
         await channel.send(b'{"begun":true}')
-        build = asyncio.ensure_future(self._run(channel, options, passed, caches, offers))
+        build = asyncio.ensure_future(self._run(channel, options, passed, offers, caches))
         listening = asyncio.ensure_future(_listen(channel, offers))
         try:
             await asyncio.wait([build, listening], return_when=asyncio.FIRST_COMPLETED)
@@ -113,8 +113,8 @@ class LocalBuilds:
         channel: Channel,
         options: BuildOptions,
         passed: Directories,
-        caches: PassedDirectories,
         offers: LocalOffers,
+        caches: PassedDirectories,
     ) -> None:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:

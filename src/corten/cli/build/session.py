@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from corten.cli.build.caches import cache_directories
 from corten.cli.build.context import context_of
 from corten.cli.create.csv_fields import split_fields
 from corten.cli.credentials import all_credentials, encode_auth, stored_credentials
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _SECRET_LIMIT = 500 << 10  # BuildKit's
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_CACHE = "cache:"  # before the path of a directory for a cache
 _ALONE = "an engine on this machine that is Corten's"
 
 
@@ -208,11 +208,7 @@ def local_messages(
         for name, path in {"": context.directory, **offers.contexts}.items():
             if path and (not name or is_directory_context(path)):
                 opened[name] = _opened(name, path)
-        for path, is_made in _cache_directories(query):
-            if is_made:
-                os.makedirs(path, exist_ok=True)
-            if os.path.isdir(path):
-                opened[f"{_CACHE}{path}"] = _opened(path, path)
+        opened.update(cache_directories(query))
         wanted = {name: value for name, value in ((n, _plain(v)) for n, v in query.items()) if value != ""}
         is_begun = build.begin(wanted, opened, context.texts)
     except BaseException:
@@ -232,14 +228,6 @@ def _followed(build: LocalBuild, offers: Offers) -> Iterator[dict[str, Any]]:
         yield from build.messages(offers)
     finally:
         build.close()
-
-
-def _cache_directories(query: Mapping[str, object]) -> Iterator[tuple[str, bool]]:
-    """Directories that caches are in and, made when they are missing, those that they go to."""
-    for name, attribute, is_made in (("cachefrom", "src", False), ("cacheto", "dest", True)):
-        for cache in json_text.loads(str(query.get(name) or "[]")):
-            if cache["Type"] == "local" and cache["Attrs"].get(attribute):
-                yield cache["Attrs"][attribute], is_made
 
 
 def _opened(name: str, path: str) -> int:
