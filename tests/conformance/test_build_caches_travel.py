@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.lab import images
-from tests.lab.classic_build import NOTHING, begin, build, built_id, cached_steps, to
+from tests.lab.classic_build import NOTHING, BuildFailed, begin, build, built_id, cached_steps, to
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.plugins import with_plugins
 from tests.lab.registry import RealRegistry, real_registry
@@ -310,3 +310,47 @@ def test_an_image_here_is_a_cache_when_no_registry_has_it(first: Daemon, context
     assert cached_steps(said) == STEPS - 1
     assert "[Warning]" not in said
     assert first.inspect("app:2")["Id"] == first.inspect("127.0.0.1:1/app:1")["Id"]
+
+
+def test_a_directory_of_the_client_holds_a_cache(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    flags = ["--network", "none", str(context)]
+    first.corten("build", "-t", "app:1", "--cache-to", f"type=local,dest={kept},mode=max,mounts=true", *flags)
+    (entry,) = json.loads((kept / "index.json").read_bytes())["manifests"]
+    assert (kept / "blobs" / entry["digest"].replace(":", "/")).exists()
+    before = len(registry.requests())
+    second.corten("build", "--cache-from", f"type=local,src={kept}", "-o", "type=cacheonly", *flags)
+    assert len(registry.requests()) - before == 1, "the base's configuration"
+    second.corten("build", "-t", "app:1", "--cache-from", f"type=local,src={kept}", *flags)
+    assert second.inspect("app:1")["Id"] == first.inspect("app:1")["Id"]
+    missing = second.corten("build", "--cache-from", f"type=local,src={tmp_path}/no", "-t", "app:2", *flags)
+    assert f"importing the cache from {tmp_path}/no failed" in missing.stderr
+    # over POST /build there are no directories
+    said = build(second, context, cachefrom=to("local", src=str(kept)))
+    assert f"importing the cache from {kept} failed" in said
+    with pytest.raises(BuildFailed, match="cannot be reached over this connection"):
+        build(second, context, cacheto=to("local", dest=str(kept)))
+
+
+def test_buildx_keeps_a_cache_in_a_directory(
+    registry: RealRegistry, first: Daemon, second: Daemon, context: Path, tmp_path: Path
+) -> None:
+    for engine in (first, second):
+        with_plugins(engine)
+    kept = tmp_path / "kept"
+    flags = ["--network=none", str(context)]
+    first.docker("build", "-t", "app:1", f"--cache-to=type=local,dest={kept},mode=max", *flags)
+    first.docker("build", "-t", "app:1", f"--cache-to=type=local,dest={kept},mode=max", *flags)  # it has all
+    before = len(registry.requests())
+    found = second.docker("build", "-t", "app:1", f"--cache-from=type=local,src={kept}", *flags).stderr
+    assert found.count(" CACHED\n") >= STEPS
+    assert second.inspect("app:1")["Id"] == first.inspect("app:1")["Id"]
+    assert len(registry.requests()) - before == 2, "the base's configuration and layer"
+    for blob in (kept / "blobs/sha256").iterdir():
+        blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    second.docker("rmi", "-f", "app:1")
+    second.docker("builder", "prune", "-af")
+    refused = second.docker("build", "-t", "app:1", f"--cache-from=type=local,src={kept}", *flags).stderr
+    assert f"importing the cache from {kept} failed: manifest verification failed" in refused

@@ -200,6 +200,27 @@ def test_outputs_of_files(build: Build, tmp_path: Path) -> None:
         assert "index.json" in tar.getnames()
 
 
+def test_several_platforms_and_several_outputs(daemon: Daemon, build: Build, tmp_path: Path) -> None:
+    text = "FROM scratch\nCOPY a.txt /a\n"
+    both = ("--platform", "linux/amd64,linux/arm64")
+    assert "[linux/amd64 1/1] COPY a.txt /a" in steps(build(text, *both, "-t", "multi:1").stderr)
+    assert "linux/arm64" in daemon.out("images", "--tree", "multi")
+    build(text, *both, "-o", str(tmp_path / "out"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"linux_amd64", "linux_arm64"}
+    build(text, "-o", f"type=tar,dest={tmp_path}/1.tar", "-o", f"type=oci,dest={tmp_path}/2.tar")
+    assert all(tarfile.is_tarfile(tmp_path / name) for name in ("1.tar", "2.tar"))
+
+
+def test_provenance_is_said_where_somebody_asks(daemon: Daemon, build: Build, tmp_path: Path) -> None:
+    text = "FROM scratch\nCOPY a.txt /a\n"
+    for name, flags in (("plain", ()), ("said", ("--provenance=mode=max",))):
+        build(text, *flags, "-t", f"{name}:1", "--metadata-file", str(tmp_path / name))
+    plain, told = (json.loads((tmp_path / name).read_text()) for name in ("plain", "said"))
+    assert plain["containerimage.descriptor"]["mediaType"].endswith("image.manifest.v1+json")
+    assert told["containerimage.descriptor"]["mediaType"].endswith("image.index.v1+json")
+    assert daemon.inspect("plain:1")["Id"] == daemon.inspect("said:1")["Id"]
+
+
 def test_secrets_and_named_contexts(daemon: Daemon, build: Build, tmp_path: Path) -> None:
     (tmp_path / "s").write_text("sesame")
     (tmp_path / "more").mkdir()

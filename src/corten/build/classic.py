@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 
+from corten.build.caching.exporting import Directories
+from corten.build.caching.travel import NoDirectories
 from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
@@ -50,6 +53,15 @@ _KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
 Bring = Callable[[Progress], AbstractAsyncContextManager[BuildSource]]  # the source of one build, for its while
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the client of one build has brought."""
+
+    source: BuildSource
+    offers: Offers
+    directories: Directories
 
 
 class ClassicBuilds:
@@ -107,30 +119,32 @@ class ClassicBuilds:
             keeps_git_dir=keeps_git_dir(options.build_args),
         )
 
-    def stream(self, options: BuildOptions, bring: Bring, offers: Offers) -> AsyncGenerator[ProgressMessage, None]:
-        """Build what a source has. Raises InvalidReference, InvalidArgument at once for wrong names."""
+    def stream(
+        self, options: BuildOptions, bring: Bring, offers: Offers, directories: Directories | None = None
+    ) -> AsyncGenerator[ProgressMessage, None]:
+        """Build what a source has; `directories` of the client hold caches.
+
+        Raises InvalidReference, InvalidArgument at once for wrong names.
+        """
         names = [image_name(name) for name in options.names]
         check_names(options.exports, names)
         how = self._as_status if options.status else self._in_words
 
         async def build(progress: Progress) -> None:
             async with bring(progress) as source:
-                await how(options, names, source, offers, progress)
+                await how(Client(source, offers, directories or NoDirectories()), options, names, progress)
 
         return stream(build)
 
     async def _in_words(
-        self,
-        options: BuildOptions,
-        names: Sequence[Reference],
-        source: BuildSource,
-        offers: Offers,
-        progress: Progress,
+        self, client: Client, options: BuildOptions, names: Sequence[Reference], progress: Progress
     ) -> None:
         """As the classic builder tells of it."""
         kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
         face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
-        job = Job(options=options, source=source, offers=offers, face=face)
+        job = Job(
+            options=options, source=client.source, offers=client.offers, face=face, directories=client.directories
+        )
         try:
             if options.call:
                 progress.say(ProgressMessage(aux={"Call": await self._service.call(job)}))
@@ -156,18 +170,20 @@ class ClassicBuilds:
             face.close()
 
     async def _as_status(
-        self,
-        options: BuildOptions,
-        names: Sequence[Reference],
-        source: BuildSource,
-        offers: Offers,
-        progress: Progress,
+        self, client: Client, options: BuildOptions, names: Sequence[Reference], progress: Progress
     ) -> None:
         """For clients that show progress as BuildKit's do; with a failed step kept where they ask for it."""
         board = StatusBoard()
         face = _StatusFace(board, options, progress)
         kept = KeptStep() if options.keep_failed else None
-        job = Job(options=options, source=ToldSource(source, face), offers=offers, face=face, kept=kept)
+        job = Job(
+            options=options,
+            source=ToldSource(client.source, face),
+            offers=client.offers,
+            face=face,
+            kept=kept,
+            directories=client.directories,
+        )
         failed: Failure | None = None
         try:
             async with telling(board, progress):
@@ -199,19 +215,21 @@ class ClassicBuilds:
         job: Job,
         names: Sequence[Reference],
         progress: Progress,
-        exported: Callable[[str], AbstractContextManager[object]],
+        exported: Callable[[], AbstractContextManager[Callable[[str], None] | None]],
         built: Callable[[], None] = lambda: None,
     ) -> tuple[str, Plan]:
-        """Build, and put the result where it is wanted, within what `exported` gives for its id; `built` is called when
-        the steps are done. Returns the image's id, and the plan."""
+        """Build, and put the result where it is wanted, within what `exported` gives, which is told the image's id;
+        `built` is called when the steps are done. Returns the id, and the plan."""
         options = job.options
         async with self._service.solved(job, progress) as result:
             built()
-            with exported(result.built.id):
+            with exported() as told:
                 images = await self._finisher.images(options, result, progress)
                 answers = await self._put_out(job, result, images, names, progress)
+                image_id = _image_id(answers) or images[0].built.id
+                if told is not None:
+                    told(image_id)
             await result.carry()
-        image_id = _image_id(answers) or result.built.id
         for name in stored_names(options.exports, names):
             self._events.publish("image", "tag", image_id, {"name": name.familiar})
         if options.diagnostics:

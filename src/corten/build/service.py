@@ -18,8 +18,9 @@ from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.collecting import Collected
+from corten.build.caching.exporting import Directories
 from corten.build.caching.options import CacheImport
-from corten.build.caching.travel import CacheTravel, Directories, NoDirectories, Traveller, carrying_its_cache
+from corten.build.caching.travel import CacheTravel, NoDirectories, Traveller, carrying_its_cache
 from corten.build.calls.results import answer
 from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.lower import lower
@@ -80,8 +81,8 @@ class PlatformResult:
 class Result:
     """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds.
 
-    `carry` brings the build's cache to where it is wanted, and is called when the result is where it belongs. Raises
-    CacheNotExported.
+    `carry` brings the build's cache to where it is wanted, and is called when the result is where it belongs; it
+    gives what BuildKit's exporters answer. Raises CacheNotExported.
     """
 
     platforms: tuple[PlatformResult, ...]
@@ -91,7 +92,7 @@ class Result:
     started_ns: int
     finished_ns: int
     materials: tuple[Material, ...] = ()
-    carry: Callable[[], Awaitable[None]]
+    carry: Callable[[], Awaitable[dict[str, str]]]
 
     @property
     def plan(self) -> Plan:

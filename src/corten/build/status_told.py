@@ -7,10 +7,10 @@ and where the result goes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
-from corten.build.exporters.request import ArchiveExport, CacheOnly, FilesExport
+from corten.build.exporters.request import ArchiveExport, CacheOnly, FilesExport, ImageExport
 from corten.build.options import BuildOptions
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.status_board import StatusBoard
@@ -44,14 +44,25 @@ class ToldSource:
 
 
 @contextmanager
-def exporting(face: StatusFace, options: BuildOptions, names: Sequence[str], image_id: str) -> Iterator[None]:
-    """Tell of the result as long as it goes where it is wanted."""
+def exporting(face: StatusFace, options: BuildOptions, names: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """Tell of the result as long as it goes where it is wanted; what the block gets tells the image's id at the end.
+    `names` are those that the image gets here."""
     kinds = dict.fromkeys(_KINDS.get(type(export), "image") for export in options.exports)
+    pushed = any(isinstance(export, ImageExport) and export.push for export in options.exports)
     with face.activity(EXPORT.replace("image", ", ".join(kinds) or "nothing")) as told:
-        yield
-        if "image" in kinds:
-            for line in ("exporting layers", f"writing image {image_id}", *(f"naming to {name}" for name in names)):
-                told.progress(line, 0, done=True)
+        if pushed:
+            told.progress("pushing layers", 0)
+
+        def done(image_id: str) -> None:
+            if "image" in kinds:
+                for line in (
+                    "exporting layers", f"writing image {image_id}", *(f"naming to {name}" for name in names)
+                ):  # fmt: skip
+                    told.progress(line, 0, done=True)
+            if pushed:
+                told.progress("pushing layers", 0, done=True)
+
+        yield done
 
 
 @asynccontextmanager

@@ -53,7 +53,7 @@ class Exporting:
         exports = [export for export in work.options.exports if not isinstance(export, CacheOnly)]
         merged = await self._put_out(job, exports, work, solved, progress) if exports else {}
         try:
-            await solved.carry()
+            merged |= await solved.carry()
         except CortenError as error:
             raise GrpcError(Code.UNKNOWN, words(error)) from error
         return merged

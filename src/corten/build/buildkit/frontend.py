@@ -21,6 +21,7 @@ from corten.build.session.client import SessionClient
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.offers import SessionOffers
 from corten.build.session.source import SessionSource
+from corten.build.session.stores import SessionDirectories
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
@@ -99,7 +100,8 @@ class Frontend:
                 await source.close()
 
         def work(source: BuildSource) -> Job:
-            return Job(options=wanted.options, source=source, offers=offers, face=face)
+            directories = SessionDirectories(client)
+            return Job(options=wanted.options, source=source, offers=offers, face=face, directories=directories)
 
         return Solving(self._service, face, work, bring)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from corten.build.buildkit.control import Control
 from corten.build.buildkit.gateway import Gateway
 from corten.build.buildkit.sessions import Session, Sessions
-from corten.errors import ResourceExhausted
+from corten.errors import CortenError, ResourceExhausted
 from corten.lib.grpc.channel import Channel
 from corten.lib.grpc.server import Connection, Handler
 
+_LOG = logging.getLogger("corten.build")
 _MESSAGE_LIMIT = 16 << 20  # as BuildKit
 _CONNECTIONS = 256
 
@@ -33,6 +35,8 @@ class BuildKit:
         self._connections += 1
         try:
             await Connection(self._methods, limit=_MESSAGE_LIMIT).serve(fd, preface)
+        except OSError as error:
+            _LOG.debug("a connection of BuildKit's API could not be served: %s", error)
         finally:
             self._connections -= 1
 
@@ -55,5 +59,7 @@ class BuildKit:
                 channel=channel,
             )
             await self._sessions.keep(session)
+        except (CortenError, OSError) as error:  # another one of its id was quicker; nobody hears of it any more
+            _LOG.debug("a build session could not begin: %s", error)
         finally:
             channel.close()

@@ -6,7 +6,6 @@ not here and is there already is not fetched for it. Daemon's loop; net, cpu and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,8 +22,8 @@ from corten.build.caching.format import (
     Step,
     encode_config,
 )
-from corten.build.caching.layout import write_layout
-from corten.build.caching.options import CacheExport
+from corten.build.caching.layout import OpenBlob
+from corten.build.caching.options import CacheExport, CacheImport
 from corten.build.caching.packing import pack
 from corten.build.exporters.layers import LayerForms
 from corten.build.exporters.request import Compression
@@ -34,9 +33,11 @@ from corten.build.lazy_layers import LazyLayers
 from corten.build.operations import Mount
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.sources import SourceOf
 from corten.errors import InvalidArgument
 from corten.lib import blocking, codec
 from corten.registry.credentials import Credentials, known_as
+from corten.registry.fetch import RawManifest
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import OCI_MANIFEST, Descriptor, Manifest
 from corten.spec.reference import Reference
@@ -64,17 +65,32 @@ class Registries(Protocol):
         """Send blobs, and the manifest."""
 
 
+class Directories(Protocol):
+    """Directories of a build's client, which hold caches."""
+
+    async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
+        """The manifest of a cache, and a way to what it names. Raises CortenError, OSError."""
+
+    async def write(
+        self,
+        one: CacheExport,
+        blobs: Sequence[tuple[Descriptor, OpenBlob]],
+        manifest: Descriptor,
+        progress: Progress,
+    ) -> None:
+        """Write the blobs of a cache, its manifest among them. Raises CortenError, OSError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cargo:
-    """What one build has for a cache, and what it needs while it is carried out. `open_directory` opens a directory of
-    the client's for writing."""
+    """What one build has for a cache, and what it needs while it is carried out. `directories` are the client's."""
 
     steps: Sequence[Step]
     mounts: Sequence[Mount]
     lazy: LazyLayers
     lease: Lease
     offers: Offers
-    open_directory: Callable[[str], int]
+    directories: Directories
 
 
 class CacheExporter:
@@ -93,8 +109,8 @@ class CacheExporter:
         self._registries = registries
         self._caches = caches
 
-    async def export(self, wanted: CacheExport, cargo: Cargo) -> None:
-        """Carry it out. Raises RegistryError, DataLoss, InvalidArgument, OSError."""
+    async def export(self, wanted: CacheExport, cargo: Cargo) -> Descriptor:
+        """Carry it out; the manifest. Raises RegistryError, DataLoss, InvalidArgument, OSError."""
         progress = Progress()
         packed: dict[tuple[str, ...], Layer] = {}
         steps = tuple([await self._packed(step, packed, cargo, progress) for step in cargo.steps])
@@ -111,6 +127,7 @@ class CacheExporter:
             await self._push(wanted.reference, [*blobs, config], manifest, cargo, steps, progress)
         else:
             await self._write(wanted, [*blobs, config], manifest, cargo, steps, progress)
+        return Descriptor(media_type=OCI_MANIFEST, digest=digest_of(manifest), size=len(manifest))
 
     async def _push(
         self,
@@ -144,14 +161,7 @@ class CacheExporter:
         await blocking.run(self._library.put_blob, manifest)
         sources = [(blob, partial(self._library.open_blob, blob.digest)) for blob in (*blobs, described)]
 
-        def write() -> None:
-            directory = cargo.open_directory(wanted.path)
-            try:
-                write_layout(directory, blobs=sources, manifest=described, tag=wanted.tag, check=progress.cancel.check)
-            finally:
-                os.close(directory)
-
-        await run_cancellable(progress, "disk", write)
+        await cargo.directories.write(wanted, sources, described, progress)
 
     async def _packed(self, step: Step, packed: dict[tuple[str, ...], Layer], cargo: Cargo, progress: Progress) -> Step:
         """The step with its layers as they travel; what is elsewhere stays as it is."""

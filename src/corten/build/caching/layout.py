@@ -30,6 +30,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+OpenBlob = Callable[[], BinaryIO]
+
+
 class LayoutSource:
     """Gives documents and blobs of a layout; `open_directory` gives a descriptor of it, which is closed again."""
 
@@ -104,7 +107,7 @@ class LayoutSource:
 def write_layout(
     directory: int,
     *,
-    blobs: Iterable[tuple[Descriptor, Callable[[], BinaryIO]]],
+    blobs: Iterable[tuple[Descriptor, OpenBlob]],
     manifest: Descriptor,
     tag: str,
     check: Callable[[], None],

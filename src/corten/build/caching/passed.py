@@ -1,4 +1,4 @@
-"""Directories for caches that a client on the same machine has passed as descriptors. Blocking; threads.
+"""Directories for caches that a client on the same machine has passed as descriptors. Daemon's loop; disk threads.
 
 They come among a build's contexts, called `cache:` and the path that `src` or `dest` of a cache says.
 """
@@ -6,26 +6,56 @@ They come among a build's contexts, called `cache:` and the path that `src` or `
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from corten.build.caching.layout import LayoutSource, OpenBlob, write_layout
+from corten.build.caching.options import CacheExport, CacheImport
+from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.sources import SourceOf
 from corten.errors import InvalidArgument
+from corten.registry.fetch import RawManifest
+from corten.spec.oci_image import Descriptor
 
 _PREFIX = "cache:"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class PassedDirectories:
-    """Opens them by the client's paths (`travel.Directories`); the descriptors are somebody else's to close."""
+    """They by the client's paths (`travel.Directories`); the descriptors are somebody else's to close."""
 
     def __init__(self, descriptors: Mapping[str, int]) -> None:
         self._descriptors = dict(descriptors)
 
-    def open(self, path: str, *, create: bool) -> int:  # noqa: ARG002 - a client makes what it passes
-        """A descriptor of its own. Raises InvalidArgument for a directory that was not passed, OSError."""
+    def open(self, path: str) -> int:
+        """A descriptor of its own. Blocking. Raises InvalidArgument for a directory that was not passed, OSError."""
         passed = self._descriptors.get(path)
         if passed is None:
             raise InvalidArgument(f"the cache in the directory {path} cannot be reached over this connection")
         return os.open(".", _DIRECTORY, dir_fd=passed)
+
+    async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
+        """The manifest of a tag or digest. Raises NotFound, InvalidArgument, DataLoss, OSError."""
+        layout = LayoutSource(lambda: self.open(one.path))
+        top = await run_cancellable(progress, "disk", layout.top, one.tag, one.digest)
+        return top, lambda _cancel: layout
+
+    async def write(
+        self,
+        one: CacheExport,
+        blobs: Sequence[tuple[Descriptor, OpenBlob]],
+        manifest: Descriptor,
+        progress: Progress,
+    ) -> None:
+        """Write blobs, and let the tag mean the manifest. Raises InvalidArgument, OSError."""
+
+        def write() -> None:
+            directory = self.open(one.path)
+            try:
+                write_layout(directory, blobs=blobs, manifest=manifest, tag=one.tag, check=progress.cancel.check)
+            finally:
+                os.close(directory)
+
+        await run_cancellable(progress, "disk", write)
 
 
 def split_passed(contexts: Mapping[str, int]) -> tuple[dict[str, int], PassedDirectories]:

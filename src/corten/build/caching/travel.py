@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from corten.build.caching.collecting import Collected
-from corten.build.caching.exporting import CacheExporter, Cargo, Registries
+from corten.build.caching.exporting import CacheExporter, Cargo, Directories, Registries
 from corten.build.caching.format import CacheContent, InlineImage, decode_inline, encode_inline
 from corten.build.caching.imports import Imports
-from corten.build.caching.layout import LayoutSource
+from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
 from corten.build.caching.reading import read_cache
 from corten.build.face import Offers
@@ -26,9 +26,9 @@ from corten.engine.images.artifact import Artifact
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import settled
-from corten.engine.images.sources import ImageSource
+from corten.engine.images.sources import ImageSource, SourceOf
 from corten.errors import CortenError, InvalidArgument, NotFound
-from corten.lib import blocking
+from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
 from corten.registry.credentials import Credentials, known_as
@@ -39,6 +39,8 @@ from corten.spec.oci_image import CONFIG_LIMIT, OCI_CONFIG, Descriptor, Manifest
 from corten.spec.platform import Platform, host_platform
 from corten.spec.reference import Reference
 from corten.store.leases import Lease
+
+_ANSWER = "cache.manifest"
 
 
 class Found(Registries, Protocol):
@@ -51,19 +53,26 @@ class Found(Registries, Protocol):
         """These blobs are in that repository. Blocking."""
 
 
-class Directories(Protocol):
-    """Directories of a build's client, which hold caches."""
-
-    def open(self, path: str, *, create: bool) -> int:
-        """A descriptor of the directory, for the caller to close. Blocking. Raises OSError, InvalidArgument."""
-
-
 class NoDirectories:
-    """A client that has none that the engine could open."""
+    """A client that has none that the engine could reach."""
 
-    def open(self, path: str, *, create: bool) -> int:  # noqa: ARG002 - the form of directories
+    async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:  # noqa: ARG002
         """None of them. Raises InvalidArgument."""
-        raise InvalidArgument(f"the cache in the directory {path} cannot be reached over this connection")
+        raise _unreachable(one.path)
+
+    async def write(
+        self,
+        one: CacheExport,
+        blobs: Sequence[tuple[Descriptor, OpenBlob]],  # noqa: ARG002 - the form of directories
+        manifest: Descriptor,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> None:
+        """None of them. Raises InvalidArgument."""
+        raise _unreachable(one.path)
+
+
+def _unreachable(path: str) -> InvalidArgument:
+    return InvalidArgument(f"the cache in the directory {path} cannot be reached over this connection")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +159,9 @@ class CacheTravel:
     ) -> tuple[CacheContent, Callable[[Cancel], ImageSource]]:
         progress = Progress()
         if one.reference is None:
-            layout = LayoutSource(lambda: traveller.directories.open(one.path, create=False))
-
-            def read() -> CacheContent:
-                return read_cache(layout, layout.top(one.tag, one.digest), platform, one.name)
-
-            return await run_cancellable(progress, "disk", read), lambda _cancel: layout
+            top, opens = await traveller.directories.find(one, progress)
+            opened = opens(progress.cancel)
+            return await run_cancellable(progress, "net", read_cache, opened, top, platform, one.name), opens
         credentials = await traveller.offers.credentials(known_as(one.reference.domain))
         try:
             found = await self._registries().find(one.reference, credentials, progress)
@@ -197,8 +203,12 @@ class CacheTravel:
 
     async def carry(
         self, wanted: Sequence[CacheExport], solved: Sequence[tuple[Built, Collected]], traveller: Traveller
-    ) -> None:
-        """Carry the cache of a build, for all its platforms, to where it is wanted. Raises CacheNotExported."""
+    ) -> dict[str, str]:
+        """Carry the cache of a build, for all its platforms, to where it is wanted; what BuildKit's exporters answer.
+
+        Raises CacheNotExported.
+        """
+        answer: dict[str, str] = {}
         for one in wanted:
             if one.kind == "inline":
                 continue  # the image has it
@@ -212,11 +222,11 @@ class CacheTravel:
                 lazy=traveller.lazy,
                 lease=traveller.lease,
                 offers=traveller.offers,
-                open_directory=lambda path: traveller.directories.open(path, create=True),
+                directories=traveller.directories,
             )
             traveller.say(status(f"Exporting the build cache to {one.name}"))
             try:
-                await self._exporter.export(one, cargo)
+                manifest = await self._exporter.export(one, cargo)
             except (CortenError, OSError) as error:
                 text = f"exporting the cache to {one.name} failed: {words(error)}"
                 if not one.ignore_error:
@@ -224,6 +234,8 @@ class CacheTravel:
                 traveller.say(stream_line(f"[Warning] {text}\n"))
             else:
                 traveller.say(status(f"Status: Exported the build cache to {one.name}"))
+                answer[_ANSWER] = codec.encode(manifest).decode()
+        return answer
 
 
 class CacheNotExported(CortenError):

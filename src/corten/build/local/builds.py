@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import msgspec
 
+from corten.build.caching.passed import PassedDirectories, split_passed
 from corten.build.classic import ClassicBuilds
 from corten.build.local.channel import Channel
 from corten.build.local.frames import BadFrame, Frame, close_all
@@ -35,7 +36,6 @@ from corten.spec.docker.progress import ProgressMessage, failure
 _LOG = logging.getLogger("corten.build")
 _REQUEST_S = 60.0
 _LOCAL = "local:"
-_CACHE = "cache:"  # a directory for a cache, which no Dockerfile can name
 Values = Mapping[str, str | Sequence[str]]
 Decode = Callable[[Values], BuildOptions]
 
@@ -83,17 +83,20 @@ class LocalBuilds:
             raise InvalidArgument(f"the client did not say within {_REQUEST_S:.0f} s what is to be built") from None
         try:
             options = decode(query)
-            contexts = {name: f"{_LOCAL}{name}" for name in passed.contexts if name and not name.startswith(_CACHE)}
+            own, caches = split_passed(passed.contexts)
+            contexts = {name: f"{_LOCAL}{name}" for name in own if name}
             options = replace(options, contexts={**options.contexts, **contexts})
-            await self._build(channel, options, passed)
+            await self._build(channel, options, replace(passed, contexts=own), caches)
         finally:
             close_all(passed.contexts.values())
 
-    async def _build(self, channel: Channel, options: BuildOptions, passed: Directories) -> None:
+    async def _build(
+        self, channel: Channel, options: BuildOptions, passed: Directories, caches: PassedDirectories
+    ) -> None:
         """Run it as long as the client is there. Raises what it raises, BadFrame, InvalidArgument."""
         offers = LocalOffers(channel)
         await channel.send(b'{"begun":true}')
-        build = asyncio.ensure_future(self._run(channel, options, passed, offers))
+        build = asyncio.ensure_future(self._run(channel, options, passed, offers, caches))
         listening = asyncio.ensure_future(_listen(channel, offers))
         try:
             await asyncio.wait([build, listening], return_when=asyncio.FIRST_COMPLETED)
@@ -103,7 +106,14 @@ class LocalBuilds:
             await settled([build, listening])
         (listening if build.cancelled() else build).result()
 
-    async def _run(self, channel: Channel, options: BuildOptions, passed: Directories, offers: LocalOffers) -> None:
+    async def _run(
+        self,
+        channel: Channel,
+        options: BuildOptions,
+        passed: Directories,
+        offers: LocalOffers,
+        caches: PassedDirectories,
+    ) -> None:
         @asynccontextmanager
         async def bring(progress: Progress) -> AsyncIterator[BuildSource]:
             if options.remote:
@@ -120,7 +130,7 @@ class LocalBuilds:
                 await source.close()
 
         said = False
-        messages = self._classic.stream(options, bring, offers)
+        messages = self._classic.stream(options, bring, offers, caches)
         try:
             async for message in messages:
                 await _send(channel, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from corten.cli.create.csv_fields import split_fields
@@ -9,7 +10,7 @@ from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def parse_caches(texts: Sequence[str], flag: str) -> list[dict[str, object]]:
@@ -39,3 +40,22 @@ def _parse(text: str, flag: str) -> dict[str, object]:
         if attributes.get(name):
             attributes[name] = os.path.abspath(attributes[name])
     return {"Type": kind, "Attrs": attributes}
+
+
+def cache_directories(query: Mapping[str, object]) -> dict[str, int]:
+    """Descriptors of the directories that hold caches, by `cache:` and their paths; those for new ones are made, one
+    that is missing is left out. Raises CliError."""
+    found: dict[str, int] = {}
+    for name, attribute in (("cachefrom", "src"), ("cacheto", "dest")):
+        for cache in json.loads(str(query.get(name) or "[]")):
+            path = cache["Attrs"].get(attribute, "")
+            if cache["Type"] != "local" or not path:
+                continue
+            try:
+                if attribute == "dest":
+                    os.makedirs(path, exist_ok=True)
+                found.setdefault(f"cache:{path}", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            except OSError as error:
+                if attribute == "dest":
+                    raise CliError(f"cache directory {path}: {(error.strerror or '').lower()}") from None
+    return found

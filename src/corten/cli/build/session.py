@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from corten.cli.build.caches import cache_directories
 from corten.cli.build.context import context_of
 from corten.cli.create.csv_fields import split_fields
 from corten.cli.credentials import all_credentials, encode_auth, stored_credentials
@@ -207,6 +208,7 @@ def local_messages(
         for name, path in {"": context.directory, **offers.contexts}.items():
             if path and (not name or is_directory_context(path)):
                 opened[name] = _opened(name, path)
+        opened.update(cache_directories(query))
         wanted = {name: value for name, value in ((n, _plain(v)) for n, v in query.items()) if value != ""}
         is_begun = build.begin(wanted, opened, context.texts)
     except BaseException:

@@ -77,8 +77,12 @@ class Wire(asyncio.Protocol):
         Raises OSError.
         """
         sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+        try:
+            sock.setblocking(False)
+            await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
         if preface:
             self.data_received(preface)
 

@@ -180,9 +180,9 @@ def test_what_a_client_passes_is_opened_by_its_own_path_and_nothing_else(tmp_pat
     try:
         contexts, directories = split_passed({"": 99, "named": 98, "cache:/home/me/cache": passed})
         assert contexts == {"": 99, "named": 98}
-        found = LayoutSource(lambda: directories.open("/home/me/cache", create=False))
+        found = LayoutSource(lambda: directories.open("/home/me/cache"))
         assert read_cache(found, found.top("latest", ""), host_platform(), "it") == CONTENT
         with pytest.raises(InvalidArgument, match="/etc cannot be reached"):
-            directories.open("/etc", create=False)
+            directories.open("/etc")
     finally:
         os.close(passed)
