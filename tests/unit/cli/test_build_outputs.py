@@ -293,7 +293,7 @@ def test_a_name_is_in_an_index_once() -> None:
 def test_status_messages_among_the_data_do_not_end_it() -> None:
     seen: list[dict[str, Any]] = []
     pieces = [{"aux": {"Output": b"1"}}, {"aux": {"Status": {"vertexes": []}}}, {"aux": {"Output": b"2"}}]
-    talk = Conversation([*pieces, {"aux": {"ID": "x"}}], aside=seen.append)
+    talk = Conversation([*pieces, {"aux": {"ID": "x"}}], beside=seen.append)
     assert list(talk.words()) == []
     assert b"".join(talk.data()) == b"12"
     assert seen == [pieces[1]]
