@@ -327,3 +327,12 @@ def test_the_cache_is_shown_and_pruned(daemon: Daemon, build: Build) -> None:
     shown = daemon.out("builder", "prune", "-af")
     assert re.search(r"^Total:", shown, re.MULTILINE)
     assert "RUN echo pruned > /p" not in daemon.out("buildx", "du", "--verbose")
+
+
+def test_docker_without_buildx_builds_the_classic_way(daemon: Daemon, context: Path, tmp_path: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo classic\n")
+    bare = {**daemon.environment, "DOCKER_CONFIG": str(tmp_path / "none")}
+    for more in ({}, {"DOCKER_BUILDKIT": "0"}):
+        argv = [docker_cli(), "-H", daemon.host, "build", str(context)]
+        done = subprocess.run(argv, env={**bare, **more}, capture_output=True, text=True, check=True, timeout=120)
+        assert "Successfully built" in done.stdout

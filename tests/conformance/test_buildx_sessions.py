@@ -114,6 +114,7 @@ def test_only_what_has_changed_is_sent(daemon: Daemon, tmp_path: Path) -> None:
         "changed!", "1", "file 39",
     ]  # fmt: skip
     assert re.search(r"source\.local\s", daemon.out("system", "df", "-v"))
+    assert re.search(r"Type:\s+source\.local", daemon.out("buildx", "du", "--verbose"))
     daemon.docker("builder", "prune", "-f", "--filter", "type=source.local")
     assert not list((daemon.data_root / "build-contexts").iterdir())
     assert run(daemon, "cat", "/c/d7/f37") == "changed!"
