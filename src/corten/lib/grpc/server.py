@@ -17,7 +17,7 @@ from corten.lib.protobuf.message import Message
 from corten.lib.protobuf.wire import encode
 
 _LOG = logging.getLogger("corten.grpc")
-_RUNNING = 128  # calls of one connection, those included that are being cancelled
+_RUNNING = 1152  # calls of one connection, those included that are being cancelled
 _NO_ERROR, _REFUSED = 0, 7
 
 Q = TypeVar("Q", bound=Message)
@@ -117,7 +117,7 @@ class Connection:
     async def _settled(self) -> None:
         tasks = list(self._tasks.values())
         for task in tasks:
-            task.cancel()
+            _cancel_once(task)
         if tasks:
             await asyncio.wait(tasks)
 
@@ -133,12 +133,15 @@ class Connection:
     def _cancel(self, stream: Stream) -> None:
         task = self._tasks.get(stream.number)
         if task is not None:
-            task.cancel()
+            _cancel_once(task)
 
     async def _handle(self, stream: Stream) -> None:
         call = Call(self._wire, stream)
         try:
             call.finish(await self._outcome(call, stream))
+        except asyncio.CancelledError:  # not always by the caller, who must hear of the end then
+            call.finish(GrpcError(Code.CANCELLED, "context canceled"))
+            raise
         finally:
             self._wire.forget(stream)
 
@@ -163,3 +166,9 @@ class Connection:
             _LOG.exception("a call failed: %s", stream.path)
             return GrpcError(Code.INTERNAL, "an internal error; the daemon's log has more")
         return None
+
+
+def _cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel a task, unless it was already: what it does in its end must not be cut short."""
+    if not task.cancelling():
+        task.cancel()

@@ -7,7 +7,6 @@ What the peer sends and nobody has asked for yet stays within the stream's flow-
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
 from corten.lib.grpc.headers import Headers
@@ -32,8 +31,9 @@ class Stream:
         self.headers = headers
         self._wire = wire
         self._limit = limit
-        self._pieces: deque[tuple[bytes, int]] = deque()
-        self._message = bytearray()
+        self._message = bytearray()  # what has come and was not received yet
+        self._unread = 0  # of the window: what has come, and the peer was not told that it is taken
+        self._claimed = 0
         self._is_sending = asyncio.Lock()
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -64,11 +64,10 @@ class Stream:
         while True:
             message = self._taken()
             if message is not None:
+                self._read(_PREFIX + len(message))
                 return message
-            if self._pieces:
-                piece, size = self._pieces.popleft()
-                self._message += piece
-                self._wire.acknowledge(self.number, size)
+            if self._unread:  # the message may be longer than the window
+                self._read(self._unread)
             elif self._has_ended:
                 if self._message:
                     raise GrpcError(Code.INTERNAL, "the call ended inside a message")
@@ -95,10 +94,25 @@ class Stream:
         if size > self._limit:
             raise GrpcError(Code.RESOURCE_EXHAUSTED, f"a message of {size} bytes is over the limit of {self._limit}")
         if len(head) < _PREFIX + size:
+            self._claim(size)
             return None
         message = bytes(memoryview(head)[_PREFIX : _PREFIX + size])
         del head[: _PREFIX + size]
+        self._claim(0)
         return message
+
+    def _claim(self, size: int) -> None:
+        """Have room for a message that comes in parts: all of a connection's share it. Raises GrpcError."""
+        if size != self._claimed:
+            if not self._wire.claim(size - self._claimed):
+                raise GrpcError(Code.RESOURCE_EXHAUSTED, "too many large messages come at once")
+            self._claimed = size
+
+    def _read(self, size: int) -> None:
+        """Let the peer send as much again."""
+        size = min(size, self._unread)
+        self._unread -= size
+        self._wire.acknowledge(self.number, size)
 
     # -- sending
 
@@ -139,8 +153,10 @@ class Stream:
     # -- what the connection reports
 
     def arrived(self, piece: bytes, size: int) -> None:
-        """Bytes have come; `size` is what they take of the window."""
-        self._pieces.append((piece, size))
+        """Bytes have come; `size` is what they take of the window. A frame without bytes takes nothing of either: a peer
+        may send any number of them (CVE-2019-9518)."""
+        self._message += piece
+        self._unread += size
         _wake(self._arrival)
 
     def answered(self, headers: Headers) -> None:
@@ -173,9 +189,9 @@ class Stream:
 
     def dropped(self) -> int:
         """Forget what nobody will receive; returns what it takes of the connection's window."""
-        size = sum(size for _, size in self._pieces)
-        self._pieces.clear()
+        size, self._unread = self._unread, 0
         self._message.clear()
+        self._claim(0)
         return size
 
 

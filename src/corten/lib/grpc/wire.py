@@ -34,12 +34,14 @@ from corten.lib.grpc.status import Code, GrpcError
 from corten.lib.grpc.stream import Stream
 
 MESSAGE_LIMIT = 16 << 20
-_STREAMS = 64
+_STREAMS = 1024  # a client of Go's has one connection for all its builds, and waits for room without a word
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 8 << 20
 _FRAME = 128 << 10
 _HEADERS = 64 << 10
+_PARTS = 64 << 20  # bytes of messages that have come in part
 _HIGH = 1 << 20  # bytes that wait to be written before writers, and the peer, wait
+_CLOSING_S = 10.0  # for a peer to read what was said last; it may never
 _RESETS = 2000  # of streams, by the peer, on one connection
 
 Accept = Callable[[Stream], None]
@@ -68,6 +70,7 @@ class Wire(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._is_full = False
         self._resets = 0
+        self._claimed = 0
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_reset: Callable[[Stream], None] | None = None
 
@@ -245,6 +248,13 @@ class Wire(asyncio.Protocol):
             except (H2Error, ValueError):
                 return  # the connection is closed
 
+    def claim(self, size: int) -> bool:
+        """Whether there is room for so many more bytes of messages that come in parts; negative gives it back."""
+        if size > 0 and self._claimed + size > _PARTS:
+            return False
+        self._claimed += size
+        return True
+
     def reset(self, number: int, code: int) -> None:
         """Break a stream off, if it is not over."""
         try:
@@ -265,8 +275,10 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             if self._is_full:
                 self._transport.abort()
-            else:
+            elif not self._transport.is_closing():
                 self._transport.close()
+                if self._transport.get_write_buffer_size():
+                    asyncio.get_running_loop().call_later(_CLOSING_S, self._transport.abort)
         self._end("the connection was closed")
 
     def _end(self, reason: str) -> None:

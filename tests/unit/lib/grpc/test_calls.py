@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 import pytest
@@ -28,6 +28,8 @@ class Service:
     def __init__(self):
         self.running = asyncio.Event()
         self.ended = asyncio.Event()
+        self.tidying = asyncio.Event()
+        self.may_end = asyncio.Event()
         self.sent = 0
 
     def methods(self):
@@ -41,6 +43,8 @@ class Service:
             "/t/Endless": streaming(Text, self.endless),
             "/t/Upper": self.upper,
             "/t/Early": self.early,
+            "/t/Cancelled": self.cancelled,
+            "/t/Tidy": unary(Text, self.tidy),
         }
 
     async def echo(self, request, metadata):
@@ -83,13 +87,28 @@ class Service:
         await call.receive(Text)
         await call.send(Text(text="enough"))
 
+    async def cancelled(self, call):
+        other = asyncio.get_running_loop().create_future()
+        other.cancel()
+        await other
+
+    async def tidy(self, request, metadata):
+        self.running.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.tidying.set()
+            await self.may_end.wait()
+            self.ended.set()
+
 
 @asynccontextmanager
 async def served(limit=4 << 20):
     """A channel, and the service at its other end."""
     here, there = socket.socketpair()
     service = Service()
-    server = asyncio.ensure_future(Connection(service.methods(), limit=limit).serve(there.detach()))
+    service.connection = Connection(service.methods(), limit=limit)
+    server = asyncio.ensure_future(service.connection.serve(there.detach()))
     channel = Channel()
     await channel.start(here.detach())
     try:
@@ -224,3 +243,44 @@ async def test_who_does_not_read_is_not_sent_more_than_a_window():
             assert service.sent < 100
         async with asyncio.timeout(LIMIT):
             await service.ended.wait()
+
+
+async def test_a_call_that_is_cancelled_by_somebody_else_is_told_its_end():
+    """Ending a build ends the calls that wait for its result."""
+    async with served() as (channel, _), channel.stream("/t/Cancelled") as call:
+        await call.send(Text(), end=True)
+        async with asyncio.timeout(LIMIT):
+            with pytest.raises(GrpcError, match="context canceled") as caught:
+                await call.receive(Text)
+        assert caught.value.status is Code.CANCELLED
+
+
+async def test_what_a_call_does_in_its_end_is_not_cut_short():
+    """It is cancelled by its caller, and then its connection ends."""
+    async with served() as (channel, service):
+        async with asyncio.timeout(LIMIT):
+            async with channel.stream("/t/Tidy") as call:
+                await call.send(Text(), end=True)
+                await service.running.wait()
+            await service.tidying.wait()
+            channel.close()
+            await service.connection._wire.lost
+            for _turn in range(20):  # what the end of the connection starts
+                await asyncio.sleep(0)
+            service.may_end.set()
+            await service.ended.wait()
+
+
+async def test_many_large_messages_share_a_bound():
+    """Each call alone may have a message of 16 MiB."""
+    size = 15 << 20
+    async with served(limit=16 << 20) as (channel, _), asyncio.timeout(LIMIT):
+        async with AsyncExitStack() as closing:
+            for _ in range(5):
+                call = await closing.enter_async_context(channel.stream("/t/Upper"))
+                channel._wire.send_data(call._stream.number, b"\0" + size.to_bytes(4, "big") + b"x", end=False)
+            with pytest.raises(GrpcError, match="too many large messages") as caught:
+                await call.receive(Text)
+            assert caught.value.status is Code.RESOURCE_EXHAUSTED
+        answer = await channel.unary("/t/Echo", Text(data=bytes(size)), Text)
+        assert len(answer.data) == size

@@ -2,15 +2,17 @@
 
 import asyncio
 import socket
+import tracemalloc
 from contextlib import asynccontextmanager
 
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, ResponseReceived
+from h2.events import ConnectionTerminated, PingAckReceived, ResponseReceived
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corten.lib.grpc import wire
 from corten.lib.grpc.headers import Metadata, request_headers, timeout_s, timeout_text
 from corten.lib.grpc.server import Connection
 from corten.lib.grpc.status import Code, Detail, GrpcError, error_of, trailers_of
@@ -111,7 +113,7 @@ async def test_more_streams_than_allowed_end_the_connection():
     async with served() as (raw, _, server):
         await raw.open()
         raw.h2.remote_settings.max_concurrent_streams = 10_000
-        for number in range(1, 1001, 2):
+        for number in range(1, 2101, 2):
             raw.h2.send_headers(number, request_headers("/t/Hang"))
         await raw.flush()
         await raw.until(ConnectionTerminated)
@@ -133,7 +135,7 @@ async def test_streams_opened_and_reset_in_a_loop_end_the_connection():
             most = max(most, len(connection._tasks))
             if server.done():
                 break
-        assert most <= 128
+        assert most <= 1152
         raw.writer.close()
         async with asyncio.timeout(LIMIT):
             await server
@@ -171,6 +173,45 @@ async def test_data_for_a_call_that_does_not_read_stops_at_the_window():
             sent += min(room, 16384)
             await raw.flush()
         assert sent <= 1 << 20
+
+
+async def test_frames_without_bytes_take_no_memory():
+    """CVE-2019-9518: they take nothing of the window, so any number may come."""
+    async with served() as (raw, connection, _server):
+        await raw.open()
+        await raw.until(object)
+        raw.h2.send_headers(1, request_headers("/t/Hang"))
+        await raw.flush()
+        tracemalloc.start()
+        try:
+            raw.writer.write(b"\0\0\0\0\0\0\0\0\1" * 50_000)
+            raw.h2.ping(b"12345678")
+            await raw.flush()
+            await raw.until(PingAckReceived)
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert connection._wire.streams == 1
+        assert taken < 2_000_000
+
+
+async def test_a_peer_that_never_reads_the_end_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(wire, "_CLOSING_S", 0.05)
+    async with served() as (raw, connection, server):
+        await raw.open()
+        await raw.until(object)
+        raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        raw.writer.transport.pause_reading()
+        ping = b"\0\0\x08\6\0\0\0\0\0" + b"12345678"
+        async with asyncio.timeout(LIMIT):
+            while connection._wire._transport.get_write_buffer_size() == 0:
+                raw.writer.write(ping * 100)
+                await asyncio.sleep(0)
+            fd = connection._wire._transport.get_extra_info("socket")
+            connection._wire.close()
+            await server
+            while fd.fileno() >= 0:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_peer_that_does_not_read_is_not_read_from():
