@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Result
@@ -21,6 +21,7 @@ from corten.build.status_face import Activity, StatusFace
 from corten.build.status_names import EXPORT
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress
+from corten.engine.images.settled import never_half_done
 from corten.errors import CortenError, InvalidArgument
 from corten.lib import blocking
 from corten.lib.disk_full import words
@@ -29,6 +30,7 @@ from corten.lib.grpc.status import Code, GrpcError
 _STEPS = {"local": "exporting to client directory", "tar": "exporting to client tarball"}
 _LINES = {"local": "copying files", "tar": "sending tarball"}
 _ALWAYS_INDEX = "BUILDKIT_MULTI_PLATFORM"
+_to_its_end = never_half_done(blocking.run)
 
 
 class Exporting:
@@ -136,12 +138,11 @@ class _ToClient:
         if not isinstance(export, FilesExport) or export.kind == "tar":
             await self.archive(number, export, files.tar())
             return
-        opened = files.tree()
-        tree = await blocking.run(opened.__enter__)
+        with_tree = ExitStack()
         try:
-            await send_tree(self._client, number, tree)
+            await send_tree(self._client, number, await _to_its_end(with_tree.enter_context, files.tree()))
         finally:
-            await blocking.run(opened.__exit__, None, None, None)
+            await _to_its_end(with_tree.close)
 
     async def _counted(self, line: str, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         total = 0

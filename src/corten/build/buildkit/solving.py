@@ -65,16 +65,19 @@ class Solving:
         return await self._outcome(work)
 
     async def close(self) -> None:
-        """End it, and let the result go."""
+        """End it, and let the result go. Again waits, too: several calls of a client that goes away end it at once, and
+        what it does in its end must not be cut short."""
+        is_first = not self._released.is_set()
         self._released.set()
         if self._task is not None:
-            if self.result is None:
+            if is_first and self.result is None:
                 self._task.cancel()
             await settled([self._task])
 
     async def _outcome(self, work: Work[T]) -> T:
         ready: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._task = asyncio.get_running_loop().create_task(self._run(work, ready))
+        self._task.add_done_callback(lambda _: ready.cancel())  # when it was ended before it began
         try:
             return await asyncio.shield(ready)
         except asyncio.CancelledError:

@@ -29,7 +29,7 @@ from corten.build.session.packet import (
     encode_stat,
 )
 from corten.build.trees.tree import Node, Tree, join
-from corten.engine.images.settled import settled
+from corten.engine.images.settled import never_half_done, settled
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.lib.protobuf.wire import encode
@@ -43,6 +43,7 @@ _WAITING = 1 << 20  # files that a client has asked for and not got
 _TYPES = {
     "file": 0, "directory": DIRECTORY, "symlink": SYMLINK, "char": DEVICE | CHAR, "block": DEVICE, "fifo": PIPE,
 }  # fmt: skip
+_to_its_end = never_half_done(blocking.run)  # the tree is closed when the transfer has ended
 _BITS = ((SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000))
 
 
@@ -97,7 +98,7 @@ class _Sender:
         """All entries, then the bytes of what was asked for, then the end."""
         entries = listed(self._tree)
         number = 0
-        while batch := await blocking.run(lambda: list(islice(entries, _LISTED))):
+        while batch := await _to_its_end(lambda: list(islice(entries, _LISTED))):
             for path, stat in batch:
                 if not stat.mode & ~(0o777 | SETUID | SETGID | STICKY) and not stat.linkname:
                     self._files[number] = _File(number, path, stat.size)
@@ -106,7 +107,7 @@ class _Sender:
         await self._stream.send_bytes(encode_packet(Packet(STAT)))
         while files := await self._next_files():
             small = [file for file in files if file.size <= _PIECE]
-            for number, data in await blocking.run(self._read, small):
+            for number, data in await _to_its_end(self._read, small):
                 await self._send_piece(number, data)
             for file in files:
                 if file.size > _PIECE:
@@ -151,7 +152,7 @@ class _Sender:
 
     async def _send_file(self, file: _File) -> None:
         chunks = self._tree.chunks(file.path)
-        while chunk := await blocking.run(next, chunks, b""):
+        while chunk := await _to_its_end(next, chunks, b""):
             await self._send_piece(file.number, chunk)
 
     async def _send_piece(self, number: int, data: bytes) -> None:

@@ -153,8 +153,8 @@ class Stream:
     # -- what the connection reports
 
     def arrived(self, piece: bytes, size: int) -> None:
-        """Bytes have come; `size` is what they take of the window. A frame without bytes takes nothing of either: a peer
-        may send any number of them (CVE-2019-9518)."""
+        """Bytes have come; `size` is what they take of the window. A frame without bytes takes nothing of either: any
+        number of them may come (CVE-2019-9518)."""
         self._message += piece
         self._unread += size
         _wake(self._arrival)
