@@ -11,6 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ _PIECE_BYTES = 128  # what a piece of output takes in memory besides itself
 _MESSAGE_OUTPUT = 1 << 20
 _MANY_STATUSES = 4096
 _MANY_WARNINGS = 1024
+_WARNING_BYTES = 4 << 20  # of all together, the files that they are about included: a client takes 16 MiB at once
 T = TypeVar("T")
 
 
@@ -37,6 +39,7 @@ class StatusBoard:
         self._logs: deque[tuple[int, VertexLog]] = deque()
         self._kept = 0
         self._warnings: list[tuple[int, VertexWarning]] = []
+        self._warned = 0
         self._readers: set[asyncio.Future[None]] = set()
         self._is_over = False
 
@@ -103,8 +106,12 @@ class StatusBoard:
         self._wake()
 
     def warn(self, warning: VertexWarning) -> None:
-        """Something that people should know."""
-        if len(self._warnings) < _MANY_WARNINGS:
+        """Something that people should know; without the file that it is about, or not at all, when there is too much."""
+        room = _WARNING_BYTES - self._warned
+        if _size(warning) > room:
+            warning = replace(warning, source_info=None)
+        if len(self._warnings) < _MANY_WARNINGS and _size(warning) <= room:
+            self._warned += _size(warning)
             self._warnings.append((self._next(), warning))
             self._wake()
 
@@ -161,18 +168,19 @@ class StatusBoard:
 
     def _logs_since(self, number: int) -> tuple[list[VertexLog], int | None]:
         """The output after `number`, neighbours put together; the last number when there is more than a message has."""
-        found: list[VertexLog] = []
+        found: list[tuple[VertexLog, list[bytes]]] = []
         size = 0
-        for changed, log in list(_tail(self._logs, number)):
-            last = found[-1] if found else None
-            if last is not None and (last.vertex, last.stream) == (log.vertex, log.stream):
-                found[-1] = replace(last, data=last.data + log.data)
+        more_after: int | None = None
+        for changed, log in _tail(self._logs, number):
+            if found and (found[-1][0].vertex, found[-1][0].stream) == (log.vertex, log.stream):
+                found[-1][1].append(log.data)
             else:
-                found.append(log)
+                found.append((log, [log.data]))
             size += len(log.data)
             if size >= _MESSAGE_OUTPUT and changed != self._logs[-1][0]:
-                return found, changed
-        return found, None
+                more_after = changed
+                break
+        return [replace(first, data=b"".join(pieces)) for first, pieces in found], more_after
 
     async def _change(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -217,6 +225,12 @@ class StatusBoard:
                 future.set_result(None)
 
 
+def _size(warning: VertexWarning) -> int:
+    """What a warning takes in a message, about. Bytes."""
+    data = warning.source_info.data if warning.source_info is not None else b""
+    return len(data) + len(warning.short) + sum(map(len, warning.detail)) + len(warning.url)
+
+
 def _newer(entries: dict[str, tuple[int, T]] | dict[tuple[str, str], tuple[int, T]], number: int) -> Iterator[T]:
     """What has changed after `number`, in order."""
     found: list[T] = []
@@ -227,9 +241,8 @@ def _newer(entries: dict[str, tuple[int, T]] | dict[tuple[str, str], tuple[int, 
     return reversed(found)
 
 
-def _tail(logs: deque[tuple[int, VertexLog]], number: int) -> Iterator[tuple[int, VertexLog]]:
-    """The pieces after `number`, in order."""
-    start = len(logs)
-    while start and logs[start - 1][0] > number:
-        start -= 1
-    return (logs[index] for index in range(start, len(logs)))
+def _tail(logs: deque[tuple[int, VertexLog]], number: int) -> list[tuple[int, VertexLog]]:
+    """The pieces after `number`, in order. There may be a hundred thousand."""
+    found = list(takewhile(lambda entry: entry[0] > number, reversed(logs)))
+    found.reverse()
+    return found

@@ -18,6 +18,7 @@ from corten.build.status_names import digest_of, names_of
 from corten.errors import NotFound
 from corten.spec.docker.lint import LintWarning, SourceFile, location
 from corten.spec.docker.progress import layer_progress, status
+from corten.spec.docker.solve_status import VertexWarning
 from corten.spec.oci_image import ImageConfig
 
 BUSYBOX = Images({"busybox": ImageConfig(), "alpine:3": ImageConfig()})
@@ -261,6 +262,29 @@ async def test_findings_are_warnings_with_their_lines():
         "https://x",
     )
     assert (warning.source_info.data, warning.range[0].start.line, of.warnings) == (b"FROM x\n", 1, 1)
+
+
+async def test_warnings_about_a_large_file_are_bounded():
+    """Each has the file with it, and clients take a message of 16 MiB at most."""
+    of = board()
+    source = SourceFile(filename="Dockerfile", data=b"#" * (1 << 20))
+    finding = LintWarning(rule_name="R", description="about", url="", detail="so", location=location((1, 1)))
+    StatusFace(of).checked([finding] * 50, source)
+    of.warn(VertexWarning(short=b"x" * (8 << 20)))
+    message, _, _ = of.since(0)
+    sizes = [len(one.source_info.data) if one.source_info else 0 for one in message.warnings]
+    assert sum(sizes) + sum(len(one.short) for one in message.warnings) <= 4 << 20
+    assert (len(sizes), sizes[0], sizes[-1]) == (50, 1 << 20, 0)
+
+
+async def test_output_in_many_small_pieces_is_put_together():
+    of = board()
+    for number in range(5000):
+        of.output("sha256:a", 1 + number // 4000, b"%04d" % number)
+    message, _, is_all = of.since(0)
+    assert is_all
+    assert [(log.stream, len(log.data)) for log in message.logs] == [(1, 16000), (2, 4000)]
+    assert message.logs[0].data.startswith(b"00000001")
 
 
 def test_arguments_that_nobody_uses_are_a_warning():
