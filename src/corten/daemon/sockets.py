@@ -166,7 +166,16 @@ def tcp_listener(address: str, config: Config) -> socket.socket:
     except BaseException:
         sock.close()
         raise
+    _end_with_dead_peers(sock)
     return sock
+
+
+def _end_with_dead_peers(sock: socket.socket) -> None:
+    """End connections whose client is gone without a word (tcp(7)), in Go's rhythm: builds and attached streams wait for
+    clients as long as it takes. Accepted connections have this from their listener."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 9)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def activated(host: str, config: Config) -> list[Listener]:
@@ -181,6 +190,8 @@ def activated(host: str, config: Config) -> list[Listener]:
         fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            _end_with_dead_peers(sock)
         result.append(Listener(host, sock, tls=sock.family != socket.AF_UNIX and uses_tls(config)))
     return result
 

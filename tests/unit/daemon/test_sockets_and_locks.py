@@ -85,6 +85,18 @@ def test_tcp_on_loopback_is_allowed():
         assert sock.getsockname() == ("127.0.0.1", port)
 
 
+def test_clients_that_are_gone_without_a_word_are_noticed():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tcp_listener(f"127.0.0.1:{port}", configured()) as sock:
+        sock.setblocking(True)
+        sock.listen()
+        with socket.create_connection(("127.0.0.1", port)), sock.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+
+
 @pytest.mark.parametrize("host", ["ftp://x", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:1/path", "fd://"])
 def test_other_hosts_are_refused(host):
     with pytest.raises(ConfigError):
