@@ -143,6 +143,10 @@ async def test_questions_about_a_dockerfile(daemon: Daemon, peer: Peer, tmp_path
     [
         (control.SolveRequest(ref="raw", definition=b"\x0a\x00"), "raw LLB"),
         (control.SolveRequest(ref="other", frontend="gateway.v0"), 'the frontend "gateway.v0"'),
+        (
+            control.SolveRequest(ref="ruled", frontend="dockerfile.v0", source_policy=b"\x08\x01"),
+            "source policies are not supported",
+        ),
         (control.SolveRequest(), "needs a ref"),
         (control.SolveRequest(ref="r" * 300), "needs a ref"),
     ],

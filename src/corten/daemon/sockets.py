@@ -171,7 +171,7 @@ def tcp_listener(address: str, config: Config) -> socket.socket:
 
 
 def _end_with_dead_peers(sock: socket.socket) -> None:
-    """End connections whose client is gone without a word (tcp(7)), in Go's rhythm: builds and attached streams wait for
+    """End connections whose client is gone without a word (tcp(7)), as Go does: builds and attached streams wait for
     clients as long as it takes. Accepted connections have this from their listener."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 9)):

@@ -59,6 +59,8 @@ class Control:
     async def _solve(self, request: control.SolveRequest, metadata: Metadata) -> control.SolveResponse:  # noqa: ARG002
         if request.definition:
             raise GrpcError(Code.UNIMPLEMENTED, "raw LLB definitions are not supported by this builder")
+        if request.source_policy:  # who says what may be built from must not believe that it was obeyed
+            raise GrpcError(Code.UNIMPLEMENTED, "source policies are not supported by this builder")
         async with self._jobs.begun(request) as job:
             result = await self._direct(job) if request.frontend else await self._of_gateway(job)
             return control.SolveResponse(exporter_response=await self._exporting.export(job, result))

@@ -16,7 +16,7 @@ class CacheOptions(Message):
 
 
 class SolveRequest(Message):
-    """One build. `definition` is a raw graph, as bytes."""
+    """One build. `definition` is a raw graph, `source_policy` says what may be built from; as bytes."""
 
     ref: Annotated[str, 1] = ""
     definition: Annotated[bytes, 2] = b""
