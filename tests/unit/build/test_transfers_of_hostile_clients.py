@@ -218,6 +218,10 @@ def test_a_file_that_grew_or_shrank_is_as_long_as_what_came_of_what_was_told(tmp
         ([stat_of(b"../a", 1), END], "impossible name"),
         ([stat_of(b"b", 1), stat_of(b"a", 1), END], "out of order"),
         ([b"\xff\xff"], "broken"),
+        ([b"\x08\0" * 2000], "too many fields"),
+        ([b"\x28\0" * 2000], "too many fields"),
+        ([Packet(STAT, b"\x10\0" * 2000)], "too many fields"),
+        ([Packet(STAT, b"\x52\x80\x20" + b"\x18\0" * 2048)], "too many fields"),
         ([Packet(ERR, data=b"disk on fire")], "error from sender: disk on fire"),
     ],
 )

@@ -115,6 +115,9 @@ def test_depth_and_number_of_fields_are_bounded():
         decode(Nested, deep)
     with pytest.raises(Malformed, match="too many"):
         decode(Outer, b"\x3a\x00" * (1 << 19))
+    many = b"\x18\x00" * (1 << 19)  # in an entry of a map
+    with pytest.raises(Malformed, match="too many"):
+        decode(Outer, b"\x42\x80\x80\x40" + many)
 
 
 def test_text_that_is_no_utf8_is_kept():

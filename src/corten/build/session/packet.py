@@ -17,6 +17,7 @@ from corten.errors import InvalidArgument
 
 STAT, REQ, DATA, FIN, ERR = range(5)
 _XATTRS_LIMIT = 256
+_FIELDS = 1024  # in one message, those included that are not known: a client may send 16 MiB of them
 _WORD = (1 << 64) - 1
 
 
@@ -55,11 +56,14 @@ class Stat(NamedTuple):
 
 def decode_packet(data: bytes) -> Packet:
     """Raises BadPacket."""
-    kind = number = at = 0
+    kind = number = at = fields = 0
     stat: bytes | None = None
     payload = b""
     end = len(data)
     while at < end:
+        fields += 1
+        if fields > _FIELDS:
+            raise BadPacket("the client sent a packet with too many fields")
         tag = data[at]
         at += 1
         if tag == 0x12:
@@ -88,8 +92,11 @@ def decode_stat(data: bytes) -> Stat:
     texts: dict[int, bytes] = {}
     numbers: dict[str, int] = {}
     xattrs: dict[bytes, bytes] = {}
-    at, end = 0, len(data)
+    at, end, fields = 0, len(data), 0
     while at < end:
+        fields += 1
+        if fields > _FIELDS:
+            raise BadPacket("the client sent a file with too many fields")
         tag, after = _varint(data, at)
         number, form = tag >> 3, tag & 7
         name = _STAT_NUMBERS.get(number)
@@ -115,8 +122,11 @@ def _put_xattr(xattrs: dict[bytes, bytes], entry: bytes) -> None:
     if len(xattrs) >= _XATTRS_LIMIT:
         raise BadPacket(f"the client sent a file with more than {_XATTRS_LIMIT} extended attributes")
     parts = {1: b"", 2: b""}
-    at = 0
+    at = fields = 0
     while at < len(entry):
+        fields += 1
+        if fields > _FIELDS:
+            raise BadPacket("the client sent an extended attribute with too many fields")
         tag, after = _varint(entry, at)
         if tag in (0x0A, 0x12):
             start, at = _span(entry, after)

@@ -137,6 +137,10 @@ class _Store:
 
             try:
                 offset = (await say(request)).offset
+                if not 0 <= offset <= descriptor.size:
+                    raise DataLoss(
+                        f"the client's store has {offset} bytes of the {descriptor.size} of {request.expected}"
+                    )
                 with await run_cancellable(progress, "disk", open_blob) as file:
                     await blocking.run(file.seek, offset)
                     while data := await run_cancellable(progress, "disk", file.read, _PIECE):

@@ -104,15 +104,9 @@ class _Reader:
         known = by_number(kind)
         found: dict[str, Any] = {}
         while at < end:
-            tag, at = self._varint(at, end)
-            self._left -= 1
-            if self._left < 0:
-                raise Malformed("the message has too many fields")
-            number, form = tag >> 3, tag & 7
+            number, form, at = self._tag(at, end)
             start, at, value = self._value(form, at, end)
             field = known.get(number)
-            if number == 0 or number >= 1 << 29:
-                raise Malformed("the message has a field with an impossible number")
             if field is not None:
                 self._take(field, form, found, (start, at, value), depth)
         return kind(**found)
@@ -137,14 +131,14 @@ class _Reader:
         key: Any = _ZERO[field.key]
         item: Any = field.message() if field.message is not None else _ZERO[field.kind]
         while at < end:
-            tag, at = self._varint(at, end)
-            start, at, value = self._value(tag & 7, at, end)
-            kind = field.key if tag >> 3 == 1 else field.kind
-            if tag >> 3 not in (1, 2):
+            number, form, at = self._tag(at, end)
+            start, at, value = self._value(form, at, end)
+            kind = field.key if number == 1 else field.kind
+            if number not in (1, 2):
                 continue
-            if tag & 7 != (_VARINT if kind in ("int", "bool") else _BYTES):
+            if form != (_VARINT if kind in ("int", "bool") else _BYTES):
                 raise Malformed(f"the map {field.number} has another type")
-            if tag >> 3 == 1:
+            if number == 1:
                 key = self._read(kind, None, start, at, value, depth)
             else:
                 item = self._read(kind, field.message, start, at, value, depth)
@@ -161,6 +155,16 @@ class _Reader:
             return self._data[start:end]
         assert message is not None
         return self.message(message, start, end, depth - 1)
+
+    def _tag(self, at: int, end: int) -> tuple[int, int, int]:
+        """The next field's number and form, and where its value begins."""
+        tag, at = self._varint(at, end)
+        self._left -= 1
+        if self._left < 0:
+            raise Malformed("the message has too many fields")
+        if not 0 < tag >> 3 < 1 << 29:
+            raise Malformed("the message has a field with an impossible number")
+        return tag >> 3, tag & 7, at
 
     def _value(self, form: int, at: int, end: int) -> tuple[int, int, int]:
         """Where a value begins, where it ends, and a varint's number."""

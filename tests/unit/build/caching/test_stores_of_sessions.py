@@ -37,6 +37,7 @@ class Store:
         self.more = more
         self.stores: set[str] = set()
         self.written: dict[str, bytes] = {}
+        self.claimed = 0
 
     @asynccontextmanager
     async def stream(self, method: str, metadata: Sequence[tuple[str, str]] = ()) -> AsyncIterator[Call]:
@@ -71,7 +72,7 @@ class Call:
         if request.action == 2:
             assert (digest_of(self._data), len(self._data)) == (request.expected, request.total)
             self._store.written[request.expected] = self._data
-        self._answers = [encode(WriteResponse(action=request.action, offset=len(self._data)))]
+        self._answers = [encode(WriteResponse(action=request.action, offset=self._store.claimed or len(self._data)))]
 
     async def receive_bytes(self) -> bytes | None:
         return self._answers.pop(0) if self._answers else None
@@ -128,3 +129,16 @@ async def test_a_read_ends_when_the_build_is_cancelled() -> None:
     cancel.set()
     with pytest.raises(CortenError):
         await asyncio.to_thread(opens(cancel).blob, described(BLOB), Buffer())
+
+
+@pytest.mark.parametrize("claimed", [-1, 1 << 40])
+async def test_a_store_that_claims_bytes_that_there_are_not_ends_the_write(claimed: int) -> None:
+    client = Store()
+    client.claimed = claimed
+    with pytest.raises(DataLoss, match="the client's store has"):
+        await SessionDirectories(client).write(
+            parse_export("local", {"dest": "/cache"}),
+            [(described(BLOB), lambda: io.BytesIO(BLOB))],
+            described(BLOB),
+            Progress(),
+        )
