@@ -106,7 +106,7 @@ class StatusBoard:
         self._wake()
 
     def warn(self, warning: VertexWarning) -> None:
-        """Something that people should know; without the file that it is about, or not at all, when there is too much."""
+        """Something that people should know; without the file it is about, or not at all, when there is too much."""
         room = _WARNING_BYTES - self._warned
         if _size(warning) > room:
             warning = replace(warning, source_info=None)

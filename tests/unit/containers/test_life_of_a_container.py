@@ -254,6 +254,30 @@ async def test_remove_texts_and_force(engine):
         await engine.service.remove(cid, force=True)
 
 
+async def test_a_container_that_is_being_started_is_removed_by_force(engine, monkeypatch):
+    """A build whose client goes away removes its step's container at any moment."""
+    begun, may_start = asyncio.Event(), asyncio.Event()
+    prepare = engine.shims.prepare
+
+    async def held(cid, *, spec):
+        begun.set()
+        await may_start.wait()
+        return await prepare(cid, spec=spec)
+
+    monkeypatch.setattr(engine.shims, "prepare", held)
+    cid = await engine.create()
+    starting = asyncio.ensure_future(engine.service.start(cid))
+    async with asyncio.timeout(20):
+        await begun.wait()
+        removing = asyncio.ensure_future(engine.service.remove(cid, force=True))
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        may_start.set()
+        await asyncio.gather(starting, removing)
+    assert engine.table.rows == {}
+    assert engine.shims.running == {}
+
+
 async def test_remove_before_the_start_gives_the_prepared_sandbox_back(engine):
     cid = await engine.create()
     await engine.service.remove(cid)

@@ -63,17 +63,23 @@ class Remover:
         await self._tasks.shielded(self._remove(container, force=force, volumes=volumes))
 
     async def _remove(self, container: Container, *, force: bool, volumes: bool) -> None:
-        if force and container.record.status.status.has_process:
+        while not await self._removed(container, force=force, volumes=volumes):
             await self._stopper.kill_and_wait(container)
+
+    async def _removed(self, container: Container, *, force: bool, volumes: bool) -> bool:
+        """Remove it now; False for one that runs and is to be killed first: it may have been about to start before."""
         async with container.lock:
             if container.removed:
                 # --rm removed it meanwhile: what was asked for is done, a second asker is told so.
                 if force:
-                    return
+                    return True
                 raise Conflict(messages.REMOVAL_IN_PROGRESS.format(container.name))
+            if force and container.record.status.status.has_process:
+                return False
             event = Event.REMOVE_FORCED if force else Event.REMOVE
             transition(container.record.status.status, event, cid=container.id, name=container.name)
             await self.remove_locked(container, volumes=volumes)
+            return True
 
     async def remove_after_failed_start(self, container: Container) -> None:
         """A `--rm` container whose start failed goes at once, and whoever waits for that is told."""
