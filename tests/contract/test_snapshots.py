@@ -267,6 +267,34 @@ def test_one_layer_of_several_threads_at_once(driver: SnapshotDriver) -> None:
         assert len([name for name in os.listdir(root) if name.startswith("f")]) == 300
 
 
+def test_several_threads_may_delete_at_once_what_was_given_up(driver: SnapshotDriver) -> None:
+    base(driver)
+    errors: list[BaseException] = []
+
+    def purge() -> None:
+        try:
+            together.wait()
+            driver.purge()
+        except BaseException as error:
+            errors.append(error)
+
+    for turn in range(10):
+        for number in range(10):
+            driver.prepare(f"{turn}-{number}", "b")
+            with Root(driver, f"{turn}-{number}") as root:
+                for name in ("x", "y"):
+                    (root / name / "deep/er").mkdir(parents=True)
+        for number in range(10):
+            driver.remove(f"{turn}-{number}")
+        together = threading.Barrier(4)
+        threads = [threading.Thread(target=purge) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
 @pytest.mark.parametrize("count", [40, 120])
 def test_many_layers(driver: SnapshotDriver, count: int) -> None:
     parent = ""

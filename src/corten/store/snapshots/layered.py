@@ -52,6 +52,7 @@ class LayeredSnapshots:
         self._snapshot_table = snapshots
         self._lock = threading.Lock()  # of the two maps; held for moments only, since prepare waits for it
         self._making = threading.Lock()  # of what takes longer: committing a layer, making an init layer
+        self._purging = threading.Lock()  # two must not delete one tree: each finds gone what it has listed
         for name in ("", "c", "tmp", "trash"):
             (root / name).mkdir(mode=0o710, parents=True, exist_ok=True)
         self._layers = {key: codec.decode(Layer, value) for key, value in layers.list()}
@@ -95,12 +96,13 @@ class LayeredSnapshots:
     def purge(self) -> None:
         """Delete what was given up; its rows are gone for good first: a power cut must not bring them back."""
         self._snapshot_table.flush()
-        fd = os.open(self._root / "trash", _DIRECTORY)
-        try:
-            for name in os.listdir(fd):
-                tree.remove_tree(name, dir_fd=fd)
-        finally:
-            os.close(fd)
+        with self._purging:
+            fd = os.open(self._root / "trash", _DIRECTORY)
+            try:
+                for name in os.listdir(fd):
+                    tree.remove_tree(name, dir_fd=fd)
+            finally:
+                os.close(fd)
 
     # -- layers
 
