@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,21 @@ def test_a_layout_is_added_to_the_one_that_is_there(tmp_path: Path) -> None:
     ]
     Output("docker", {}, str(tmp_path / "docker"), is_tree=True).write(iter([layout("one")]))
     assert (tmp_path / "docker/manifest.json").exists()
+
+
+def test_a_layout_keeps_its_images_when_the_next_one_breaks_off(tmp_path: Path) -> None:
+    out = Output("oci", {}, str(tmp_path), is_tree=True)
+    out.write(iter([layout("one")]))
+    before = json.loads((tmp_path / "index.json").read_text())
+
+    def broken() -> Iterator[bytes]:
+        yield layout("two")
+        raise CliError("the engine went away")
+
+    with pytest.raises(CliError, match="went away"):
+        out.write(broken())
+    assert json.loads((tmp_path / "index.json").read_text()) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
 
 
 def test_a_layout_is_not_written_through_links_nor_made_of_what_is_none(tmp_path: Path) -> None:
