@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -290,6 +291,32 @@ def test_contexts_have_a_limit(root: Path, opened: Open, monkeypatch: pytest.Mon
         (root / f"f{number}").write_bytes(b"")
     with pytest.raises(CortenError, match="more than 3 files"):
         list(walk(opened(), ""))
+
+
+def test_a_directory_without_end_is_given_up(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corten.build.trees.listings._ENTRIES_LIMIT", 1000)
+    for number in range(3000):
+        os.mknod(root / f"f{number}")
+    looked: list[str] = []
+    monkeypatch.setattr("corten.build.trees.listing.seen", lambda name, _status: looked.append(name) or (name,))
+    with pytest.raises(CortenError, match="more than 1000 files"):
+        list(walk(opened(), ""))
+    assert len(looked) < 2100
+
+
+def test_a_directory_that_is_gone_when_it_is_opened_again_has_changed(
+    root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corten.build.trees.listings._OPEN_LIMIT", 1)
+    for name in "ab":
+        (root / name).mkdir()
+        (root / name / "f").write_bytes(b"")
+    tree = opened()
+    assert [path for path, _node in walk(tree, "")] == ["a", "a/f", "b", "b/f"]
+    shutil.rmtree(root / "a")
+    for use in (tree.digest, tree.xattrs, lambda path: content(tree, path)):
+        with pytest.raises(ContextChanged, match="a"):
+            use("a/f")
 
 
 # -- what is remembered
