@@ -173,7 +173,7 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
                 if getattr(opening, name):
                     texts[name] = frame.data
             if opening.build is not None:
-                contexts = _directories(opening.build.contexts, frame)
+                contexts = await _directories(opening.build.contexts, frame)
                 passed = Directories(contexts=contexts, reader=reader, **texts)
                 return opening.build.query, passed
         finally:
@@ -181,12 +181,17 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
     raise Cancelled("the client closed the connection")
 
 
-def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
+async def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
     """The contexts' descriptors, taken from their frame. Raises InvalidArgument for what is no directory."""
     if len(names) != len(frame.fds) or len(set(names)) != len(names):
         raise BadFrame("each context has one name and one descriptor")
-    for name, fd in zip(names, frame.fds, strict=True):
+    contexts = dict(zip(names, frame.fds, strict=True))
+    await blocking.run(_check_directories, contexts, pool="stream")  # a network's file system may hold it up
+    frame.fds = []
+    return contexts
+
+
+def _check_directories(contexts: Mapping[str, int]) -> None:
+    for name, fd in contexts.items():
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             raise InvalidArgument(f"context {name!r} is no directory")
-    fds, frame.fds = frame.fds, []
-    return dict(zip(names, fds, strict=True))
