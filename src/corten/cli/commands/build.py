@@ -102,13 +102,15 @@ def carry_out(client: Client, values: Any, source: str, called: Called, told: To
     )
     outputs.check()
     query = {**_query(values), "outputs": outputs.query(), "call": called.name, "keepfailed": told.wants_shell}
-    messages = Conversation(
-        session.messages(client, values, source, query), beside=lambda message: told.take_all([message], shown)
-    )
-    told.take_all(messages.words(), shown)
-    while messages.number is not None:
-        outputs.entries[messages.number].write(messages.data())
+    stream = session.messages(client, values, source, query)
+    try:
+        messages = Conversation(stream, beside=lambda message: told.take_all([message], shown))
         told.take_all(messages.words(), shown)
+        while messages.number is not None:
+            outputs.entries[messages.number].write(messages.data())
+            told.take_all(messages.words(), shown)
+    finally:
+        stream.close()  # now, and not when nobody holds the error any more: the engine builds as long as it is open
     if values["iidfile"] and told.image_id:
         _write(values["iidfile"], told.image_id)
     if values["metadata-file"] and not called.name:
