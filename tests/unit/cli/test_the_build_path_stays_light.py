@@ -61,7 +61,7 @@ def test_a_build_that_the_cache_has_imports_nothing_heavy(tmp_path: Path, option
     found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "corten.client.local_build" in found
     assert found & {*HEAVY, "tarfile", "unicodedata"} == set()
-    assert len([name for name in found if name.startswith("corten")]) <= 52
+    assert len([name for name in found if name.startswith("corten")]) <= 50
 
 
 @given(st.integers(-2_000_000_000, 9_000_000_000), st.integers(0, NANO - 1))

@@ -11,7 +11,6 @@ import os
 from corten.cli.build.caches import cache_directories
 from corten.cli.build.context import context_of
 from corten.cli.create.csv_fields import split_fields
-from corten.cli.credentials import all_credentials, encode_auth, stored_credentials
 from corten.cli.errors import CliError
 from corten.client import json_text
 
@@ -159,6 +158,8 @@ class Offers:
 
     def credentials(self, keys: Sequence[str]) -> dict[str, str] | None:
         """See client.local_build.Answers."""
+        from corten.cli.credentials import stored_credentials
+
         return next((found for key in keys if (found := stored_credentials(key))), None)
 
     def refuse(self) -> None:
@@ -184,6 +185,8 @@ def messages(client: Client, values: Any, source: str, query: Mapping[str, objec
         found = local_messages(client, offers, context, query)
         if found is not None:
             return found
+    from corten.cli.credentials import all_credentials, encode_auth
+
     offers.refuse()
     dockerfile, data = context.as_tar()
     return client.messages(
