@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from corten.build.copying.select import digest, take
-from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
+from corten.build.dockerfile.dockerignore import Matcher, Matches, parse_ignore
 from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes, HashMemory
-from corten.build.trees.listings import ContextChanged
+from corten.build.trees.listings import ContextChanged, Listing
 from corten.build.trees.tree import match, resolve, walk
 from corten.errors import Cancelled, CortenError
 from corten.linux.acting import ROOT
@@ -126,6 +126,25 @@ def test_a_walk_ignores_what_the_patterns_ignore_one_by_one(root: Path, opened: 
     for path, node in seen.items():
         if node.kind == "directory" and matcher.ignores(path):
             assert any(other.startswith(f"{path}/") for other in seen)
+
+
+def test_a_listing_is_seen_when_it_is_whole(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies side by side read one tree: none may see an ignored directory that will turn out to hold nothing."""
+    for folder in ("ignored/kept", "ignored/lost", "empty"):
+        (root / folder).mkdir(parents=True)
+    (root / "ignored/lost/f").touch()
+    tree = opened(ignored=b"ignored\n!ignored/kept/x\nempty\n!empty/x\n")
+    listings, seen = tree._listings, []
+    list_one = listings._list
+
+    def listed(path: str, above: Matches | None) -> Listing:
+        seen.append((path, [at for at, known in listings._known.items() if known.implicit]))
+        return list_one(path, above)
+
+    monkeypatch.setattr(listings, "_list", listed)
+    assert tree.names("") == []
+    assert [path for path, _ in seen][:3] == ["", "empty", "ignored"]
+    assert all(unfinished == [] for _path, unfinished in seen)
 
 
 def test_many_ignored_levels_are_no_recursion(root: Path, opened: Open) -> None:

@@ -120,16 +120,21 @@ class Listings:
             return self._known.get(path) or self._listed_below(path, matches)
 
     def _listed_below(self, path: str, matches: Matches | None) -> Listing:
-        """List a directory, and the ignored ones in it: those that hold nothing that is kept are not there."""
+        """List a directory, and the ignored ones in it: those that hold nothing that is kept are not there.
+
+        Other threads, which read `_known` without the lock, get listings that are whole.
+        """
         first = self._list(path, matches)
         done = [(path, first)]
         for at, listing in done:
             done += [(join(at, name), self._list(join(at, name), listing.matches[name])) for name in listing.implicit]
+        found = dict(done)
         for at, listing in done[:0:-1]:
             if not listing.entries:
                 head, _, name = at.rpartition("/")
-                del self._known[head].entries[name]
-                self._known[head].implicit.discard(name)
+                del found[head].entries[name]
+                found[head].implicit.discard(name)
+        self._known.update(found)
         return first
 
     def _list(self, path: str, above: Matches | None) -> Listing:
@@ -140,8 +145,7 @@ class Listings:
                 raise ContextUnreadable(path, error) from error
         self._bounded(len(entries))
         self._entries += len(entries)
-        listing = self._known[path] = self._kept(path, identity, entries, above)
-        return listing
+        return self._kept(path, identity, entries, above)
 
     def _bounded(self, more: int) -> None:
         """Not too many entries: a program's directory (FUSE) may have no end. Raises InvalidArgument."""
