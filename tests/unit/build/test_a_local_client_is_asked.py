@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -336,3 +337,23 @@ def test_a_directory_that_does_not_answer_holds_up_nobody(monkeypatch: pytest.Mo
         return answer
 
     assert asyncio.run(run())["error"] == "it was looked at"
+
+
+def test_a_directory_that_is_shown_to_its_user_alone_is_asked_for_as_a_tar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FUSE without allow_other: also the descriptor of the user's own process tells the engine nothing."""
+    real, directory = os.fstat, os.open("/", os.O_RDONLY)
+    wanted = real(directory)
+
+    def fstat(fd: int) -> os.stat_result:
+        found = real(fd)
+        if os.path.samestat(found, wanted):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return found
+
+    monkeypatch.setattr("os.fstat", fstat)
+    answer = wrong_beginning(({"build": {"contexts": [""]}}, (directory,), None))
+    os.close(directory)
+    assert answer == {
+        "code": "bad-frame",
+        "error": "context '' cannot be read by the engine: permission denied",
+    }

@@ -31,6 +31,7 @@ from corten.errors import Cancelled, CortenError, InvalidArgument
 from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.linux.acting import Identity, peer_of
+from corten.linux.errors import reason
 from corten.spec.docker.progress import ProgressMessage, failure
 
 _LOG = logging.getLogger("corten.build")
@@ -193,5 +194,9 @@ async def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
 
 def _check_directories(contexts: Mapping[str, int]) -> None:
     for name, fd in contexts.items():
-        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+        try:
+            mode = os.fstat(fd).st_mode
+        except OSError as error:  # of FUSE, which shows itself to its own user's processes alone: a tar can be sent
+            raise BadFrame(f"context {name!r} cannot be read by the engine: {reason(error.errno or 0)}") from error
+        if not stat.S_ISDIR(mode):
             raise InvalidArgument(f"context {name!r} is no directory")
