@@ -284,3 +284,16 @@ async def test_many_large_messages_share_a_bound():
             assert caught.value.status is Code.RESOURCE_EXHAUSTED
         answer = await channel.unary("/t/Echo", Text(data=bytes(size)), Text)
         assert len(answer.data) == size
+
+
+async def test_a_connection_has_room_for_the_calls_of_many_builds():
+    """buildx has one connection for all targets of a bake; for each there are calls that last as long as its build."""
+    async with served() as (channel, service), asyncio.timeout(LIMIT):
+        waiting = [asyncio.ensure_future(channel.unary("/t/Wait", Text(), Text)) for _ in range(500)]
+        while len(service.connection._tasks) < len(waiting):
+            await asyncio.sleep(0)
+        assert (await channel.unary("/t/Echo", Text(text="on"), Text)).text == "on"
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
