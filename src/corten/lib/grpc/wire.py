@@ -122,6 +122,8 @@ class Wire(asyncio.Protocol):
             return
         for event in events:
             self._happened(event)
+        if any(isinstance(event, WindowUpdated | RemoteSettingsChanged) for event in events):
+            self._writable()  # once for all of them: they are small, and each may concern all streams
         self._flush()
 
     def eof_received(self) -> bool:
@@ -158,8 +160,6 @@ class Wire(asyncio.Protocol):
             self._asked(event.stream_id, cast("Headers", event.headers))
         elif isinstance(event, StreamReset):
             self._broken_off(event.stream_id, int(event.error_code))
-        elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
-            self._writable()
         elif isinstance(event, ConnectionTerminated):
             self.close()
         elif isinstance(event, ResponseReceived | TrailersReceived | StreamEnded):

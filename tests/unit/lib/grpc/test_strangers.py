@@ -195,6 +195,19 @@ async def test_frames_without_bytes_take_no_memory():
         assert taken < 2_000_000
 
 
+async def test_a_flood_of_window_updates_wakes_streams_once_for_many(monkeypatch):
+    async with served() as (raw, connection, _server):
+        await raw.open()
+        await raw.until(object)
+        woken = []
+        monkeypatch.setattr(connection._wire, "_writable", lambda: woken.append(1))
+        raw.writer.write(b"\0\0\x04\x08\0\0\0\0\0\0\0\0\1" * 10_000)
+        raw.h2.ping(b"12345678")
+        await raw.flush()
+        await raw.until(PingAckReceived)
+        assert 0 < len(woken) < 100
+
+
 async def test_a_peer_that_never_reads_the_end_is_hung_up_on(monkeypatch):
     monkeypatch.setattr(wire, "_CLOSING_S", 0.05)
     async with served() as (raw, connection, server):
