@@ -393,3 +393,12 @@ def test_what_is_deleted_or_replaced_during_a_transfer_is_kept_whole(context: Pa
         assert last.asked == []
 
     run(work())
+
+
+def test_what_somebody_else_has_put_beside_kept_contexts_does_not_keep_the_daemon_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "contexts/half").mkdir(parents=True)
+    (tmp_path / "contexts/note").write_text("x")
+    (tmp_path / "contexts/link").symlink_to(tmp_path / "elsewhere")
+    assert KeptContexts(tmp_path / "contexts").abouts() == {}
+    assert sorted(path.name for path in (tmp_path / "contexts").iterdir()) == ["link", "note"]

@@ -165,7 +165,8 @@ def remove(directory: Path) -> None:
 def sweep(root: Path) -> Iterable[tuple[str, About]]:
     """At the daemon's start: what is kept, by its directory's name. What is unfinished goes."""
     try:
-        names = os.listdir(root)
+        with os.scandir(root) as found:
+            names = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return
     for name in names:
