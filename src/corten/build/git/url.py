@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
-from corten.build.location import without_credentials
+from corten.build.location import redacted, without_credentials
 
 _SCHEMES = ("http", "https", "git", "ssh")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -84,12 +84,12 @@ def _from_url(text: str, *, is_suffixed: bool) -> GitUrl | None:
     except ValueError as error:
         if is_suffixed:
             return None  # who takes it for a file's will say what is wrong
-        raise ValueError(f"invalid git URL {text[:256]}: {error}") from error
+        raise ValueError(f"invalid git URL {redacted(text)[:256]}: {error}") from error
     if is_suffixed and not unquote(parts.path).endswith(".git"):
         return None
     bare = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, "", ""))
     if len(text) > _LIMIT or not parts.hostname:
-        raise ValueError(f"invalid git URL {text[:256]}")
+        raise ValueError(f"invalid git URL {redacted(text)[:256]}")
     remote, authorization = without_credentials(bare)
     if parts.scheme.lower() == "ssh":
         remote, authorization = bare, ""
@@ -154,7 +154,7 @@ def _checked_parts(url: GitUrl) -> GitUrl:
     if url.ref and (_NO_REF.search(url.ref) or not url.ref.isprintable()):
         raise ValueError(f"invalid git ref {url.ref[:256]!r}")
     if any(char.isspace() or not char.isprintable() for char in url.remote):
-        raise ValueError(f"invalid git URL {url.remote[:256]!r}")
+        raise ValueError(f"invalid git URL {redacted(url.remote)[:256]!r}")
     if url.checksum:
         check_checksum(url.checksum)
     names = [name for name in url.subdir.split("/") if name not in ("", ".")]
