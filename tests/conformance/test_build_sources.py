@@ -292,6 +292,24 @@ def test_an_archive_on_a_web_server_as_the_build_context(lab: Lab, compression: 
     assert lab.web.requests == [f"304 {name}"]
 
 
+def test_provenance_names_the_context_and_what_it_was(lab: Lab, tmp_path: Path) -> None:
+    repository, url = lab.repository(Dockerfile=DOCKERFILE, a="1")
+    content = archive({"Dockerfile": DOCKERFILE, "a": "2"})
+    lab.web.files["/said.tar.gz"] = content
+    clean = f"{lab.web.url}/said.tar.gz"
+    commit = repository.git("rev-parse", "HEAD")
+    for given, expected, digest in (
+        (f"{url}#main".replace("://", "://me:s3cret@"), f"{url}#main", {"sha1": commit}),
+        (clean.replace("://", "://me:s3cret@"), clean, {"sha256": hashlib.sha256(content).hexdigest()}),
+    ):
+        file = tmp_path / "metadata"
+        lab.daemon.corten("build", "--provenance=mode=max", "-t", "t:1", "--metadata-file", str(file), given)
+        assert "s3cret" not in file.read_text()
+        said = json.loads(file.read_text())["buildx.build.provenance"]["buildDefinition"]
+        assert said["externalParameters"]["configSource"]["uri"] == expected
+        assert said["resolvedDependencies"][0] == {"uri": expected, "digest": digest}
+
+
 def test_what_is_at_an_address_and_is_no_context_is_told(lab: Lab) -> None:
     def fails(*arguments: str) -> str:
         done = lab.daemon.corten("build", *arguments, check=False)

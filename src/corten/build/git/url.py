@@ -50,6 +50,11 @@ class GitUrl:
         """http, https, git or ssh."""
         return self.remote.partition("://")[0]
 
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return shown(self.remote, self.ref, self.subdir)
+
 
 def parse_git_url(text: str, *, is_context: bool = False) -> GitUrl | None:
     """The repository that `text` names, or None when it names none; `is_context` takes `github.com/...`, too.
@@ -64,6 +69,12 @@ def parse_git_url(text: str, *, is_context: bool = False) -> GitUrl | None:
     if scheme[1].lower() not in _SCHEMES:
         return None
     return _from_url(text, is_suffixed=scheme[1].lower() in ("http", "https"))
+
+
+def shown(remote: str, ref: str, subdir: str) -> str:
+    """A repository for people, with `#ref:directory`."""
+    tail = f"{ref}:{subdir}" if subdir else ref
+    return f"{remote}#{tail}" if tail else remote
 
 
 def is_commit(ref: str) -> bool:
