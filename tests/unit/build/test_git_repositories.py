@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import tarfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -356,6 +359,23 @@ def test_ssh_is_refused_with_a_sentence(lab: Lab):
 def test_what_is_no_repository_is_told(lab: Lab):
     with pytest.raises(GitError, match=r"failed to fetch remote http://.*/a\.git: repository not found"):
         lab.tar()
+
+
+def test_a_connection_that_is_reset_is_told(lab: Lab):
+    def reset(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=reset, args=(listener,))
+        thread.start()
+        try:
+            with pytest.raises(GitError, match=r"failed to fetch remote git://.*: the connection broke: connection reset"):
+                lab.tar(base=f"git://127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            thread.join()
 
 
 def test_a_cancelled_fetch_ends(lab: Lab):
