@@ -143,7 +143,9 @@ def test_credentials_are_looked_for_once_in_any_text(text):
     assert len(redacted(text)) >= len(text)
 
 
-@pytest.mark.parametrize("url", ["ssh://me:{}@h:x/r", "ssh://me:{}@h/r#a..b", "https://me:{}@/x.git", "git://me:{}@h:x/r"])
+@pytest.mark.parametrize(
+    "url", ["ssh://me:{}@h:x/r", "ssh://me:{}@h/r#a..b", "https://me:{}@/x.git", "git://me:{}@h:x/r"]
+)
 @pytest.mark.parametrize("token", ["s3cret", "s3cret" * 100])
 def test_errors_have_no_credentials_however_long(url, token):
     with pytest.raises(ValueError) as caught:

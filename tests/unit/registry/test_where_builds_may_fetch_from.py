@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corten.registry import guarded_dial
 from corten.registry.cancel import Cancel
 from corten.registry.endpoint import Endpoint
 from corten.registry.guarded_dial import dial, is_own
@@ -151,6 +152,26 @@ def test_of_several_addresses_the_allowed_one_is_taken(monkeypatch: pytest.Monke
         monkeypatch.setattr(socket, "getaddrinfo", resolved)
         assert get(SECOND, f"http://two.example:{port}/") == b"ok"
         assert asked == ["/"]
+
+
+def test_a_name_with_many_addresses_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch):
+    """Else whoever has a name servers for it takes a thread of the engine for as long as they like."""
+    now, waits = [0.0], []
+
+    def silent(_family: int, _kind: int, _protocol: int, _address: object, timeout_s: float) -> socket.socket:
+        waits.append(timeout_s)
+        now[0] += timeout_s
+        raise TimeoutError("timed out")
+
+    def resolved(_host: str, port: int, *_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", port)) for n in range(1, 251)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(guarded_dial, "_connect", silent)
+    monkeypatch.setattr(guarded_dial, "monotonic", lambda: now[0])
+    with pytest.raises(TimeoutError):
+        dial(DEFAULT, "many.example", 80, 9.0)
+    assert waits == [2.0, 2.0, 2.0, 2.0, 1.0]
 
 
 def test_a_proxy_is_not_asked_for_a_refused_address():

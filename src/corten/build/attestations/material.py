@@ -13,6 +13,7 @@ from corten.spec.reference import Reference
 
 _GIT_HASHES = {40: "sha1", 64: "sha256"}  # by the digits of a commit's id
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """One; `digest` is by algorithm (`sha256`, `sha1` of git), in hexadecimal digits, empty when nobody knows it."""

@@ -68,7 +68,9 @@ def provenance(
     extra = {"source": _source(facts.source)} if is_max else None
     if wish.version == "v0.2":
         return _version_02(wish, facts, request, dependencies, times, steps, extra, known=known)
-    config_source = {"path": facts.source.filename} | ({"uri": without_password(facts.context_uri)} if facts.context_uri else {})
+    config_source = {"path": facts.source.filename} | (
+        {"uri": without_password(facts.context_uri)} if facts.context_uri else {}
+    )
     internal: dict[str, Any] = {"builderPlatform": facts.builder_platform}
     if steps is not None:
         internal["buildConfig"] = steps
