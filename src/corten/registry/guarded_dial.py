@@ -28,12 +28,13 @@ def dial(policy: InwardPolicy, host: str, port: int, timeout_s: float | None) ->
             policy.check(str(address[0]), port, is_own=is_own(family, address))
             share_s = None if end is None else _share(end - monotonic(), len(addresses) - number)
             sock = _connect(family, kind, protocol, address, share_s)
-            sock.settimeout(timeout_s)  # what follows (TLS) has a peer that answers
-            return sock
         except InwardRefused as error:
             failure = error
         except OSError as error:
             failure = failure if isinstance(failure, InwardRefused) else error
+        else:
+            sock.settimeout(timeout_s)  # what follows (TLS) has a peer that answers
+            return sock
     if failure is None:
         raise socket.gaierror(socket.EAI_NONAME, "no address")
     raise failure
