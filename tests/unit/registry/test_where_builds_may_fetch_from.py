@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from corten.registry import guarded_dial
 from corten.registry.cancel import Cancel
+from corten.registry.connections import Connections
 from corten.registry.endpoint import Endpoint
+from corten.registry.errors import RegistryError
 from corten.registry.guarded_dial import dial, is_own
 from corten.registry.inward import InwardPolicy, InwardRefused, embedded
 from corten.registry.proxies import Proxies
@@ -172,6 +175,18 @@ def test_a_name_with_many_addresses_is_not_waited_for_longer(monkeypatch: pytest
     with pytest.raises(TimeoutError):
         dial(DEFAULT, "many.example", 80, 9.0)
     assert waits == [2.0, 2.0, 2.0, 2.0, 1.0]
+
+
+def test_the_daemons_certificates_are_for_registries_alone(tmp_path: Path):
+    """A Dockerfile would fetch in the engine's name, whatever the server has besides a registry."""
+    folder = tmp_path / "h.example:1"
+    folder.mkdir()
+    for name in ("client.cert", "client.key"):
+        (folder / name).write_text("not read")
+    endpoint = Endpoint(host="h.example:1")
+    Connections((str(tmp_path),), Proxies(), DEFAULT).pool("https", endpoint.host, endpoint)
+    with pytest.raises(RegistryError, match=r"client\.cert"):
+        Connections((str(tmp_path),), Proxies()).pool("https", endpoint.host, endpoint)
 
 
 def test_a_proxy_is_not_asked_for_a_refused_address():
