@@ -15,7 +15,7 @@ from corten.build.git.error import GitError, NotOurRef
 from corten.build.git.exchange import Exchange
 from corten.build.git.packets import DELIMITER, FLUSH, Marker, PacketReader, line, remote_error, text_of
 from corten.build.git.refs import Refs
-from corten.build.git.url import is_commit
+from corten.build.git.url import is_commit, is_ref
 
 ID_BYTES = {"sha1": 20, "sha256": 32}
 _AGENT = f"corten/{__version__}"
@@ -166,7 +166,7 @@ def _refs(rows: Iterable[tuple[str, str, str, str]]) -> Refs:
             ids[name] = object_id
         if behind:
             peeled[name] = behind
-        if name == "HEAD" and target:
+        if name == "HEAD" and is_ref(target):  # the server's word, which a .git directory is told
             head = target
     return Refs(ids=ids, peeled=peeled, head=head)
 

@@ -82,6 +82,11 @@ def is_commit(ref: str) -> bool:
     return bool(_COMMIT.match(ref))
 
 
+def is_ref(name: str) -> bool:
+    """Whether a ref may be called so: git's rules (git-check-ref-format(1)), and what can be shown."""
+    return bool(name) and not _NO_REF.search(name) and name.isprintable()
+
+
 def check_checksum(checksum: str) -> None:
     """Raise ValueError for what is no commit nor the beginning of one."""
     if not _PART_OF_COMMIT.match(checksum):
@@ -162,7 +167,7 @@ def _is_text(text: str) -> bool:
 
 
 def _checked_parts(url: GitUrl) -> GitUrl:
-    if url.ref and (_NO_REF.search(url.ref) or not url.ref.isprintable()):
+    if url.ref and not is_ref(url.ref):
         raise ValueError(f"invalid git ref {url.ref[:256]!r}")
     if any(char.isspace() or not char.isprintable() for char in url.remote):
         raise ValueError(f"invalid git URL {redacted(url.remote)[:256]!r}")
