@@ -234,6 +234,14 @@ def test_credentials_of_a_url_are_sent_and_stored_nowhere(lab: Lab) -> None:
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+def test_files_of_the_web_have_names_that_files_may_have(lab: Lab) -> None:
+    lab.web.files |= {"/": b"top", "/%2E%2E": b"top", "/a%00b": b"zero"}
+    for path in ("", "/", "/.", "/..", "/%2e%2e"):
+        lab.build(f"FROM busybox\nADD {lab.web.url}{path} /x/\n")
+        assert lab.run("cd /x; ls; cat *") == "download\ntop", path
+    assert "a file's name has no zero bytes" in lab.fails(f"FROM busybox\nADD {lab.web.url}/a%00b /x/\n")
+
+
 # -- build contexts
 
 
