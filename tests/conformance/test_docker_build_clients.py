@@ -8,10 +8,12 @@ import http.client
 import http.server
 import io
 import json
+import os
 import re
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,7 +191,9 @@ def test_add_fetches_and_leaves_nothing_but_the_layer(daemon: Daemon, web: str, 
     again = daemon.corten("build", "-t", "add:1", "-", input=dockerfile).stderr
     assert len(re.findall(r"(?m)^#\d+ \[./3\] ADD .*\n#\d+ CACHED$", again)) == 2
     assert blobs(daemon) == before
-    (tmp_path / "www/file.txt").write_text("other\n")
+    file = tmp_path / "www/file.txt"
+    file.write_text("other\n")
+    os.utime(file, (later := time.time() + 60, later))  # what the server tells of it has no fractions of seconds
     failed = daemon.corten("build", "--no-cache", "-", input=dockerfile, check=False)
     assert "digest mismatch" in failed.stderr
     missing = daemon.corten("build", "-", input=f"FROM busybox\nADD {web}/nope /\n", check=False)

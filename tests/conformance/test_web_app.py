@@ -3,6 +3,7 @@
 Names resolve, the database's network is closed, and whatever becomes of replicas under load, no request fails.
 """
 
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -111,7 +112,9 @@ def test_no_request_fails_while_replicas_are_killed_added_and_stopped(stack: web
         one, two, three = (stack.address(f"shop-app-{number}", "front") for number in (1, 2, 3))
         serves(stack, one, two, three)
         daemon.docker("kill", "shop-app-2")
+        answered = time.monotonic() + webapp.TIMEOUTS_S  # or given up: what it was asked when it was killed
         serves(stack, one, three)
+        webapp.until(lambda: time.monotonic() > answered, "time stands still")
         cut_off = failures(stack)
         stack.scale(4)
         again, four = (stack.address(f"shop-app-{number}", "front") for number in (2, 4))

@@ -43,6 +43,7 @@ networks:
   front:
   back: {internal: true}
 """
+TIMEOUTS_S = 3.5  # the front's, one after the other, and a little
 _NGINX = """
 worker_processes 1;
 error_log /dev/stderr error;

@@ -30,8 +30,8 @@ from corten.build.squash import Squasher
 from corten.build.trees.hashes import HashMemory
 from corten.daemon.builder_settings import entitlements
 from corten.daemon.config import Config
+from corten.daemon.late import Late
 from corten.daemon.source_settings import source_settings
-from corten.daemon.wire import Late
 from corten.engine.containers.cdi import CdiDirectories, Known, mount_records
 from corten.engine.events import Events
 from corten.engine.images.library import ImageLibrary

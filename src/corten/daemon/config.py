@@ -335,8 +335,7 @@ def _validate_gc(config: Config) -> None:
 
         gc_settings(config["gc"])
     if config["builder"]:
-        from corten.daemon.builder_settings import cache_bytes, entitlements
-        from corten.daemon.source_settings import source_policy
+        from corten.daemon.builder_settings import cache_bytes, entitlements, source_policy
 
         cache_bytes(config["builder"])
         entitlements(config["builder"])

@@ -7,11 +7,8 @@ reloaded configuration to whom it concerns.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import socket
-import uuid
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +22,8 @@ from corten.daemon import settings
 from corten.daemon.adapters import Counts, Housekeeper, Sweeper, Usage, Warmth
 from corten.daemon.config import Config
 from corten.daemon.gc_settings import gc_settings
+from corten.daemon.identity import engine_id
+from corten.daemon.late import Late, LateUse
 from corten.engine.containers.archive import ArchiveService
 from corten.engine.containers.assembly import Assembled, assemble
 from corten.engine.containers.changes import ChangesService
@@ -45,7 +44,6 @@ from corten.engine.system import SystemService
 from corten.engine.volumes import VolumeService
 from corten.errors import CortenError
 from corten.lib import blocking, log
-from corten.lib.atomicfile import write_atomic
 from corten.linux.cgroup import open_cgroup
 from corten.shim.client import Callbacks, Shims
 from corten.store.content import ContentStore
@@ -60,19 +58,6 @@ if TYPE_CHECKING:
     from corten.registry.client import RegistryClient
 
 _LOG = logging.getLogger("corten.daemon")
-
-
-class Late:
-    """Stands for a service that is made when it is first used."""
-
-    def __init__(self, make: Callable[[], object]) -> None:
-        self._make = make
-        self._made: object = None
-
-    def __getattr__(self, name: str) -> Any:
-        if self._made is None:
-            self._made = self._make()
-        return getattr(self._made, name)
 
 
 class Engine:
@@ -123,7 +108,7 @@ class Engine:
         self._volumes = VolumeService(
             drivers={"local": LocalDriver(config.data_root / "volumes")}, table=table("volumes"), events=self.events
         )
-        in_use = _LateUse()
+        in_use = LateUse()
         self._images = ImageService(library=self._library, events=self.events, containers=in_use)
         self._listing = ImageListing(library=self._library, containers=in_use)
         self._insight = ImageInsight(library=self._library, containers=in_use)
@@ -374,26 +359,3 @@ class Engine:
     def announce_reload(self, attributes: dict[str, str]) -> None:
         """The `reload` event."""
         self.events.publish("daemon", "reload", self.id, {"name": self._system.name, **attributes})
-
-
-class _LateUse:
-    """Which containers use an image; asked only when there are containers to ask."""
-
-    directory: Any = None
-
-    def uses(self, image_id: str) -> Any:
-        return self.directory.uses(image_id)
-
-
-def engine_id(config: Config) -> str:
-    """This engine's identity, made once and kept in the data root."""
-    path = config.data_root / "engine-id"
-    try:
-        known = path.read_text(encoding="ascii").strip()
-        if known:
-            return known
-    except FileNotFoundError:
-        pass
-    fresh = str(uuid.UUID(bytes=os.urandom(16), version=4))
-    write_atomic(path, f"{fresh}\n".encode())
-    return fresh

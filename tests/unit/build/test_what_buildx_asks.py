@@ -115,6 +115,7 @@ def test_provenance_that_nobody_asked_for_is_only_for_what_leaves(exporter, attr
         ({"shm-size": "lots"}, InvalidArgument),
         ({"memory": "9" * 30}, InvalidArgument),
         ({"ulimit": "nofile"}, InvalidArgument),
+        ({"ulimit": "\n0"}, InvalidArgument),
         ({"add-hosts": "noaddress"}, InvalidArgument),
         ({"source": "docker/other"}, NotOffered),
         ({"attest:other": "x"}, InvalidArgument),

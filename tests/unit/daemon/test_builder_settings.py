@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from corten.daemon.builder_settings import UNLIMITED, cache_bytes, entitlements, without_effect
+from corten.daemon.builder_settings import UNLIMITED, cache_bytes, entitlements, source_policy, without_effect
 from corten.daemon.config import load, parse_flags
 from corten.daemon.options import ConfigError
-from corten.daemon.source_settings import source_policy
 from corten.registry.inward import InwardRefused
 
 GIB = 1 << 30

@@ -12,10 +12,10 @@ from corten.daemon.settings import (
     network_settings,
     registry_config,
     registry_timings,
-    size_bytes,
     ulimits,
     without_password,
 )
+from corten.daemon.sizes import size_bytes
 from corten.network.ports import PublishPolicy
 
 

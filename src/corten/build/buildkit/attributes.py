@@ -184,8 +184,11 @@ def _number(attributes: Mapping[str, str], name: str) -> int:
 
 
 def _fields(text: str) -> Sequence[str]:
-    """CSV on one line, as clients write lists."""
-    return next(csv.reader([text]), []) if text else []
+    """CSV on one line, as clients write lists. Raises InvalidArgument."""
+    try:
+        return next(csv.reader([text]), []) if text else []
+    except csv.Error as error:
+        raise InvalidArgument(f"invalid list {text[:64]!r}: {error}") from error
 
 
 def _prefixed(attributes: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str]]:
