@@ -155,3 +155,10 @@ def test_attributes_that_give_capabilities_are_kept_and_others_are_not(context: 
         assert tree.xattrs("") == {}
     finally:
         tree.close()
+
+
+def test_a_block_in_a_block_is_refused_and_the_thread_has_its_rights_again() -> None:
+    before = status()
+    with pytest.raises(RuntimeError, match="already"), acting_as(STRANGER), acting_as(Identity(5, 5)):
+        raise AssertionError("not reached")
+    assert status() == before

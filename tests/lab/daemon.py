@@ -51,6 +51,7 @@ class Daemon:
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),
+            "TMPDIR": str(self.root),  # docker's client leaves the Dockerfiles there that it reads from standard input
             "DOCKER_CONFIG": str(self.root / "docker-config"),
             "TERM": "xterm",
             "LC_ALL": "C.UTF-8",

@@ -5,7 +5,7 @@ Source: the docker-credential-helpers protocol (a program per store; one verb; J
 
 from __future__ import annotations
 
-import base64
+from binascii import a2b_base64, b2a_base64
 
 from corten.cli.config_file import read_config, write_config
 from corten.cli.errors import CliError
@@ -40,7 +40,11 @@ def registry_auth(registry: str) -> str:
 
 def encode_auth(auth: dict[str, Any]) -> str:
     """base64url of the JSON."""
-    return base64.urlsafe_b64encode(json_text.dumps(auth)).decode()
+    return _base64(json_text.dumps(auth)).replace("+", "-").replace("/", "_")
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode()
 
 
 def stored_credentials(server: str) -> dict[str, str]:
@@ -76,7 +80,7 @@ def _from_file(config: dict[str, Any], server: str) -> dict[str, str]:
     auth.update({key: entry[key] for key in _FIELDS if entry.get(key) and isinstance(entry[key], str)})
     if entry.get("auth"):
         try:
-            name, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
+            name, colon, password = a2b_base64(entry["auth"], strict_mode=True).decode().partition(":")
             if not colon:
                 raise ValueError
         except (ValueError, TypeError):
@@ -164,7 +168,7 @@ def store_credentials(server: str, auth: dict[str, str]) -> str:
         entries[server] = {}
     else:
         pair = f"{auth.get('username', '')}:{'' if auth.get('identitytoken') else auth.get('password', '')}"
-        entries[server] = {"auth": base64.b64encode(pair.encode()).decode()}
+        entries[server] = {"auth": _base64(pair.encode())}
         if auth.get("identitytoken"):
             entries[server]["identitytoken"] = auth["identitytoken"]
     write_config(config)

@@ -14,7 +14,7 @@ from corten.client.query import encode_query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from typing import Any
 
     Data = bytes | Iterable[bytes] | Callable[[Callable[[bytes], None]], None]
@@ -170,7 +170,7 @@ class Client:
         """A request whose answer is read piece by piece (`pieces()`); close the connection when done."""
         return self.answer(self.send(method, path, **options, connection=self.connection()))
 
-    def messages(self, method: str, path: str, **options: Any) -> Iterator[dict[str, Any]]:
+    def messages(self, method: str, path: str, **options: Any) -> Generator[dict[str, Any]]:
         """The objects of a JSON stream as they come."""
         conn = self.stream(method, path, **options)
         try:

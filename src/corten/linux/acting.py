@@ -53,8 +53,8 @@ def peer_of(sock: socket.socket) -> Identity:
 def acting_as(identity: Identity) -> Iterator[None]:
     """Open files as `identity` during the block, in this thread. Nothing may be yielded, awaited or forked in it.
 
-    Raises SyscallError when the rights cannot be given up. A process that cannot take its own back is ended: a thread
-    of a pool with somebody else's rights would fail at other work.
+    Raises SyscallError when the rights cannot be given up, RuntimeError in a block of this kind. A process that cannot
+    take its own back is ended: a thread of a pool with somebody else's rights would fail at other work.
     """
     if identity.uid == 0:
         yield
@@ -62,6 +62,8 @@ def acting_as(identity: Identity) -> Iterator[None]:
     groups = os.getgroups()
     effective, permitted, inheritable = capget()
     user, group = setfsuid(_NOBODY), setfsgid(_NOBODY)
+    if user != os.geteuid():
+        raise RuntimeError("this thread acts as somebody else already")
     try:
         setgroups(identity.groups)
         setfsgid(identity.gid)
@@ -77,4 +79,6 @@ def acting_as(identity: Identity) -> Iterator[None]:
             setfsgid(group)
             setgroups(groups)
         except OSError:
+            os.abort()
+        if setfsuid(_NOBODY) != user or setfsgid(_NOBODY) != group:  # they do not fail, they do nothing
             os.abort()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import json
 import os
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -135,6 +137,79 @@ def test_an_agent_is_a_socket_that_the_client_connected() -> None:
     conversation(talk)
 
 
+def test_a_client_that_makes_its_agents_socket_wait_holds_up_nobody() -> None:
+    """Client and engine have one open file: what the client says of it counts for both."""
+
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        asking = asyncio.ensure_future(offers.agent("default"))
+        peer.send({"answer": (await peer.receive())["ask"], "found": True}, fds=(theirs.fileno(),))
+        agent = await asking
+        assert agent is not None
+        theirs.setblocking(True)
+        release = threading.Timer(10, ours.sendall, [b"too late"])  # for an engine that is held up
+        release.start()
+        reading = asyncio.ensure_future(agent.read())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        ours.sendall(b"answer")
+        release.cancel()
+        assert await reading == b"answer"
+        theirs.setblocking(True)
+        drain = threading.Timer(10, _drain, [ours])
+        drain.start()
+        writing = asyncio.ensure_future(agent.write(b"x" * (8 << 20)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert drain.is_alive()
+        drain.cancel()
+        writing.cancel()
+        await asyncio.wait([writing])
+        await agent.close()
+        ours.close()
+        theirs.close()
+
+    conversation(talk)
+
+
+def _drain(sock: socket.socket) -> None:
+    left = 8 << 20
+    while left:
+        left -= len(sock.recv(1 << 20))
+
+
+def test_a_client_that_sends_without_end_holds_up_nobody() -> None:
+    """There is always more to read; the engine's other work goes on all the same."""
+
+    class Flood:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def setblocking(self, _flag: bool) -> None:
+            pass
+
+        def recvmsg(self, *_sizes: int) -> tuple[bytes, list[Any], int, None]:
+            self.count += 1
+            return (b"" if self.count > 1000 else b"\0"), [], 0, None
+
+        def close(self) -> None:
+            pass
+
+    async def run() -> int:
+        flood = Flood()
+        channel = Channel(flood)  # type: ignore[arg-type]
+        channel._reader.frames = lambda: iter(())  # type: ignore[method-assign]
+        receiving = asyncio.ensure_future(channel.receive())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        seen = flood.count
+        assert await receiving is None
+        channel.close()
+        return seen
+
+    assert asyncio.run(run()) < 10
+
+
 @pytest.mark.parametrize("kind", ["file", "pipe", "none", "two", "datagram"])
 def test_anything_else_is_no_agent_and_is_closed(kind: str) -> None:
     async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
@@ -232,3 +307,53 @@ def test_a_client_that_begins_wrongly_is_told() -> None:
     finally:
         os.close(directory)
         os.close(null)
+
+
+def test_a_directory_that_does_not_answer_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's file system may be away: the engine's other work goes on while one of its directories is looked at."""
+    others = threading.Event()
+
+    def look(_contexts: object) -> None:
+        assert others.wait(20)
+        raise InvalidArgument("it was looked at")
+
+    monkeypatch.setattr("corten.build.local.builds._check_directories", look)
+
+    async def run() -> dict[str, Any]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        peer = Peer(theirs)
+        directory = os.open("/", os.O_RDONLY)
+        peer.send({"build": {"contexts": [""]}}, fds=(directory,))
+        os.close(directory)
+        builds = LocalBuilds(classic=None, memory=None)  # type: ignore[arg-type] # not reached
+        serving = asyncio.ensure_future(builds.serve(ours, lambda _values: None))  # type: ignore[arg-type,return-value]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        others.set()
+        async with asyncio.timeout(20):
+            answer = await peer.receive()
+        await serving
+        theirs.close()
+        return answer
+
+    assert asyncio.run(run())["error"] == "it was looked at"
+
+
+def test_a_directory_that_is_shown_to_its_user_alone_is_asked_for_as_a_tar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FUSE without allow_other: also the descriptor of the user's own process tells the engine nothing."""
+    real, directory = os.fstat, os.open("/", os.O_RDONLY)
+    wanted = real(directory)
+
+    def fstat(fd: int) -> os.stat_result:
+        found = real(fd)
+        if os.path.samestat(found, wanted):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return found
+
+    monkeypatch.setattr("os.fstat", fstat)
+    answer = wrong_beginning(({"build": {"contexts": [""]}}, (directory,), None))
+    os.close(directory)
+    assert answer == {
+        "code": "bad-frame",
+        "error": "context '' cannot be read by the engine: permission denied",
+    }

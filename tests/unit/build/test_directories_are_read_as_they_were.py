@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from corten.build.copying.select import digest, take
-from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
+from corten.build.dockerfile.dockerignore import Matcher, Matches, parse_ignore
 from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes, HashMemory
-from corten.build.trees.listings import ContextChanged
+from corten.build.trees.listings import ContextChanged, Listing
 from corten.build.trees.tree import match, resolve, walk
 from corten.errors import Cancelled, CortenError
 from corten.linux.acting import ROOT
@@ -125,6 +126,25 @@ def test_a_walk_ignores_what_the_patterns_ignore_one_by_one(root: Path, opened: 
     for path, node in seen.items():
         if node.kind == "directory" and matcher.ignores(path):
             assert any(other.startswith(f"{path}/") for other in seen)
+
+
+def test_a_listing_is_seen_when_it_is_whole(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies side by side read one tree: none may see an ignored directory that will turn out to hold nothing."""
+    for folder in ("ignored/kept", "ignored/lost", "empty"):
+        (root / folder).mkdir(parents=True)
+    (root / "ignored/lost/f").touch()
+    tree = opened(ignored=b"ignored\n!ignored/kept/x\nempty\n!empty/x\n")
+    listings, seen = tree._listings, []
+    list_one = listings._list
+
+    def listed(path: str, above: Matches | None) -> Listing:
+        seen.append((path, [at for at, known in listings._known.items() if known.implicit]))
+        return list_one(path, above)
+
+    monkeypatch.setattr(listings, "_list", listed)
+    assert tree.names("") == []
+    assert [path for path, _ in seen][:3] == ["", "empty", "ignored"]
+    assert all(unfinished == [] for _path, unfinished in seen)
 
 
 def test_many_ignored_levels_are_no_recursion(root: Path, opened: Open) -> None:
@@ -290,6 +310,32 @@ def test_contexts_have_a_limit(root: Path, opened: Open, monkeypatch: pytest.Mon
         (root / f"f{number}").write_bytes(b"")
     with pytest.raises(CortenError, match="more than 3 files"):
         list(walk(opened(), ""))
+
+
+def test_a_directory_without_end_is_given_up(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corten.build.trees.listings._ENTRIES_LIMIT", 1000)
+    for number in range(3000):
+        os.mknod(root / f"f{number}")
+    looked: list[str] = []
+    monkeypatch.setattr("corten.build.trees.listing.seen", lambda name, _status: looked.append(name) or (name,))
+    with pytest.raises(CortenError, match="more than 1000 files"):
+        list(walk(opened(), ""))
+    assert len(looked) < 2100
+
+
+def test_a_directory_that_is_gone_when_it_is_opened_again_has_changed(
+    root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corten.build.trees.listings._OPEN_LIMIT", 1)
+    for name in "ab":
+        (root / name).mkdir()
+        (root / name / "f").write_bytes(b"")
+    tree = opened()
+    assert [path for path, _node in walk(tree, "")] == ["a", "a/f", "b", "b/f"]
+    shutil.rmtree(root / "a")
+    for use in (tree.digest, tree.xattrs, lambda path: content(tree, path)):
+        with pytest.raises(ContextChanged, match="a"):
+            use("a/f")
 
 
 # -- what is remembered

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_what_an_output_is(text: str, type_: str, dest: str, attributes: dict[st
 
 
 def test_without_one_it_is_an_image() -> None:
-    assert parse_outputs([]).query() == '[{"Type": "image", "Attrs": {}}]'
+    assert json.loads(parse_outputs([]).query()) == [{"Type": "image", "Attrs": {}}]
 
 
 def test_push_and_load_add_to_what_is_asked_for() -> None:
@@ -115,10 +116,10 @@ def test_any_text_is_an_output_or_a_clear_refusal(text: str) -> None:
     ("attests", "provenance", "sbom", "found"),
     [
         ([], None, None, ""),
-        ([], "true", "false", '{"provenance": "", "sbom": "disabled=true"}'),
-        ([], "mode=max", None, '{"provenance": "mode=max"}'),
-        (["type=provenance,mode=max", "type=sbom"], "min", None, '{"provenance": "min", "sbom": ""}'),
-        (["type=provenance,mode=max,builder-id=x"], None, None, '{"provenance": "mode=max,builder-id=x"}'),
+        ([], "true", "false", '{"provenance":"","sbom":"disabled=true"}'),
+        ([], "mode=max", None, '{"provenance":"mode=max"}'),
+        (["type=provenance,mode=max", "type=sbom"], "min", None, '{"provenance":"min","sbom":""}'),
+        (["type=provenance,mode=max,builder-id=x"], None, None, '{"provenance":"mode=max,builder-id=x"}'),
     ],
 )
 def test_what_shall_be_said_of_an_image(
@@ -257,6 +258,21 @@ def test_a_layout_is_added_to_the_one_that_is_there(tmp_path: Path) -> None:
     ]
     Output("docker", {}, str(tmp_path / "docker"), is_tree=True).write(iter([layout("one")]))
     assert (tmp_path / "docker/manifest.json").exists()
+
+
+def test_a_layout_keeps_its_images_when_the_next_one_breaks_off(tmp_path: Path) -> None:
+    out = Output("oci", {}, str(tmp_path), is_tree=True)
+    out.write(iter([layout("one")]))
+    before = json.loads((tmp_path / "index.json").read_text())
+
+    def broken() -> Iterator[bytes]:
+        yield layout("two")
+        raise CliError("the engine went away")
+
+    with pytest.raises(CliError, match="went away"):
+        out.write(broken())
+    assert json.loads((tmp_path / "index.json").read_text()) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
 
 
 def test_a_layout_is_not_written_through_links_nor_made_of_what_is_none(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from corten.errors import Cancelled, CortenError, InvalidArgument
 from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.linux.acting import Identity, peer_of
+from corten.linux.errors import reason
 from corten.spec.docker.progress import ProgressMessage, failure
 
 _LOG = logging.getLogger("corten.build")
@@ -173,7 +174,7 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
                 if getattr(opening, name):
                     texts[name] = frame.data
             if opening.build is not None:
-                contexts = _directories(opening.build.contexts, frame)
+                contexts = await _directories(opening.build.contexts, frame)
                 passed = Directories(contexts=contexts, reader=reader, **texts)
                 return opening.build.query, passed
         finally:
@@ -181,12 +182,21 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
     raise Cancelled("the client closed the connection")
 
 
-def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
+async def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
     """The contexts' descriptors, taken from their frame. Raises InvalidArgument for what is no directory."""
     if len(names) != len(frame.fds) or len(set(names)) != len(names):
         raise BadFrame("each context has one name and one descriptor")
-    for name, fd in zip(names, frame.fds, strict=True):
-        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+    contexts = dict(zip(names, frame.fds, strict=True))
+    await blocking.run(_check_directories, contexts, pool="stream")  # a network's file system may hold it up
+    frame.fds = []
+    return contexts
+
+
+def _check_directories(contexts: Mapping[str, int]) -> None:
+    for name, fd in contexts.items():
+        try:
+            mode = os.fstat(fd).st_mode
+        except OSError as error:  # of FUSE, which shows itself to its own user's processes alone: a tar can be sent
+            raise BadFrame(f"context {name!r} cannot be read by the engine: {reason(error.errno or 0)}") from error
+        if not stat.S_ISDIR(mode):
             raise InvalidArgument(f"context {name!r} is no directory")
-    fds, frame.fds = frame.fds, []
-    return dict(zip(names, fds, strict=True))

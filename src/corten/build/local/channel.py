@@ -27,12 +27,11 @@ class Channel:
     async def receive(self) -> Frame | None:
         """The next frame; None when the client has left. Raises BadFrame."""
         while not self._ready:
+            await asyncio.sleep(0)  # a client that sends without end holds up nobody else
             try:
                 data, ancillary, flags, _address = self._sock.recvmsg(_CHUNK, _SPACE, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
-                await _until(
-                    asyncio.get_running_loop().add_reader, asyncio.get_running_loop().remove_reader, self._sock
-                )
+                await readable(self._sock)
                 continue
             except OSError:
                 return None
@@ -51,13 +50,12 @@ class Channel:
     async def send(self, message: bytes, data: bytes = b"") -> None:
         """Send a frame. Raises OSError when the client has left."""
         view = memoryview(frame(message, data))
-        loop = asyncio.get_running_loop()
         async with self._sending:
             while view:
                 try:
                     view = view[self._sock.send(view, socket.MSG_NOSIGNAL) :]
                 except BlockingIOError:
-                    await _until(loop.add_writer, loop.remove_writer, self._sock)
+                    await writable(self._sock)
 
     def close(self) -> None:
         """Hang up; descriptors that nobody took are closed."""
@@ -66,6 +64,18 @@ class Channel:
         self._ready.clear()
         self._reader.close()
         self._sock.close()
+
+
+async def readable(sock: socket.socket) -> None:
+    """Wait until there is something to read, or the other end has left."""
+    loop = asyncio.get_running_loop()
+    await _until(loop.add_reader, loop.remove_reader, sock)
+
+
+async def writable(sock: socket.socket) -> None:
+    """Wait until there is room to write, or the other end has left."""
+    loop = asyncio.get_running_loop()
+    await _until(loop.add_writer, loop.remove_writer, sock)
 
 
 async def _until(add: Callable[..., object], remove: Callable[..., object], sock: socket.socket) -> None:

@@ -32,7 +32,8 @@ DATA_LIMIT = 8 << 20
 
 
 class BadFrame(InvalidArgument):
-    """The other end does not speak this protocol, or lost descriptors on the way (a proxy between the two)."""
+    """The other end does not speak this protocol, or its descriptors did not come (a proxy between the two), or are of
+    no use here: a client sends a tar then."""
 
     code = "bad-frame"
 

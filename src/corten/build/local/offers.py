@@ -6,17 +6,14 @@ Secrets are in memory only, on their way to the step; an ssh agent is a socket t
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from corten.build.face import AgentStream
-from corten.build.local.channel import Channel
+from corten.build.local.channel import Channel, readable, writable
 from corten.build.local.frames import Frame
 from corten.errors import Cancelled, InvalidArgument
 from corten.lib import codec
@@ -102,36 +99,47 @@ class LocalOffers:
 
 def _connected(frame: Frame) -> socket.socket:
     """The socket that a client passed. Raises InvalidArgument when it is anything else, or several."""
-    fds, frame.fds = frame.fds, []
-    if len(fds) == 1 and stat.S_ISSOCK(os.fstat(fds[0]).st_mode):
-        sock = socket.socket(fileno=fds[0])
-        if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
-            sock.setblocking(False)
-            return sock
-        sock.close()
-    else:
-        for fd in fds:
-            os.close(fd)
-    raise InvalidArgument("the client sent no connection to an ssh agent")
+    refusal = InvalidArgument("the client sent no connection to an ssh agent")
+    try:
+        (fd,) = frame.fds
+        sock = socket.socket(fileno=fd)
+    except (ValueError, OSError):  # several, or no socket
+        frame.close()
+        raise refusal from None
+    frame.fds = []
+    if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
+        return sock
+    sock.close()
+    raise refusal
 
 
 class _AgentSocket:
-    """A socket that the client has connected to its agent."""
+    """A socket that the client has connected to its agent. The client has it still, and may make it a blocking one
+    again: each call says by itself that it must not wait."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     async def read(self) -> bytes:
         """See AgentStream."""
-        try:
-            return await asyncio.get_running_loop().sock_recv(self._sock, _CHUNK)
-        except OSError:
-            return b""
+        while True:
+            try:
+                return self._sock.recv(_CHUNK, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                await readable(self._sock)
+            except OSError:
+                return b""
 
     async def write(self, data: bytes) -> None:
         """See AgentStream."""
-        with suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(self._sock, data)
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._sock.send(view, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                await writable(self._sock)
+            except OSError:
+                return
 
     async def close(self) -> None:
         """See AgentStream."""

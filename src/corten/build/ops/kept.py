@@ -39,9 +39,15 @@ class KeptStep:
 
     def __init__(self) -> None:
         self.container = ""
+        self._is_claimed = False
         self._keeper: Keeper | None = None
         self._ends: list[asyncio.Future[Ended]] = []
         self._mounts = AsyncExitStack()
+
+    def claim(self) -> bool:
+        """Whether the caller's step is the first that fails, and may be kept."""
+        is_first, self._is_claimed = not self._is_claimed, True
+        return is_first
 
     def take(self, keeper: Keeper, created: CreateResponse) -> None:
         """Keep a container that was made for a shell."""
@@ -62,10 +68,12 @@ class KeptStep:
         """Let go of everything."""
         for end in self._ends:
             end.cancel()
-        if self._keeper is not None:
-            with contextlib.suppress(NotFound):  # somebody has removed it
-                await self._keeper.remove(self.container, force=True, volumes=True)
-        await self._mounts.aclose()
+        try:
+            if self._keeper is not None:
+                with contextlib.suppress(NotFound):  # somebody has removed it
+                    await self._keeper.remove(self.container, force=True, volumes=True)
+        finally:
+            await self._mounts.aclose()  # secrets are in there
 
 
 def shell_request(step: CreateRequest) -> CreateRequest:

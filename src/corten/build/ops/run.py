@@ -198,7 +198,7 @@ class Runner:
     async def _keep(self, request: CreateRequest, below: FileSystem, cid: str) -> bool:
         """Make the container in which people may look at what a failed command has left; whether there is one now."""
         kept = self._settings.kept
-        if kept is None or kept.container:
+        if kept is None or not kept.claim():
             return False
         with contextlib.suppress(CortenError, OSError):  # that the command failed is what the client has to hear
             left = await self._store.add_snapshot(below, cid)

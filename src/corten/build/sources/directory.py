@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
-from corten.build.sources.source import Recipe, recipe_in, text_in
+from corten.build.sources.source import DOCKERFILE_LIMIT, Recipe, recipe_in, text_in
 from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes, HashMemory
 from corten.build.trees.tree import Tree
@@ -20,6 +20,7 @@ from corten.spec import reference as references
 from corten.spec.docker.lint import SourceFile
 
 _IGNORE = ".dockerignore"
+_POOL: blocking.Pool = "stream"  # a directory of a network or a program may keep its reader waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +48,14 @@ class DirectorySource:
 
     async def recipe(self) -> Recipe:
         """The Dockerfile. Raises InvalidArgument, OSError."""
-        recipe = await run_cancellable(self._progress, "disk", self._read)
+        recipe = await run_cancellable(self._progress, _POOL, self._read)
         self._ignored = recipe.ignored
         return recipe
 
     async def context(self, name: str, paths: Sequence[str]) -> Tree:  # noqa: ARG002 - what is not taken is not read
         """A directory. Raises InvalidArgument for one that the client did not pass."""
         if name not in self._trees:
-            self._trees[name] = await run_cancellable(self._progress, "disk", self._open, name)
+            await run_cancellable(self._progress, _POOL, self._open, name)
         return self._trees[name]
 
     async def close(self) -> None:
@@ -70,6 +71,9 @@ class DirectorySource:
 
     def _read(self) -> Recipe:
         passed = self._passed
+        for text in (passed.dockerfile, passed.ignore):
+            if text is not None and len(text) > DOCKERFILE_LIMIT:
+                raise InvalidArgument(f"a Dockerfile or .dockerignore has more than {DOCKERFILE_LIMIT} bytes")
         if "" not in passed.contexts:
             if passed.dockerfile is None:
                 raise InvalidArgument("the client sent neither a build context nor a Dockerfile")
@@ -84,12 +88,13 @@ class DirectorySource:
         finally:
             tree.close()
 
-    def _open(self, name: str) -> DirectoryTree:
+    def _open(self, name: str) -> None:
+        """Open a context; it is there to be closed, also when its build is cancelled meanwhile."""
         key = self._key(name)
         ignored = self._own_ignored(key) if key else self._ignored
         hashes = self._memory.open(self._passed.contexts[key], self._passed.reader.uid)
         self._hashes.append(hashes)
-        return self._tree(key, hashes, ignored)
+        self._trees[name] = self._tree(key, hashes, ignored)
 
     def _own_ignored(self, key: str) -> Matcher | None:
         """What a named context's own .dockerignore says."""

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,13 +48,14 @@ def is_settled(mtime_ns: int, ctime_ns: int, read_ns: int) -> bool:
 
 
 class ContextHashes:
-    """What is remembered of one context; of one build at a time, the last to save counts."""
+    """What is remembered of one context; of one build at a time, the last to save counts. For several threads."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._trees: dict[bytes, bytes] = {}
         self._files: dict[FileKey, bytes] | None = None
         self._raw = b""
+        self._reading = threading.Lock()
         self._used: set[FileKey] = set()
         self._is_changed = False
         data = _read(path)
@@ -91,8 +93,10 @@ class ContextHashes:
 
     def _known(self) -> dict[FileKey, bytes]:
         if self._files is None:
-            self._files = {record[:5]: record[5] for record in _FILE.iter_unpack(self._raw)}
-            self._raw = b""
+            with self._reading:
+                if self._files is None:
+                    self._files = {record[:5]: record[5] for record in _FILE.iter_unpack(self._raw)}
+                    self._raw = b""
         return self._files
 
     def save(self) -> None:

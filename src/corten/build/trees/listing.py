@@ -46,13 +46,14 @@ def seen(name: str, status: os.stat_result) -> Seen:
     )
 
 
-def listed(fd: int, check: Callable[[], None]) -> list[Seen]:
-    """A directory's entries by name, without sockets. What vanishes meanwhile was not there. Raises OSError."""
+def listed(fd: int, check: Callable[[int], None]) -> list[Seen]:
+    """A directory's entries by name, without sockets. What vanishes meanwhile was not there. `check` is told now and
+    then how many there are. Raises OSError."""
     found: list[Seen] = []
     with os.scandir(fd) as entries:
         for number, entry in enumerate(entries):
             if number % 1024 == 0:
-                check()
+                check(number)
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:

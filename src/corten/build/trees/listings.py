@@ -87,14 +87,21 @@ class Listings:
         with self._lock, acting_as(self._reader):
             fd = self._root if not path else self._open.get(path)
             if fd is None:
-                fd = openat2(self._root, os.fsencode(path), _DIRECTORY, resolve=_RESOLVE)
-                self._open[path] = fd
+                fd = self._open[path] = self._opened(path)
                 if len(self._open) > _OPEN_LIMIT:
                     os.close(self._open.popitem(last=False)[1])
                 listing = self._known.get(path)
                 if listing is not None and not _is_same(listing.identity, _identity(fd)):
                     raise ContextChanged(path)
             yield fd
+
+    def _opened(self, path: str) -> int:
+        try:
+            return openat2(self._root, os.fsencode(path), _DIRECTORY, resolve=_RESOLVE)
+        except OSError as error:
+            if error.errno in GONE:
+                raise ContextChanged(path) from error
+            raise ContextUnreadable(path, error) from error
 
     def get(self, path: str) -> Listing | None:
         """What a directory holds; None for none. Raises ContextUnreadable, ContextChanged, InvalidArgument."""
@@ -113,31 +120,38 @@ class Listings:
             return self._known.get(path) or self._listed_below(path, matches)
 
     def _listed_below(self, path: str, matches: Matches | None) -> Listing:
-        """List a directory, and the ignored ones in it: those that hold nothing that is kept are not there."""
+        """List a directory, and the ignored ones in it: those that hold nothing that is kept are not there.
+
+        Other threads, which read `_known` without the lock, get listings that are whole.
+        """
         first = self._list(path, matches)
         done = [(path, first)]
         for at, listing in done:
             done += [(join(at, name), self._list(join(at, name), listing.matches[name])) for name in listing.implicit]
+        found = dict(done)
         for at, listing in done[:0:-1]:
             if not listing.entries:
                 head, _, name = at.rpartition("/")
-                del self._known[head].entries[name]
-                self._known[head].implicit.discard(name)
+                del found[head].entries[name]
+                found[head].implicit.discard(name)
+        self._known.update(found)
         return first
 
     def _list(self, path: str, above: Matches | None) -> Listing:
-        try:
-            with self.directory(path) as fd:
-                entries, identity = listed(fd, self._check), _identity(fd)
-        except OSError as error:
-            if error.errno in GONE:
-                raise ContextChanged(path) from error
-            raise ContextUnreadable(path, error) from error
+        with self.directory(path) as fd:
+            try:
+                entries, identity = listed(fd, self._bounded), _identity(fd)
+            except OSError as error:
+                raise ContextUnreadable(path, error) from error
+        self._bounded(len(entries))
         self._entries += len(entries)
-        if self._entries > _ENTRIES_LIMIT:
+        return self._kept(path, identity, entries, above)
+
+    def _bounded(self, more: int) -> None:
+        """Not too many entries: a program's directory (FUSE) may have no end. Raises InvalidArgument."""
+        self._check()
+        if self._entries + more > _ENTRIES_LIMIT:
             raise InvalidArgument(f"the context has more than {_ENTRIES_LIMIT} files: name some in .dockerignore")
-        listing = self._known[path] = self._kept(path, identity, entries, above)
-        return listing
 
     def _kept(self, path: str, identity: tuple[int, int, int], entries: list[Seen], above: Matches | None) -> Listing:
         """Without what is ignored, but for directories that could hold something that is not."""

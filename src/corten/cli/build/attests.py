@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
+from corten.client import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def attests_query(attests: Sequence[str], provenance: str | None, sbom: str | No
     for kind, said in (("provenance", provenance), ("sbom", sbom)):
         if said:
             found[kind] = _words(said)
-    return json.dumps(found) if found else ""
+    return json_text.dumps(found).decode() if found else ""
 
 
 def _words(text: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
+from corten.client import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def cache_directories(query: Mapping[str, object]) -> dict[str, int]:
     that is missing is left out. Raises CliError."""
     found: dict[str, int] = {}
     for name, attribute in (("cachefrom", "src"), ("cacheto", "dest")):
-        for cache in json.loads(str(query.get(name) or "[]")):
+        for cache in json_text.loads(str(query.get(name) or "[]")):
             path = cache["Attrs"].get(attribute, "")
             if cache["Type"] != "local" or not path:
                 continue

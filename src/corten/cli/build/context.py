@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
 
 from corten.cli.build.remote import is_remote
 from corten.cli.errors import CliError
+from corten.client import json_text
 from corten.errors import CortenError
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ def context_of(source: str, dockerfile: str) -> BuildContext:
 def _located(directory: str, dockerfile: str) -> tuple[str, dict[str, bytes]]:
     """The Dockerfile's name in the context, or its bytes and those of its .dockerignore, where it is not there."""
     if not os.path.isdir(directory):
-        raise CliError(f"unable to prepare context: path {json.dumps(directory)} not found")
+        raise CliError(f"unable to prepare context: path {json_text.dumps(directory).decode()} not found")
     if dockerfile == "-":
         return "Dockerfile", {"dockerfile": sys.stdin.buffer.read()}
     name = dockerfile or "Dockerfile"

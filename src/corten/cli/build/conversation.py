@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+from binascii import a2b_base64
 
 from corten.cli.errors import CliError
 
@@ -49,7 +49,7 @@ class Conversation:
                 self._next = message
                 return
             data = message["aux"]["Output"]  # base64 in a stream of JSON, bytes over a local connection
-            yield data if isinstance(data, bytes) else base64.b64decode(data)
+            yield data if isinstance(data, bytes) else a2b_base64(data)
         raise CliError("the engine's answer ends in the middle of the output")
 
     def _take(self) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ The document is BuildKit's `lint` result. Pure.
 
 from __future__ import annotations
 
-import base64
+from binascii import a2b_base64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,4 +72,4 @@ def _count(number: int, one: str = "", many: str = "") -> str:
 
 
 def _lines(results: dict[str, Any]) -> list[str]:
-    return base64.b64decode(results["sources"][0]["data"]).decode("utf-8", "replace").split("\n")
+    return a2b_base64(results["sources"][0]["data"]).decode("utf-8", "replace").split("\n")

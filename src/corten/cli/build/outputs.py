@@ -6,13 +6,11 @@ What the engine does is told to it as Docker's `outputs` (type and attributes); 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 
-from corten.cli.build.written import write_directory, write_file, write_layout
 from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
+from corten.client import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
 _ARCHIVES = ("oci", "docker")
 _ANNOTATED = ("image", "registry", "oci", "docker")
 _WHAT = "write the output"
-_ANNOTATION = re.compile(r"(?:(?P<levels>[a-z-]+(?:\[[^\]]*\])?(?:,[a-z-]+(?:\[[^\]]*\])?)*):)?(?P<key>[^\s=]+)\Z")
+_ANNOTATION = r"(?:(?P<levels>[a-z-]+(?:\[[^\]]*\])?(?:,[a-z-]+(?:\[[^\]]*\])?)*):)?(?P<key>[^\s=]+)\Z"
 _LEVELS = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 
 
@@ -55,6 +53,8 @@ class Output:
 
     def write(self, pieces: Iterator[bytes]) -> None:
         """Take the tar. Raises CliError."""
+        from corten.cli.build.written import write_directory, write_file, write_layout
+
         if self.type == "local":
             write_directory(pieces, self.dest)
         elif self.is_tree:
@@ -83,7 +83,7 @@ class Outputs:
 
     def query(self) -> str:
         """Docker's parameter `outputs`."""
-        return json.dumps([{"Type": entry.type, "Attrs": entry.attributes} for entry in self.entries])
+        return json_text.dumps([{"Type": entry.type, "Attrs": entry.attributes} for entry in self.entries]).decode()
 
 
 def parse_outputs(
@@ -112,10 +112,14 @@ def parse_outputs(
 
 def _annotations(texts: Sequence[str]) -> dict[str, str]:
     """`[LEVEL[PLATFORM][,LEVEL]:]KEY=VALUE` as an exporter's attributes."""
+    if not texts:
+        return {}
+    import re
+
     found: dict[str, str] = {}
     for text in texts:
         head, equals, value = text.partition("=")
-        match = _ANNOTATION.match(head)
+        match = re.match(_ANNOTATION, head)
         if not equals or match is None:
             raise CliError(f'invalid annotation "{text}": expected key=value')
         for level in (match["levels"] or "manifest").split(","):

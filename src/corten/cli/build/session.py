@@ -11,14 +11,13 @@ import os
 from corten.cli.build.caches import cache_directories
 from corten.cli.build.context import context_of
 from corten.cli.create.csv_fields import split_fields
-from corten.cli.credentials import all_credentials, encode_auth, stored_credentials
 from corten.cli.errors import CliError
 from corten.client import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from typing import Any
 
     from corten.cli.build.context import BuildContext
@@ -159,6 +158,8 @@ class Offers:
 
     def credentials(self, keys: Sequence[str]) -> dict[str, str] | None:
         """See client.local_build.Answers."""
+        from corten.cli.credentials import stored_credentials
+
         return next((found for key in keys if (found := stored_credentials(key))), None)
 
     def refuse(self) -> None:
@@ -171,8 +172,9 @@ class Offers:
                 raise CliError(f"{option} needs {_ALONE}")
 
 
-def messages(client: Client, values: Any, source: str, query: Mapping[str, object]) -> Iterator[dict[str, Any]]:
-    """What the engine says of a build, which begins: it reads a directory itself when it can, else a tar is sent.
+def messages(client: Client, values: Any, source: str, query: Mapping[str, object]) -> Generator[dict[str, Any]]:
+    """What the engine says of a build, which begins, and ends with this iterator, to be closed: it reads a directory
+    itself when it can, else a tar is sent.
     `values` are the options, `query` is that of POST /build. Raises CliError, ApiError, ConnectionBroken."""
     offers = Offers(values)
     context = context_of(source, values["file"] or "")
@@ -183,6 +185,8 @@ def messages(client: Client, values: Any, source: str, query: Mapping[str, objec
         found = local_messages(client, offers, context, query)
         if found is not None:
             return found
+    from corten.cli.credentials import all_credentials, encode_auth
+
     offers.refuse()
     dockerfile, data = context.as_tar()
     return client.messages(
@@ -196,7 +200,7 @@ def messages(client: Client, values: Any, source: str, query: Mapping[str, objec
 
 def local_messages(
     client: Client, offers: Offers, context: BuildContext, query: Mapping[str, object]
-) -> Iterator[dict[str, Any]] | None:
+) -> Generator[dict[str, Any]] | None:
     """The messages of a build of directories; None when the engine takes none. Raises as `messages`."""
     from corten.client.local_build import open_local
 
@@ -223,7 +227,7 @@ def local_messages(
     return _followed(build, offers)
 
 
-def _followed(build: LocalBuild, offers: Offers) -> Iterator[dict[str, Any]]:
+def _followed(build: LocalBuild, offers: Offers) -> Generator[dict[str, Any]]:
     try:
         yield from build.messages(offers)
     finally:

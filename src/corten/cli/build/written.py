@@ -43,7 +43,12 @@ def write_layout(pieces: Iterator[bytes], folder: str, *, keeps_docker: bool) ->
     try:
         before = _read_index(root)
         kept = {name for name in _DOCKERS if _exists(root, name)}
-        write_directory(pieces, folder)
+        try:
+            write_directory(pieces, folder)
+        except BaseException:
+            if before is not None:  # the new index may stand in its place, or half of it
+                _write_index(root, before)
+            raise
         if before is not None:
             _write_index(root, merged(before, _read_index(root) or {}))
         for name in _DOCKERS:
@@ -96,6 +101,10 @@ def _read_index(root: int) -> dict[str, Any] | None:
 def _write_index(root: int, index: dict[str, Any]) -> None:
     temporary = f"{_INDEX}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=root)
-    with open(fd, "w", encoding="utf-8") as file:
-        json.dump(index, file)
-    os.replace(temporary, _INDEX, src_dir_fd=root, dst_dir_fd=root)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            json.dump(index, file)
+        os.replace(temporary, _INDEX, src_dir_fd=root, dst_dir_fd=root)
+    except BaseException:
+        os.unlink(temporary, dir_fd=root)
+        raise

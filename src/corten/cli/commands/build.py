@@ -4,7 +4,6 @@ results on standard output. A build that fails ends with 1, as buildx's.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -21,6 +20,7 @@ from corten.cli.command import Call, Command
 from corten.cli.create.values import extra_host, ulimit
 from corten.cli.errors import CliError
 from corten.cli.option import Option
+from corten.client import json_text
 from corten.client.errors import ApiError
 from corten.errors import CortenError
 
@@ -102,16 +102,20 @@ def carry_out(client: Client, values: Any, source: str, called: Called, told: To
     )
     outputs.check()
     query = {**_query(values), "outputs": outputs.query(), "call": called.name, "keepfailed": told.wants_shell}
-    messages = Conversation(
-        session.messages(client, values, source, query), beside=lambda message: told.take_all([message], shown)
-    )
-    told.take_all(messages.words(), shown)
-    while messages.number is not None:
-        outputs.entries[messages.number].write(messages.data())
+    stream = session.messages(client, values, source, query)
+    try:
+        messages = Conversation(stream, beside=lambda message: told.take_all([message], shown))
         told.take_all(messages.words(), shown)
+        while messages.number is not None:
+            outputs.entries[messages.number].write(messages.data())
+            told.take_all(messages.words(), shown)
+    finally:
+        stream.close()  # now, and not when nobody holds the error any more: the engine builds as long as it is open
     if values["iidfile"] and told.image_id:
         _write(values["iidfile"], told.image_id)
     if values["metadata-file"] and not called.name:
+        import json
+
         _write(values["metadata-file"], json.dumps(all_metadata(told, values["tag"]), indent=2))
 
 
@@ -165,10 +169,10 @@ def _query(values: Any) -> dict[str, object]:
         "pull": values["pull"],
         "rm": "1" if values["rm"] else "0",
         "forcerm": values["force-rm"] or values["rm"],
-        "buildargs": json.dumps({**_epoch(), **dict(_argument(text) for text in values["build-arg"])}),
-        "cachefrom": json.dumps(parse_caches(values["cache-from"], "--cache-from")),
-        "cacheto": json.dumps(parse_caches(values["cache-to"], "--cache-to")),
-        "labels": json.dumps(dict(text.partition("=")[::2] for text in values["label"])),
+        "buildargs": _json({**_epoch(), **dict(_argument(text) for text in values["build-arg"])}),
+        "cachefrom": _json(parse_caches(values["cache-from"], "--cache-from")),
+        "cacheto": _json(parse_caches(values["cache-to"], "--cache-to")),
+        "labels": _json(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
         "diagnostics": "1",
         "platform": ",".join(values["platform"]) or os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
@@ -186,10 +190,14 @@ def _query(values: Any) -> dict[str, object]:
         "cgroupparent": values["cgroup-parent"],
         "shmsize": values["shm-size"],
         "securityopt": values["security-opt"],
-        "ulimits": json.dumps(values["ulimit"]),
+        "ulimits": _json(values["ulimit"]),
         "squash": values["squash"],
         "attests": attests_query(values["attest"], values["provenance"], values["sbom"]),
     }
+
+
+def _json(value: object) -> str:
+    return json_text.dumps(value).decode()
 
 
 def _epoch() -> dict[str, str | None]:

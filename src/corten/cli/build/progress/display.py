@@ -5,10 +5,9 @@ The messages come in the caller's thread; another one draws in between, for time
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 import time
+from _thread import allocate_lock, start_new_thread  # `threading` costs two milliseconds
 
 from corten.cli.build.progress.trace import Trace, failures
 from corten.cli.errors import CliError
@@ -38,10 +37,13 @@ class Display:
         self._raw = mode == "rawjson"
         self.is_for_people = mode not in ("quiet", "none", "rawjson")
         self._draw, self._last = self._renderers(mode, out, environment)
-        self._guard = threading.Lock()
-        self._over = threading.Event()
+        self._guard = allocate_lock()
         self._drawn_at = 0.0
-        self._thread: threading.Thread | None = None
+        self._is_over = False
+        self._over = allocate_lock()  # free as soon as the thread shall end
+        self._over.acquire()
+        self._ended = allocate_lock()  # held as long as there is a thread
+        self._is_ticking = False
         self._clock_offset_ns: int | None = None
 
     def _renderers(
@@ -70,6 +72,8 @@ class Display:
     def update(self, status: Mapping[str, Any]) -> None:
         """Take a message of the engine."""
         if self._raw:
+            import json
+
             self._write(json.dumps(status, separators=(",", ":"), ensure_ascii=False) + "\n")
             return
         with self._guard:
@@ -78,17 +82,19 @@ class Display:
                 self._clock_offset_ns = time.time_ns() - self.trace.started
             if time.monotonic() - self._drawn_at >= _LEAST_S:
                 self._refresh()
-        if self._draw is not None and self._thread is None:
-            self._thread = threading.Thread(target=self._tick, daemon=True)
-            self._thread.start()
+        if self._draw is not None and not self._is_ticking and not self._is_over:
+            self._is_ticking = True
+            self._ended.acquire()
+            start_new_thread(self._tick, ())
 
     def close(self) -> None:
         """Show the rest. More messages may not come."""
-        if self._over.is_set():
+        if self._is_over:
             return
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._is_over = True
+        self._over.release()
+        with self._ended:
+            pass
         if self._last is not None and self.trace.in_order:
             self._write(self._last())
 
@@ -97,9 +103,14 @@ class Display:
         return failures(self.trace)
 
     def _tick(self) -> None:
-        while not self._over.wait(_TICK_S):
-            with self._guard:
-                self._refresh()
+        try:
+            while not self._over.acquire(timeout=_TICK_S):
+                with self._guard:
+                    self._refresh()
+        except (OSError, ValueError):
+            pass  # nobody reads any more: the other thread finds out by itself
+        finally:
+            self._ended.release()
 
     def _refresh(self) -> None:
         self._drawn_at = time.monotonic()

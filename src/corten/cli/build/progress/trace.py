@@ -6,16 +6,16 @@ one with its digest or id. Both displays read from here.
 
 from __future__ import annotations
 
-import base64
 import codecs
-from collections import deque
+from binascii import a2b_base64
 
 from corten.cli.build.progress.figures import nanoseconds, since_start
 from corten.cli.build.progress.window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections import deque
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 _KEPT_BYTES = 2 << 20  # of a step's output, for the case that it fails
@@ -56,7 +56,7 @@ class Step:
         self.warnings: list[str] = []
         self.fresh: list[str] = []
         self.partial = False
-        self.kept: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._kept: deque[str] | None = None
         self.window = Window()
         self.count = 0
         self.blocked_since: float | None = None
@@ -111,16 +111,30 @@ class Step:
                 self._add(f"{since_start(offset)} {piece}")
         self.partial = not ends
 
+    @property
+    def kept(self) -> Sequence[str]:
+        """Its last lines, for the case that it fails."""
+        return self._kept or ()
+
+    def forget(self) -> None:
+        """It has not failed."""
+        self._kept = None
+        self._kept_size = 0
+
     def _add(self, line: str) -> None:
         self.fresh.append(line)
-        self.kept.append(line)
+        if self._kept is None:
+            from collections import deque
+
+            self._kept = deque(maxlen=_KEPT_LINES)
+        self._kept.append(line)
         self._kept_size += len(line)
         self._trim()
 
     def _go_on(self, piece: str) -> None:
         self._kept_size += len(piece)
-        if self.kept:
-            self.kept[-1] += piece
+        if self._kept:
+            self._kept[-1] += piece
         if self.fresh:
             self.fresh[-1] += piece
         else:
@@ -128,8 +142,8 @@ class Step:
         self._trim()
 
     def _trim(self) -> None:
-        while self._kept_size > _KEPT_BYTES and len(self.kept) > 1:
-            self._kept_size -= len(self.kept.popleft())
+        while self._kept is not None and self._kept_size > _KEPT_BYTES and len(self._kept) > 1:
+            self._kept_size -= len(self._kept.popleft())
 
 
 class Trace:
@@ -160,7 +174,7 @@ class Trace:
         for log in status.get("logs") or ():
             step = self.steps.get(str(log.get("vertex")))
             if step is not None:
-                data = base64.b64decode(log.get("data") or "")
+                data = a2b_base64(log.get("data") or "")
                 step.write(int(log.get("stream") or 1), data, nanoseconds(log.get("timestamp")))
                 self._changed(step, now)
 
@@ -185,7 +199,7 @@ class Trace:
         if before != (step.name, step.started, step.completed, step.cached, step.error):
             self._changed(step, now)
         if completed is not None and not step.error:
-            step.kept.clear()
+            step.forget()
 
     def _sub_line(self, line: Mapping[str, Any], now: float) -> None:
         step = self.steps.get(str(line.get("vertex")))
@@ -221,4 +235,4 @@ def failures(trace: Trace, last: int | None = None) -> str:
 
 def text_of(data: str | None) -> str:
     """What is base64 in JSON, as text."""
-    return base64.b64decode(data or "").decode("utf-8", "replace")
+    return a2b_base64(data or "").decode("utf-8", "replace")
