@@ -234,6 +234,14 @@ def test_credentials_of_a_url_are_sent_and_stored_nowhere(lab: Lab) -> None:
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+def test_files_of_the_web_have_names_that_files_may_have(lab: Lab) -> None:
+    lab.web.files |= {"/": b"top", "/%2E%2E": b"top", "/a%00b": b"zero"}
+    for path in ("", "/", "/.", "/..", "/%2e%2e"):
+        lab.build(f"FROM busybox\nADD {lab.web.url}{path} /x/\n")
+        assert lab.run("cd /x; ls; cat *") == "download\ntop", path
+    assert "a file's name has no zero bytes" in lab.fails(f"FROM busybox\nADD {lab.web.url}/a%00b /x/\n")
+
+
 # -- build contexts
 
 
@@ -290,6 +298,24 @@ def test_an_archive_on_a_web_server_as_the_build_context(lab: Lab, compression: 
     done = lab.daemon.corten("build", "-t", "t:1", lab.web.url + name)
     assert cached(done.stdout + done.stderr) == 1
     assert lab.web.requests == [f"304 {name}"]
+
+
+def test_provenance_names_the_context_and_what_it_was(lab: Lab, tmp_path: Path) -> None:
+    repository, url = lab.repository(Dockerfile=DOCKERFILE, a="1")
+    content = archive({"Dockerfile": DOCKERFILE, "a": "2"})
+    lab.web.files["/said.tar.gz"] = content
+    clean = f"{lab.web.url}/said.tar.gz"
+    commit = repository.git("rev-parse", "HEAD")
+    for given, expected, digest in (
+        (f"{url}#main".replace("://", "://me:s3cret@"), f"{url}#main", {"sha1": commit}),
+        (clean.replace("://", "://me:s3cret@"), clean, {"sha256": hashlib.sha256(content).hexdigest()}),
+    ):
+        file = tmp_path / "metadata"
+        lab.daemon.corten("build", "--provenance=mode=max", "-t", "t:1", "--metadata-file", str(file), given)
+        assert "s3cret" not in file.read_text()
+        said = json.loads(file.read_text())["buildx.build.provenance"]["buildDefinition"]
+        assert said["externalParameters"]["configSource"]["uri"] == expected
+        assert said["resolvedDependencies"][0] == {"uri": expected, "digest": digest}
 
 
 def test_what_is_at_an_address_and_is_no_context_is_told(lab: Lab) -> None:

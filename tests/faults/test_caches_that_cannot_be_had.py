@@ -105,6 +105,20 @@ def test_a_layer_that_is_not_what_the_cache_has_said_is_made_anew(
     assert cached_steps(build(engine, context, t="app:2")) == 2
 
 
+def test_a_layer_that_is_gone_when_the_result_is_pushed_is_made_anew(
+    registry: FakeRegistry, engine: Daemon, context: Path
+) -> None:
+    """All steps were in the cache, so that nothing has asked for their layers until another registry lacks them."""
+    name, layers = exported(registry, engine, context)
+    del registry.blobs[layers[-1]]
+    with FakeRegistry() as other:
+        push = [{"Type": "registry", "Attrs": {"name": f"{other.host}/app:1", "store": "false"}}]
+        said = build(engine, context, cachefrom=[name], outputs=push)
+        assert WITHOUT in said
+        manifest = json.loads(other.manifests["app", "1"][1])
+        assert {layer["digest"] for layer in manifest["layers"]} <= other.blobs.keys()
+
+
 def test_an_import_leads_nowhere_out_of_a_layer(registry: FakeRegistry, engine: Daemon, context: Path) -> None:
     name, layers = exported(registry, engine, context)
     packed = io.BytesIO()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import corten
-from corten.build.attestations.material import Material, image_material
+from corten.build.attestations.material import Material, git_material, image_material
 from corten.build.attestations.provenance import Facts, provenance
 from corten.build.attestations.sbom import sbom
 from corten.build.attestations.scan import Found, scan
@@ -34,7 +34,6 @@ from corten.spec.platform import host_platform
 from corten.spec.reference import InvalidReference
 
 _NANO = 1_000_000_000
-_GIT_DIGITS = (40, 64)
 
 
 class Request(Protocol):
@@ -160,8 +159,7 @@ class Attestor:
             sha256 = operation.checksum.removeprefix("sha256:") or self._file_digest(fetched, check)
             return Material(uri=operation.url, digest={"sha256": sha256} if sha256 else {})
         if isinstance(operation, GitCheckout):
-            commit = operation.checksum if len(operation.checksum) in _GIT_DIGITS else ""
-            return Material(uri=operation.url, digest={"sha1": commit} if commit else {})
+            return git_material(operation.url, operation.checksum)
         return None
 
     def _file_digest(self, fetched: FileSystem | None, check: Callable[[], None]) -> str:

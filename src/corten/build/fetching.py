@@ -138,7 +138,7 @@ class Fetching:
         file.seek(0)
         return Downloaded(seen=found, file=file)
 
-    async def kept_download(self, url: WebUrl, progress: Progress) -> BinaryIO:
+    async def kept_download(self, url: WebUrl, progress: Progress) -> tuple[BinaryIO, Seen]:
         """As `download`, of a file that is kept for the next build; the caller's to close."""
         seen = self.seen(url)
         kept = await blocking.run(self._kept.open, _kept_name(seen)) if seen is not None else None
@@ -150,11 +150,11 @@ class Fetching:
             raise
         if found.file is None:
             assert kept is not None
-            return kept
+            return kept, found.seen
         if kept is not None:
             kept.close()
         await blocking.run(self._kept.keep, _kept_name(found.seen), found.file)
-        return found.file
+        return found.file, found.seen
 
     def _remember(self, url: WebUrl, seen: Seen) -> None:
         key = _key(url)

@@ -10,7 +10,7 @@ import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/?#@\"']*(?:@[^\s/?#@\"']*)*)@")
+_CREDENTIALS = re.compile(r"(?<=[A-Za-z0-9+.-])://([^\s/?#]*)@")  # one pass, whatever the text: nothing to try again
 
 
 def is_web_url(text: str) -> bool:
@@ -39,4 +39,4 @@ def redacted(text: str) -> str:
     """Any text with the credentials of the URLs in it hidden, as BuildKit hides them."""
     if "@" not in text or "://" not in text:
         return text
-    return _CREDENTIALS.sub(lambda found: found[1] + ("xxxxx:xxxxx@" if ":" in found[2] else "xxxxx@"), text)
+    return _CREDENTIALS.sub(lambda found: "://xxxxx:xxxxx@" if ":" in found[1] else "://xxxxx@", text)

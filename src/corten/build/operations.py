@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
+from corten.build.git.url import shown
 from corten.lib import codec
 
 
@@ -86,9 +87,8 @@ class GitCheckout(Operation, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """For people: the repository with `#ref:directory`."""
-        tail = f"{self.ref}:{self.subdir}" if self.subdir else self.ref
-        return f"{self.remote}#{tail}" if tail else self.remote
+        """For people."""
+        return shown(self.remote, self.ref, self.subdir)
 
 
 class MakeDirectory(Operation, frozen=True, kw_only=True):

@@ -156,14 +156,12 @@ class BuildService:
                     whole=_is_read(options),
                     collect=bool(options.cache_to),
                 )
-                solved = await all_of(self._built(plan, inputs, job.face, progress) for plan, _bases in lowered)
-                is_inline = not options.squash and any(one.kind == "inline" for one in options.cache_to)
-                built = [carrying_its_cache(one, found) if is_inline else one for one, found in solved]
-                for name in _pushed(options):
-                    await self._travel.prepare(name, built, traveller)
+                plans = [plan for plan, _bases in lowered]
+                solved = await self._pushable(plans, inputs, options, job.face, progress)
                 yield Result(
                     platforms=tuple(
-                        PlatformResult(plan=plan, built=one) for (plan, _bases), one in zip(lowered, built, strict=True)
+                        PlatformResult(plan=plan, built=built)
+                        for plan, (built, _found) in zip(plans, solved, strict=True)
                     ),
                     source=recipe.source,
                     lease=lease,
@@ -175,6 +173,28 @@ class BuildService:
                 )
         finally:
             await self._upkeep.trim()
+
+    async def _pushable(
+        self, plans: Sequence[Plan], inputs: BuildInputs, options: BuildOptions, face: Face, progress: Progress
+    ) -> list[tuple[Built, Collected]]:
+        """The result for each plan, of which all is here that registries lack; once more without imported caches when
+        one has promised what cannot be had."""
+        try:
+            return await self._with_pushed_layers(plans, inputs, options, face, progress)
+        except ImportLost as error:
+            inputs.traveller.give_up(inputs.imports, error)
+        return await self._with_pushed_layers(plans, inputs, options, face, progress)
+
+    async def _with_pushed_layers(
+        self, plans: Sequence[Plan], inputs: BuildInputs, options: BuildOptions, face: Face, progress: Progress
+    ) -> list[tuple[Built, Collected]]:
+        """As `_pushable`, once. Raises ImportLost."""
+        solved = await all_of(self._built(plan, inputs, face, progress) for plan in plans)
+        if not options.squash and any(one.kind == "inline" for one in options.cache_to):
+            solved = [(carrying_its_cache(built, found), found) for built, found in solved]
+        for name in _pushed(options):
+            await self._travel.prepare(name, [built for built, _found in solved], inputs.traveller)
+        return solved
 
     async def _built(self, plan: Plan, inputs: BuildInputs, face: Face, progress: Progress) -> tuple[Built, Collected]:
         """The result; once more without imported caches when one has promised what cannot be had."""

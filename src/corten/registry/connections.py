@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -154,6 +155,8 @@ class Connections:
         if scheme == "https":
             ca, clients = (endpoint.ca, endpoint.clients) if own else ((), ())
             certificates = find_certificates(netloc, self._certs_dirs, ca, clients)
+            if self._policy is not None:  # the daemon's own name is for registries, and for nobody who names a URL
+                certificates = replace(certificates, clients=())
         key = (netloc if certificates else "", verify, certificates, repr(proxy))
         with self._lock:
             pool = self._pools.get(key)

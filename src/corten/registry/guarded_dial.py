@@ -6,28 +6,45 @@ The address that was judged is the one that is connected to: a name is resolved 
 from __future__ import annotations
 
 import socket
+from time import monotonic
 from urllib.parse import urlsplit
 
 from corten.registry.inward import InwardPolicy, InwardRefused, embedded
 
+_LEAST_S = 2.0  # what an address gets while there is time, as in Go's net.Dialer
+
 
 def dial(policy: InwardPolicy, host: str, port: int, timeout_s: float | None) -> socket.socket:
-    """A connection to the first address of `host` that is allowed and answers; `timeout_s` is for each.
+    """A connection to the first address of `host` that is allowed and answers; `timeout_s` is for all of them, for a
+    name may have as many as its owner likes.
 
     Raises InwardRefused when one is refused and none answers, socket.gaierror, OSError.
     """
     failure: OSError | InwardRefused | None = None
-    for family, kind, protocol, _name, address in socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM):
+    addresses = socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM)
+    end = None if timeout_s is None else monotonic() + timeout_s
+    for number, (family, kind, protocol, _name, address) in enumerate(addresses):
         try:
             policy.check(str(address[0]), port, is_own=is_own(family, address))
-            return _connect(family, kind, protocol, address, timeout_s)
+            share_s = None if end is None else _share(end - monotonic(), len(addresses) - number)
+            sock = _connect(family, kind, protocol, address, share_s)
         except InwardRefused as error:
             failure = error
         except OSError as error:
             failure = failure if isinstance(failure, InwardRefused) else error
+        else:
+            sock.settimeout(timeout_s)  # what follows (TLS) has a peer that answers
+            return sock
     if failure is None:
         raise socket.gaierror(socket.EAI_NONAME, "no address")
     raise failure
+
+
+def _share(left_s: float, count: int) -> float:
+    """How long one of `count` addresses is waited for. Raises TimeoutError when no time is left."""
+    if left_s <= 0:
+        raise TimeoutError("timed out")
+    return max(left_s / count, min(left_s, _LEAST_S))
 
 
 def check_literal(policy: InwardPolicy, netloc: str) -> None:

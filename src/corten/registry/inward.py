@@ -29,6 +29,11 @@ DENIED = (
     "::1/128",
     "fe80::/10",
     "fd00:ec2::/32",  # AWS' metadata and its like
+    "fd20:ce::254/128",  # Google Cloud's
+    "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud's
+    "fd00:42::42/128",  # Scaleway's
+    "fd00:a9fe:a9fe::1/128",  # Akamai's
+    "fd00:100::100:200/128",  # Alibaba Cloud's
     "ff00::/8",
 )
 _MAPPINGS = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0:0/96"))  # RFC 6052, RFC 2765

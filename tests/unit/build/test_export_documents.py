@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -133,8 +134,9 @@ DOCKERFILE = "FROM base\nARG TOKEN\nRUN --network=none --mount=type=secret,id=ke
 def predicate(wish: ProvenanceWish, text: str = DOCKERFILE, materials: tuple[Material, ...] = ()) -> Any:
     facts = Facts(
         source=SourceFile(filename="Dockerfile", data=text.encode()),
-        build_args={"TOKEN": "t0ken", "HTTPS_PROXY": "http://u:pa55@p"},
-        labels={"l": "1"},
+        build_args={"TOKEN": "t0ken", "HTTPS_PROXY": "http://u:pa55@p", "FROM": "https://u:pa55@p/x"},
+        labels={"l": "1", "from": "https://u:pa55@p/x"},
+        context_uri="https://u:pa55@p/x.git",
         target="last",
         contexts=["other"],
         use_cache=False,
@@ -166,6 +168,17 @@ def test_little_provenance_names_no_arguments_and_much_names_no_secrets() -> Non
     assert all(int(below[4:]) < number for number, step in enumerate(steps) for below in step["inputs"])
     source = much["runDetails"]["metadata"]["buildkit_metadata"]["source"]["infos"][0]["data"]
     assert base64.b64decode(source).decode() == DOCKERFILE
+    assert much["buildDefinition"]["externalParameters"]["configSource"]["uri"] == "https://p/x.git"
+    assert request["args"]["label:from"] == request["args"]["build-arg:FROM"] == "https://xxxxx:xxxxx@p/x"
+
+
+def test_the_dockerfile_in_provenance_has_no_passwords_of_urls() -> None:
+    text = "FROM base\nADD https://u:pa55@h/x /\nRUN git clone https://t0ken@h/y \xff\n"
+    much = json.dumps(predicate(ProvenanceWish(mode="max"), text))
+    assert "pa55" not in much
+    (data,) = re.findall(r'"data": "([^"]+)"', much)
+    shown = base64.b64decode(data).decode()
+    assert shown == text.replace("u:pa55@", "xxxxx:xxxxx@").replace("t0ken@", "xxxxx@")
 
 
 def test_provenance_says_only_what_is_known() -> None:

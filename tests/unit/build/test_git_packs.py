@@ -234,8 +234,32 @@ def test_what_a_server_says_is_wrong_is_told():
         cut.fetch(["a" * 40], io.BytesIO().write, shallow=True)
 
 
-def test_a_server_that_does_not_end_its_words_is_left():
-    endless = itertools.repeat(line("x" * 60_000))
+@pytest.mark.parametrize("words", [line("x" * 60_000), b"0004" * 65536])
+def test_a_server_that_does_not_end_its_words_is_left(words):
+    endless = itertools.repeat(words)
     with pytest.raises(GitError, match="says more than 64 MB"):
         for _ in PacketReader(endless).lines():
             pass
+
+
+@pytest.mark.parametrize("object_id", ["z" * 40, "\N{SUPERSCRIPT TWO}" * 40, "A" * 40, "a" * 41])
+def test_an_id_that_can_be_none_is_refused(object_id):
+    said = line("version 2") + FLUSH, line(f"{object_id} refs/heads/main") + FLUSH
+    with pytest.raises(GitError, match="does not speak git's protocol"):
+        connect(Said(*said)).refs(["refs/heads/main"])
+
+
+@pytest.mark.parametrize(
+    ("target", "head"),
+    [
+        ("refs/heads/main", "refs/heads/main"),
+        ("refs/heads/größe", "refs/heads/größe"),
+        (f"refs/heads/x\n{'a' * 40}\x20refs/heads/y", ""),
+        ("refs/heads/x\n^b", ""),
+        ("refs/heads/../../config", ""),
+    ],
+)
+def test_the_default_branch_has_a_name_that_git_takes(target, head):
+    """It is written into the files of a .git directory."""
+    said = line("version 2") + FLUSH, line(f"{'a' * 40} HEAD symref-target:{target}") + FLUSH
+    assert connect(Said(*said)).refs([]).head == head

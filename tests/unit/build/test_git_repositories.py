@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import tarfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.lab.git_server import GitServer, Repository, git, git_daemon
 
+from corten.build.git import directory
 from corten.build.git.error import GitError
 from corten.build.git.repositories import Repositories
 from corten.build.git.url import parse_git_url
@@ -324,6 +328,15 @@ def test_trees_that_multiply_are_bounded(lab: Lab):
     assert list((lab.root.parent / "kept").iterdir()) == []
 
 
+def test_the_index_of_paths_that_multiply_is_bounded(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    lab.repository().commit({f"{'d' * 200}/{number}": "" for number in range(50)})
+    assert ".git/index" in lab.names("?keep-git-dir=1")
+    lab.kept.trim(0, 0)
+    monkeypatch.setattr(directory, "_PATHS_LIMIT", 50 * 200)
+    with pytest.raises(GitError, match="paths are too long, or too many"):
+        lab.names("?keep-git-dir=1")
+
+
 def test_a_file_that_is_larger_than_the_disk_has_to_spare(lab: Lab):
     repository = lab.repository()
     repository.commit({"zeros": b"\0" * (8 << 20)})
@@ -356,6 +369,25 @@ def test_ssh_is_refused_with_a_sentence(lab: Lab):
 def test_what_is_no_repository_is_told(lab: Lab):
     with pytest.raises(GitError, match=r"failed to fetch remote http://.*/a\.git: repository not found"):
         lab.tar()
+
+
+def test_a_connection_that_is_reset_is_told(lab: Lab):
+    def reset(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=reset, args=(listener,))
+        thread.start()
+        try:
+            with pytest.raises(
+                GitError, match=r"failed to fetch remote git://.*: the connection broke: connection reset"
+            ):
+                lab.tar(base=f"git://127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            thread.join()
 
 
 def test_a_cancelled_fetch_ends(lab: Lab):

@@ -128,11 +128,35 @@ def test_credentials_are_apart_from_the_url():
         ("ADD https://tok@h/x /y", "ADD https://xxxxx@h/x /y"),
         ("a http://u:p@q@h/x b https://u:p@h", "a http://xxxxx:xxxxx@h/x b https://xxxxx:xxxxx@h"),
         ("ADD https://h/x@y /z", "ADD https://h/x@y /z"),
+        ("ADD https://u:it's@h/x /y", "ADD https://xxxxx:xxxxx@h/x /y"),
         ("RUN a@b", "RUN a@b"),
+        ("RUN ://u:p@h", "RUN ://u:p@h"),
     ],
 )
 def test_credentials_are_not_shown(text, shown):
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize("text", ["@://" + "a" * (1 << 20), "a://" * (1 << 18) + "@", "a://b@" * (1 << 17)])
+def test_credentials_are_looked_for_once_in_any_text(text):
+    """Searched again from each letter, a long word of a Dockerfile would hold the whole engine up for hours."""
+    assert len(redacted(text)) >= len(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["ssh://me:{}@h:x/r", "ssh://me:{}@h/r#a..b", "https://me:{}@/x.git", "git://me:{}@h:x/r"]
+)
+@pytest.mark.parametrize("token", ["s3cret", "s3cret" * 100])
+def test_errors_have_no_credentials_however_long(url, token):
+    with pytest.raises(ValueError) as caught:
+        parse_git_url(url.format(token))
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(ValueError) as caught:
+        git_checkout(f"ssh://me:{token}@h/r")
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(GitError) as refused:
+        submodule_remote("https://h/r", f"ssh://me:{token}@h/r", "sub")
+    assert "s3cret" not in str(refused.value)
 
 
 REFS = Refs(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import io
 import os
 import tarfile
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -103,6 +105,23 @@ def test_layers_that_are_old_enough_or_others_stay_the_same(library: ImageLibrar
 def test_the_same_files_give_the_same_layer_however_late_they_came(library: ImageLibrary) -> None:
     one, other, third = older(library, *(made(library, tar(*times)) for times in ((2_000,), (3_000,), (EPOCH + 1,))))
     assert one.diff_id == other.diff_id == third.diff_id
+
+
+def test_a_full_disk_leaves_neither_thread_nor_descriptor(
+    library: ImageLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = made(library, tar(*[2_000] * 5_000))
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    older(library, made(library, tar(5)))  # what is opened once is open from here on
+    monkeypatch.setattr(library, "scratch", full)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No space left"):
+        older(library, layer)
+    assert "corten-layer" not in [thread.name for thread in threading.enumerate()]
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_sparse_layer_of_another_tool_is_written_out_in_full(library: ImageLibrary, tmp_path: Path) -> None:

@@ -105,6 +105,29 @@ def test_a_damaged_database_is_refused_and_never_loops(tmp_path: Path) -> None:
             list(parse_rpm(data))
 
 
+def test_records_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
+    """Else a page is its one record of 50 KiB thousands of times: there is no end to 256 MiB of such."""
+    content = bytearray(rpm_database(tmp_path / "db", [header(license="x" * 50000)], 65536))
+    root = content.index(b"x" * 1000) // 65536 * 65536
+    (cell,) = struct.unpack_from(">H", content, root + 8)
+    struct.pack_into(">H", content, root + 3, 1000)
+    struct.pack_into(">1000H", content, root + 8, *[cell] * 1000)
+    with pytest.raises(NoDatabase, match="upon each other"):
+        list(parse_rpm(bytes(content)))
+
+
+def test_a_database_is_given_up_when_nobody_waits(tmp_path: Path) -> None:
+    whole = rpm_database(tmp_path / "db", [header(name=f"p{number}", version="1") for number in range(500)], 512)
+    left = iter(range(5))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(parse_rpm(whole, check))
+
+
 @given(data=st.data())
 def test_any_bytes_are_packages_or_no_database(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "hypothesis-db"

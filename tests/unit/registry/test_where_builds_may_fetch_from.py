@@ -7,13 +7,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corten.registry import guarded_dial
 from corten.registry.cancel import Cancel
+from corten.registry.connections import Connections
 from corten.registry.endpoint import Endpoint
+from corten.registry.errors import RegistryError
 from corten.registry.guarded_dial import dial, is_own
 from corten.registry.inward import InwardPolicy, InwardRefused, embedded
 from corten.registry.proxies import Proxies
@@ -27,6 +31,7 @@ SECOND = InwardPolicy.of(allow=["127.0.0.2/32"])  # one server of the tests' may
     "address",
     [
         "127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "169.254.169.254", "fe80::1", "fe80::1%eth0", "fd00:ec2::254",
+        "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1", "fd00:100::100:200",
         "100.100.100.200", "168.63.129.16", "224.0.0.1", "255.255.255.255", "ff02::1", "::ffff:127.0.0.1",
         "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "::ffff:0:7f00:1", "0.1.2.3",
     ],
@@ -151,6 +156,38 @@ def test_of_several_addresses_the_allowed_one_is_taken(monkeypatch: pytest.Monke
         monkeypatch.setattr(socket, "getaddrinfo", resolved)
         assert get(SECOND, f"http://two.example:{port}/") == b"ok"
         assert asked == ["/"]
+
+
+def test_a_name_with_many_addresses_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch):
+    """Else whoever has a name servers for it takes a thread of the engine for as long as they like."""
+    now, waits = [0.0], []
+
+    def silent(_family: int, _kind: int, _protocol: int, _address: object, timeout_s: float) -> socket.socket:
+        waits.append(timeout_s)
+        now[0] += timeout_s
+        raise TimeoutError("timed out")
+
+    def resolved(_host: str, port: int, *_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", port)) for n in range(1, 251)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(guarded_dial, "_connect", silent)
+    monkeypatch.setattr(guarded_dial, "monotonic", lambda: now[0])
+    with pytest.raises(TimeoutError):
+        dial(DEFAULT, "many.example", 80, 9.0)
+    assert waits == [2.0, 2.0, 2.0, 2.0, 1.0]
+
+
+def test_the_daemons_certificates_are_for_registries_alone(tmp_path: Path):
+    """A Dockerfile would fetch in the engine's name, whatever the server has besides a registry."""
+    folder = tmp_path / "h.example:1"
+    folder.mkdir()
+    for name in ("client.cert", "client.key"):
+        (folder / name).write_text("not read")
+    endpoint = Endpoint(host="h.example:1")
+    Connections((str(tmp_path),), Proxies(), DEFAULT).pool("https", endpoint.host, endpoint)
+    with pytest.raises(RegistryError, match=r"client\.cert"):
+        Connections((str(tmp_path),), Proxies()).pool("https", endpoint.host, endpoint)
 
 
 def test_a_proxy_is_not_asked_for_a_refused_address():

@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from corten.spec.reference import Reference
 
+_GIT_HASHES = {40: "sha1", 64: "sha256"}  # by the digits of a commit's id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
@@ -24,6 +26,12 @@ def image_material(name: Reference, platform: str, digest: str) -> Material:
     """An image of a registry; `digest` is its manifest's or index', `sha256:` included."""
     algorithm, _, digits = digest.partition(":")
     return Material(uri=image_purl(name, platform), digest={algorithm: digits} if digits else {})
+
+
+def git_material(uri: str, commit: str) -> Material:
+    """A repository; `commit` counts when it is whole."""
+    algorithm = _GIT_HASHES.get(len(commit))
+    return Material(uri=uri, digest={algorithm: commit} if algorithm else {})
 
 
 def image_purl(name: Reference, platform: str) -> str:

@@ -3,7 +3,8 @@
 The fields are those that BuildKit fills (docs/attestations/slsa-definitions.md, slsa-provenance.md), so that what
 reads its provenance reads this one; the builder's version says who wrote it. `min` names what the build was made of and
 how it was asked for, without build arguments and labels; `max` has those, the Dockerfile and the steps. Secrets are
-named by their ids and never told; proxies, which may hold passwords, and user information in URLs are left out.
+named by their ids and never told; proxies, which may hold passwords, and user information in URLs are left out,
+wherever these stand: in the Dockerfile and in arguments, too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from corten.build.attestations.statement import Predicate
 from corten.build.attestations.wishes import ProvenanceWish
 from corten.build.dockerfile.scope import HIDDEN
 from corten.build.graph import Vertex, in_order
+from corten.build.location import redacted
 from corten.build.operations import Download, GitCheckout, Run
 from corten.build.plan import Plan
 from corten.engine.images.views import rfc3339
@@ -66,7 +68,9 @@ def provenance(
     extra = {"source": _source(facts.source)} if is_max else None
     if wish.version == "v0.2":
         return _version_02(wish, facts, request, dependencies, times, steps, extra, known=known)
-    config_source = {"path": facts.source.filename} | ({"uri": facts.context_uri} if facts.context_uri else {})
+    config_source = {"path": facts.source.filename} | (
+        {"uri": without_password(facts.context_uri)} if facts.context_uri else {}
+    )
     internal: dict[str, Any] = {"builderPlatform": facts.builder_platform}
     if steps is not None:
         internal["buildConfig"] = steps
@@ -105,7 +109,7 @@ def _version_02(
 ) -> Predicate:
     config_source = {"entryPoint": facts.source.filename}
     if facts.context_uri:
-        config_source["uri"] = facts.context_uri
+        config_source["uri"] = without_password(facts.context_uri)
     metadata: dict[str, Any] = {
         "buildInvocationID": facts.invocation,
         "buildStartedOn": times[0],
@@ -145,8 +149,8 @@ def _arguments(facts: Facts, platform: str, *, is_max: bool) -> dict[str, str]:
     for name in facts.contexts:
         args[f"context:{name}"] = ""
     if is_max:
-        args |= {f"build-arg:{name}": value for name, value in facts.build_args.items() if name not in HIDDEN}
-        args |= {f"label:{name}": value for name, value in facts.labels.items()}
+        args |= {f"build-arg:{name}": redacted(value) for name, value in facts.build_args.items() if name not in HIDDEN}
+        args |= {f"label:{name}": redacted(value) for name, value in facts.labels.items()}
     return dict(sorted(args.items()))
 
 
@@ -186,5 +190,6 @@ def _steps(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _source(source: SourceFile) -> dict[str, Any]:
-    data = base64.b64encode(source.data).decode("ascii")
+    text = redacted(source.data.decode("utf-8", "surrogateescape"))
+    data = base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii")
     return {"infos": [{"filename": source.filename, "language": "Dockerfile", "data": data}]}

@@ -116,7 +116,7 @@ class _Scanner:
             if real and real not in seen:
                 seen.add(real)
                 try:
-                    yield from ((path, package) for package in parse_rpm(self._bytes(path, _RPM_LIMIT)))
+                    yield from ((path, package) for package in parse_rpm(self._bytes(path, _RPM_LIMIT), self._check))
                 except NoDatabase:
                     self.unread.add(f"/{path}")
         self.unread |= {f"/{path}" for path in _RPM_OTHERS if self._real(path)}

@@ -6,7 +6,8 @@ each upon a parent, and records that name their topmost one. An image carries it
 Keys of one builder mean nothing to another, so a record's digest is Corten's key, with what else Corten knows in a
 field that others pass over.
 
-What is read is a stranger's: numbers are bounded, layers are of a known kind, and nothing in it is a path.
+What is read is a stranger's: numbers are bounded, layers are of a known kind, and nothing in it is a path. What it says
+of blobs that are here already, which nobody fetches and verifies again, has to be so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ from corten.errors import CortenError, InvalidArgument
 from corten.lib import codec
 from corten.spec import oci_image
 from corten.spec.digest import is_digest
-from corten.spec.oci_image import Descriptor, Image, Manifest
+from corten.spec.oci_image import DOCKER_LAYER, OCI_LAYER, Descriptor, Image, Manifest
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 CONFIG_LIMIT = 16 << 20
@@ -188,6 +189,26 @@ def _named(layer: Layer) -> Descriptor:
 
 
 # -- read
+
+
+def believable(content: CacheContent, size_of: Callable[[str], int | None]) -> CacheContent:
+    """What of a cache can be so: without records of layers that have another size here (`size_of`; None: not here), or
+    that are plain and called by another digest than their own."""
+
+    sizes: dict[str, int | None] = {}
+
+    def can_be(layer: Layer) -> bool:
+        blob = layer.blob
+        if blob.media_type in (OCI_LAYER, DOCKER_LAYER) and blob.digest != layer.diff_id:
+            return False
+        if blob.digest not in sizes:
+            sizes[blob.digest] = size_of(blob.digest)
+        return sizes[blob.digest] in (None, blob.size)
+
+    return CacheContent(
+        steps=tuple(step for step in content.steps if all(map(can_be, step.filesystem.layers))),
+        mounts=tuple(mount for mount in content.mounts if can_be(mount.layer)),
+    )
 
 
 def decode_config(raw: bytes, blobs: Iterable[Descriptor]) -> CacheContent:

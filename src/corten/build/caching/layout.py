@@ -93,15 +93,11 @@ class LayoutSource:
                 below = os.open(name, _DIRECTORY, dir_fd=directory)
                 os.close(directory)
                 directory = below
-            file = os.fdopen(os.open(path[-1], _READ, dir_fd=directory), "rb")
+            return _opened(path[-1], directory)
         except FileNotFoundError:
             raise NotFound(f"the cache's directory has no {'/'.join(path)}") from None
         finally:
             os.close(directory)
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
-            raise InvalidArgument(f"{'/'.join(path)} in the cache's directory is no file")
-        return file
 
 
 def write_layout(
@@ -136,10 +132,19 @@ def write_layout(
 
 def _known(directory: int) -> list[Descriptor]:
     try:
-        with os.fdopen(os.open("index.json", _READ, dir_fd=directory), "rb") as file:
+        with _opened("index.json", directory) as file:
             return _index(file.read(MANIFEST_LIMIT)).manifests
     except (OSError, InvalidArgument):
         return []
+
+
+def _opened(name: str, directory: int) -> BinaryIO:
+    """A regular file. Raises InvalidArgument for anything else, OSError."""
+    fd = os.open(name, _READ, dir_fd=directory)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # before a file object is made, which takes no directory and leaves it
+        os.close(fd)
+        raise InvalidArgument(f"{name} in the cache's directory is no file")
+    return os.fdopen(fd, "rb")
 
 
 def _index(raw: bytes) -> Index:

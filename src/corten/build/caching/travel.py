@@ -14,7 +14,7 @@ from typing import Protocol
 
 from corten.build.caching.collecting import Collected
 from corten.build.caching.exporting import CacheExporter, Cargo, Directories, Registries
-from corten.build.caching.format import CacheContent, InlineImage, decode_inline, encode_inline
+from corten.build.caching.format import CacheContent, InlineImage, believable, decode_inline, encode_inline
 from corten.build.caching.imports import Imports
 from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
@@ -140,7 +140,8 @@ class CacheTravel:
         for one in wanted:
             traveller.say(status(f"Importing the build cache from {one.name}"))
             try:
-                content, source = await self._read(one, platform, traveller)
+                found, source = await self._read(one, platform, traveller)
+                content = await blocking.run(believable, found, self._library.blob_size)
             except (CortenError, OSError) as error:
                 traveller.say(status(f"Status: Nothing came from {one.name}"))
                 traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))

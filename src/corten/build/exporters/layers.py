@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -66,10 +67,8 @@ class LayerForms:
                     break
             else:
                 return layer
-        with self._library.open_blob(layer.blob.digest) as file:
-            blob = self._stored(
-                _Older(TarStream(file), newest_ns), "uncompressed", None, layer.diff_id, lease, progress
-            )
+        with self._library.open_blob(layer.blob.digest) as file, closing(_Older(TarStream(file), newest_ns)) as older:
+            blob = self._stored(older, "uncompressed", None, layer.diff_id, lease, progress)
         return msgspec.structs.replace(layer, blob=blob, diff_id=blob.digest)
 
     async def compressed(
@@ -109,16 +108,12 @@ class LayerForms:
         packer = _packer(kind, level)
         hashed, size, done = hashlib.sha256(), 0, 0
         with self._library.scratch() as ingest:
-            try:
-                for data, taken in _packed(source, packer):
-                    progress.cancel.check()
-                    hashed.update(data)
-                    size, done = size + len(data), done + taken
-                    ingest.write(data)
-                    progress.update(short(diff_id), "Preparing", done, done)
-            finally:
-                if isinstance(source, PipedTar):
-                    source.close()
+            for data, taken in _packed(source, packer):
+                progress.cancel.check()
+                hashed.update(data)
+                size, done = size + len(data), done + taken
+                ingest.write(data)
+                progress.update(short(diff_id), "Preparing", done, done)
             digest = f"sha256:{hashed.hexdigest()}"
             lease.add(digest)
             ingest.commit(digest, size)

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
+from corten.build.git.error import GitError
 from corten.build.git.pack import Objects, Stored
 from corten.build.git.trees import DIRECTORY, SUBMODULE, Commit, items_of
 from corten.lib.tar import Entry
@@ -20,6 +21,7 @@ from corten.lib.tar import Entry
 _KINDS = {b"commit": 1, b"tree": 2, b"blob": 3, b"tag": 4}
 _CHUNK = 1 << 20
 _FAR = 1 << 31
+_PATHS_LIMIT = 128 << 20  # bytes of all paths, which the index has in full: trees may multiply them
 _NANO = 1_000_000_000
 
 
@@ -81,11 +83,15 @@ class GitDirectory:
         self._rows: list[tuple[bytes, int, bytes, int]] = []
         self._trees = {self._commit.tree}
         found: dict[bytes, bytes] = {}
+        left = _PATHS_LIMIT
         todo = [(b"", self._commit.tree)]
         while todo:
             prefix, tree = todo.pop()
             for item in items_of(self._objects, tree):
                 path = prefix + item.name
+                left -= len(path)
+                if left < 0:
+                    raise GitError("the repository's paths are too long, or too many, for a .git directory of them")
                 if item.mode == DIRECTORY:
                     self._trees.add(item.object_id)
                     todo.append((path + b"/", item.object_id))

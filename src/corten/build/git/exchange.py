@@ -161,8 +161,18 @@ class TcpExchange:
         assert self._socket is not None
         assert self._reader is not None
         with self._cancel.interrupting(self._wake):
-            self._socket.sendall(data)
+            try:
+                self._socket.sendall(data)
+            except OSError as error:
+                raise self._broken(error) from error
         return self._reader
+
+    def _broken(self, error: OSError) -> GitError:
+        """What to raise for a connection that ended. Raises Cancelled when it was this end's doing."""
+        self._cancel.check()
+        if isinstance(error, TimeoutError):
+            return GitError(f"the server is silent since {self._timings.stall_s:.0f} s")
+        return GitError(f"the connection broke: {(error.strerror or str(error)).lower()}")
 
     def _chunks(self, sock: socket.socket) -> Iterator[bytes]:
         waited, came = 0.0, 0
@@ -171,9 +181,8 @@ class TcpExchange:
                 begun = time.monotonic()
                 try:
                     data = sock.recv(_CHUNK)
-                except TimeoutError:
-                    self._cancel.check()
-                    raise GitError(f"the server is silent since {self._timings.stall_s:.0f} s") from None
+                except OSError as error:
+                    raise self._broken(error) from error
                 self._cancel.check()
                 if not data:
                     return

@@ -73,7 +73,7 @@ class PacketReader:
         """The lines up to the next marker. Raises GitError with what the server says is wrong, or for too many."""
         said = 0
         while isinstance(found := self.read(), bytes):
-            said += len(found)
+            said += len(found) + 64  # an empty one is something to be kept, too
             if said > _LINES_LIMIT:
                 raise GitError(f"the server says more than {_LINES_LIMIT >> 20} MB before it sends anything")
             text = text_of(found)

@@ -15,6 +15,7 @@ from corten.build.git.error import GitError, NotOurRef
 from corten.build.git.exchange import Exchange
 from corten.build.git.packets import DELIMITER, FLUSH, Marker, PacketReader, line, remote_error, text_of
 from corten.build.git.refs import Refs
+from corten.build.git.url import is_commit, is_ref
 
 ID_BYTES = {"sha1": 20, "sha256": 32}
 _AGENT = f"corten/{__version__}"
@@ -159,13 +160,13 @@ def _refs(rows: Iterable[tuple[str, str, str, str]]) -> Refs:
         if number >= _REFS_LIMIT:
             raise GitError(f"the repository has more than {_REFS_LIMIT} refs")
         for found in filter(None, (object_id, behind)):
-            if len(found) not in (40, 64) or not found.isalnum() or not found.isascii():
+            if not is_commit(found):
                 raise GitError("the server does not speak git's protocol")
         if object_id:
             ids[name] = object_id
         if behind:
             peeled[name] = behind
-        if name == "HEAD" and target:
+        if name == "HEAD" and is_ref(target):  # the server's word, which a .git directory is told
             head = target
     return Refs(ids=ids, peeled=peeled, head=head)
 

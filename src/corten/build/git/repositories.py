@@ -19,6 +19,7 @@ from corten.build.git.refs import Resolved, candidates, check_commit, resolve_re
 from corten.build.git.remote import ID_BYTES, Remote, connect
 from corten.build.git.url import GitUrl, is_commit
 from corten.build.kept import KeptFiles
+from corten.build.location import redacted
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.disk_full import saying
 from corten.registry.cancel import Cancel
@@ -69,7 +70,7 @@ class Repositories:
             keeps_git_dir=keeps_git_dir,
             submodules=url.submodules is not False,
         )
-        with saying(f"fetch {url.remote}"):
+        with saying(f"fetch {redacted(url.remote)[:256]}"):
             file = self._kept.new()
             try:
                 checkout = Checkout(
@@ -137,7 +138,7 @@ class Repositories:
         if scheme == "git":
             return TcpExchange(self._policy, remote, self._timings, self._cancel)
         raise NotOffered(
-            f"git over {scheme} is not supported by this engine: {remote[:256]}",
+            f"git over {scheme} is not supported by this engine: {redacted(remote)[:256]}",
             hint="use an https URL, with a token in place of the key",
         )
 

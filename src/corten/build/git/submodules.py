@@ -84,7 +84,7 @@ def submodule_remote(parent: str, url: str, path: str) -> tuple[str, str]:
             raise ValueError
         return without_credentials(url)
     except ValueError:
-        shown = redacted("".join(char for char in url[:128] if char.isprintable()))
+        shown = redacted("".join(char for char in url if char.isprintable()))[:128]
         raise GitError(
             f"the submodule {path[:128]!r} comes from {shown!r}: only http, https and git URLs are fetched",
             hint="?submodules=false leaves submodules out",

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
-from corten.build.location import without_credentials
+from corten.build.location import redacted, without_credentials
 
 _SCHEMES = ("http", "https", "git", "ssh")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -50,6 +50,11 @@ class GitUrl:
         """http, https, git or ssh."""
         return self.remote.partition("://")[0]
 
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return shown(self.remote, self.ref, self.subdir)
+
 
 def parse_git_url(text: str, *, is_context: bool = False) -> GitUrl | None:
     """The repository that `text` names, or None when it names none; `is_context` takes `github.com/...`, too.
@@ -66,9 +71,20 @@ def parse_git_url(text: str, *, is_context: bool = False) -> GitUrl | None:
     return _from_url(text, is_suffixed=scheme[1].lower() in ("http", "https"))
 
 
+def shown(remote: str, ref: str, subdir: str) -> str:
+    """A repository for people, with `#ref:directory`."""
+    tail = f"{ref}:{subdir}" if subdir else ref
+    return f"{remote}#{tail}" if tail else remote
+
+
 def is_commit(ref: str) -> bool:
     """Whether it is the whole id of a commit, which needs no asking for."""
     return bool(_COMMIT.match(ref))
+
+
+def is_ref(name: str) -> bool:
+    """Whether a ref may be called so: git's rules (git-check-ref-format(1)), and what can be shown."""
+    return bool(name) and not _NO_REF.search(name) and name.isprintable()
 
 
 def check_checksum(checksum: str) -> None:
@@ -84,12 +100,12 @@ def _from_url(text: str, *, is_suffixed: bool) -> GitUrl | None:
     except ValueError as error:
         if is_suffixed:
             return None  # who takes it for a file's will say what is wrong
-        raise ValueError(f"invalid git URL {text[:256]}: {error}") from error
+        raise ValueError(f"invalid git URL {redacted(text)[:256]}: {error}") from error
     if is_suffixed and not unquote(parts.path).endswith(".git"):
         return None
     bare = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, "", ""))
     if len(text) > _LIMIT or not parts.hostname:
-        raise ValueError(f"invalid git URL {text[:256]}")
+        raise ValueError(f"invalid git URL {redacted(text)[:256]}")
     remote, authorization = without_credentials(bare)
     if parts.scheme.lower() == "ssh":
         remote, authorization = bare, ""
@@ -151,10 +167,10 @@ def _is_text(text: str) -> bool:
 
 
 def _checked_parts(url: GitUrl) -> GitUrl:
-    if url.ref and (_NO_REF.search(url.ref) or not url.ref.isprintable()):
+    if url.ref and not is_ref(url.ref):
         raise ValueError(f"invalid git ref {url.ref[:256]!r}")
     if any(char.isspace() or not char.isprintable() for char in url.remote):
-        raise ValueError(f"invalid git URL {url.remote[:256]!r}")
+        raise ValueError(f"invalid git URL {redacted(url.remote)[:256]!r}")
     if url.checksum:
         check_checksum(url.checksum)
     names = [name for name in url.subdir.split("/") if name not in ("", ".")]

@@ -6,8 +6,10 @@ Fetched by the daemon, by the policy and bounds of all that builds fetch. Daemon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
+from corten.build.attestations.material import Material, git_material
 from corten.build.face import Offers
 from corten.build.fetching import Fetching, web_url
 from corten.build.git.secrets import authorized
@@ -21,6 +23,7 @@ from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.spool import Spool
 from corten.errors import Forbidden, InvalidArgument
 from corten.lib.tar import InvalidTar, TarReader
+from corten.spec.digest import hex_of
 from corten.spec.docker.lint import SourceFile
 
 _DOCKERFILE = "Dockerfile"
@@ -97,12 +100,16 @@ class RemoteSource:
             resolved = await self._fetching.commit(git, self._progress)
             keeps = self._keeps_git_dir if git.keep_git_dir is None else git.keep_git_dir
             self._file = await self._fetching.checkout(git, resolved, self._progress, keeps_git_dir=keeps)
+            material = git_material(git.shown, resolved.commit)
         elif is_web_url(self._location):
-            raw = await self._fetching.kept_download(web_url(self._location), self._progress)
+            url = web_url(self._location)
+            raw, seen = await self._fetching.kept_download(url, self._progress)
             self._file = await self._spool.plain(raw, self._progress)
+            material = Material(uri=url.url, digest={"sha256": hex_of(seen.digest)})
         else:
             raise InvalidArgument(f"unsupported build context {redacted(self._location)[:256]!r}")
-        return await run_cancellable(self._progress, "disk", self._read, self._file)
+        recipe = await run_cancellable(self._progress, "disk", self._read, self._file)
+        return replace(recipe, materials=(material,))
 
     async def context(self, name: str, paths: Sequence[str]) -> Tree:
         """All of it, or a named context that the client sends. Raises InvalidArgument for another name."""

@@ -16,6 +16,7 @@ from corten.build.caching.format import (
     CacheMountRecord,
     InlineImage,
     Step,
+    believable,
     decode_config,
     decode_inline,
     encode_config,
@@ -24,7 +25,16 @@ from corten.build.caching.format import (
 from corten.build.filesystem import FileSystem, Layer
 from corten.errors import InvalidArgument
 from corten.lib import codec
-from corten.spec.oci_image import OCI_CONFIG, OCI_LAYER_GZIP, Descriptor, Image, Manifest, RootFS, parse_image
+from corten.spec.oci_image import (
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    Descriptor,
+    Image,
+    Manifest,
+    RootFS,
+    parse_image,
+)
 
 TIME = "2026-11-28T10:00:00.123456789Z"
 KEYS = st.integers(0, 40).map(lambda number: f"{number:064x}")
@@ -179,6 +189,26 @@ def test_texts_of_a_record_are_bounded_and_its_time_is_one() -> None:
     assert len(step.name) <= 256
     assert step.name.isprintable()
     assert step.filesystem.layers[0].created == ""
+
+
+def test_what_a_cache_says_of_blobs_that_are_here_has_to_be_so() -> None:
+    """They are not fetched, so that nobody else verifies it: an image would name what no registry takes."""
+
+    def kept(one: Layer, sizes: dict[str, int]) -> tuple[int, int]:
+        steps = (
+            Step(key="1" * 64, filesystem=FileSystem(layers=(layer(5), one))),
+            Step(key="2" * 64, filesystem=FileSystem(layers=(layer(5),))),
+        )
+        content = CacheContent(steps=steps, mounts=(CacheMountRecord(name=f"{1:032x}", layer=one),))
+        found = believable(content, sizes.get)
+        return len(found.steps), len(found.mounts)
+
+    assert kept(layer(7), {}) == (2, 1)
+    assert kept(layer(7), {digest(7): 7}) == (2, 1)
+    assert kept(layer(7), {digest(7): 8}) == (1, 0)
+    plain = Descriptor(media_type=OCI_LAYER, digest=digest(7), size=7)
+    assert kept(Layer(blob=plain, diff_id=digest(7)), {digest(7): 7}) == (2, 1)
+    assert kept(Layer(blob=plain, diff_id=digest(8)), {digest(7): 7}) == (1, 0)
 
 
 def test_mounts_have_names_that_are_no_paths() -> None:

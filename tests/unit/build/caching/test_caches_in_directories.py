@@ -125,6 +125,12 @@ def test_no_link_is_followed_and_nothing_but_files_is_read(tmp_path: Path) -> No
     with pytest.raises(CortenError):
         source(cache).blob(LAYER.blob, Buffer())
     blob.unlink()
+    blob.mkdir()
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(InvalidArgument, match="is no file"):
+            source(cache).blob(LAYER.blob, Buffer())
+    assert os.listdir("/proc/self/fd") == before
     (cache / "blobs").rename(tmp_path / "blobs")
     (cache / "blobs").symlink_to(tmp_path / "blobs")
     with pytest.raises(OSError):

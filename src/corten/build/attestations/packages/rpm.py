@@ -1,14 +1,15 @@
 """RPM's `rpmdb.sqlite`: the headers in its one table of packages. Pure: the file is read as bytes, by no library.
 
 An image is somebody else's, and so is its database: SQLite itself is not given it. What is walked are the pages of the
-table `Packages` (hnum INTEGER PRIMARY KEY, blob BLOB), each once. Sources: SQLite's "Database File Format", sections
-1.6 and 2.1; RPM's docs/manual/format_header.md.
+table `Packages` (hnum INTEGER PRIMARY KEY, blob BLOB), each once, and no more bytes of records than the file has: in a
+sound one they lie beside each other. Sources: SQLite's "Database File Format", sections 1.6 and 2.1; RPM's
+docs/manual/format_header.md.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from corten.build.attestations.packages.package import Package
 
@@ -16,6 +17,7 @@ _MAGIC = b"SQLite format 3\0"
 _INTERIOR, _LEAF = 5, 13
 _PAGES_LIMIT = 1 << 17
 _CELL_LIMIT = 16 << 20
+_CELL_LEAST = 4  # its pointer, its length and its row's number
 _TAGS = {1000: "name", 1001: "version", 1002: "release", 1003: "epoch", 1011: "vendor", 1014: "license", 1020: "url",
          1022: "arch"}  # fmt: skip
 _INT32, _STRING, _I18N = 4, 6, 9
@@ -26,10 +28,10 @@ class NoDatabase(ValueError):
     """The bytes are no such database, or a damaged one."""
 
 
-def parse_rpm(data: bytes) -> Iterator[Package]:
-    """The packages. Raises NoDatabase."""
+def parse_rpm(data: bytes, check: Callable[[], None] = lambda: None) -> Iterator[Package]:
+    """The packages. `check` is called for each page, and may raise. Raises NoDatabase."""
     try:
-        file = _File(data)
+        file = _File(data, check)
         root = next((page for name, page in file.tables() if name == "Packages"), 0)
         for row in file.rows(root) if root else ():
             if len(row) > 1 and isinstance(row[1], bytes):
@@ -80,7 +82,7 @@ def _header(blob: bytes) -> dict[str, str]:
 class _File:
     """The pages of a database; each is walked once, so that none can lead back."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, check: Callable[[], None]) -> None:
         if not data.startswith(_MAGIC) or len(data) < 100:
             raise NoDatabase("it does not begin as one")
         size = int(struct.unpack_from(">H", data, 16)[0])
@@ -90,6 +92,8 @@ class _File:
             raise NoDatabase("its pages have no valid size")
         self._data = data
         self._visited: set[int] = set()
+        self._left = len(data)
+        self._check = check
 
     def tables(self) -> Iterator[tuple[str, int]]:
         """Names and root pages, from the schema, which is the first page's table."""
@@ -117,6 +121,7 @@ class _File:
                 raise NoDatabase("a page is none of a table")
 
     def _page(self, number: int) -> int:
+        self._check()
         start = (number - 1) * self._size
         if number < 1 or start + self._size > len(self._data) or number in self._visited:
             raise NoDatabase("a page is missing, or named twice")
@@ -134,6 +139,9 @@ class _File:
         """A cell's bytes, of which those that do not fit lie in a chain of pages (section 1.6)."""
         if length > _CELL_LIMIT:
             raise NoDatabase("a record is too large")
+        self._left -= length + _CELL_LEAST
+        if self._left < 0:
+            raise NoDatabase("its records lie upon each other")
         most, least = self._usable - 35, (self._usable - 12) * 32 // 255 - 23
         if length <= most:
             return self._data[at : at + length]

@@ -138,9 +138,15 @@ def _download(url: str, checksum: str = "") -> Download:
 
 
 def file_name(url: str) -> str:
-    """What a downloaded file is called: the last part of the URL's path. Raises ValueError when it has none."""
+    """What a downloaded file is called: the last part of the URL's path, `download` when that can be no file's name.
+
+    Raises ValueError for what is no URL, or has a zero byte in its name.
+    """
     try:
         path = unquote(urlsplit(url).path)
     except ValueError as error:
         raise ValueError(f"invalid URL {redacted(url)}: {error}") from error
-    return posixpath.basename(path.rstrip("/")) or "download"
+    name = posixpath.basename(path.rstrip("/"))
+    if "\0" in name:
+        raise ValueError(f"invalid URL {redacted(url)}: a file's name has no zero bytes")
+    return "download" if name in ("", ".", "..") else name
