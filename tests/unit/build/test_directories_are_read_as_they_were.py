@@ -143,7 +143,7 @@ def test_a_listing_is_seen_when_it_is_whole(root: Path, opened: Open, monkeypatc
 
     monkeypatch.setattr(listings, "_list", listed)
     assert tree.names("") == []
-    assert [path for path, _ in seen][:3] == ["", "empty", "ignored"]
+    assert {path for path, _ in seen} >= {"", "empty", "ignored"}
     assert all(unfinished == [] for _path, unfinished in seen)
 
 
