@@ -82,15 +82,36 @@ def test_the_zygotes_side_imports_the_standard_library_and_itself_only(file):
             assert name.partition(".")[0] in sys.stdlib_module_names
 
 
-def test_the_zygote_loads_nothing_heavy():
-    program = (
-        f"import sys, json; sys.path.insert(0, {str(ROOT.parent)!r}); import corten.shim.zygote as z; "
-        "getattr(z, 'preload', lambda: None)(); print(json.dumps(sorted(sys.modules)))"
-    )
+def loaded_after(code, *flags):
+    """The modules of a fresh interpreter that has run `code`."""
+    begin = f"import sys, json; sys.path.insert(0, {str(ROOT.parent)!r}); "
+    program = f"{begin}{code}; print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-I", *flags, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    loaded = json.loads(result.stdout)
+    return json.loads(result.stdout)
+
+
+def test_an_idle_daemon_does_without_what_builds():
+    loaded = loaded_after("import corten.daemon.wire; from corten.api.routes import collect; collect()")
+    assert "corten.api.routes.build" in loaded
+    dear = (
+        "service",
+        "builder",
+        "classic",
+        "buildkit",
+        "session",
+        "caching",
+        "exporters",
+        "attestations",
+        "git.remote",
+    )
+    assert [name for name in loaded if name.startswith(tuple(f"corten.build.{part}" for part in dear))] == []
+    assert not {"h2", "yaml", "urllib3"} & set(loaded)
+
+
+def test_the_zygote_loads_nothing_heavy():
+    loaded = loaded_after("import corten.shim.zygote as z; getattr(z, 'preload', lambda: None)()", "-S")
     assert sorted({name.partition(".")[0] for name in loaded} & HEAVY) == []
     foreign = [name for name in loaded if name.startswith("corten.") and package_of(name) not in ZYGOTE_SIDE]
     assert [name for name in foreign if name not in ZYGOTE_ALSO | {"corten.lib"}] == []

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from corten.api.query import Query
-from corten.api.routes.build import build_options
 from corten.api.routing import Request, Response, hijacked, route
 from corten.api.services import Services
-from corten.build.local.builds import Values
 from corten.build.local.frames import PATH, UPGRADE
-from corten.build.options import BuildOptions
 from corten.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from corten.build.local.builds import Values
+    from corten.build.options import BuildOptions
 
 
 @route("POST", PATH)
@@ -28,6 +30,7 @@ async def corten_build(request: Request, services: Services) -> Response:
     if request.headers.get("upgrade", "").strip().lower() != UPGRADE:
         raise InvalidArgument(f"the connection must be upgraded to {UPGRADE}")
     await connection.read_body()
+    from corten.api.build_options import build_options
 
     def decode(values: Values) -> BuildOptions:
         return build_options(replace(request, query=Query.of(values)))
