@@ -307,7 +307,12 @@ def _publish() -> list[nft.Rule]:
 
 
 def _forward() -> tuple[nft.Rule, ...]:
-    return (nft.interface_verdict("oifname", "inward"),), (nft.interface_verdict("iifname", "outward"),)
+    """What was let through once goes on without a look-up: most packets are of such connections."""
+    return (
+        (nft.established(), nft.verdict("accept")),
+        (nft.interface_verdict("oifname", "inward"),),
+        (nft.interface_verdict("iifname", "outward"),),
+    )
 
 
 def _guard() -> tuple[nft.Rule, ...]:

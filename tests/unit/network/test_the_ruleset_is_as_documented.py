@@ -106,6 +106,7 @@ table inet corten {
 	}
 	chain forward {
 		type filter hook forward priority 0; policy accept;
+		ct state established,related accept
 		oifname vmap @inward
 		iifname vmap @outward
 	}
