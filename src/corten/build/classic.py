@@ -40,9 +40,9 @@ from corten.build.status_told import ToldSource, exporting, telling
 from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
+from corten.engine.images.settled import released
 from corten.engine.images.spool import Spool
 from corten.errors import CortenError, InvalidArgument
-from corten.lib import blocking
 from corten.lib.disk_full import words
 from corten.spec.docker.lint import LintWarning, SourceFile
 from corten.spec.docker.progress import ErrorDetail, ProgressMessage, failure
@@ -101,7 +101,7 @@ class ClassicBuilds:
             try:
                 yield source
             finally:
-                await blocking.run(source.close)  # which frees what it has on disk
+                await released(source.close)  # which frees what it has on disk
 
         return self.stream(options, received, offers)
 

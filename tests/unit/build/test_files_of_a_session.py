@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -402,3 +402,26 @@ def test_what_somebody_else_has_put_beside_kept_contexts_does_not_keep_the_daemo
     (tmp_path / "contexts/link").symlink_to(tmp_path / "elsewhere")
     assert KeptContexts(tmp_path / "contexts").abouts() == {}
     assert sorted(path.name for path in (tmp_path / "contexts").iterdir()) == ["link", "note"]
+
+
+def test_all_is_let_go_although_the_build_is_cancelled_once_more_meanwhile(context: Path, tmp_path: Path) -> None:
+    def open_packs() -> int:
+        found = 0
+        for fd in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                found += f"{tmp_path}/contexts/#" in os.readlink(fd)
+        return found
+
+    async def work():
+        peer = Peer({"context": context, "dockerfile": context})
+        async with opened(peer, tmp_path) as source:
+            await source.recipe()
+            assert open_packs() > 1
+            closing = asyncio.ensure_future(source.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            assert open_packs() == 0
+
+    run(work())

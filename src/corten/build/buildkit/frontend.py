@@ -26,8 +26,9 @@ from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
 from corten.engine.images.progress import Progress
+from corten.engine.images.settled import released
 from corten.engine.images.spool import Spool
-from corten.lib import blocking, codec
+from corten.lib import codec
 from corten.lib.disk_full import words
 from corten.lib.grpc.status import Code, GrpcError
 from corten.spec.docker.lint import BuildError, LintResults, location
@@ -95,7 +96,7 @@ class Frontend:
                 try:
                     yield remote
                 finally:
-                    await blocking.run(remote.close)
+                    await released(remote.close)
             finally:
                 await source.close()
 

@@ -21,6 +21,7 @@ from corten.build.sources.source import Recipe, text_in
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.settled import never_half_done
 from corten.engine.images.spool import Spool
 from corten.errors import InvalidArgument, NotFound
 from corten.lib import blocking
@@ -75,8 +76,9 @@ class SessionSource:
         self._tar: TarTree | None = None
         self._patterns: tuple[str, ...] = ()
 
+    @never_half_done
     async def close(self) -> None:
-        """Let the trees go."""
+        """Let the trees go, however often the build is cancelled."""
         for tree in self._trees:
             await blocking.run(tree.close)
         self._trees.clear()

@@ -13,6 +13,7 @@ from corten.build.trees.directory import DirectoryTree
 from corten.build.trees.hashes import ContextHashes, HashMemory
 from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.settled import released
 from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.linux.acting import Identity
@@ -60,7 +61,7 @@ class DirectorySource:
 
     async def close(self) -> None:
         """Close what it opened, and remember the hashes."""
-        await blocking.run(self._close)
+        await released(self._close)
 
     def _close(self) -> None:
         for tree in self._trees.values():

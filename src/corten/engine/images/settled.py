@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from corten.lib import blocking
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -29,6 +31,12 @@ def never_half_done(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Aw
             raise
 
     return whole
+
+
+@never_half_done
+async def released(close: Callable[[], None]) -> None:
+    """Call the blocking `close` in a thread, whether or not this task is cancelled meanwhile."""
+    await blocking.run(close)
 
 
 async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
