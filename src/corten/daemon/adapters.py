@@ -20,6 +20,7 @@ from corten.engine.images.service import ImageService
 from corten.engine.networks.service import NetworkService
 from corten.engine.volumes import VolumeService
 from corten.lib import blocking
+from corten.linux.heap import give_back
 from corten.spec.docker.system import DiskUse
 from corten.store.content import ContentStore
 from corten.store.snapshots.driver import SnapshotDriver
@@ -174,7 +175,7 @@ class Sweeper:
 
 
 class Housekeeper:
-    """Looks at the disk once a minute, and when an image has come."""
+    """Looks at the disk, and gives memory back, once a minute and when an image has come."""
 
     def __init__(self, policy: GcPolicy, events: Events) -> None:
         self._gc_policy = policy
@@ -196,6 +197,7 @@ class Housekeeper:
                 await self._gc_policy.check()
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
+            await blocking.run(give_back)  # of what an image has passed through, most of all
             self._wake.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _CHECK_EACH_S)

@@ -17,6 +17,7 @@ from corten.daemon.locks import exclusive, pidfile
 from corten.daemon.reload import reload
 from corten.daemon.sockets import Listener, open_listeners, tls_context
 from corten.lib import blocking
+from corten.linux.heap import share_arenas
 
 _LOG = logging.getLogger("corten.daemon")
 
@@ -27,6 +28,7 @@ def run(config: Config) -> int:
         _LOG.error("the daemon must run as root")
         return 1
     os.umask(0o022)
+    share_arenas()
     for name in (*config.unused(), *without_effect(config["builder"])):
         _LOG.warning("option has no effect", extra={"option": name})
     with exclusive(config), pidfile(config.pidfile):
