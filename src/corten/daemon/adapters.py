@@ -193,12 +193,12 @@ class Housekeeper:
 
     async def _run(self) -> None:
         while True:
+            self._wake.clear()  # first: an image that comes meanwhile is looked at next
             try:
                 await self._gc_policy.check()
+                await blocking.run(give_back)  # of what an image has passed through, most of all
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
-            await blocking.run(give_back)  # of what an image has passed through, most of all
-            self._wake.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _CHECK_EACH_S)
 

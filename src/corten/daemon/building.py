@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from corten.build.buildkit.service import BuildKit
     from corten.build.ops.run import Containers
     from corten.build.ops.store import Snapshots
-    from corten.daemon.config import Config
     from corten.engine.images.assemble import Assembler
     from corten.engine.images.transfer import TransferService
     from corten.store.db import RecordTable
