@@ -22,6 +22,7 @@ from tests.lab.daemon import Daemon, running_daemon
 WAIT_S = 30
 EVERYTHING = "FROM busybox\nCOPY . /all/\n"
 STRANGER = 4321
+MANY = 300  # more connections than the daemon takes
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +299,37 @@ def agent(path: Path) -> Iterator[Path]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
+
+
+# -- how many
+
+
+def upgraded(daemon: Daemon) -> tuple[socket.socket, bytes]:
+    """A connection for a build that is not said, and the beginning of what the daemon answers."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(WAIT_S)
+    sock.connect(str(daemon.socket))
+    sock.sendall(b"POST /corten/build HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: corten-build\r\n\r\n")
+    return sock, sock.recv(4096)
+
+
+def test_clients_that_say_nothing_are_bounded(daemon: Daemon, context: Path) -> None:
+    held = []
+    try:
+        while len(held) < MANY:
+            sock, answer = upgraded(daemon)
+            held.append(sock)
+            if not answer.startswith(b"HTTP/1.1 101"):
+                break
+        assert answer.startswith(b"HTTP/1.1 500")
+        refused = build(daemon, context, check=False)
+        assert refused.returncode == 1
+        assert "builds of directories already" in refused.stderr
+        assert daemon.answers()
+    finally:
+        for sock in held:
+            sock.close()
+    until(lambda: build(daemon, context, check=False).returncode == 0)  # as soon as it has seen that they left
 
 
 # -- where the Dockerfile is

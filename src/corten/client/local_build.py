@@ -151,5 +151,4 @@ def open_local(client: Client) -> LocalBuild | None:
     if connection.status in _NOT_OFFERED:
         connection.close()
         return None
-    client.answer(connection)  # which raises
-    raise ConnectionBroken(f"the engine answered with status {connection.status}")
+    raise client.refusal(connection)

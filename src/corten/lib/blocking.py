@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +37,29 @@ async def run(fn: Callable[..., T], *args: Any, pool: Pool = "disk", **kwargs: A
     context = contextvars.copy_context()
     call: Callable[[], T] = partial(context.run, partial(fn, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_pool(pool), call)
+
+
+async def aside(fn: Callable[..., T], *args: Any) -> T:
+    """Run `fn`, which may never return, in a thread of its own, and await its result: no other work waits for it, nor
+    does the daemon's end. Who calls this bounds how many there are."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def tell(say: Callable[[Any], None], what: object) -> None:
+        if not outcome.done():  # who awaited it may have left
+            say(what)
+
+    def work() -> None:
+        say: Callable[[Any], None] = outcome.set_result
+        try:
+            what: object = fn(*args)
+        except BaseException as error:
+            say, what = outcome.set_exception, error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, say, what)
+
+    threading.Thread(target=work, name="corten-aside", daemon=True).start()
+    return await outcome
 
 
 def shutdown() -> None:

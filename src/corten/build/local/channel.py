@@ -1,4 +1,9 @@
-"""The engine's end of a local build's connection. Daemon's loop; never blocks."""
+"""The engine's end of a local build's connection. Daemon's loop; never blocks.
+
+A descriptor that a client passed may be of a file system that does not answer (NFS, FUSE), or a socket that lingers:
+looking at it and closing it may take for ever (fuse_flush, SO_LINGER of socket(7)), so a thread aside does both, for
+one connection one thing at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,14 @@ import array
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
 
-from corten.build.local.frames import DESCRIPTORS_LIMIT, BadFrame, Frame, FrameReader, frame
+from corten.build.local.frames import DESCRIPTORS_LIMIT, BadFrame, Frame, FrameReader, close_all, frame
+from corten.lib import blocking
 
+T = TypeVar("T")
 _CHUNK = 256 << 10
 _SPACE = socket.CMSG_SPACE(4 * DESCRIPTORS_LIMIT)
 
@@ -20,8 +29,10 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._reader = FrameReader()
+        self._reader = FrameReader(self.discard)
         self._ready: deque[Frame] = deque()
+        self._discarded: list[int] = []
+        self._looking: asyncio.Future[None] | None = None
         self._sending = asyncio.Lock()
 
     async def receive(self) -> Frame | None:
@@ -42,6 +53,8 @@ class Channel:
             self._reader.feed(data, fds)
             if flags & socket.MSG_CTRUNC:
                 raise BadFrame("too many descriptors were sent")
+            if len(self._discarded) > DESCRIPTORS_LIMIT:
+                raise BadFrame("descriptors were sent that nobody asked for")
             if not data:
                 return None
             self._ready.extend(self._reader.frames())
@@ -57,13 +70,32 @@ class Channel:
                 except BlockingIOError:
                     await writable(self._sock)
 
-    def close(self) -> None:
-        """Hang up; descriptors that nobody took are closed."""
+    def discard(self, fds: Iterable[int]) -> None:
+        """Descriptors that nobody needs any more; they are closed with the channel."""
+        self._discarded += fds
+
+    async def look(self, look: Callable[[T], None], at: T) -> None:
+        """Call `look`, which may never return. Raises what it raises."""
+        self._looking = asyncio.ensure_future(blocking.aside(look, at))
+        await asyncio.shield(self._looking)
+
+    async def close(self) -> None:
+        """Hang up, and close all descriptors that are not somebody else's. Returns when the kernel has let go."""
         for waiting in self._ready:
             waiting.close()
         self._ready.clear()
         self._reader.close()
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
+        await blocking.aside(self._close)
+
+    def _close(self) -> None:
+        """The socket too: descriptors that were not received are closed with it."""
         self._sock.close()
+        close_all(self._discarded)
+        self._discarded = []
 
 
 async def readable(sock: socket.socket) -> None:
