@@ -399,6 +399,41 @@ def test_descriptors_that_nobody_asked_for_are_bounded() -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+def test_what_many_clients_send_is_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corten.build.local.builds._MEMORY", 1 << 20)
+
+    async def run() -> None:
+        builds = LocalBuilds(classic=None, memory=None)  # type: ignore[arg-type] # not reached
+        loop = asyncio.get_running_loop()
+
+        async def begun(message: object, data: bytes, *, whole: bool) -> tuple[asyncio.Future[None], socket.socket]:
+            ours, theirs = socket.socketpair(socket.AF_UNIX)
+            theirs.setblocking(False)
+            serving = asyncio.ensure_future(builds.serve(ours, lambda _values: None))  # type: ignore[arg-type,return-value]
+            raw = frame(json.dumps(message).encode(), data)
+            await loop.sock_sendall(theirs, raw if whole else raw[:-1])
+            return serving, theirs
+
+        async with asyncio.timeout(20):
+            one = await begun({"dockerfile": True}, b"x" * 600_000, whole=True)
+            two = await begun({"dockerfile": True}, b"x" * 300_000, whole=False)
+            while builds._sent._left > (1 << 20) - 900_000:
+                await asyncio.sleep(0)
+            serving, refused = await begun({"dockerfile": True}, b"x" * 200_000, whole=False)
+            await serving
+            assert b"too much at once" in await loop.sock_recv(refused, 4096)
+            refused.close()
+            for serving, sock in (one, two):
+                assert not serving.done()
+                sock.close()
+                await serving
+            assert builds._sent._left == 1 << 20
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_directory_that_is_shown_to_its_user_alone_is_asked_for_as_a_tar(monkeypatch: pytest.MonkeyPatch) -> None:
     """FUSE without allow_other: also the descriptor of the user's own process tells the engine nothing."""
     real, directory = os.fstat, os.open("/", os.O_RDONLY)

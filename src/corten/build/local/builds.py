@@ -18,12 +18,12 @@ import msgspec
 
 from corten.build.caching.passed import PassedDirectories, split_passed
 from corten.build.classic import ClassicBuilds
-from corten.build.local.channel import Channel
+from corten.build.local.channel import Channel, Memory
 from corten.build.local.frames import BadFrame, Frame
 from corten.build.local.offers import LocalOffers
 from corten.build.options import BuildOptions
 from corten.build.sources.directory import Directories, DirectorySource
-from corten.build.sources.source import BuildSource
+from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.trees.hashes import HashMemory
 from corten.engine.images.progress import Progress
 from corten.engine.images.settled import released, settled
@@ -36,6 +36,7 @@ from corten.spec.docker.progress import ProgressMessage, failure
 
 _LOG = logging.getLogger("corten.build")
 _REQUEST_S = 60.0
+_MEMORY = 256 << 20  # of frames that have come in part, and Dockerfiles, of all clients
 _CONNECTIONS = 256  # each has DESCRIPTORS_LIMIT directories, as many others on the way, and a thread at most
 _LOCAL = "local:"
 Values = Mapping[str, str | Sequence[str]]
@@ -64,6 +65,7 @@ class LocalBuilds:
         self._classic = classic
         self._memory = memory
         self._connections = 0
+        self._sent = Memory(_MEMORY)
 
     def check_room(self) -> None:
         """Raise ResourceExhausted when there are too many clients."""
@@ -76,7 +78,7 @@ class LocalBuilds:
         """One connection, to its end; `decode` reads the query. The socket is this one's from now on. Raises nothing
         but CancelledError."""
         self._connections += 1
-        channel = Channel(sock)
+        channel = Channel(sock, self._sent)
         try:
             await self._serve(channel, peer_of(sock), decode)
         except (CortenError, OSError) as error:
@@ -186,6 +188,9 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
             opening = codec.decode(_Opening, frame.message)
             for name in ("dockerfile", "ignore"):
                 if getattr(opening, name):
+                    if len(frame.data) > DOCKERFILE_LIMIT or name in texts:
+                        raise InvalidArgument(f"a Dockerfile or .dockerignore has more than {DOCKERFILE_LIMIT} bytes")
+                    channel.keep(len(frame.data))
                     texts[name] = frame.data
             if opening.build is not None:
                 contexts = await _directories(channel, opening.build.contexts, frame)

@@ -105,6 +105,11 @@ class FrameReader:
             yield Frame(body[:message], body[message:], fds, self._discard)
 
     @property
+    def waiting(self) -> int:
+        """Bytes of a frame that is not whole."""
+        return len(self._buffer)
+
+    @property
     def is_between(self) -> bool:
         """Whether nothing of a frame has come that is not whole."""
         return not self._buffer and not self._fds
