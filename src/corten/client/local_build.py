@@ -6,6 +6,7 @@ Protocol: build/local/frames.py. Blocking, one thread; questions are answered as
 from __future__ import annotations
 
 import _socket
+import struct
 import sys
 
 from corten.build.local.frames import PATH, UPGRADE, FrameReader, frame
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 256 << 10
+_LOOK_S = 1
 _RIGHTS = 1  # SCM_RIGHTS of <sys/socket.h>
 _NOT_OFFERED = (400, 404, 405, 501)  # by other engines, and older ones
 
@@ -45,6 +47,8 @@ class LocalBuild:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sock = connection.sock
+        # a signal between the interpreter's last look and recv(2) is not seen until that returns: it does, now and then
+        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("ll", _LOOK_S, 0))
         self._reader = FrameReader()
         self._reader.feed(connection.pending())
 
@@ -132,6 +136,8 @@ class LocalBuild:
                 return found
             try:
                 data = self._sock.recv(_CHUNK)
+            except BlockingIOError:
+                continue
             except OSError as error:
                 raise ConnectionBroken(f"the connection to the engine broke: {error}") from error
             if not data:
