@@ -77,7 +77,7 @@ class ImageLibrary(ImageContent):
         """Delete those of `nodes` that nothing needs; returns them. What images among them have is told at once."""
         named = (self.catalog.get(node.key) for node in nodes if node.kind == "blob")
         needed = {node for entry in named if entry for node in nodes_of(entry, self._stored[entry.id])}
-        left = [node for node in nodes if node not in needed]
+        left = [node for node in nodes if node not in needed and self.has_node(node)]
         return await self._discard(left) if left else []
 
     @never_half_done
