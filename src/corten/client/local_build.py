@@ -6,7 +6,6 @@ Protocol: build/local/frames.py. Blocking, one thread; questions are answered as
 from __future__ import annotations
 
 import _socket
-import struct
 import sys
 
 from corten.build.local.frames import PATH, UPGRADE, FrameReader, frame
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 256 << 10
-_LOOK_S = 1
+_LONG = 8 if sys.maxsize > 1 << 32 else 4
+_LOOK = (1).to_bytes(_LONG, sys.byteorder) + bytes(_LONG)  # struct timeval: a second
 _RIGHTS = 1  # SCM_RIGHTS of <sys/socket.h>
 _NOT_OFFERED = (400, 404, 405, 501)  # by other engines, and older ones
 
@@ -48,7 +48,7 @@ class LocalBuild:
         self._connection = connection
         self._sock = connection.sock
         # a signal between the interpreter's last look and recv(2) is not seen until that returns: it does, now and then
-        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, struct.pack("ll", _LOOK_S, 0))
+        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, _LOOK)
         self._reader = FrameReader()
         self._reader.feed(connection.pending())
 
