@@ -37,7 +37,10 @@ def write_context(root: Path) -> None:
         for name, data in (("t/one", b"1"), ("t/two", b"22")):
             member = tarfile.TarInfo(name)
             member.size, member.mode, member.uid, member.gid = len(data), 0o640, 5, 6
+            member.mtime = 1_100_000_000
             archive.addfile(member, io.BytesIO(data))
+    for number, path in enumerate(sorted(root.rglob("*"), reverse=True)):
+        os.utime(path, (1_000_000_000 + number,) * 2, follow_symlinks=False)
 
 
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {

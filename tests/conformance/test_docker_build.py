@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -203,9 +205,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_processes_that_a_step_leaves_behind_die_with_it(daemon: Daemon, build: Build) -> None:
-    build("FROM busybox\nRUN sleep 1000 & echo $! > /pid\nRUN ps | grep -v grep | grep -c sleep > /count || true\n")
-    assert run(daemon, "cat", "/count") == "0"
-    assert daemon.cgroups() == [] or daemon.out("ps", "-aq") == ""
+    marker = f"{os.getpid()}{time.time_ns()}"[-12:]
+    build(f"FROM busybox\nRUN sleep {marker} & ps | grep [s]leep > /seen\n")
+    assert marker in run(daemon, "cat", "/seen")
+    wait_until(lambda: not sleeping(marker))
+    assert daemon.out("ps", "-aq") == ""
+
+
+def sleeping(marker: str) -> bool:
+    """Whether a process of the whole machine has this argument."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if marker.encode() in path.read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 def test_limits_hosts_and_networks_are_those_of_the_request(daemon: Daemon, build: Build) -> None:

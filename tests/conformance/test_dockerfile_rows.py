@@ -3,12 +3,12 @@ part does what it is for. `ROWS` is the table of all parts; each test says which
 
 from __future__ import annotations
 
+import ast
 import bz2
 import gzip
 import io
 import json
 import lzma
-import os
 import platform
 import tarfile
 import time
@@ -43,19 +43,19 @@ ROWS: tuple[Row, ...] = (
 )  # fmt: skip
 # Shown by other files: what needs a server, a client or a daemon of another kind.
 ELSEWHERE: dict[Row, str] = {
-    ("RUN", "--mount=type=secret"): "the tests of secrets and agents",
-    ("RUN", "--mount=type=ssh"): "the tests of secrets and agents",
-    ("RUN", "--security"): "test_build_powers.py",
-    ("RUN", "--device"): "test_build_powers.py",
-    ("entitlements", "--allow"): "test_build_powers.py",
-    ("ADD", "--checksum"): "test_docker_build_clients.py, and of git sources the tests of git",
-    ("ADD", "--keep-git-dir"): "the tests of git",
-    ("exporters", "--output"): "test_build_outputs.py",
-    ("cache", "--cache-to, --cache-from"): "the tests of the cache's exports",
-    ("attestations", "--attest, --sbom, --provenance"): "the tests of outputs",
-    ("contexts", "--build-context"): "the tests of named contexts",
-    ("policy", "source policy"): "the tests of BuildKit's API",
-}
+    ("RUN", "--mount=type=secret"): "test_buildx_sessions.py::test_secrets_are_files_and_variables_of_one_step",
+    ("RUN", "--mount=type=ssh"): "test_buildx_sessions.py::test_an_agent_of_the_client_answers_in_the_step",
+    ("RUN", "--security"): "test_build_powers.py::test_an_insecure_step_is_privileged_and_the_next_one_is_not",
+    ("RUN", "--device"): "test_build_powers.py::test_a_device_has_its_node_files_variables_and_hooks",
+    ("entitlements", "--allow"): "test_build_powers.py::test_a_step_on_the_hosts_network_needs_the_clients_word",
+    ("ADD", "--checksum"): "test_build_sources.py::test_an_unchanged_file_is_not_downloaded_again",
+    ("ADD", "--keep-git-dir"): "test_build_sources.py::test_add_of_a_repository_with_its_git_directory_and_checksum",
+    ("exporters", "--output"): "test_build_exports.py::test_one_build_has_several_outputs",
+    ("cache", "--cache-to, --cache-from"): "test_build_caches_travel.py::test_a_build_that_an_imported_cache_has_fetches_no_layer",
+    ("attestations", "--attest, --sbom, --provenance"): "test_build_exports.py::test_provenance_and_packages_stand_beside_the_image",
+    ("contexts", "--build-context"): "test_build_sources.py::test_buildx_brings_named_contexts_of_all_kinds",
+    ("policy", "source policy"): "test_buildkit_api.py::test_what_is_not_done_is_refused",
+}  # fmt: skip
 SHOWN: set[Row] = set()
 
 
@@ -340,5 +340,7 @@ def test_a_call_answers_and_builds_nothing(build: Builds) -> None:
 def test_every_part_is_shown() -> None:
     assert sorted(SHOWN | set(ELSEWHERE)) == sorted(ROWS)
     assert not SHOWN & set(ELSEWHERE)
-    files = {word.rstrip(",") for text in ELSEWHERE.values() for word in text.split() if ".py" in word}
-    assert [name for name in files if not os.path.exists(Path(__file__).parent / name)] == []
+    for place in ELSEWHERE.values():
+        file, _, name = place.partition("::")
+        defined = ast.parse((Path(__file__).parent / file).read_text()).body
+        assert name in {one.name for one in defined if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}, place

@@ -3,6 +3,7 @@ contexts that nobody vouches for, with the rights of whoever asks."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import socket
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.test_buildx_sessions import holders
 from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
 
 WAIT_S = 30
 EVERYTHING = "FROM busybox\nCOPY . /all/\n"
 STRANGER = 4321
+MANY = 300  # more connections than the daemon takes
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +257,42 @@ def test_secrets_reach_their_step_and_nothing_else(daemon: Daemon, context: Path
     for text in (done.stdout, done.stderr, history, daemon.log_text()):
         assert "hunter2" not in text
         assert "from-the-environment" not in text.replace('"$TOKEN" = from-the-environment', "")
+    assert holders("hunter2", daemon.root) == []
     (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=secret,id=file,required=true true\n")
     failed = build(daemon, context, check=False)
     assert failed.returncode == 1
     assert "file" in failed.stderr
+
+
+def test_secrets_are_in_no_cache_and_nothing_of_them_outlives_their_step(
+    daemon: Daemon, context: Path, tmp_path: Path
+) -> None:
+    value = "s3cret-" + "fedcba9876543210" * 4
+    (tmp_path / "token").write_text(value)
+    mounts = "--mount=type=secret,id=t --mount=type=secret,id=t,env=T --mount=type=cache,target=/c"
+    use = 'test "$(cat /run/secrets/t)" = "$T"'
+    flags = ["--secret", f"id=t,src={tmp_path / 'token'}"]
+    (context / "Dockerfile").write_text(f"FROM busybox\nRUN {mounts} {use} && echo done > /done\n")
+    cache = tmp_path / "cache"
+    done = build(daemon, context, *flags, "--cache-to", f"type=local,dest={cache},mode=max")
+    told = [done.stdout, done.stderr, daemon.out("inspect", "t:1"), daemon.out("system", "df", "-v")]
+    exported = [path.read_bytes() for path in cache.rglob("*") if path.is_file()]
+    layers = [gzip.decompress(data) for data in exported if data.startswith(b"\x1f\x8b")]
+    assert any(b"done" in layer for layer in layers)  # that of the step is there, and the search finds what is there
+    assert not any(value.encode() in data for data in exported + layers)
+    assert holders(value, daemon.root) == []
+    (context / "Dockerfile").write_text(f"FROM busybox\nRUN {mounts} {use} && exit 3\n")
+    failed = build(daemon, context, *flags, check=False)
+    assert failed.returncode == 1
+    process = slow(daemon, context, f"FROM busybox\nRUN {mounts} {use} && echo begun; sleep 1000\n", *flags)
+    told += [failed.stdout, failed.stderr, daemon.out("inspect", daemon.out("ps", "-aq"))]
+    for name in ("cmdline", "environ"):
+        assert value.encode() not in Path(f"/proc/{daemon.pid}/{name}").read_bytes()
+    process.kill()
+    process.communicate(timeout=WAIT_S)
+    until(lambda: daemon.out("ps", "-aq") == "")
+    until(lambda: holders(value, daemon.root) == [])
+    assert all(value not in text for text in [*told, daemon.log_text()])
 
 
 def test_an_ssh_agent_is_spoken_to_by_way_of_the_client(daemon: Daemon, context: Path, tmp_path: Path) -> None:
@@ -298,6 +333,37 @@ def agent(path: Path) -> Iterator[Path]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
+
+
+# -- how many
+
+
+def upgraded(daemon: Daemon) -> tuple[socket.socket, bytes]:
+    """A connection for a build that is not said, and the beginning of what the daemon answers."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(WAIT_S)
+    sock.connect(str(daemon.socket))
+    sock.sendall(b"POST /corten/build HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: corten-build\r\n\r\n")
+    return sock, sock.recv(4096)
+
+
+def test_clients_that_say_nothing_are_bounded(daemon: Daemon, context: Path) -> None:
+    held = []
+    try:
+        while len(held) < MANY:
+            sock, answer = upgraded(daemon)
+            held.append(sock)
+            if not answer.startswith(b"HTTP/1.1 101"):
+                break
+        assert answer.startswith(b"HTTP/1.1 500")
+        refused = build(daemon, context, check=False)
+        assert refused.returncode == 1
+        assert "builds of directories already" in refused.stderr
+        assert daemon.answers()
+    finally:
+        for sock in held:
+            sock.close()
+    until(lambda: build(daemon, context, check=False).returncode == 0)  # as soon as it has seen that they left
 
 
 # -- where the Dockerfile is
@@ -378,11 +444,25 @@ def test_a_proxy_that_passes_no_descriptors_gets_a_tar(daemon: Daemon, context: 
         assert "--secret needs an engine on this machine that is Corten's" in refused.stderr
 
 
-def slow(daemon: Daemon, context: Path) -> subprocess.Popen[str]:
+SLOW = "FROM busybox\nCOPY . /all\nRUN echo begun; sleep 1000\n"
+
+
+def slow(daemon: Daemon, context: Path, dockerfile: str = SLOW, *flags: str) -> subprocess.Popen[str]:
     """A build whose step runs until it is ended."""
-    (context / "Dockerfile").write_text("FROM busybox\nCOPY . /all\nRUN echo begun; sleep 1000\n")
+    (context / "Dockerfile").write_text(dockerfile)
     source = Path(__file__).parents[2] / "src/corten/__main__.py"
-    argv = [sys.executable, "-I", "-S", str(source), "-H", daemon.host, "build", "--progress=plain", str(context)]
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(source),
+        "-H",
+        daemon.host,
+        "build",
+        "--progress=plain",
+        *flags,
+        str(context),
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=daemon.environment)
     assert process.stderr is not None
     for line in process.stderr:

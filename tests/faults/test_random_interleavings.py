@@ -1,4 +1,4 @@
-"""Pulls, containers, removals, prunes and kill -9 in any order and at once, for a while: nothing is torn, nothing is left.
+"""Pulls, builds, containers, removals, prunes and kill -9 in any order and at once, for a while: nothing is torn, nothing is left.
 
 On demand (CONTRIBUTING.md).
 """
@@ -29,7 +29,7 @@ _EXPECTED = (
     "No such image", "no such image", "No such container", "is already in progress", "conflict:", "Conflict", "in use",
     "Cannot connect to the", "EOF", "connection reset", "broken pipe", "context canceled", "not found",
     "is being written by somebody else", "was removed meanwhile", "prune operation is already running", "500 Internal",
-    "unexpected HTTP status: 503", "verification failed for digest", "wanted sha256:", "error during connect", "the connection to the engine broke", "the engine closed the connection", "is not here", "not mounted", "is mounted at", "503",
+    "unexpected HTTP status: 503", "verification failed for digest", "wanted sha256:", "error during connect", "the engine went away", "the connection to the engine broke", "the engine closed the connection", "is not here", "not mounted", "is mounted at", "503",
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ class Stress:
     def _work(self, draw: random.Random) -> None:
         ways: list[Callable[[random.Random], None]] = [
             self._pull, self._pull, self._pull_and_leave, self._pull_badly, self._remove, self._prune, self._use,
-            self._look, self._commit, self._mount,
+            self._look, self._commit, self._mount, self._build, self._build_and_leave,
         ]  # fmt: skip
         while not self.stop.is_set():
             draw.choice(ways)(draw)
@@ -120,6 +120,8 @@ class Stress:
 
     def _prune(self, draw: random.Random) -> None:
         self._run("image", "prune", "-f", *(["-a"] if draw.random() < 0.5 else []))
+        if draw.random() < 0.2:
+            self._run("builder", "prune", "-f", *(["-a"] if draw.random() < 0.5 else []))
 
     def _use(self, draw: random.Random) -> None:
         container = self._run("create", "--pull", "never", draw.choice(self.names), "/bin/tool")
@@ -139,6 +141,24 @@ class Stress:
         if target:
             self._run("image", "unmount", target, corten=True)
 
+    def _build(self, draw: random.Random, *, timeout: float = 60) -> None:
+        """Copies alone: the images have no command that a RUN could run."""
+        base, other = draw.choice(self.names), draw.choice(self.names)
+        text = f"FROM {other} AS stage\nCOPY <<one /one\n{draw.randrange(5)}\none\n"
+        text += f"FROM {base}\nADD <<two /d/two\n{draw.randrange(5)}\ntwo\nCOPY --from=stage /one /bin/tool /d/\n"
+        done = self.daemon.corten(
+            "build", "-t", f"made:{draw.randrange(3)}", "-", input=text, check=False, timeout=timeout
+        )
+        self.done += 1
+        if done.returncode and not any(words in done.stderr for words in _EXPECTED):
+            self.unexpected.append(f"build: {done.stderr}")
+
+    def _build_and_leave(self, draw: random.Random) -> None:
+        try:
+            self._build(draw, timeout=draw.uniform(0.1, 0.6))
+        except subprocess.TimeoutExpired:
+            return
+
     def _look(self, draw: random.Random) -> None:
         self._run("image", "inspect", draw.choice(self.names))
         self._run("system", "df", "-v")
@@ -152,6 +172,7 @@ class Stress:
         for image in self._run("images", "-aq", "--no-trunc").split():
             self._run("rmi", "-f", image)
         self._run("image", "prune", "-a", "-f")
+        self._run("builder", "prune", "-a", "-f")
 
 
 def files(daemon: Daemon) -> set[str]:

@@ -88,7 +88,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180  # emulated, on a busy machine, Python alone takes half a minute
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"daemon did not start:\n{self.log_text()}")

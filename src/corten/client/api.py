@@ -123,10 +123,11 @@ class Client:
     def answer(self, conn: Connection, *, of_head_request: bool = False) -> Connection:
         """Read the head of the answer; raises ApiError for 4xx and 5xx."""
         if conn.read_head(of_head_request=of_head_request) >= 400:
-            raise self._error(conn, of_head_request)
+            raise self.refusal(conn, of_head_request=of_head_request)
         return conn
 
-    def _error(self, conn: Connection, of_head_request: bool) -> ApiError:
+    def refusal(self, conn: Connection, *, of_head_request: bool = False) -> ApiError:
+        """What the engine says, of whose answer the head was read. Raises ConnectionBroken."""
         raw = b"" if of_head_request else conn.read_body()
         self.release(conn)
         text = raw.decode("utf-8", "replace").strip()

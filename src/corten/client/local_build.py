@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 256 << 10
+_LONG = 8 if sys.maxsize > 1 << 32 else 4
+_LOOK = (1).to_bytes(_LONG, sys.byteorder) + bytes(_LONG)  # struct timeval: a second
 _RIGHTS = 1  # SCM_RIGHTS of <sys/socket.h>
 _NOT_OFFERED = (400, 404, 405, 501)  # by other engines, and older ones
 
@@ -45,6 +47,8 @@ class LocalBuild:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sock = connection.sock
+        # a signal between the interpreter's last look and recv(2) is not seen until that returns: it does, now and then
+        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, _LOOK)
         self._reader = FrameReader()
         self._reader.feed(connection.pending())
 
@@ -132,6 +136,8 @@ class LocalBuild:
                 return found
             try:
                 data = self._sock.recv(_CHUNK)
+            except BlockingIOError:
+                continue
             except OSError as error:
                 raise ConnectionBroken(f"the connection to the engine broke: {error}") from error
             if not data:
@@ -151,5 +157,4 @@ def open_local(client: Client) -> LocalBuild | None:
     if connection.status in _NOT_OFFERED:
         connection.close()
         return None
-    client.answer(connection)  # which raises
-    raise ConnectionBroken(f"the engine answered with status {connection.status}")
+    raise client.refusal(connection)

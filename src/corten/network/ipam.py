@@ -11,7 +11,8 @@ import hashlib
 import heapq
 import ipaddress
 import secrets
-from collections.abc import Collection, Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from corten.errors import Conflict, InvalidArgument, ResourceExhausted
@@ -89,13 +90,46 @@ def overlaps(first: IPNetwork, second: IPNetwork) -> bool:
     return first.version == second.version and first.overlaps(second)
 
 
-def choose_subnet(pools: Iterable[Pool], taken: Collection[IPNetwork]) -> IPNetwork:
-    """The first subnet of the pools that overlaps nothing taken (networks, the host's routes and addresses).
+class Taken:
+    """Prefixes in use, as runs of addresses in order: a router has tens of thousands of routes, and whoever chooses a
+    subnet looks at the few that are in its way."""
+
+    def __init__(self, prefixes: Iterable[IPNetwork] = ()) -> None:
+        found: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+        for prefix in prefixes:
+            found[prefix.version].append((int(prefix.network_address), int(prefix.broadcast_address)))
+        self._runs = {version: _merged(sorted(runs)) for version, runs in found.items()}
+
+    def runs(self, within: IPNetwork) -> Iterator[tuple[int, int]]:
+        """Those with addresses of a prefix: first and last address of each."""
+        runs, last = self._runs[within.version], int(within.broadcast_address)
+        at = bisect_left(runs, int(within.network_address), key=lambda run: run[1])
+        while at < len(runs) and runs[at][0] <= last:
+            yield runs[at]
+            at += 1
+
+
+def _merged(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in runs:
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+_NOTHING = Taken()
+
+
+def choose_subnet(pools: Iterable[Pool], own: Iterable[IPNetwork], host: Taken = _NOTHING) -> IPNetwork:
+    """The first subnet of the pools that overlaps nothing: neither our networks nor the host's routes and addresses.
 
     Raises ResourceExhausted.
     """
+    ours = Taken(own)
     for pool in pools:
-        found = _first_free(pool, [other for other in taken if overlaps(pool.base, other)])
+        found = _first_free(pool, heapq.merge(ours.runs(pool.base), host.runs(pool.base)))
         if found is not None:
             return found
     raise ResourceExhausted(
@@ -104,15 +138,15 @@ def choose_subnet(pools: Iterable[Pool], taken: Collection[IPNetwork]) -> IPNetw
     )
 
 
-def _first_free(pool: Pool, rivals: list[IPNetwork]) -> IPNetwork | None:
-    """Steps over each rival once, however large the block and however many there are."""
+def _first_free(pool: Pool, rivals: Iterable[tuple[int, int]]) -> IPNetwork | None:
+    """Steps over each rival once, however large the block and however many there are. They come in order."""
     prefix = max(pool.size, pool.base.prefixlen)
     step = 1 << (pool.base.max_prefixlen - prefix)
     start = int(pool.base.network_address)
-    for rival in sorted(rivals, key=lambda other: int(other.network_address)):
-        if int(rival.network_address) >= start + step:
+    for first, last in rivals:
+        if first >= start + step:
             break
-        start = max(start, int(rival.broadcast_address) // step * step + step)
+        start = max(start, last // step * step + step)
     if start > int(pool.base.broadcast_address):
         return None
     kind = ipaddress.IPv4Network if pool.base.version == 4 else ipaddress.IPv6Network

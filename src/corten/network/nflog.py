@@ -101,7 +101,8 @@ class LogSocket:
         return self._netlink.fileno()
 
     def read(self) -> list[LoggedPacket] | None:
-        """What one datagram has; None: there is nothing more now. What was lost to a full buffer is passed over."""
+        """What one datagram has; None: there is nothing more now. What was lost to a full buffer is passed over. Raises
+        OSError when nothing will come any more."""
         try:
             return list(logged_packets(self._netlink.receive(0.0)))
         except ValueError:
@@ -109,7 +110,9 @@ class LogSocket:
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 return []
-            return None
+            if error.errno == errno.ETIMEDOUT:
+                return None
+            raise
 
     def close(self) -> None:
         """Close; the kernel gives the group free."""

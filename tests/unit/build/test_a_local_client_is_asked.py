@@ -16,9 +16,9 @@ import pytest
 
 from corten.build.local.builds import LocalBuilds
 from corten.build.local.channel import Channel
-from corten.build.local.frames import FrameReader, frame
+from corten.build.local.frames import BadFrame, FrameReader, frame
 from corten.build.local.offers import LocalOffers
-from corten.errors import CortenError, InvalidArgument
+from corten.errors import CortenError, InvalidArgument, ResourceExhausted
 
 
 class Peer:
@@ -65,7 +65,7 @@ def conversation(talk: Callable[[LocalOffers, Peer, Channel], Awaitable[None]]) 
             await asyncio.wait([listening])
             if not listening.cancelled():
                 listening.exception()
-            channel.close()
+            await channel.close()
             theirs.close()
 
     before = sorted(os.listdir("/proc/self/fd"))
@@ -188,6 +188,9 @@ def test_a_client_that_sends_without_end_holds_up_nobody() -> None:
         def setblocking(self, _flag: bool) -> None:
             pass
 
+        def shutdown(self, _how: int) -> None:
+            pass
+
         def recvmsg(self, *_sizes: int) -> tuple[bytes, list[Any], int, None]:
             self.count += 1
             return (b"" if self.count > 1000 else b"\0"), [], 0, None
@@ -204,7 +207,7 @@ def test_a_client_that_sends_without_end_holds_up_nobody() -> None:
             await asyncio.sleep(0)
         seen = flood.count
         assert await receiving is None
-        channel.close()
+        await channel.close()
         return seen
 
     assert asyncio.run(run()) < 10
@@ -245,7 +248,7 @@ def test_an_answer_to_no_question_is_an_error_and_its_descriptors_are_closed(ans
             LocalOffers(channel).take(received)
         for fd in (read, write):
             os.close(fd)
-        channel.close()
+        await channel.close()
         theirs.close()
 
     before = sorted(os.listdir("/proc/self/fd"))
@@ -337,6 +340,98 @@ def test_a_directory_that_does_not_answer_holds_up_nobody(monkeypatch: pytest.Mo
         return answer
 
     assert asyncio.run(run())["error"] == "it was looked at"
+
+
+def test_a_descriptor_that_is_not_let_go_holds_up_nobody_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """close(2) of a file of FUSE waits for the program behind it (fuse_flush): engine and other clients do not."""
+    monkeypatch.setattr("corten.build.local.builds._CONNECTIONS", 1)
+    others = threading.Event()
+    real = os.close
+
+    def close_all(fds: list[int]) -> None:
+        assert others.wait(20)
+        for fd in fds:
+            real(fd)
+
+    monkeypatch.setattr("corten.build.local.channel.close_all", close_all)
+
+    async def run() -> None:
+        builds = LocalBuilds(classic=None, memory=None)  # type: ignore[arg-type] # not reached
+        builds.check_room()
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        peer = Peer(theirs)
+        null = os.open("/dev/null", os.O_RDONLY)
+        peer.send({"build": {"contexts": [""]}}, fds=(null,))
+        real(null)
+        serving = asyncio.ensure_future(builds.serve(ours, lambda _values: None))  # type: ignore[arg-type,return-value]
+        async with asyncio.timeout(20):
+            assert "no directory" in (await peer.receive())["error"]
+            assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""  # it has hung up
+            with pytest.raises(ResourceExhausted):
+                builds.check_room()
+            others.set()
+            await serving
+        builds.check_room()
+        theirs.close()
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_descriptors_that_nobody_asked_for_are_bounded() -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        channel, peer = Channel(ours), Peer(theirs)
+        null = os.open("/dev/null", os.O_RDONLY)
+        with pytest.raises(BadFrame, match="nobody asked for"):
+            for _ in range(10):
+                peer.send({"dockerfile": True}, fds=(null,) * 30)
+                received = await channel.receive()
+                assert received is not None
+                received.close()
+        os.close(null)
+        await channel.close()
+        theirs.close()
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_many_clients_send_is_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corten.build.local.builds._MEMORY", 1 << 20)
+
+    async def run() -> None:
+        builds = LocalBuilds(classic=None, memory=None)  # type: ignore[arg-type] # not reached
+        loop = asyncio.get_running_loop()
+
+        async def begun(message: object, data: bytes, *, whole: bool) -> tuple[asyncio.Future[None], socket.socket]:
+            ours, theirs = socket.socketpair(socket.AF_UNIX)
+            theirs.setblocking(False)
+            serving = asyncio.ensure_future(builds.serve(ours, lambda _values: None))  # type: ignore[arg-type,return-value]
+            raw = frame(json.dumps(message).encode(), data)
+            await loop.sock_sendall(theirs, raw if whole else raw[:-1])
+            return serving, theirs
+
+        async with asyncio.timeout(20):
+            one = await begun({"dockerfile": True}, b"x" * 600_000, whole=True)
+            two = await begun({"dockerfile": True}, b"x" * 300_000, whole=False)
+            while builds._sent._left > (1 << 20) - 900_000:
+                await asyncio.sleep(0)
+            serving, refused = await begun({"dockerfile": True}, b"x" * 200_000, whole=False)
+            await serving
+            assert b"too much at once" in await loop.sock_recv(refused, 4096)
+            refused.close()
+            for serving, sock in (one, two):
+                assert not serving.done()
+                sock.close()
+                await serving
+            assert builds._sent._left == 1 << 20
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_directory_that_is_shown_to_its_user_alone_is_asked_for_as_a_tar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from corten.engine.networks.registry import Registry
 from corten.engine.networks.settings import NetworkSettings
 from corten.errors import Conflict, Forbidden, InvalidArgument, ResourceExhausted
 from corten.network.config import Endpoint, NetworkConfig, host_link, mtu_of
-from corten.network.ipam import parse_subnet
+from corten.network.ipam import Taken, parse_subnet
 from corten.spec.docker.network import IPAM, ConfigReference, EndpointSettings, IPAMConfig, NetworkCreateRequest
 
 DRIVERS = ("bridge", "host", "ipvlan", "macvlan", "null")
@@ -43,7 +43,7 @@ def make(registry, host=(), **request):
         registry,
         drivers=DRIVERS,
         ipam_known=("default", "null").__contains__,
-        taken=[parse_subnet(text) for text in host],
+        taken=Taken(parse_subnet(text) for text in host),
     )
     registry.add(network)
     return network

@@ -11,6 +11,7 @@ from corten.network.ipam import (
     DEFAULT_POOLS,
     AddressSpace,
     Pool,
+    Taken,
     choose_subnet,
     local_pool,
     mac_of,
@@ -60,11 +61,23 @@ def test_the_first_free_piece_of_a_block_is_chosen(size, rivals):
     block = ipaddress.ip_network("10.0.0.0/20")
     taken = [ipaddress.ip_network((int(block[0]) + offset, prefix), strict=False) for offset, prefix in rivals]
     free = [piece for piece in block.subnets(new_prefix=size) if not any(overlaps(piece, t) for t in taken)]
-    if free:
-        assert choose_subnet([Pool(block, size)], taken) == free[0]
-    else:
-        with pytest.raises(ResourceExhausted):
-            choose_subnet([Pool(block, size)], taken)
+    half = len(taken) // 2  # some are networks of ours, some are the host's
+    for own, host in ((taken, []), ([], taken), (taken[:half], taken[half:])):
+        if free:
+            assert choose_subnet([Pool(block, size)], own, Taken(host)) == free[0]
+        else:
+            with pytest.raises(ResourceExhausted):
+                choose_subnet([Pool(block, size)], own, Taken(host))
+
+
+def test_of_a_routers_routes_only_those_in_the_way_are_looked_at():
+    routes = [ipaddress.ip_network((0x0A000000 + number * 512, 24)) for number in range(32_768)]
+    routes += [ipaddress.ip_network("172.17.3.0/24"), ipaddress.ip_network("172.18.0.0/15")]
+    host = Taken(routes)
+    looked = list(host.runs(ipaddress.ip_network("172.16.0.0/12")))
+    assert looked == [(0xAC110300, 0xAC1103FF), (0xAC120000, 0xAC13FFFF)]
+    assert list(host.runs(ipaddress.ip_network("fd00::/8"))) == []
+    assert str(choose_subnet(DEFAULT_POOLS, [], host)) == "172.20.0.0/16"
 
 
 def test_each_daemon_has_its_own_unique_local_prefix():

@@ -77,6 +77,7 @@ class LayerPlan:
                 self._put(item, join(at, item.name), keeps_owner=taken.keeps_owner)
             else:
                 self.make_directory(at)  # as any that is missing: the source's attributes are those of what it holds
+                self._set_time(at, item.node.mtime_ns)
 
     def make_directory(self, path: str) -> None:
         """A directory with its parents, where they are missing. Raises Conflict when something else is there."""
@@ -97,6 +98,12 @@ class LayerPlan:
                 raise Conflict(f"cannot copy to non-directory: /{at}")
             elif at not in self._entries:
                 self._entries[at] = _Planned(node, self._target, at)
+
+    def _set_time(self, path: str, mtime_ns: int) -> None:
+        """A directory of the plan has the time of what went there last, as BuildKit's; the root keeps its own."""
+        if path and mtime_ns:  # an archive may say nothing of its top
+            planned = self._entries[path]
+            self._entries[path] = planned._replace(node=planned.node._replace(mtime_ns=mtime_ns))
 
     def _put(self, item: Item, where: str, *, keeps_owner: bool) -> None:
         head, _, name = where.rpartition("/")

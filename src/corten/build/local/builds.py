@@ -18,17 +18,17 @@ import msgspec
 
 from corten.build.caching.passed import PassedDirectories, split_passed
 from corten.build.classic import ClassicBuilds
-from corten.build.local.channel import Channel
-from corten.build.local.frames import BadFrame, Frame, close_all
+from corten.build.local.channel import Channel, Memory
+from corten.build.local.frames import BadFrame, Frame
 from corten.build.local.offers import LocalOffers
 from corten.build.options import BuildOptions
 from corten.build.sources.directory import Directories, DirectorySource
-from corten.build.sources.source import BuildSource
+from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.trees.hashes import HashMemory
 from corten.engine.images.progress import Progress
 from corten.engine.images.settled import settled
-from corten.errors import Cancelled, CortenError, InvalidArgument
-from corten.lib import blocking, codec
+from corten.errors import Cancelled, CortenError, InvalidArgument, ResourceExhausted
+from corten.lib import codec
 from corten.lib.disk_full import words
 from corten.linux.acting import Identity, peer_of
 from corten.linux.errors import reason
@@ -36,6 +36,8 @@ from corten.spec.docker.progress import ProgressMessage, failure
 
 _LOG = logging.getLogger("corten.build")
 _REQUEST_S = 60.0
+_MEMORY = 256 << 20  # of frames that have come in part, and Dockerfiles, of all clients
+_CONNECTIONS = 256  # each has DESCRIPTORS_LIMIT directories, as many others on the way, and a thread at most
 _LOCAL = "local:"
 Values = Mapping[str, str | Sequence[str]]
 Decode = Callable[[Values], BuildOptions]
@@ -62,10 +64,21 @@ class LocalBuilds:
     def __init__(self, *, classic: ClassicBuilds, memory: HashMemory) -> None:
         self._classic = classic
         self._memory = memory
+        self._connections = 0
+        self._sent = Memory(_MEMORY)
+
+    def check_room(self) -> None:
+        """Raise ResourceExhausted when there are too many clients."""
+        if self._connections >= _CONNECTIONS:
+            raise ResourceExhausted(
+                f"there are {_CONNECTIONS} builds of directories already: try again when one has ended"
+            )
 
     async def serve(self, sock: socket.socket, decode: Decode) -> None:
-        """One connection, to its end; `decode` reads the query. Raises nothing but CancelledError."""
-        channel = Channel(sock)
+        """One connection, to its end; `decode` reads the query. The socket is this one's from now on. Raises nothing
+        but CancelledError."""
+        self._connections += 1
+        channel = Channel(sock, self._sent)
         try:
             await self._serve(channel, peer_of(sock), decode)
         except (CortenError, OSError) as error:
@@ -74,7 +87,10 @@ class LocalBuilds:
         except Exception:
             _LOG.exception("a build's connection broke off")
         finally:
-            channel.close()
+            try:
+                await channel.close()  # only then there is room for another
+            finally:
+                self._connections -= 1
 
     async def _serve(self, channel: Channel, reader: Identity, decode: Decode) -> None:
         try:
@@ -91,7 +107,7 @@ class LocalBuilds:
             options = replace(options, contexts={**options.contexts, **contexts})
             await self._build(channel, options, replace(passed, contexts=own), caches)
         finally:
-            close_all(passed.contexts.values())
+            channel.discard(passed.contexts.values())
 
     async def _build(
         self, channel: Channel, options: BuildOptions, passed: Directories, caches: PassedDirectories
@@ -172,9 +188,12 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
             opening = codec.decode(_Opening, frame.message)
             for name in ("dockerfile", "ignore"):
                 if getattr(opening, name):
+                    if len(frame.data) > DOCKERFILE_LIMIT or name in texts:
+                        raise InvalidArgument(f"a Dockerfile or .dockerignore has more than {DOCKERFILE_LIMIT} bytes")
+                    channel.keep(len(frame.data))
                     texts[name] = frame.data
             if opening.build is not None:
-                contexts = await _directories(opening.build.contexts, frame)
+                contexts = await _directories(channel, opening.build.contexts, frame)
                 passed = Directories(contexts=contexts, reader=reader, **texts)
                 return opening.build.query, passed
         finally:
@@ -182,12 +201,12 @@ async def _request(channel: Channel, reader: Identity) -> tuple[Values, Director
     raise Cancelled("the client closed the connection")
 
 
-async def _directories(names: Sequence[str], frame: Frame) -> dict[str, int]:
+async def _directories(channel: Channel, names: Sequence[str], frame: Frame) -> dict[str, int]:
     """The contexts' descriptors, taken from their frame. Raises InvalidArgument for what is no directory."""
     if len(names) != len(frame.fds) or len(set(names)) != len(names):
         raise BadFrame("each context has one name and one descriptor")
     contexts = dict(zip(names, frame.fds, strict=True))
-    await blocking.run(_check_directories, contexts, pool="stream")  # a network's file system may hold it up
+    await channel.look(_check_directories, contexts)
     frame.fds = []
     return contexts
 

@@ -20,7 +20,7 @@ from corten.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 HEAD_SIZE = 9
 UPGRADE = "corten-build"
@@ -37,20 +37,29 @@ class BadFrame(InvalidArgument):
     code = "bad-frame"
 
 
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors."""
+    for fd in fds:
+        os.close(fd)
+
+
 class Frame:
     """One frame; its descriptors are the taker's to close."""
 
-    __slots__ = ("data", "fds", "message")
+    __slots__ = ("_discard", "data", "fds", "message")
 
-    def __init__(self, message: bytes, data: bytes, fds: list[int]) -> None:
+    def __init__(
+        self, message: bytes, data: bytes, fds: list[int], discard: Callable[[list[int]], None] = close_all
+    ) -> None:
         self.message = message
         self.data = data
         self.fds = fds
+        self._discard = discard
 
     def close(self) -> None:
-        """Close what nobody took."""
-        close_all(self.fds)
-        self.fds = []
+        """Discard what nobody took."""
+        fds, self.fds = self.fds, []
+        self._discard(fds)
 
 
 def frame(message: bytes, data: bytes = b"", descriptors: int = 0) -> bytes:
@@ -64,9 +73,11 @@ def frame(message: bytes, data: bytes = b"", descriptors: int = 0) -> bytes:
 
 
 class FrameReader:
-    """Takes what is received, gives whole frames; holds descriptors until their frame is whole."""
+    """Takes what is received, gives whole frames; holds descriptors until their frame is whole. `discard` gets those
+    that nobody takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, discard: Callable[[list[int]], None] = close_all) -> None:
+        self._discard = discard
         self._buffer = bytearray()
         self._fds: list[int] = []
 
@@ -92,7 +103,12 @@ class FrameReader:
             fds, self._fds = self._fds[:descriptors], self._fds[descriptors:]
             body = bytes(memoryview(self._buffer)[HEAD_SIZE:end])
             del self._buffer[:end]
-            yield Frame(body[:message], body[message:], fds)
+            yield Frame(body[:message], body[message:], fds, self._discard)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of a frame that is not whole."""
+        return len(self._buffer)
 
     @property
     def is_between(self) -> bool:
@@ -100,12 +116,6 @@ class FrameReader:
         return not self._buffer and not self._fds
 
     def close(self) -> None:
-        """Close the descriptors of frames that never became whole."""
-        close_all(self._fds)
-        self._fds = []
-
-
-def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors."""
-    for fd in fds:
-        os.close(fd)
+        """Discard the descriptors of frames that never became whole."""
+        fds, self._fds = self._fds, []
+        self._discard(fds)

@@ -106,10 +106,11 @@ def _connected(frame: Frame) -> socket.socket:
     except (ValueError, OSError):  # several, or no socket
         frame.close()
         raise refusal from None
-    frame.fds = []
     if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
+        frame.fds = []
         return sock
-    sock.close()
+    sock.detach()
+    frame.close()
     raise refusal
 
 

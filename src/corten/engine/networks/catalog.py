@@ -23,7 +23,7 @@ from corten.errors import CortenError, Forbidden
 from corten.lib import blocking
 from corten.lib.undo import Undo
 from corten.linux.netlink import NetlinkSocket
-from corten.network.ipam import IPNetwork
+from corten.network.ipam import Taken
 from corten.network.service_labels import check_option
 from corten.spec.docker.network import NetworkCreateRequest, NetworkResource
 
@@ -68,7 +68,7 @@ class NetworkCatalog:
 
     async def create(self, request: NetworkCreateRequest) -> str:
         """A new network; returns its id. Raises InvalidArgument, Conflict, Forbidden, NotFound (driver)."""
-        taken = await blocking.run(_host_prefixes, pool="netns")  # first: from plan to record nobody comes between
+        taken = await blocking.run(_host_prefixes)  # first: from plan to record nobody comes between
         network = plan(
             request,
             self._registry,
@@ -142,7 +142,7 @@ class NetworkCatalog:
         return used
 
 
-def _host_prefixes() -> list[IPNetwork]:
+def _host_prefixes() -> Taken:
     """In a thread, with a socket of its own: a router has tens of thousands of routes."""
     with NetlinkSocket() as netlink:
-        return default_bridge.host_prefixes(netlink)
+        return Taken(default_bridge.host_prefixes(netlink))

@@ -24,7 +24,7 @@ from corten.network.config import (
     NetworkConfig,
     SubnetConfig,
 )
-from corten.network.ipam import IPNetwork, overlaps, parse_address, parse_subnet
+from corten.network.ipam import IPNetwork, Taken, overlaps, parse_address, parse_subnet
 from corten.network.ruleset import BridgeRules
 from corten.spec.docker.network import IPAMConfig
 
@@ -101,7 +101,7 @@ def _subnets(
         if config is not None:
             config.ip_range = cidr if cidr and parse_subnet(cidr) != parse_subnet(config.subnet) else ""
             configs.append(config)
-    return registry.subnets(configs, ipv4=True, ipv6=settings.ipv6, taken=taken)
+    return registry.subnets(configs, ipv4=True, ipv6=settings.ipv6, taken=Taken(taken))
 
 
 def raise_unless_contained(gateway: str, config: IPAMConfig | None) -> None:

@@ -55,9 +55,10 @@ class Denials:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
 
     def close(self) -> None:
-        """The daemon ends."""
+        """Stop: the daemon ends, or there is nothing to hear."""
         if self._resume is not None:
             self._resume.cancel()
+            self._resume = None
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -79,7 +80,12 @@ class Denials:
     def _read(self) -> None:
         assert self._socket is not None
         for _ in range(_DATAGRAMS_A_TURN):
-            packets = self._socket.read()
+            try:
+                packets = self._socket.read()
+            except OSError as error:  # for good: the loop would be told of it in each of its turns
+                _LOG.warning("egress: rejected packets are no longer told as events, only names: %s", error)
+                self.close()
+                return
             if packets is None:
                 return
             for packet in packets:

@@ -1,8 +1,9 @@
 """Requests to the kernel in the network namespace of a running container, off the daemon's loop. Daemon only.
 
 A container with CAP_NET_ADMIN can make them slow: its own requests hold the locks that ours need, its tables may be
-huge. Sixteen threads serve all of them, waiting ends after ten seconds, and a thread ends as the kernel lets it. Before
-a container runs nobody else is in its namespace, and what a start needs there is asked on the loop.
+huge. Sixteen are under way at once, one that takes longer than a second leaves its place to others, waiting ends after
+ten seconds, and a thread ends as the kernel lets it. Before a container runs nobody else is in its namespace, and what
+a start needs there is asked on the loop.
 """
 
 from __future__ import annotations

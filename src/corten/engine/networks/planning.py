@@ -5,7 +5,7 @@ Decides; reads, records and makes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 
 from msgspec import structs
@@ -14,7 +14,7 @@ from corten.engine.networks.listing import ipam_config
 from corten.engine.networks.registry import Registry, as_asked, new_id
 from corten.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from corten.network.config import NetworkConfig
-from corten.network.ipam import IPNetwork
+from corten.network.ipam import Taken
 from corten.network.ipam_config import check_ipam
 from corten.network.vxlan import own_gateway
 from corten.spec.docker.network import IPAM, IPAMConfig, NetworkCreateRequest
@@ -36,9 +36,9 @@ def plan(
     *,
     drivers: Container[str],
     ipam_known: Callable[[str], bool],
-    taken: Iterable[IPNetwork],
+    taken: Taken,
 ) -> NetworkConfig:
-    """The record of a new network; `taken` are the host's prefixes.
+    """The record of a new network; `taken` has the host's prefixes.
 
     Raises InvalidArgument, Conflict, Forbidden, NotFound, Unavailable.
     """

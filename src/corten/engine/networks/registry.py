@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from corten.engine.networks.settings import NetworkSettings, Records
 from corten.errors import Conflict, Forbidden, InvalidArgument, NotFound, ResourceExhausted
@@ -17,6 +17,7 @@ from corten.network.ipam import (
     AddressSpace,
     IPAddress,
     IPNetwork,
+    Taken,
     choose_subnet,
     local_pool,
     overlaps,
@@ -111,10 +112,10 @@ class Registry:
         *,
         ipv4: bool,
         ipv6: bool,
-        taken: Iterable[IPNetwork],
+        taken: Taken,
         gateway_wanted: bool = True,
     ) -> list[SubnetConfig]:
-        """The subnets of a new network: those asked for, else free ones of the pools. `taken` are the host's prefixes.
+        """The subnets of a new network: those asked for, else free ones of the pools. `taken` has the host's prefixes.
 
         Raises InvalidArgument, Forbidden (overlap with another network), ResourceExhausted.
         """
@@ -130,14 +131,13 @@ class Registry:
             own.append(asked)
             found.append(_subnet_config(asked, config, gateway_wanted=gateway_wanted))
         present = {subnet.network().version for subnet in found}
-        busy = [*own, *taken]
         if ipv4 and 4 not in present:
             pools = [pool for pool in self._settings.address_pools if pool.base.version == 4]
-            chosen = choose_subnet(pools, busy)
+            chosen = choose_subnet(pools, own, taken)
             found.insert(0, _subnet_config(chosen, IPAMConfig(), gateway_wanted=gateway_wanted))
         if ipv6 and 6 not in present:
             pools = [pool for pool in self._settings.address_pools if pool.base.version == 6]
-            chosen = choose_subnet([*pools, local_pool(self._settings.identity)], busy)
+            chosen = choose_subnet([*pools, local_pool(self._settings.identity)], own, taken)
             found.append(_subnet_config(chosen, IPAMConfig(), gateway_wanted=gateway_wanted))
         return found
 

@@ -36,8 +36,11 @@ async def corten_build(request: Request, services: Services) -> Response:
         return build_options(replace(request, query=Query.of(values)))
 
     builds = services.builds.local
+    builds.check_room()
     taken = await connection.hijack(content_type="application/vnd.corten.build")
-    with socket.socket(fileno=taken.fd) as sock:
-        if not taken.preface:  # what came with it may have lost its descriptors
-            await builds.serve(sock, decode)
+    sock = socket.socket(fileno=taken.fd)
+    if taken.preface:  # what came with it may have lost its descriptors
+        sock.close()
+    else:
+        await builds.serve(sock, decode)
     return hijacked()
