@@ -17,7 +17,7 @@ from corten.client import json_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import Any
 
     from corten.cli.build.context import BuildContext
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from corten.client.local_build import LocalBuild
 
 _SECRET_LIMIT = 500 << 10  # BuildKit's
+HOST_KEYS = "GIT_SSH_KNOWN_HOSTS"  # what the engine calls the host keys that it asks for (build/git/ssh_access.py)
+_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALONE = "an engine on this machine that is Corten's"
 
@@ -87,24 +89,58 @@ def _secret_fields(text: str) -> dict[str, str]:
     return values
 
 
-def parse_ssh(text: str) -> tuple[str, str]:
-    """`NAME[=SOCKET]`: what steps call an agent, and its socket. Raises CliError with buildx's words."""
-    name, _, path = text.partition("=")
-    path = path or os.environ.get("SSH_AUTH_SOCK", "")
-    if not path:
+def parse_ssh(text: str) -> tuple[str, Callable[[], _socket.socket]]:
+    """`NAME[=SOCKET|KEY[,KEY...]]`: what steps call an agent, and how to connect to it: by its socket, or to one in
+    this process that has the keys of files. Raises CliError with buildx's words."""
+    name, _, given = text.partition("=")
+    name = name or "default"
+    paths = (given or os.environ.get("SSH_AUTH_SOCK", "")).split(",")
+    if paths == [""]:
         raise CliError("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set")
     import stat
 
+    sockets = 0
+    for path in paths:
+        try:
+            sockets += stat.S_ISSOCK(os.stat(path).st_mode)
+        except OSError as error:
+            raise CliError(f"ssh {name}: {path}: {(error.strerror or '').lower()}") from None
+    if sockets > 1:
+        raise CliError(f"ssh {name}: only single socket allowed")
+    if sockets and len(paths) > 1:
+        raise CliError(f"ssh {name}: invalid combination of keys and sockets")
+    if sockets:
+        return name, lambda: _connected(name, paths[0])
+    from corten.cli.build.key_agent import KeyAgent
+
+    return name, KeyAgent(paths).connect
+
+
+def _connected(name: str, path: str) -> _socket.socket:
+    import _socket
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        is_socket = all(stat.S_ISSOCK(os.stat(part).st_mode) for part in path.split(","))
+        sock.connect(path)
     except OSError as error:
-        raise CliError(f"ssh {name}: {path}: {(error.strerror or '').lower()}") from None
-    if not is_socket or "," in path:
-        raise CliError(
-            f"ssh {name}: {path} is no agent's socket: keys are only forwarded by an agent",
-            hint=f"ssh-add {path.split(',')[0]}, and give --ssh {name}",
-        )
-    return name or "default", path
+        sock.close()
+        raise CliError(f"ssh agent {name}: {path}: {(error.strerror or '').lower()}") from None
+    return sock
+
+
+def known_hosts() -> bytes:
+    """The host keys that ssh(1) knows here: what git over ssh is checked against, which the engine does. Lines of whole
+    files, as far as they may be read and are not too much."""
+    found = b""
+    for path in _KNOWN_HOSTS:
+        try:
+            with open(os.path.expanduser(path), "rb") as file:
+                data = file.read(_SECRET_LIMIT + 1)
+        except OSError:
+            continue
+        if len(found) + len(data) < _SECRET_LIMIT:
+            found += data + b"\n"
+    return found
 
 
 def parse_contexts(texts: Sequence[str]) -> dict[str, str]:
@@ -129,32 +165,24 @@ class Offers:
     def __init__(self, values: Any) -> None:
         self.contexts = parse_contexts(values["build-context"])
         self._secrets = {secret.name: secret for secret in map(parse_secret, values["secret"])}
-        self._agents: dict[str, str] = {}
+        self._agents: dict[str, Callable[[], _socket.socket]] = {}
         for text in values["ssh"]:
-            name, path = parse_ssh(text)
+            name, connect = parse_ssh(text)
             if name in self._agents:
                 raise CliError(f"invalid duplicate ID {name}")
-            self._agents[name] = path
+            self._agents[name] = connect
 
     def secret(self, name: str) -> bytes | None:
         """See client.local_build.Answers."""
         found = self._secrets.get(name)
+        if found is None and name == HOST_KEYS and self._agents:
+            return known_hosts()
         return None if found is None else found.value()
 
     def agent(self, name: str) -> _socket.socket | None:
         """See client.local_build.Answers."""
-        import _socket
-
-        path = self._agents.get(name)
-        if path is None:
-            return None
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        try:
-            sock.connect(path)
-        except OSError as error:
-            sock.close()
-            raise CliError(f"ssh agent {name}: {path}: {(error.strerror or '').lower()}") from None
-        return sock
+        connect = self._agents.get(name)
+        return None if connect is None else connect()
 
     def credentials(self, keys: Sequence[str]) -> dict[str, str] | None:
         """See client.local_build.Answers."""
