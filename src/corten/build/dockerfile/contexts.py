@@ -92,10 +92,6 @@ def git_checkout(text: str, *, keep_git_dir: bool | None = None, checksum: str =
         raise ValueError(redacted(str(error))) from error
     if url is None:
         return None
-    if url.scheme == "ssh":
-        raise ValueError(
-            f"git over ssh is not supported by this engine ({redacted(url.remote)[:256]}): use an https URL"
-        )
     if keep_git_dir is not None and url.keep_git_dir not in (None, keep_git_dir):
         raise ValueError("inconsistent keep-git-dir configuration")
     if checksum and url.checksum and not (url.checksum.startswith(checksum) or checksum.startswith(url.checksum)):
