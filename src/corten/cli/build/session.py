@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _SECRET_LIMIT = 500 << 10  # BuildKit's
 HOST_KEYS = "GIT_SSH_KNOWN_HOSTS"  # what the engine calls the host keys that it asks for (build/git/ssh_access.py)
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+_LAYOUT = "oci-layout://"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALONE = "an engine on this machine that is Corten's"
 
@@ -154,6 +155,21 @@ def parse_contexts(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def layouts_of(contexts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The named contexts with the directories of `oci-layout://DIR[:TAG][@DIGEST]` made absolute, and those by what the
+    engine is passed them as."""
+    found, passed = {}, {}
+    for name, value in contexts.items():
+        if value.startswith(_LAYOUT):
+            rest, at, digest = value[len(_LAYOUT) :].partition("@")
+            path, colon, tag = rest.partition(":")
+            path = os.path.abspath(path)
+            passed[f"layout:{path}"] = path
+            value = f"{_LAYOUT}{path}{colon}{tag}{at}{digest}"
+        found[name] = value
+    return found, passed
+
+
 def is_directory_context(value: str) -> bool:
     """Whether a named context is a directory here, and not a URL, an image or a stage."""
     return "://" not in value and not value.startswith(("target:", "git@"))
@@ -163,7 +179,7 @@ class Offers:
     """What the engine may ask for; all options are checked at once. `contexts` are those by name."""
 
     def __init__(self, values: Any) -> None:
-        self.contexts = parse_contexts(values["build-context"])
+        self.contexts, self.layouts = layouts_of(parse_contexts(values["build-context"]))
         self._secrets = {secret.name: secret for secret in map(parse_secret, values["secret"])}
         self._agents: dict[str, Callable[[], _socket.socket]] = {}
         for text in values["ssh"]:
@@ -195,6 +211,8 @@ class Offers:
         directories = [name for name, value in self.contexts.items() if is_directory_context(value)]
         if directories:
             raise CliError(f"--build-context {directories[0]}=DIRECTORY needs {_ALONE}")
+        if self.layouts:
+            raise CliError(f"--build-context NAME={_LAYOUT}DIRECTORY needs {_ALONE}")
         for names, option in ((self._secrets, "--secret"), (self._agents, "--ssh")):
             if names:
                 raise CliError(f"{option} needs {_ALONE}")
@@ -240,6 +258,8 @@ def local_messages(
         for name, path in {"": context.directory, **offers.contexts}.items():
             if path and (not name or is_directory_context(path)):
                 opened[name] = _opened(name, path)
+        for name, path in offers.layouts.items():
+            opened[name] = _opened(name.partition(":")[0], path)
         opened.update(cache_directories(query))
         wanted = {name: value for name, value in ((n, _plain(v)) for n, v in query.items()) if value != ""}
         is_begun = build.begin(wanted, opened, context.texts)
