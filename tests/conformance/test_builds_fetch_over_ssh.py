@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,3 +190,36 @@ def test_a_build_that_is_given_up_hangs_up_on_a_silent_server(lab: Lab) -> None:
             process.wait()
             while server.recv(1 << 16):
                 pass
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-2.0-x\r\n" + b"\xff" * 4096,
+        b"SSH-1.5-old\r\n",
+        b"\0" * (1 << 20),
+    ],
+    ids=["nothing", "web", "garbage", "old", "zeros"],
+)
+def test_servers_that_speak_something_else_are_told(lab: Lab, said: bytes) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(30)
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            with listener.accept()[0] as server, suppress(OSError):
+                server.sendall(said)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        lab.know(lab.server.known.replace(str(lab.server.port), str(port)))
+        text = f"FROM busybox\nADD ssh://127.0.0.1:{port}/x /y\n"
+        try:
+            assert "failed to fetch remote ssh://127.0.0.1" in lab.fails(text, "--ssh", f"default={lab.key}")
+        finally:
+            thread.join()
+    assert lab.daemon.is_running()

@@ -9,6 +9,7 @@ this thread waits for the server. Sources: RFC 4252 (publickey), RFC 4254 (exec)
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Coroutine, Iterator
@@ -18,7 +19,7 @@ from typing import Any, Self, TypeVar
 import asyncssh
 
 from corten.build.git.error import GitError
-from corten.build.git.packets import FLUSH, PacketReader, remote_error
+from corten.build.git.packets import PacketReader, remote_error
 from corten.build.git.ssh_access import HOST_KEYS, SshAccess
 from corten.build.git.ssh_agent import Agent
 from corten.build.git.ssh_hosts import PUBLISHED
@@ -29,6 +30,7 @@ from corten.registry.guarded_dial import dial
 from corten.registry.inward import InwardPolicy
 from corten.registry.timings import Timings
 
+asyncssh.set_log_level(logging.WARNING)  # each connection and each login would be told
 _CHUNK = 256 << 10
 _SAID = 4 << 10
 T = TypeVar("T")
@@ -56,12 +58,10 @@ class SshExchange:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self._process is not None:
-                with suppress(OSError, asyncssh.Error):
-                    self._process.stdin.write(FLUSH)  # nothing more is wanted
             if self._connection is not None:
-                self._connection.abort()
-                self._runner.run(asyncio.wait_for(_ended(self._connection), self._timings.stall_s))
+                self._connection.abort()  # nothing more is wanted
+                with suppress(TimeoutError, OSError, asyncssh.Error):
+                    self._runner.run(asyncio.wait_for(self._connection.wait_closed(), self._timings.stall_s))
         finally:
             self._runner.close()
             for sock in self._sockets:
@@ -185,16 +185,12 @@ class SshExchange:
             except GitError:
                 self._cancel.check()  # which hangs up on the agent, too
                 raise
-            except (OSError, asyncssh.Error) as error:
+            except (OSError, asyncssh.Error, ValueError) as error:  # the last one: keys and names that are none
                 self._cancel.check()
-                text = error.reason if isinstance(error, asyncssh.Error) else error.strerror or str(error)
+                text = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
                 raise GitError(f"the connection broke: {text.lower()}") from error
 
     def _wake(self) -> None:
         for sock in self._sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-
-
-async def _ended(connection: asyncssh.SSHClientConnection) -> None:
-    await connection.wait_closed()
