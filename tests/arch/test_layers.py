@@ -30,6 +30,7 @@ DOORS = {
     ("", "corten.cli.build.api"),
     ("", "corten.cli.build.told"),
     ("client", "corten.build.local.frames"),
+    ("cli", "corten.build.local.agent_messages"),
 }
 SIDE = {"client": {"errors", "client"}, "cli": {"errors", "client", "cli"}}
 # What runs in the zygote, a shim or init: stdlib and these only.

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.lab import images
+from tests.lab import emulators, images
 from tests.lab.daemon import Daemon, running_daemon
+from tests.lab.plugins import with_plugins
 from tests.lab.registry import RealRegistry, real_registry
 
 from corten.spec.platform import host_platform
@@ -19,6 +20,7 @@ HOST = str(host_platform())
 # What runs here without an emulator, and what does not.
 NEAR, NEAR_DEBIAN = {"linux/amd64": ("linux/386", "i386"), "linux/arm64": ("linux/arm/v7", "armhf")}[HOST]
 FAR, FAR_DEBIAN = {"linux/amd64": ("linux/arm64", "arm64"), "linux/arm64": ("linux/amd64", "amd64")}[HOST]
+EMULATOR_FLAGS = "POCF"  # of Debian's package, and of Docker's image of emulators
 CONFIG = {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]}
 
 
@@ -31,6 +33,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with running_daemon() as engine:
+        with_plugins(engine)
         yield engine
 
 
@@ -171,6 +174,36 @@ def test_a_foreign_program_without_an_emulator_is_a_clear_error(daemon: Daemon, 
     assert f"this machine runs no programs for {FAR}" in failed.stderr
     assert "binfmt_misc" in failed.stderr
     assert daemon.out("ps", "-aq") == ""
+
+
+def test_a_foreign_program_runs_through_an_emulator(
+    daemon: Daemon, registry: RealRegistry, base: str, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {base}\nARG TARGETARCH\nRUN uname -m > /machine && echo $TARGETARCH > /for && cat /for /machine\n"
+    )
+    machines = {platform: "aarch64" if platform == "linux/arm64" else "x86_64" for platform in (HOST, FAR)}
+    image, layout = f"{registry.host}/lab/emulated:1", tmp_path / "layout"
+    assert FAR not in daemon.out("buildx", "inspect")
+    with emulators.registered(FAR.split("/")[1], EMULATOR_FLAGS):
+        daemon.corten(
+            "build", "--network", "none", "--platform", f"{FAR},{HOST}", "-o", f"type=registry,name={image}",
+            "-o", f"type=oci,tar=false,dest={layout}", str(tmp_path),
+        )  # fmt: skip
+        assert sorted(index_of(layout)) == sorted(machines)
+        for platform, machine in machines.items():
+            # what is not here for the platform is pulled
+            argv = ("run", "--rm", "--network", "none", "--platform", platform, image, "sh", "-c")
+            said = daemon.corten(*argv, "uname -m; cat /machine /for").stdout.split()
+            assert said == [machine, machine, platform.split("/")[1]]
+        # whoever asks is told, now and not as it was at the start
+        assert FAR in daemon.out("buildx", "inspect")
+        assert FAR in daemon.out("buildx", "ls")
+        assert f"{HOST}, {FAR}" in daemon.corten("buildx", "ls").stdout
+        built = daemon.docker("build", "--network", "none", "--platform", FAR, "--no-cache", "-q", str(tmp_path))
+        assert daemon.inspect(built.stdout.strip())["Architecture"] == FAR.split("/")[1]
+    assert FAR not in daemon.out("buildx", "inspect")
+    assert FAR not in daemon.corten("buildx", "inspect").stdout
 
 
 def test_platforms_that_are_none_or_not_there_are_told(daemon: Daemon, base: str) -> None:

@@ -151,8 +151,9 @@ class Attestor:
             entry = self._catalog.get(operation.image_id)
             try:
                 name = references.parse(operation.reference).with_default_tag()
-            except InvalidReference:  # it was named by its id
-                return Material(uri=operation.reference, digest={"sha256": operation.image_id.removeprefix("sha256:")})
+            except InvalidReference:  # it was named by its id, or is one of a layout
+                known = operation.digest or operation.image_id
+                return Material(uri=operation.reference, digest={"sha256": known.removeprefix("sha256:")})
             digest = name.digest or operation.digest or (entry.target(name).digest if entry is not None else "")
             return image_material(name, str(entry.config.platform) if entry is not None else platform, digest)
         if isinstance(operation, Download):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from corten.build.caching.exporting import Directories
+from corten.build.dockerfile.contexts import LayoutName, layout_of
 from corten.build.face import Offers
 from corten.build.filesystem import FileSystem, Layer
 from corten.build.lazy_layers import Bringer, LazyLayers
 from corten.build.plan import Base
+from corten.engine.images.arrival import choose
 from corten.engine.images.catalog import ImageEntry, ImageNotFound
 from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
+from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.pull import RemoteImage
 from corten.lib import blocking
 from corten.lib.keylock import KeyLock
@@ -45,7 +49,9 @@ class Bases:
         lease: Lease,
         offers: Offers,
         always_pull: bool,
+        directories: Directories,
     ) -> None:
+        self._directories = directories
         self._library = library
         self._puller = puller
         self._lazy = lazy
@@ -64,6 +70,9 @@ class Bases:
         asked = (reference, platform)
         async with self._locks.hold("\0".join(asked)):
             base = self._found.get(asked)
+            layout = layout_of(reference)
+            if base is None and layout is not None:
+                base = self._found[asked] = await self._of_layout(layout, reference, platform)
             if base is None:
                 entry = None if self._always_pull else await self._here(reference, platform)
                 base = self._of_entry(entry) if entry else await self._remote(reference, platform)
@@ -105,6 +114,24 @@ class Bases:
         self._lease.add(*found.keys())
         self.filesystems[chosen.id] = found
         return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
+
+    async def _of_layout(self, layout: LayoutName, name: str, platform: str) -> Base:
+        """An image of the client's; its layers come when a step reads them. Raises NotFound, DataLoss, OSError."""
+        progress = Progress()
+        top, source = await self._directories.image(layout, progress)
+        wanted = platforms.parse(platform) if platform else platforms.host_platform()
+        chosen = await run_cancellable(
+            progress, "disk", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
+        )
+        entry = self._library.catalog.get(chosen.id)
+        if entry is not None:
+            return self._of_entry(entry)
+        layers = zip(chosen.manifest.layers, chosen.image.diff_ids, strict=True)
+        found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
+        self._lease.add(*found.keys())
+        self._lazy.offer_layout(found, source, name)
+        self.filesystems[chosen.id] = found
+        return Base(image_id=chosen.id, image=chosen.image, digest=top.digest)
 
     def _of_entry(self, entry: ImageEntry) -> Base:
         self._lease.add(*entry.blobs, *entry.chain)

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from corten.build.face import Offers
 from corten.build.git.refs import Resolved
+from corten.build.git.secrets import authorized
+from corten.build.git.ssh_access import SshAccess, ssh_access
 from corten.build.git.url import GitUrl
 from corten.build.kept import KeptFiles
 from corten.build.web import Seen, WebUrl, download
@@ -77,7 +80,7 @@ class Fetching:
 
     # -- git
 
-    def _repositories(self, progress: Progress) -> Repositories:
+    def _repositories(self, progress: Progress, access: SshAccess) -> Repositories:
         from corten.build.git.repositories import Repositories
 
         return Repositories(
@@ -86,21 +89,24 @@ class Fetching:
             timings=self._timings,
             kept=self._kept,
             cancel=progress.cancel,
+            access=access,
         )
 
-    async def commit(self, url: GitUrl, progress: Progress) -> Resolved:
-        """The commit that a URL means now. Raises GitError, NotImplemented, InwardRefused."""
-        return await run_cancellable(progress, "net", self._repositories(progress).resolve, url)
+    async def commit(self, url: GitUrl, offers: Offers, progress: Progress) -> Resolved:
+        """The commit that a URL means now; `offers` has what a server asks for. Raises GitError, NotImplemented,
+        InwardRefused, and what the client's answers raise."""
+        url = await authorized(url, offers)
+        async with ssh_access(offers) as access:
+            return await run_cancellable(progress, "net", self._repositories(progress, access).resolve, url)
 
     async def checkout(
-        self, url: GitUrl, resolved: Resolved, progress: Progress, *, keeps_git_dir: bool = False
+        self, url: GitUrl, resolved: Resolved, offers: Offers, progress: Progress, *, keeps_git_dir: bool = False
     ) -> BinaryIO:
         """The tar of a commit's files, the caller's to close. Raises as `commit`, and DiskFull."""
-        repositories = self._repositories(progress)
-        async with self._locks.hold(f"{url.remote} {resolved.commit}"):
-            return await run_cancellable(
-                progress, "net", repositories.checkout, url, resolved, keeps_git_dir=keeps_git_dir
-            )
+        url = await authorized(url, offers)
+        async with ssh_access(offers) as access, self._locks.hold(f"{url.remote} {resolved.commit}"):
+            checkout = self._repositories(progress, access).checkout
+            return await run_cancellable(progress, "net", checkout, url, resolved, keeps_git_dir=keeps_git_dir)
 
     # -- the web
 

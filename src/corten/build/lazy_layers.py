@@ -62,12 +62,17 @@ class LazyLayers:
         self._is_here = is_here
         self._say = say
         self._images: list[RemoteImage] = []
+        self._layouts: list[tuple[FileSystem, SourceOf, str]] = []
         self._origins = _Origins()
         self._locks = KeyLock()
 
     def offer_image(self, image: RemoteImage) -> None:
         """A base image that was found; it is an image here, with its name, when its layers have come."""
         self._images.append(image)
+
+    def offer_layout(self, filesystem: FileSystem, source: SourceOf, name: str) -> None:
+        """A base image of a layout of the client's; it gets no name here."""
+        self._layouts.append((filesystem, source, name))
 
     def offer(self, digests: Iterable[str], source: SourceOf) -> None:
         """Blobs of an imported cache."""
@@ -123,6 +128,12 @@ class LazyLayers:
             if own and own == diff_ids[: len(own)]:
                 await self.have_image(image)
                 self._images.remove(image)
+
+        for found, source, name in self._layouts:
+            own = [layer.diff_id for layer in found.layers]
+            if own and own == diff_ids[: len(own)] and not self.is_complete(found):
+                self._say(status(f"Reading {name}"))
+                await self._tell(self._bringer.bring_layers([layer.blob for layer in found.layers], own, source))
 
     async def _tell(self, messages: Messages) -> None:
         try:

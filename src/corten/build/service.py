@@ -251,6 +251,7 @@ class BuildService:
                 lease=traveller.lease,
                 offers=job.offers,
                 always_pull=job.options.pull,
+                directories=job.directories,
             )
             images = _ToldImages(bases, job.face)
             plan = await self._plans.plan(recipe, _request(job.options, platform), images)

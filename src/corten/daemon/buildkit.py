@@ -9,6 +9,7 @@ from corten.build.buildkit.exporting import Exporting
 from corten.build.buildkit.frontend import Frontend
 from corten.build.buildkit.gateway import Gateway
 from corten.build.buildkit.jobs import Jobs
+from corten.build.buildkit.messages.control import WorkerRecord
 from corten.build.buildkit.service import BuildKit
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.worker import worker
@@ -20,7 +21,8 @@ from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.engine.events import Events
 from corten.engine.images.spool import Spool
-from corten.spec.platform import host_platform
+from corten.engine.platforms import platforms_here
+from corten.lib import blocking
 
 _ID_LENGTH = 25
 
@@ -41,7 +43,10 @@ def buildkit_service(
 ) -> BuildKit:
     """BuildKit's API on a build service. `identity` tells this engine from others."""
     worker_id = hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
-    record = worker(worker_id, gateway_ip, [str(host_platform())], limit_bytes)
+
+    async def record() -> WorkerRecord:
+        return worker(worker_id, gateway_ip, await blocking.run(platforms_here), limit_bytes)
+
     sessions, jobs = Sessions(), Jobs()
     frontend = Frontend(service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool)
     exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)

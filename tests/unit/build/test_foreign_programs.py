@@ -11,11 +11,30 @@ from hypothesis import strategies as st
 from tests.unit.build.trees import tree_of
 
 from corten.build.operations import Run
-from corten.build.ops.foreign import architecture_of, explanation, program_of
+from corten.build.ops.foreign import explanation, program_of
+from corten.engine.platforms import architecture_of, emulator_of, header_of, runnable
 from corten.linux.binfmt import Handler, handlers, parse_handler
 from corten.spec.platform import Platform
 
-ENTRY = "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\noffset 0\nmagic 7f454c46\n"
+# As Debian's qemu-user-static registers them.
+MAGICS = {
+    "qemu-aarch64": ("7f454c460201010000000000000000000200b700", "ffffffffffffff00fffffffffffffffffeffffff"),
+    "qemu-arm": ("7f454c4601010100000000000000000002002800", "ffffffffffffff00fffffffffffffffffeffffff"),
+    "qemu-s390x": ("7f454c4602020100000000000000000000020016", "ffffffffffffff00fffffffffffffffffffeffff"),
+    "qemu-mips64el": ("7f454c4602010100000000000000000002000800", "ffffffffffffff00fffffffffffffffffeffffff"),
+    "qemu-i386": ("7f454c4601010100000000000000000002000300", "fffffffffffefe00fffffffffffffffffeffffff"),
+}
+
+
+def entry(name: str, flags: str = "OCF") -> str:
+    magic, mask = MAGICS[name]
+    return f"enabled\ninterpreter /usr/bin/{name}-static\nflags: {flags}\noffset 0\nmagic {magic}\nmask {mask}\n"
+
+
+def handler(name: str, flags: str = "OCF") -> Handler:
+    found = parse_handler(name, entry(name, flags))
+    assert found is not None
+    return found
 
 
 def elf(machine: int, *, big: bool = False) -> bytes:
@@ -64,14 +83,15 @@ def test_the_program_is_found_as_the_kernel_would_find_it() -> None:
     ],
 )
 def test_the_reason_names_what_is_missing(architecture: str, names: list[tuple[str, str]], words: str) -> None:
-    known = [Handler(name, "/x", flags) for name, flags in names]
+    known = [handler(name, flags) for name, flags in names]
     found = explanation(architecture, Platform("linux", "amd64"), known)
     assert words in found
     assert bool(found) == bool(words)
 
 
 def test_emulators_are_read_from_the_kernels_entries(tmp_path: Path) -> None:
-    (tmp_path / "qemu-aarch64").write_text(ENTRY)
+    (tmp_path / "qemu-aarch64").write_text(entry("qemu-aarch64"))
+    (tmp_path / "broken").write_text("enabled\nmagic xyz\n")
     (tmp_path / "python3").write_text("disabled\ninterpreter /usr/bin/python3\nflags: \n")
     (tmp_path / "status").write_text("enabled\n")
     (tmp_path / "register").write_text("")
@@ -81,3 +101,37 @@ def test_emulators_are_read_from_the_kernels_entries(tmp_path: Path) -> None:
     ]
     assert handlers(str(tmp_path / "none")) == []
     assert parse_handler("x", "") is None
+    assert bytes.fromhex(MAGICS["qemu-aarch64"][0]) == found[0].magic
+
+
+def test_an_emulator_is_known_by_what_it_takes_and_not_by_its_name() -> None:
+    known = [handler(name) for name in MAGICS]
+    for architecture, name in (("arm64", "qemu-aarch64"), ("arm", "qemu-arm"), ("s390x", "qemu-s390x"),
+                               ("mips64le", "qemu-mips64el"), ("386", "qemu-i386")):  # fmt: skip
+        found = emulator_of(architecture, known)
+        assert found is not None
+        assert found.name == name
+        assert architecture_of(header_of(architecture)) == architecture
+    assert emulator_of("riscv64", known) is None
+    assert emulator_of("vax", known) is None
+    for other in (Handler("jar", "/usr/bin/java", "F"), Handler("deep", "/x", "F", offset=99, magic=b"\x7f")):
+        assert not other.takes(header_of("arm64"))
+    assert Handler("bare", "/x", "F", magic=b"\x7fELF").takes(header_of("arm64"))
+
+
+def test_the_one_that_containers_can_use_goes_first() -> None:
+    known = [handler("qemu-aarch64", "OC"), handler("qemu-aarch64", "POCF")]
+    found = emulator_of("arm64", known)
+    assert found is not None
+    assert found.flags == "POCF"
+
+
+def test_the_platforms_that_run_here() -> None:
+    host = Platform("linux", "amd64")
+    assert runnable(host, [], runs_386=False) == ["linux/amd64"]
+    assert runnable(host, [], runs_386=True) == ["linux/amd64", "linux/386"]
+    assert runnable(host, [handler("qemu-aarch64", "OC")], runs_386=False) == ["linux/amd64"]
+    known = [handler("qemu-arm"), handler("qemu-aarch64", "POCF"), handler("qemu-i386")]
+    assert runnable(host, known, runs_386=True) == [
+        "linux/amd64", "linux/arm64", "linux/386", "linux/arm/v7", "linux/arm/v6",
+    ]  # fmt: skip

@@ -20,7 +20,6 @@ from corten.build.git.repositories import Repositories
 from corten.build.git.url import parse_git_url
 from corten.build.kept import KeptFiles
 from corten.errors import Cancelled
-from corten.errors import NotImplemented as NotOffered
 from corten.registry.cancel import Cancel
 from corten.registry.inward import InwardPolicy, InwardRefused
 from corten.registry.timings import Timings
@@ -214,13 +213,13 @@ def add_submodule(repository: Repository, url: str, source: Path, path: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc", "/etc", "ext::sh -c id% >&2", "-u./x", "ssh://h/x", "git@h:x", "--upload-pack=touch /x"]
+    "url", ["file:///etc", "/etc", "ext::sh -c id% >&2", "-u./x", "ssh://a:b@h/x", "--upload-pack=touch /x"]
 )
 def test_submodules_lead_to_no_other_transport(lab: Lab, url: str):
     repository = lab.repository()
     repository.commit({"a": "1"})
     add_submodule(repository, url, repository.path, "sub")
-    with pytest.raises(GitError, match="only http, https and git URLs are fetched"):
+    with pytest.raises(GitError, match="only http, https, git and ssh URLs are fetched"):
         lab.names()
 
 
@@ -359,10 +358,10 @@ def test_loopback_is_refused_unless_it_is_allowed(lab: Lab):
     assert lab.server.requests == []
 
 
-def test_ssh_is_refused_with_a_sentence(lab: Lab):
+def test_ssh_without_a_client_that_offers_an_agent_is_refused(lab: Lab):
     url = parse_git_url("git@github.com:o/x.git")
     assert url is not None
-    with pytest.raises(NotOffered, match="git over ssh is not supported"):
+    with pytest.raises(GitError, match="git over ssh is for a build's own sources"):
         lab.client().resolve(url)
 
 

@@ -39,7 +39,7 @@ R = "https://h/x.git"
         ("git://h/x", GitUrl(remote="git://h/x")),
         ("git://h/x#r", GitUrl(remote="git://h/x", ref="r")),
         ("ssh://git@h/x.git", GitUrl(remote="ssh://git@h/x.git")),
-        ("git@h:o/x.git#r:d", GitUrl(remote="ssh://git@h/o/x.git", ref="r", subdir="d")),
+        ("git@h:o/x.git#r:d", GitUrl(remote="git@h:o/x.git", ref="r", subdir="d")),
     ],
 )
 def test_the_forms_that_buildkit_knows(text, expected):
@@ -223,6 +223,11 @@ def test_any_bytes_are_submodules_or_none(data):
         ("git://h:1/a/x", "../../y", "git://h:1/y"),
         ("https://h/x", "https://o/z", "https://o/z"),
         ("https://h/x.git", "../../../../y", "https://h/y"),
+        ("https://h/x.git", "git@h:o/y.git", "git@h:o/y.git"),
+        ("https://h/x.git", "ssh://git@h:2/y", "ssh://git@h:2/y"),
+        ("ssh://git@h:2/a/x", "../y", "ssh://git@h:2/a/y"),
+        ("git@h:a/x.git", "../y.git", "git@h:a/y.git"),
+        ("git@h:/a/x.git", "../../y.git", "git@h:/y.git"),
     ],
 )
 def test_a_submodule_may_be_named_from_where_its_parent_is(parent, url, remote):
@@ -237,13 +242,14 @@ def test_a_submodule_may_be_named_from_where_its_parent_is(parent, url, remote):
         "ext::sh -c touch% /x",
         "-u./x",
         "--upload-pack=x",
-        "git@h:x",
-        "ssh://h/x",
+        "-oProxyCommand=x@h:x",
+        "me@-h:x",
+        "ssh://me:secret@h/x",
         "",
         "https://",
         "x",
     ],
 )
 def test_submodules_of_other_transports_are_refused(url):
-    with pytest.raises(GitError, match="only http, https and git URLs"):
+    with pytest.raises(GitError, match="only http, https, git and ssh URLs"):
         submodule_remote("https://h/x.git", url, "p")

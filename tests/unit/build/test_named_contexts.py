@@ -50,10 +50,11 @@ def test_what_a_value_asks_for():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("oci-layout:///x@sha256:1", "an OCI layout is not read"),
+        ("oci-layout:///x@sha256:1", "invalid OCI layout reference"),
+        ("oci-layout://:tag", "invalid OCI layout reference"),
         ("target:x", "a target of a bake file"),
         ("input:x", "cannot be handed over"),
-        ("git@h:x.git", "git over ssh is not supported"),
+        ("ssh://a:b@h/x.git", "git over ssh takes no password"),
         ("https://h/x.git?nope=1", "unexpected query"),
         ("docker-image://A B", "failed to parse base name"),
     ],

@@ -78,11 +78,16 @@ def test_agents_are_sockets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("agent")
         listener.listen()
-        assert session.parse_ssh("default=agent") == ("default", "agent")
+        name, connect = session.parse_ssh("default=agent")
+        assert name == "default"
+        connect().close()
         with pytest.raises(CliError, match="invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"):
             session.parse_ssh("default")
         monkeypatch.setenv("SSH_AUTH_SOCK", os.fspath(folder / "agent"))
-        assert session.parse_ssh("default") == ("default", os.fspath(folder / "agent"))
+        assert session.parse_ssh("default")[0] == session.parse_ssh("")[0] == "default"
+        for wrong in ("x=agent,agent", "x=agent,file"):
+            with pytest.raises(CliError, match=r"only single socket allowed|invalid combination of keys and sockets"):
+                session.parse_ssh(wrong)
         offers = session.Offers({**NOTHING, "ssh": ["default", "other=agent"]})
         connected = offers.agent("other")
         assert connected is not None
@@ -93,7 +98,7 @@ def test_agents_are_sockets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(CliError, match=r"ssh agent default: .*: connection refused"):
         offers.agent("default")
     for wrong in ("x=file", "x=file,file"):
-        with pytest.raises(CliError, match="keys are only forwarded by an agent"):
+        with pytest.raises(CliError, match=r"ssh: file: failed to parse the key"):
             session.parse_ssh(wrong)
     with pytest.raises(CliError, match="no such file"):
         session.parse_ssh("x=none")

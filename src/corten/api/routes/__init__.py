@@ -37,6 +37,7 @@ MODULES = (
     "corten.fsck",
     "corten.images",
     "corten.networks",
+    "corten.platforms",
     "corten.services",
     "distribution",
     "events",

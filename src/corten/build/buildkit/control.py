@@ -35,7 +35,7 @@ class Control:
         frontend: Frontend,
         exporting: Exporting,
         upkeep: CacheUpkeep,
-        worker_record: control.WorkerRecord,
+        worker_record: worker.WorkerNow,
     ) -> None:
         self._jobs = jobs
         self._frontend = frontend
@@ -97,7 +97,7 @@ class Control:
         request: control.ListWorkersRequest,  # noqa: ARG002
         metadata: Metadata,  # noqa: ARG002
     ) -> control.ListWorkersResponse:
-        return control.ListWorkersResponse(record=[self._worker])
+        return control.ListWorkersResponse(record=[await self._worker()])
 
     async def _info(self, request: Nothing, metadata: Metadata) -> control.InfoResponse:  # noqa: ARG002
         return control.InfoResponse(version=worker.version())

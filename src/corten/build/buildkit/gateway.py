@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from corten.build.buildkit import worker
 from corten.build.buildkit.frontend import FRONTEND, Frontend
 from corten.build.buildkit.jobs import BuildJob, Jobs
-from corten.build.buildkit.messages import control, gateway
+from corten.build.buildkit.messages import gateway
 from corten.build.buildkit.messages.types import Nothing
 from corten.lib.grpc.headers import Metadata
 from corten.lib.grpc.server import Handler, unary
@@ -25,7 +25,7 @@ _BUILD = "buildkit-controlapi-buildid"
 class Gateway:
     """One a daemon."""
 
-    def __init__(self, *, jobs: Jobs, frontend: Frontend, worker_record: control.WorkerRecord) -> None:
+    def __init__(self, *, jobs: Jobs, frontend: Frontend, worker_record: worker.WorkerNow) -> None:
         self._jobs = jobs
         self._frontend = frontend
         self._worker = worker_record
@@ -46,7 +46,7 @@ class Gateway:
     async def _ping(self, request: Nothing, metadata: Metadata) -> gateway.PingResponse:  # noqa: ARG002
         await self._job(metadata)
         frontend, llb = worker.caps()
-        return gateway.PingResponse(frontend_api_caps=frontend, llb_caps=llb, workers=[self._worker])
+        return gateway.PingResponse(frontend_api_caps=frontend, llb_caps=llb, workers=[await self._worker()])
 
     async def _solve(self, request: gateway.SolveRequest, metadata: Metadata) -> gateway.SolveResponse:
         job = await self._job(metadata)

@@ -6,13 +6,15 @@ frontend/gateway/pb/caps.go, solver/pb/caps.go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from corten import __version__
 from corten.build.buildkit.messages.control import BuildkitVersion, GCPolicy, WorkerRecord
 from corten.build.buildkit.messages.gateway import APICap
 from corten.build.buildkit.messages.types import Platform
 from corten.spec import platform as platforms
+
+WorkerNow = Callable[[], Awaitable[WorkerRecord]]  # emulators of other platforms come and go
 
 _AS_GOOD_AS = "v0.17.0"  # of BuildKit: clients compare it
 _LABELS = "org.mobyproject.buildkit.worker."

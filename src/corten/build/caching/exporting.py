@@ -25,6 +25,7 @@ from corten.build.caching.format import (
 from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
 from corten.build.caching.packing import pack
+from corten.build.dockerfile.contexts import LayoutName
 from corten.build.exporters.layers import LayerForms
 from corten.build.exporters.request import Compression
 from corten.build.face import Offers
@@ -66,7 +67,11 @@ class Registries(Protocol):
 
 
 class Directories(Protocol):
-    """Directories of a build's client, which hold caches."""
+    """Directories of a build's client, which hold caches and images."""
+
+    async def image(self, name: LayoutName, progress: Progress) -> tuple[RawManifest, SourceOf]:
+        """The manifest or index that a name means in an OCI layout, and a way to what it names. Raises CortenError,
+        OSError."""
 
     async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
         """The manifest of a cache, and a way to what it names. Raises CortenError, OSError."""

@@ -1,4 +1,4 @@
-"""A cache in a directory of the client's: an OCI image layout, opened by descriptor. Blocking; threads.
+"""A cache or an image in a directory of the client's: an OCI image layout, opened by descriptor. Blocking; threads.
 
 Only files called by a digest are read, regular ones, and no link is followed; what is read is checked by who takes it.
 A blob that is there already is not written again; the index comes last, in the place of the old one.
@@ -18,12 +18,14 @@ import msgspec
 
 from corten.errors import DataLoss, InvalidArgument, NotFound
 from corten.lib import codec
+from corten.linux.acting import ROOT, Identity, acting_as
 from corten.registry.fetch import OnProgress, RawManifest, Sink
 from corten.registry.session import OnRetry
 from corten.spec.digest import digest_of, is_digest
 from corten.spec.oci_image import ANNOTATION_REF_NAME, MANIFEST_LIMIT, OCI_INDEX, Descriptor, Index
 
 _CHUNK = 1 << 20
+_DEFAULT_TAG = "latest"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,18 +36,26 @@ OpenBlob = Callable[[], BinaryIO]
 
 
 class LayoutSource:
-    """Gives documents and blobs of a layout; `open_directory` gives a descriptor of it, which is closed again."""
+    """Gives documents and blobs of a layout; `open_directory` gives a descriptor of it, which is closed again.
 
-    def __init__(self, open_directory: Callable[[], int]) -> None:
+    Files are opened with the rights of `reader`.
+    """
+
+    def __init__(self, open_directory: Callable[[], int], reader: Identity = ROOT) -> None:
         self._open_directory = open_directory
+        self._reader = reader
 
     def top(self, tag: str, digest: str) -> RawManifest:
-        """The manifest that the index has under a tag, or the one with a digest. Raises NotFound, DataLoss."""
+        """The document that the index has under a tag (without one: under `latest`, or the only one), or the one with a
+        digest. Raises NotFound, DataLoss."""
         if not digest:
             index = _index(self._read(["index.json"], MANIFEST_LIMIT))
-            named = [entry for entry in index.manifests if (entry.annotations or {}).get(ANNOTATION_REF_NAME) == tag]
+            name = tag or _DEFAULT_TAG
+            named = [entry for entry in index.manifests if (entry.annotations or {}).get(ANNOTATION_REF_NAME) == name]
+            if not named and not tag and len(index.manifests) == 1:
+                named = index.manifests
             if not named:
-                raise NotFound(f"the directory has no cache with the tag {tag!r}")
+                raise NotFound(f"the directory has nothing with the tag {name!r}")
             digest = named[0].digest
         if not is_digest(digest):
             raise InvalidArgument(f"invalid digest: {digest[:100]!r}")
@@ -89,13 +99,14 @@ class LayoutSource:
     def _open(self, path: list[str]) -> BinaryIO:
         directory = self._open_directory()
         try:
-            for name in path[:-1]:
-                below = os.open(name, _DIRECTORY, dir_fd=directory)
-                os.close(directory)
-                directory = below
-            return _opened(path[-1], directory)
+            with acting_as(self._reader):
+                for name in path[:-1]:
+                    below = os.open(name, _DIRECTORY, dir_fd=directory)
+                    os.close(directory)
+                    directory = below
+                return _opened(path[-1], directory)
         except FileNotFoundError:
-            raise NotFound(f"the cache's directory has no {'/'.join(path)}") from None
+            raise NotFound(f"the directory has no {'/'.join(path)}") from None
         finally:
             os.close(directory)
 
@@ -143,7 +154,7 @@ def _opened(name: str, directory: int) -> BinaryIO:
     fd = os.open(name, _READ, dir_fd=directory)
     if not stat.S_ISREG(os.fstat(fd).st_mode):  # before a file object is made, which takes no directory and leaves it
         os.close(fd)
-        raise InvalidArgument(f"{name} in the cache's directory is no file")
+        raise InvalidArgument(f"{name} in the directory is no file")
     return os.fdopen(fd, "rb")
 
 

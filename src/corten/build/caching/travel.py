@@ -19,6 +19,7 @@ from corten.build.caching.imports import Imports
 from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
 from corten.build.caching.reading import read_cache
+from corten.build.dockerfile.contexts import LayoutName
 from corten.build.face import Offers
 from corten.build.lazy_layers import LazyLayers
 from corten.build.outputs import Built
@@ -55,6 +56,13 @@ class Found(Registries, Protocol):
 
 class NoDirectories:
     """A client that has none that the engine could reach."""
+
+    async def image(self, name: LayoutName, progress: Progress) -> tuple[RawManifest, SourceOf]:  # noqa: ARG002
+        """None of them. Raises InvalidArgument."""
+        raise InvalidArgument(
+            f"the OCI layout {name.store} cannot be reached over this connection",
+            hint="load it (`load -i`), and name it as docker-image://<image>",
+        )
 
     async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:  # noqa: ARG002
         """None of them. Raises InvalidArgument."""

@@ -1,31 +1,45 @@
 """Named contexts: what `--build-context name=value` means where a Dockerfile says `name`. Pure; daemon.
 
-The values are BuildKit's: `docker-image://reference`, a git URL, an http(s) URL (one file, called `context`),
-`local:<name>` for a tree that the client sends. A name is compared as images are, so that `alpine` and
-`docker.io/library/alpine:latest` are one, and `name::platform` goes before `name`.
+The values are BuildKit's: `docker-image://reference`, `oci-layout://store[:tag][@digest]`, a git URL, an http(s) URL
+(one file, called `context`), `local:<name>` for a tree that the client sends. A name is compared as images are, so that
+`alpine` and `docker.io/library/alpine:latest` are one, and `name::platform` goes before `name`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from corten.build.git.url import parse_git_url
 from corten.build.location import is_web_url, redacted, without_credentials
 from corten.build.operations import Download, GitCheckout
 from corten.errors import InvalidArgument
 from corten.spec import reference as references
+from corten.spec.digest import is_digest
 
 IMAGE = "docker-image://"
+LAYOUT = "oci-layout://"
 _LOCAL = "local:"
 _FILE = "context"
 _REFUSED = {
-    "oci-layout:": "an OCI layout is not read by this engine: load it (`load -i`), and name it as docker-image://<image>",
     "target:": "a target of a bake file means something to `buildx bake` alone",
     "input:": "another build's result cannot be handed over",
 }
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,512}\Z")
 Fetched = GitCheckout | Download
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutName:
+    """An image in an OCI layout of the client's: `store` is what the client calls that, its directory or any name.
+
+    A digest counts more than a tag beside it; without both it is the tag `latest`, or the only image that there is.
+    """
+
+    store: str
+    tag: str
+    digest: str = ""
 
 
 def is_context(name: str, value: str) -> bool:
@@ -62,6 +76,19 @@ def image_of(value: str) -> str | None:
     return value.removeprefix(IMAGE) if value.startswith(IMAGE) else None
 
 
+def layout_of(value: str) -> LayoutName | None:
+    """The image of a layout that a value names, or None. Raises ValueError for one that names none."""
+    if not value.startswith(LAYOUT):
+        return None
+    rest, _, digest = value.removeprefix(LAYOUT).partition("@")
+    store, _, tag = rest.partition(":")
+    if not store or (digest and not is_digest(digest)):
+        raise ValueError(
+            f"invalid OCI layout reference {value[:256]!r}: oci-layout://<directory>[:tag][@digest] is expected"
+        )
+    return LayoutName(store=store, tag=tag, digest=digest)
+
+
 def fetched_of(key: str, value: str) -> Fetched | None:
     """What the daemon fetches for a value; None for a tree that the client sends.
 
@@ -92,10 +119,6 @@ def git_checkout(text: str, *, keep_git_dir: bool | None = None, checksum: str =
         raise ValueError(redacted(str(error))) from error
     if url is None:
         return None
-    if url.scheme == "ssh":
-        raise ValueError(
-            f"git over ssh is not supported by this engine ({redacted(url.remote)[:256]}): use an https URL"
-        )
     if keep_git_dir is not None and url.keep_git_dir not in (None, keep_git_dir):
         raise ValueError("inconsistent keep-git-dir configuration")
     if checksum and url.checksum and not (url.checksum.startswith(checksum) or checksum.startswith(url.checksum)):

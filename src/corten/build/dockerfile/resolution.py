@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
-from corten.build.dockerfile.contexts import Fetched, fetched_of, find_context, image_of, local_name
+from corten.build.dockerfile.contexts import Fetched, fetched_of, find_context, image_of, layout_of, local_name
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.dockerfile.expansion import Expansion
 from corten.build.dockerfile.instruction import Instruction
@@ -36,7 +36,7 @@ class StageSource:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An image; an empty platform is the builder's own."""
+    """An image, or one of a layout (`oci-layout://...`); an empty platform is the builder's own."""
 
     reference: str
     platform: str = ""
@@ -201,6 +201,8 @@ class _Resolver:
         if image is not None:
             return EmptySource() if image == SCRATCH else _image(image, platform, node, "FROM")
         try:
+            if layout_of(value) is not None:
+                return ImageSource(value, platform)
             fetched = fetched_of(key, value)
         except ValueError as error:
             raise DockerfileError(str(error), lines=node.lines) from error

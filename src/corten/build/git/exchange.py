@@ -1,7 +1,7 @@
-"""The two ways to a git server: smart HTTP, and git's own TCP service. Blocking; net threads.
+"""Ways to a git server: smart HTTP, and git's own TCP service (ssh is in ssh.py). Blocking; net threads.
 
-Sources: gitprotocol-http(5), gitprotocol-pack(5). Both connect by the engine's policy only. There is no file, ext, ssh
-or dumb transport: a URL of another scheme is refused before anything is done.
+Sources: gitprotocol-http(5), gitprotocol-pack(5). All connect by the engine's policy only. There is no file, ext or
+dumb transport: a URL of another scheme is refused before anything is done.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from corten.build.git.checkout import Checkout, Wanted
 from corten.build.git.error import GitError, NotOurRef
@@ -17,6 +17,7 @@ from corten.build.git.exchange import Exchange, HttpExchange, TcpExchange
 from corten.build.git.pack import Objects, unpack
 from corten.build.git.refs import Resolved, candidates, check_commit, resolve_ref
 from corten.build.git.remote import ID_BYTES, Remote, connect
+from corten.build.git.ssh_target import is_ssh
 from corten.build.git.url import GitUrl, is_commit
 from corten.build.kept import KeptFiles
 from corten.build.location import redacted
@@ -28,16 +29,27 @@ from corten.registry.inward import InwardPolicy
 from corten.registry.timings import Timings
 from corten.registry.transport import Transport
 
+if TYPE_CHECKING:
+    from corten.build.git.ssh_access import SshAccess
+
 _FORM = "1"  # of what is kept: files of another one are not found
 _EVERYTHING = ("refs/heads/", "refs/tags/")
 
 
 class Repositories:
-    """Asks servers through `transport` and by `policy`; `cancel` ends what it does."""
+    """Asks servers through `transport` and by `policy`; `cancel` ends what it does. `access` is for git over ssh."""
 
     def __init__(
-        self, *, transport: Transport, policy: InwardPolicy, timings: Timings, kept: KeptFiles, cancel: Cancel
+        self,
+        *,
+        transport: Transport,
+        policy: InwardPolicy,
+        timings: Timings,
+        kept: KeptFiles,
+        cancel: Cancel,
+        access: SshAccess | None = None,
     ) -> None:
+        self._access = access
         self._transport = transport
         self._policy = policy
         self._timings = timings
@@ -137,10 +149,11 @@ class Repositories:
             return HttpExchange(self._transport, remote, authorization, self._cancel)
         if scheme == "git":
             return TcpExchange(self._policy, remote, self._timings, self._cancel)
-        raise NotOffered(
-            f"git over {scheme} is not supported by this engine: {redacted(remote)[:256]}",
-            hint="use an https URL, with a token in place of the key",
-        )
+        if is_ssh(remote):
+            from corten.build.git.ssh import SshExchange
+
+            return SshExchange(self._access, self._policy, remote, self._timings, self._cancel)
+        raise NotOffered(f"git over {scheme} is not supported by this engine: {redacted(remote)[:256]}")
 
 
 def checkout_key(url: GitUrl, resolved: Resolved, *, keeps_git_dir: bool) -> str:

@@ -1,7 +1,7 @@
 """`.gitmodules`: where the repositories within a repository come from. Pure; disk threads.
 
 It is the repository's word, so it is held to what git allows there: no options in disguise (CVE-2018-17456), no
-transports but HTTP and git's own (CVE-2022-39253). Source: gitmodules(5), git-config(1) "Syntax".
+transports but HTTP, git's own and ssh (CVE-2022-39253). Source: gitmodules(5), git-config(1) "Syntax".
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _SECTION = re.compile(r'\[\s*submodule\s+"((?:[^"\\]|\\.)*)"\s*\]')
 _OTHER = re.compile(r"\[")
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*(.*))?\Z")
 _LINES_LIMIT = 20_000
-_SCHEMES = ("http", "https", "git")
+_SCHEMES = ("http", "https", "git", "ssh")
+_SCP = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*@[A-Za-z0-9_.][A-Za-z0-9_.-]*:\S+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,34 @@ def submodule_remote(parent: str, url: str, path: str) -> tuple[str, str]:
     Raises GitError for one that is not fetched.
     """
     if url.startswith(("./", "../")):
-        scheme, _, rest = parent.partition("://")
-        url = f"{scheme}{urljoin(f'http://{rest}'.rstrip('/') + '/', url).removeprefix('http')}"  # it knows no git://
+        url = _joined(parent, url)
+    if _SCP.match(url) and url.isprintable():
+        return url, ""
     try:
-        scheme = urlsplit(url).scheme.lower()
-        if scheme not in _SCHEMES or not urlsplit(url).hostname:
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        if scheme not in _SCHEMES or not parts.hostname:
             raise ValueError
+        if scheme == "ssh":
+            without_credentials(url)  # which checks it
+            if parts.password is not None:
+                raise ValueError
+            return url, ""
         return without_credentials(url)
     except ValueError:
         shown = redacted("".join(char for char in url if char.isprintable()))[:128]
         raise GitError(
-            f"the submodule {path[:128]!r} comes from {shown!r}: only http, https and git URLs are fetched",
+            f"the submodule {path[:128]!r} comes from {shown!r}: only http, https, git and ssh URLs are fetched",
             hint="?submodules=false leaves submodules out",
         ) from None
+
+
+def _joined(parent: str, url: str) -> str:
+    """A URL that is relative to the parent's."""
+    scheme, _, rest = parent.partition("://")
+    if not rest:  # user@host:path, the path of which may begin in a home
+        host, _, path = parent.partition(":")
+        below = urljoin(f"http://h/{path.strip('/')}/", url).removeprefix("http://h/")
+        return f"{host}:/{below}" if path.startswith("/") else f"{host}:{below}"
+    joined = urljoin(f"http://{rest}".rstrip("/") + "/", url)  # it knows no git://
+    return f"{scheme}{joined.removeprefix('http')}"

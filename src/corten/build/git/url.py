@@ -1,8 +1,9 @@
 """What a git URL of a Dockerfile or a client means: the repository, the ref, the directory. Pure; daemon.
 
-The forms are BuildKit's: `https://host/x.git`, `http://`, `git://`, `ssh://`, `user@host:path`, each with
-`#ref:directory` or with a query (`?ref=`, `branch`, `tag`, `commit` or `checksum`, `subdir`, `submodules`,
-`keep-git-dir`); as a build context also `github.com/owner/name`. Nothing of it is ever an argument of a program.
+The forms are BuildKit's: `https://host/x.git`, `http://`, `git://`, and `ssh://` and `user@host:path`, whose parts are
+ssh_target.py's, each with `#ref:directory` or with a query (`?ref=`, `branch`, `tag`, `commit` or `checksum`, `subdir`,
+`submodules`, `keep-git-dir`); as a build context also `github.com/owner/name`. Nothing of it is ever an argument of a
+program here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
+from corten.build.git.ssh_target import is_ssh
 from corten.build.location import redacted, without_credentials
 
 _SCHEMES = ("http", "https", "git", "ssh")
@@ -48,7 +50,7 @@ class GitUrl:
     @property
     def scheme(self) -> str:
         """http, https, git or ssh."""
-        return self.remote.partition("://")[0]
+        return "ssh" if is_ssh(self.remote) else self.remote.partition("://")[0]
 
     @property
     def shown(self) -> str:
@@ -108,6 +110,8 @@ def _from_url(text: str, *, is_suffixed: bool) -> GitUrl | None:
         raise ValueError(f"invalid git URL {redacted(text)[:256]}")
     remote, authorization = without_credentials(bare)
     if parts.scheme.lower() == "ssh":
+        if parts.password is not None:
+            raise ValueError(f"invalid git URL {redacted(text)[:256]}: git over ssh takes no password")
         remote, authorization = bare, ""
     ref, _, subdir = unquote(parts.fragment).partition(":")
     found = GitUrl(remote=remote, ref=ref, subdir=subdir, authorization=authorization)
@@ -117,9 +121,8 @@ def _from_url(text: str, *, is_suffixed: bool) -> GitUrl | None:
 def _from_scp(text: str) -> GitUrl:
     remote, _, fragment = text.partition("#")
     remote, _, query = remote.partition("?")
-    host, _, path = remote.partition(":")
     ref, _, subdir = fragment.partition(":")
-    found = GitUrl(remote=f"ssh://{host}/{path.lstrip('/')}", ref=ref, subdir=subdir)
+    found = GitUrl(remote=remote, ref=ref, subdir=subdir)
     return _checked_parts(_with_query(found, query))
 
 

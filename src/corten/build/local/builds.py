@@ -100,9 +100,7 @@ class LocalBuilds:
             raise InvalidArgument(f"the client did not say within {_REQUEST_S:.0f} s what is to be built") from None
         try:
             options = decode(query)
-            own, caches = split_passed(passed.contexts)
-            if len(own) < len(passed.contexts) and reader.uid:
-                raise InvalidArgument("caches in directories are read and written by the engine itself, for root alone")
+            own, caches = split_passed(passed.contexts, reader)
             contexts = {name: f"{_LOCAL}{name}" for name in own if name}
             options = replace(options, contexts={**options.contexts, **contexts})
             await self._build(channel, options, replace(passed, contexts=own), caches)

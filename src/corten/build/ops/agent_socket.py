@@ -60,13 +60,22 @@ class AgentSocket:
         try:
             with suppress(CortenError, OSError):  # the client is gone: the step sees a closed connection
                 agent = agent or await self._offers.agent(self._mount.id)
-                if agent is not None:
-                    await _both(_upwards(reader, agent), _downwards(agent, writer))
         finally:
-            writer.close()
-            if agent is not None:
-                with suppress(CortenError, OSError):
-                    await agent.close()
+            if agent is None:
+                writer.close()
+        if agent is not None:
+            await passed(reader, writer, agent)
+
+
+async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: AgentStream) -> None:
+    """Carry bytes between a connection and an agent until one side hangs up; both are closed then."""
+    try:
+        with suppress(CortenError, OSError):
+            await _both(_upwards(reader, agent), _downwards(agent, writer))
+    finally:
+        writer.close()
+        with suppress(CortenError, OSError):
+            await agent.close()
 
 
 async def _both(*ways: Coroutine[Any, Any, None]) -> None:

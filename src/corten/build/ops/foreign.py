@@ -1,6 +1,6 @@
 """Why a command could not be executed that is for another machine: told after it has failed. Daemon; blocking reads.
 
-Sources: elf(5), "e_machine"; the names of architectures are those of images.
+Which programs are for which machine, and what emulators take, is in engine/platforms.py.
 """
 
 from __future__ import annotations
@@ -11,22 +11,14 @@ from collections.abc import Sequence
 
 from corten.build.operations import Run
 from corten.build.trees.tree import Tree, resolve
+from corten.engine.platforms import emulator_of
 from corten.linux.binfmt import Handler
 from corten.spec.platform import Platform
 
 _HEADER = 20
-_MACHINES = {3: "386", 8: "mips64le", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64",
-             258: "loong64"}  # fmt: skip
 _QEMU = {"386": "i386", "amd64": "x86_64", "arm64": "aarch64", "loong64": "loongarch64", "mips64le": "mips64el"}
 _OWN = {"amd64": ("amd64", "386"), "arm64": ("arm64", "arm")}  # a processor that runs no 32-bit programs is found, too
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def architecture_of(header: bytes) -> str:
-    """What a program is for, by its first bytes; empty for what is none, or for an unknown machine."""
-    if len(header) < _HEADER or header[:4] != b"\x7fELF":
-        return ""
-    return _MACHINES.get(int.from_bytes(header[18:20], "big" if header[5] == 2 else "little"), "")
 
 
 def program_of(tree: Tree, run: Run) -> bytes:
@@ -53,11 +45,11 @@ def explanation(architecture: str, host: Platform, handlers: Sequence[Handler]) 
     if not architecture or architecture in _OWN.get(host.architecture, (host.architecture,)):
         return ""
     qemu = f"qemu-{_QEMU.get(architecture, architecture)}"
-    registered = next((handler for handler in handlers if handler.name == qemu), None)
+    registered = emulator_of(architecture, handlers)
     if registered is None:
         reason = f"no emulator is registered with binfmt_misc (as {qemu}, with the flag F)"
     elif "F" not in registered.flags:
-        reason = f"the emulator that binfmt_misc has as {qemu} is not registered with the flag F"
+        reason = f"the emulator that binfmt_misc has as {registered.name} is not registered with the flag F"
     else:
         return ""
     return f"exec format error: this machine runs no programs for linux/{architecture}: {reason}"

@@ -11,7 +11,6 @@ from corten.build.face import Offers
 from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.git.refs import Resolved
-from corten.build.git.secrets import authorized
 from corten.build.git.url import GitUrl
 from corten.build.graph import Vertex
 from corten.build.operations import GitCheckout
@@ -34,16 +33,16 @@ class GitCheckouts:
     async def identity(self, vertex: Vertex, wanted: GitCheckout) -> str:
         """The commit; with its `.git` directory also what named it. Raises GitError, Forbidden."""
         check_limited(vertex, limited=self._limited)
-        found = await self._fetching.commit(await authorized(_url(wanted), self._offers), self._store.progress)
+        found = await self._fetching.commit(_url(wanted), self._offers, self._store.progress)
         self._resolved[vertex] = found
         return f"{found.commit} {found.object_id} {found.ref}" if wanted.keep_git_dir else found.commit
 
     async def checkout(self, vertex: Vertex, wanted: GitCheckout) -> FileSystem:
         """The files at the top of an empty file system. Raises GitError, Forbidden, DiskFull."""
         check_limited(vertex, limited=self._limited)
-        url = await authorized(_url(wanted), self._offers)
-        resolved = self._resolved.get(vertex) or await self._fetching.commit(url, self._store.progress)
-        tar = await self._fetching.checkout(url, resolved, self._store.progress, keeps_git_dir=wanted.keep_git_dir)
+        url, offers, progress = _url(wanted), self._offers, self._store.progress
+        resolved = self._resolved.get(vertex) or await self._fetching.commit(url, offers, progress)
+        tar = await self._fetching.checkout(url, resolved, offers, progress, keeps_git_dir=wanted.keep_git_dir)
         with tar as file:
             return await self._store.add(FileSystem(), lambda writer: _copy(file, writer))
 

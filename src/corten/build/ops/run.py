@@ -23,7 +23,7 @@ from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
-from corten.build.ops.foreign import architecture_of, explanation, program_of
+from corten.build.ops.foreign import explanation, program_of
 from corten.build.ops.kept import KeptStep, shell_request
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts, socket_variable
@@ -32,6 +32,7 @@ from corten.build.trees.tree import resolve
 from corten.engine.containers.live import Container, Ended, PendingAttach
 from corten.engine.images.catalog import ResolvedImage
 from corten.engine.images.settled import never_half_done
+from corten.engine.platforms import architecture_of
 from corten.errors import CortenError, NotFound
 from corten.lib.faultpoint import reach
 from corten.linux.binfmt import handlers

@@ -1,4 +1,5 @@
-"""Caches in directories of a buildx client, which it offers as content stores: blobs by digest, read and written.
+"""Caches and OCI layouts in directories of a buildx client, which it offers as content stores: blobs by digest, read
+and written.
 
 The client itself keeps the directory's index: it says the digest of what a tag means, and is told the manifest's. What
 is read is checked by who takes it. Daemon's loop; `blob` and `manifest` block, in threads.
@@ -14,6 +15,7 @@ from typing import Annotated, TypeVar
 
 from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
+from corten.build.dockerfile.contexts import LayoutName
 from corten.build.session.client import Client
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.sources import SourceOf
@@ -76,13 +78,23 @@ class SessionDirectories:
 
     async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
         """The manifest that the client has named by its digest. Raises NotFound, DataLoss, GrpcError."""
+        del progress
         if not is_digest(one.digest):
             raise NotFound(f"the client has found no cache in {one.path}")
-        store = _Store(self._client, one.path, asyncio.get_running_loop())
-        raw = await store.read(one.digest, 0, 0, limit=MANIFEST_LIMIT)
-        if digest_of(raw) != one.digest:
-            raise DataLoss(f"manifest verification failed for digest {one.digest}")
+        return await self._document(f"local:{one.path}", one.digest)
+
+    async def image(self, name: LayoutName, progress: Progress) -> tuple[RawManifest, SourceOf]:
+        """The document whose digest the client says. Raises NotFound, DataLoss, GrpcError."""
         del progress
+        if not name.digest:
+            raise NotFound(f"the client has found nothing with the tag {name.tag!r} in the OCI layout {name.store}")
+        return await self._document(f"oci:{name.store}", name.digest)
+
+    async def _document(self, store_id: str, digest: str) -> tuple[RawManifest, SourceOf]:
+        store = _Store(self._client, store_id, asyncio.get_running_loop())
+        raw = await store.read(digest, 0, 0, limit=MANIFEST_LIMIT)
+        if digest_of(raw) != digest:
+            raise DataLoss(f"manifest verification failed for digest {digest}")
         return RawManifest("", digest_of(raw), raw), lambda cancel: _Content(store, cancel)
 
     async def write(
@@ -93,7 +105,7 @@ class SessionDirectories:
         progress: Progress,
     ) -> None:
         """Send what the store does not have. Raises GrpcError, OSError."""
-        store = _Store(self._client, one.path, asyncio.get_running_loop())
+        store = _Store(self._client, f"local:{one.path}", asyncio.get_running_loop())
         for descriptor, open_blob in blobs:
             with suppress(_Exists):
                 await store.write(descriptor, open_blob, progress)
@@ -106,9 +118,9 @@ class _Exists(Exception):
 class _Store:
     """One store, asked over the session."""
 
-    def __init__(self, client: Client, path: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: Client, store_id: str, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
-        self._metadata = [(_STORE, f"local:{path}")]
+        self._metadata = [(_STORE, store_id)]
         self.loop = loop
 
     async def read(self, digest: str, offset: int, size: int, *, limit: int) -> bytes:

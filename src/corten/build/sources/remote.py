@@ -12,7 +12,6 @@ from typing import BinaryIO
 from corten.build.attestations.material import Material, git_material
 from corten.build.face import Offers
 from corten.build.fetching import Fetching, web_url
-from corten.build.git.secrets import authorized
 from corten.build.git.url import GitUrl, parse_git_url
 from corten.build.location import is_web_url, redacted
 from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource, Recipe, ignored_in, recipe_in
@@ -97,10 +96,9 @@ class RemoteSource:
         """Fetch it; the Dockerfile in it. Raises InvalidArgument, GitError, RegistryError, InwardRefused, OSError."""
         git = git_url(self._location)
         if git is not None:
-            git = await authorized(git, self._offers)
-            resolved = await self._fetching.commit(git, self._progress)
+            resolved = await self._fetching.commit(git, self._offers, self._progress)
             keeps = self._keeps_git_dir if git.keep_git_dir is None else git.keep_git_dir
-            self._file = await self._fetching.checkout(git, resolved, self._progress, keeps_git_dir=keeps)
+            self._file = await self._fetching.checkout(git, resolved, self._offers, self._progress, keeps_git_dir=keeps)
             material = git_material(git.shown, resolved.commit)
         elif is_web_url(self._location):
             url = web_url(self._location)

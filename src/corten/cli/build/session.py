@@ -15,7 +15,7 @@ from corten.client import json_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import Any
 
     from corten.cli.build.context import BuildContext
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from corten.client.local_build import LocalBuild
 
 _SECRET_LIMIT = 500 << 10  # BuildKit's
+HOST_KEYS = "GIT_SSH_KNOWN_HOSTS"  # what the engine calls the host keys that it asks for (build/git/ssh_access.py)
+_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+_LAYOUT = "oci-layout://"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALONE = "an engine on this machine that is Corten's"
 
@@ -87,24 +90,58 @@ def _secret_fields(text: str) -> dict[str, str]:
     return values
 
 
-def parse_ssh(text: str) -> tuple[str, str]:
-    """`NAME[=SOCKET]`: what steps call an agent, and its socket. Raises CliError with buildx's words."""
-    name, _, path = text.partition("=")
-    path = path or os.environ.get("SSH_AUTH_SOCK", "")
-    if not path:
+def parse_ssh(text: str) -> tuple[str, Callable[[], _socket.socket]]:
+    """`NAME[=SOCKET|KEY[,KEY...]]`: what steps call an agent, and how to connect to it: by its socket, or to one in
+    this process that has the keys of files. Raises CliError with buildx's words."""
+    name, _, given = text.partition("=")
+    name = name or "default"
+    paths = (given or os.environ.get("SSH_AUTH_SOCK", "")).split(",")
+    if paths == [""]:
         raise CliError("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set")
     import stat
 
+    sockets = 0
+    for path in paths:
+        try:
+            sockets += stat.S_ISSOCK(os.stat(path).st_mode)
+        except OSError as error:
+            raise CliError(f"ssh {name}: {path}: {(error.strerror or '').lower()}") from None
+    if sockets > 1:
+        raise CliError(f"ssh {name}: only single socket allowed")
+    if sockets and len(paths) > 1:
+        raise CliError(f"ssh {name}: invalid combination of keys and sockets")
+    if sockets:
+        return name, lambda: _connected(name, paths[0])
+    from corten.cli.build.key_agent import KeyAgent
+
+    return name, KeyAgent(paths).connect
+
+
+def _connected(name: str, path: str) -> _socket.socket:
+    import _socket
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        is_socket = all(stat.S_ISSOCK(os.stat(part).st_mode) for part in path.split(","))
+        sock.connect(path)
     except OSError as error:
-        raise CliError(f"ssh {name}: {path}: {(error.strerror or '').lower()}") from None
-    if not is_socket or "," in path:
-        raise CliError(
-            f"ssh {name}: {path} is no agent's socket: keys are only forwarded by an agent",
-            hint=f"ssh-add {path.split(',')[0]}, and give --ssh {name}",
-        )
-    return name or "default", path
+        sock.close()
+        raise CliError(f"ssh agent {name}: {path}: {(error.strerror or '').lower()}") from None
+    return sock
+
+
+def known_hosts() -> bytes:
+    """The host keys that ssh(1) knows here: what git over ssh is checked against, which the engine does. Lines of whole
+    files, as far as they may be read and are not too much."""
+    found = b""
+    for path in _KNOWN_HOSTS:
+        try:
+            with open(os.path.expanduser(path), "rb") as file:
+                data = file.read(_SECRET_LIMIT + 1)
+        except OSError:
+            continue
+        if len(found) + len(data) < _SECRET_LIMIT:
+            found += data + b"\n"
+    return found
 
 
 def parse_contexts(texts: Sequence[str]) -> dict[str, str]:
@@ -118,6 +155,21 @@ def parse_contexts(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def layouts_of(contexts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The named contexts with the directories of `oci-layout://DIR[:TAG][@DIGEST]` made absolute, and those by what the
+    engine is passed them as."""
+    found, passed = {}, {}
+    for name, value in contexts.items():
+        if value.startswith(_LAYOUT):
+            rest, at, digest = value[len(_LAYOUT) :].partition("@")
+            path, colon, tag = rest.partition(":")
+            path = os.path.abspath(path)
+            passed[f"layout:{path}"] = path
+            value = f"{_LAYOUT}{path}{colon}{tag}{at}{digest}"
+        found[name] = value
+    return found, passed
+
+
 def is_directory_context(value: str) -> bool:
     """Whether a named context is a directory here, and not a URL, an image or a stage."""
     return "://" not in value and not value.startswith(("target:", "git@"))
@@ -127,34 +179,26 @@ class Offers:
     """What the engine may ask for; all options are checked at once. `contexts` are those by name."""
 
     def __init__(self, values: Any) -> None:
-        self.contexts = parse_contexts(values["build-context"])
+        self.contexts, self.layouts = layouts_of(parse_contexts(values["build-context"]))
         self._secrets = {secret.name: secret for secret in map(parse_secret, values["secret"])}
-        self._agents: dict[str, str] = {}
+        self._agents: dict[str, Callable[[], _socket.socket]] = {}
         for text in values["ssh"]:
-            name, path = parse_ssh(text)
+            name, connect = parse_ssh(text)
             if name in self._agents:
                 raise CliError(f"invalid duplicate ID {name}")
-            self._agents[name] = path
+            self._agents[name] = connect
 
     def secret(self, name: str) -> bytes | None:
         """See client.local_build.Answers."""
         found = self._secrets.get(name)
+        if found is None and name == HOST_KEYS and self._agents:
+            return known_hosts()
         return None if found is None else found.value()
 
     def agent(self, name: str) -> _socket.socket | None:
         """See client.local_build.Answers."""
-        import _socket
-
-        path = self._agents.get(name)
-        if path is None:
-            return None
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        try:
-            sock.connect(path)
-        except OSError as error:
-            sock.close()
-            raise CliError(f"ssh agent {name}: {path}: {(error.strerror or '').lower()}") from None
-        return sock
+        connect = self._agents.get(name)
+        return None if connect is None else connect()
 
     def credentials(self, keys: Sequence[str]) -> dict[str, str] | None:
         """See client.local_build.Answers."""
@@ -167,6 +211,8 @@ class Offers:
         directories = [name for name, value in self.contexts.items() if is_directory_context(value)]
         if directories:
             raise CliError(f"--build-context {directories[0]}=DIRECTORY needs {_ALONE}")
+        if self.layouts:
+            raise CliError(f"--build-context NAME={_LAYOUT}DIRECTORY needs {_ALONE}")
         for names, option in ((self._secrets, "--secret"), (self._agents, "--ssh")):
             if names:
                 raise CliError(f"{option} needs {_ALONE}")
@@ -212,6 +258,8 @@ def local_messages(
         for name, path in {"": context.directory, **offers.contexts}.items():
             if path and (not name or is_directory_context(path)):
                 opened[name] = _opened(name, path)
+        for name, path in offers.layouts.items():
+            opened[name] = _opened(name.partition(":")[0], path)
         if query["cachefrom"] or query["cacheto"]:
             from corten.cli.build.caches import cache_directories
 

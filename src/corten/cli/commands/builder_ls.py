@@ -7,6 +7,7 @@ import sys
 from corten.cli.command import Call, Command
 from corten.cli.errors import CliError
 from corten.cli.option import Option
+from corten.client.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def _list(call: Call) -> None:
     rows = [
         ("NAME/NODE", "DRIVER/ENDPOINT", "STATUS", "BUILDKIT", "PLATFORMS"),
         (f"{_NAME}*", _DRIVER, "", "", ""),
-        (rf" \_ {_NAME}", rf" \_ {_NAME}", "running", _build_version(version), _platforms(version)),
+        (rf" \_ {_NAME}", rf" \_ {_NAME}", "running", _build_version(version), _platforms(call, version)),
     ]
     widths = [max(len(row[column]) for row in rows) + 3 for column in range(4)]
     for row in rows:
@@ -36,7 +37,8 @@ def _inspect(call: Call) -> None:
     version = call.client.call("GET", "/version")
     rows = [
         ("Name:", _NAME), ("Driver:", _DRIVER), ("", ""), ("Nodes:", ""), ("Name:", _NAME), ("Endpoint:", _NAME),
-        ("Status:", "running"), ("BuildKit version:", _build_version(version)), ("Platforms:", _platforms(version)),
+        ("Status:", "running"), ("BuildKit version:", _build_version(version)),
+        ("Platforms:", _platforms(call, version)),
     ]  # fmt: skip
     for key, value in rows[:2]:
         sys.stdout.write(f"{key:<9}{value}\n")
@@ -57,7 +59,12 @@ def _own_version(version: dict[str, Any]) -> str:
     return str(version.get("Version"))
 
 
-def _platforms(version: dict[str, Any]) -> str:
+def _platforms(call: Call, version: dict[str, Any]) -> str:
+    """What runs there; of an engine that does not tell its own platform alone."""
+    try:
+        return ", ".join(call.client.call("GET", "/corten/platforms")["Platforms"])
+    except ApiError:
+        pass
     architecture = str(version.get("Arch"))
     return f"{version.get('Os')}/{_ARCHITECTURES.get(architecture, architecture)}"
 

@@ -17,6 +17,7 @@ from corten.build.caching.reading import read_cache
 from corten.build.filesystem import FileSystem, Layer
 from corten.errors import CortenError, DataLoss, InvalidArgument, NotFound
 from corten.lib import codec
+from corten.linux.acting import ROOT
 from corten.registry.fetch import Buffer
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
@@ -85,7 +86,7 @@ def test_other_tags_stay_and_one_tag_means_the_last_cache(tmp_path: Path) -> Non
     write(tmp_path)
     assert read(tmp_path) == CONTENT
     assert read(tmp_path, "other") == CacheContent()
-    with pytest.raises(NotFound, match="no cache with the tag 'none'"):
+    with pytest.raises(NotFound, match="nothing with the tag 'none'"):
         read(tmp_path, "none")
     assert len(json.loads((tmp_path / "index.json").read_bytes())["manifests"]) == 2
 
@@ -184,7 +185,7 @@ def test_what_a_client_passes_is_opened_by_its_own_path_and_nothing_else(tmp_pat
     write(tmp_path)
     passed = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     try:
-        contexts, directories = split_passed({"": 99, "named": 98, "cache:/home/me/cache": passed})
+        contexts, directories = split_passed({"": 99, "named": 98, "cache:/home/me/cache": passed}, ROOT)
         assert contexts == {"": 99, "named": 98}
         found = LayoutSource(lambda: directories.open("/home/me/cache"))
         assert read_cache(found, found.top("latest", ""), host_platform(), "it") == CONTENT
