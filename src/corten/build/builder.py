@@ -29,10 +29,10 @@ from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
 from corten.build.ops.git import GitCheckouts
 from corten.build.ops.inputs import Inputs
-from corten.build.ops.mount_homes import UNPACKED
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
+from corten.build.ops.shown import ShownFiles
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
 from corten.build.outputs import Built
@@ -125,8 +125,8 @@ class Builder:
         except (CortenError, OSError) as error:
             raise FailedStep(error, _failed_lines(target, solver)) from error
         finally:
-            operations.close()
             self._adopt(inputs)
+            await operations.close()
         built = Built(
             image=images.after(plan.target, plan.target.steps[-1], filesystem),
             filesystem=filesystem,
@@ -149,7 +149,9 @@ class Builder:
             inputs=trees,
             caches=self._caches,
             directory=self._mounts,
-            unpacked=self._scratch / UNPACKED,
+            shown=ShownFiles(
+                store=store, inputs=trees, directory=self._mounts, scratch=self._scratch, new_file=self._new_file
+            ),
             imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
         offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)

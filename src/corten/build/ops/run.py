@@ -126,6 +126,10 @@ class Runner:
         self._settings = settings
         self._watcher = watcher
 
+    async def close(self) -> None:
+        """The build is over."""
+        await self._mounts.close()
+
     async def digest(self, vertex: Vertex, run: Run, inputs: Sequence[FileSystem | None]) -> str:
         """What the command's mounts show it. Raises NotFound, OSError."""
         return await self._store.work(self._mounts.digest, vertex, run, inputs)

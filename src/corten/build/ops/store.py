@@ -55,6 +55,13 @@ class Snapshots(Protocol):
     def remove(self, key: str) -> None:
         """Give a snapshot up; a missing one is no error."""
 
+    @property
+    def mounts_images(self) -> bool:
+        """Whether `mount_image` can be asked for."""
+
+    def mount_image(self, fd: int) -> int:
+        """An image of files (store.erofs) as a detached, read-only mount; the caller closes it."""
+
 
 class LayerStore:
     """Layers as a build's operations make them, with the times that things have: SOURCE_DATE_EPOCH is the exporters'.
@@ -102,6 +109,15 @@ class LayerStore:
             return self._snapshots.image_fd(filesystem.chain_id)
         self._snapshots.prepare(key, filesystem.chain_id)
         return self._snapshots.root_fd(key)
+
+    @property
+    def mounts_images(self) -> bool:
+        """Whether images of files can be mounted here."""
+        return self._snapshots.mounts_images
+
+    def mount_image(self, fd: int) -> int:
+        """The image of files in an open file as a detached mount, to be closed by the caller. Blocking."""
+        return self._snapshots.mount_image(fd)
 
     def remove_snapshot(self, key: str) -> None:
         """Give up what `mount_fd` has made."""

@@ -74,9 +74,10 @@ class Operations:
         self._lazy = lazy
         self._target = target
 
-    def close(self) -> None:
-        """Let go of what was fetched and not used."""
+    async def close(self) -> None:
+        """Let go of what was fetched and not used, and of what steps were shown."""
         self._downloader.close()
+        await self._runner.close()
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
         """What a copy takes of its sources, a command's mounts show of them, or an origin has now.
