@@ -131,15 +131,17 @@ class LayerPlan:
             return planned.node
         return None if path.rpartition("/")[0] in self._new else self._target.lstat(path)
 
-    def write(self, writer: EntryWriter) -> None:
-        """The layer's entries."""
-        root = self._target.lstat("")
+    def write(self, writer: EntryWriter, *, apart: bool = False) -> None:
+        """The layer's entries. `apart`: for any file system, whose root directory stays as it is. (`./` is what the
+        stream begins with then: a name from elsewhere may look like compressed data.)"""
+        root = None if apart else self._target.lstat("")
+        prefix = b"./" if apart else b""
         if root is not None:
             writer.add(Entry(b"./", "directory", root.mode, root.uid, root.gid, 0, root.mtime_ns))
         links: dict[tuple[int, int, int, int, int], bytes] = {}
         for path, planned in self._entries.items():
             node = planned.node
-            name = os.fsencode(path)
+            name = prefix + os.fsencode(path)
             entry = Entry(name, node.kind, node.mode, node.uid, node.gid, 0, node.mtime_ns)
             if node.identity is not None:
                 first = links.setdefault((*node.identity, node.uid, node.gid, node.mode), name)

@@ -16,7 +16,9 @@ from corten.build.operations import (
     Download,
     GitCheckout,
     InlineFiles,
+    LinkedCopy,
     MakeDirectory,
+    Merge,
     Operation,
     Run,
     Scratch,
@@ -38,6 +40,8 @@ _KEYING: dict[type[Operation], Keying] = {
     GitCheckout: Keying.IDENTITY,
     MakeDirectory: Keying.DEFINITION,
     Copy: Keying.CONTENT,
+    LinkedCopy: Keying.CONTENT,
+    Merge: Keying.DEFINITION,
     Run: Keying.DEFINITION,
 }
 
@@ -117,6 +121,8 @@ class Operations:
         if isinstance(operation, GitCheckout):
             return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
+        if isinstance(operation, Merge) and below is not None and inputs[1] is not None:
+            return await self._copier.merge(vertex, below, inputs[1])
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
