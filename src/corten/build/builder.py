@@ -131,6 +131,7 @@ class Builder:
             image=images.after(plan.target, plan.target.steps[-1], filesystem),
             filesystem=filesystem,
             fetched=_fetched(target, solver),
+            commits=operations.commits,
         )
         steps = steps_of_graph([target], solver, known) if inputs.collect else []
         return built, Collected(steps=tuple(steps), mounts=tuple(cache_mounts_of([target])))

@@ -68,7 +68,8 @@ class Executor:
     ) -> None:
         """Solve to the end; `changed` is called whenever something has happened. Raises what a step raises.
 
-        `lease` keeps what is found and made from being deleted. `stalls` is told of steps that begin, and output that waits.
+        `lease` keeps what is found and made from being deleted. `stalls` is told of steps that begin, and of output
+        that waits.
         """
         async with self._slots.build() as share:
             build = _Build(self._cache, self._turns, share, solver, worker, lease, imports=imports)

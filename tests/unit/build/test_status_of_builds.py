@@ -103,8 +103,7 @@ class Build:
             self.watcher.begun(action.vertex)
             if until and isinstance(action.vertex.operation, Run) and until in action.vertex.operation.args[-1]:
                 return action.vertex
-            else:
-                todo += self.solver.executed(action.vertex, object(), "")
+            todo += self.solver.executed(action.vertex, object(), "")
         await self.watcher.changed()
         return None
 

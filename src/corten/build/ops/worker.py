@@ -78,6 +78,11 @@ class Operations:
         self._lazy = lazy
         self._target = target
 
+    @property
+    def commits(self) -> dict[Vertex, str]:
+        """What git sources meant, as far as they were asked."""
+        return self._checkouts.commits
+
     async def close(self) -> None:
         """Let go of what was fetched and not used, and of what steps were shown."""
         self._downloader.close()

@@ -63,8 +63,8 @@ def copied(
 ) -> Vertex:
     """The vertex that copies `found` of `inputs` to where the transfer says.
 
-    With `--link` the layer is made without what it goes upon. Where it depends on that, as with names in `--chown`, it is
-    a copy like any other; `--chmod` goes with these, as BuildKit has it.
+    With `--link` the layer is made without what it goes upon. Where it depends on that, as with names in `--chown`, it
+    is a copy like any other; `--chmod` goes with these, as BuildKit has it.
     """
     root = inputs[0]
     name, lines = redacted(instruction.node.text), instruction.node.lines
