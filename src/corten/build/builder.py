@@ -23,7 +23,7 @@ from corten.build.face import Face, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
-from corten.build.operations import BaseImage, Download, GitCheckout
+from corten.build.operations import BaseImage, Copy, Download, GitCheckout, MakeDirectory, Merge
 from corten.build.ops.cache_contents import ImportedMounts
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
@@ -123,6 +123,11 @@ class Builder:
             if inputs.whole:
                 await inputs.traveller.lazy.have(filesystem)
         except (CortenError, OSError) as error:
+            if inputs.settings.kept is not None and (failed := _failed_copy(plan, solver)) is not None:
+                below = known(failed.vertex.inputs[0])
+                if below is not None:
+                    inputs.traveller.lease.add(*below.keys())
+                    await operations.keep(below, failed.config)
             raise FailedStep(error, _failed_lines(target, solver)) from error
         finally:
             self._adopt(inputs)
@@ -212,6 +217,16 @@ def _fetched(target: Vertex, solver: Solver) -> dict[Vertex, FileSystem]:
 def _failed_lines(target: Vertex, solver: Solver) -> tuple[int, int]:
     """The lines of the instruction that failed."""
     return next((vertex.lines for vertex in in_order([target]) if solver.state(vertex) is State.FAILED), (0, 0))
+
+
+def _failed_copy(plan: Plan, solver: Solver) -> Step | None:
+    """The step that failed, if it is one that changes a file system without a command."""
+    for stage in plan.stages:
+        for step in stage.steps:
+            vertex = step.vertex.inputs[1] if isinstance(step.vertex.operation, Merge) else step.vertex
+            if isinstance(vertex.operation, Copy | MakeDirectory) and solver.state(vertex) is State.FAILED:
+                return step
+    return None
 
 
 class _Known:

@@ -30,6 +30,7 @@ from corten.build.ops.run import Runner
 from corten.build.solver import Keying
 from corten.engine.images.settled import settled
 from corten.errors import NotImplemented as NotOffered
+from corten.spec.oci_image import ImageConfig
 
 _KEYING: dict[type[Operation], Keying] = {
     BaseImage: Keying.DEFINITION,
@@ -77,6 +78,11 @@ class Operations:
         self._bases = bases
         self._lazy = lazy
         self._target = target
+
+    async def keep(self, filesystem: FileSystem, config: ImageConfig) -> None:
+        """Keep what a step that copies was to change for people to look at, if it is here."""
+        if filesystem.layers and self._lazy.is_complete(filesystem):
+            await self._runner.keep(filesystem, config)
 
     @property
     def commits(self) -> dict[Vertex, str]:
