@@ -36,6 +36,7 @@ DOCKERFILES = {
     "four stages of a second": _STAGES + "FROM busybox\n" + "".join(f"COPY --from=s{n} /f{n} /\n" for n in range(4)),
     "20 steps of an application": _APPLICATION,
     "COPY of many files": "FROM busybox\nCOPY many /many\n",
+    "bind of many files": "FROM busybox\nRUN --mount=type=bind,target=/src true\n",
 }
 _FILES = {"20 steps of an application": 2000}  # in the context; --files for others that copy some
 # What is wanted of Corten's own command: the most of BuildKit's time, and of the classic builder's. Of a cached build
@@ -46,6 +47,7 @@ WANTED = {
     ("20 steps of an application", "cached"): (0.5, 0.5),
     ("COPY of many files", "cold"): (0.5, None),
     ("COPY of many files", "cached"): (0.3, None),
+    ("bind of many files", "cold"): (1.0, None),
     ("four stages of a second", "cold"): (1.0, None),
 }
 CORTEN, CLASSIC, BUILDKIT = "corten", "docker 26, classic", "docker 26, BuildKit"
@@ -136,12 +138,13 @@ def main() -> None:
         for number, (title, text) in enumerate(DOCKERFILES.items()):
             if given.only not in title:
                 continue
-            many = "COPY many" in text
+            many = "COPY many" in text or "--mount" in text
+            able = {name: builder for name, builder in made.items() if name != CLASSIC or "--mount" not in text}
             folder = Path(root) / f"context-{number}"
             context(folder, text, _FILES.get(title, given.files) if many else 0)
-            colds = {name: partial(cold, builder, folder, fresh=many) for name, builder in made.items()}
+            colds = {name: partial(cold, builder, folder, fresh=many) for name, builder in able.items()}
             compare(title, "cold", colds, given.rounds)
-            cached = {name: partial(timed, builder.command(folder)) for name, builder in made.items()}
+            cached = {name: partial(timed, builder.command(folder)) for name, builder in able.items()}
             compare(title, "cached", cached, given.rounds)
 
 

@@ -320,6 +320,20 @@ def test_provenance_names_the_context_and_what_it_was(lab: Lab, tmp_path: Path) 
         assert said["resolvedDependencies"][0] == {"uri": expected, "digest": digest}
 
 
+def test_provenance_names_the_commits_of_repositories_that_files_are_added_of(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    repository, url = lab.repository(a="1")
+    (tmp_path / "context/Dockerfile").write_text(f"FROM busybox\nADD {url}#main /src\n")
+    file = tmp_path / "metadata"
+    for _commit in range(2):
+        commit = repository.git("rev-parse", "HEAD")
+        for _again in range(2):
+            lab.daemon.corten("build", "--provenance=true", "--metadata-file", str(file), str(tmp_path / "context"))
+            said = json.loads(file.read_text())["buildx.build.provenance"]["buildDefinition"]["resolvedDependencies"]
+            assert {"uri": f"{url}#main", "digest": {"sha1": commit}} in said
+        repository.commit({"a": "2"})
+
+
 def test_what_is_at_an_address_and_is_no_context_is_told(lab: Lab) -> None:
     def fails(*arguments: str) -> str:
         done = lab.daemon.corten("build", *arguments, check=False)

@@ -213,6 +213,24 @@ def test_a_shell_opens_where_a_step_failed_and_nothing_of_it_stays(daemon: Daemo
     assert daemon.out("images", "-q", "never") == ""
 
 
+def test_a_shell_opens_where_a_copy_should_have_gone(daemon: Daemon, context: Path) -> None:
+    below = "FROM busybox\nRUN echo made > /made\nENV WHO=me\nWORKDIR /work\n"
+    (context / "Dockerfile").write_text(below)
+    daemon.corten("build", "--network", "none", str(context))
+    for instruction in ("COPY absent /x", "COPY --link absent /x", "COPY a.txt /etc/passwd/y/"):
+        (context / "Dockerfile").write_text(f"{below}{instruction}\nRUN true\n")
+        client = corten_in_terminal(daemon, "build", "--network", "none", "--debug", "-t", "never:1", str(context))
+        client.expect("`exit` ends it")
+        client.expect("/work # ")
+        client.sendline("cat /made; echo WHO=$WHO; exit 7")
+        client.expect(r"made\s+WHO=me")
+        client.expect("ERROR: failed to solve: ")
+        client.expect(pexpect.EOF)
+        client.close()
+        assert client.exitstatus == 1
+        assert left(daemon) == []
+
+
 def test_a_shell_ends_with_its_client(daemon: Daemon, context: Path) -> None:
     (context / "Dockerfile").write_text(FAILING)
     client = corten_in_terminal(daemon, "build", "--network", "none", "-D", "--progress=plain", str(context))

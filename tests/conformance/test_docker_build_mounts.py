@@ -11,9 +11,9 @@ from tests.lab import images
 from tests.lab.daemon import Daemon, running_daemon
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    with running_daemon() as engine:
+@pytest.fixture(scope="module", params=["erofs", "overlay2"])
+def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    with running_daemon("--storage-driver", request.param) as engine:
         engine.environment["DOCKER_BUILDKIT"] = "0"
         engine.docker("load", "-i", str(images.busybox()))
         yield engine
@@ -44,6 +44,55 @@ def test_a_bind_shows_the_context_and_its_changes_are_seen(daemon: Daemon, tmp_p
     assert "Using cache" in build(daemon, tmp_path, dockerfile)
     (tmp_path / "dir/f").write_text("second\n")
     assert "second\n" in build(daemon, tmp_path, dockerfile)
+
+
+def test_a_bind_of_the_context_may_be_written_without_a_trace(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/f").write_text("sent\n")
+    (tmp_path / "dir/gone").touch()
+    (tmp_path / "one").write_text("one\n")
+    build(
+        daemon, tmp_path,
+        "FROM busybox\n"
+        "RUN --mount=type=bind,source=dir,target=/m,rw echo x >> /m/f && rm /m/gone && touch /m/new && cp -r /m /first\n"
+        "RUN --mount=type=bind,source=dir,target=/m cp -r /m /second\n"
+        "RUN --mount=type=bind,source=one,target=/one,rw echo x > /one && cp /one /third\n"
+        "RUN --mount=type=bind,source=one,target=/one cp /one /fourth\n",
+    )  # fmt: skip
+    assert run(daemon, "sh", "-c", "cat /first/f /second/f /third /fourth; ls /first /second").split() == [
+        "sent", "x", "sent", "x", "one", "/first:", "f", "new", "/second:", "f", "gone",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "dir").iterdir()) == ["f", "gone"]
+    assert (tmp_path / "one").read_text() == "one\n"
+
+
+def test_a_bind_has_what_the_context_has_and_no_more(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/f").write_text("f\n")
+    (tmp_path / "a/b/program").write_text("#!/bin/sh\necho it ran\n")
+    (tmp_path / "a/b/program").chmod(0o4755)
+    (tmp_path / "a/ignored").touch()
+    (tmp_path / "a/link").symlink_to("/etc/passwd")
+    (tmp_path / "a/inner").symlink_to("b")
+    (tmp_path / ".dockerignore").write_text("a/ignored\n")
+    output = build(
+        daemon, tmp_path,
+        "FROM busybox\n"
+        "RUN --mount=type=bind,target=/c find /c/a | sort; /c/a/b/program; stat -c 'mode %a %u %g' /c/a/b/program\n"
+        "RUN --mount=type=bind,source=a/inner,target=/d ls /d; readlink /proc/self/root; grep ' /d ' /proc/mounts\n",
+    )  # fmt: skip
+    assert "/c/a\n/c/a/b\n/c/a/b/f\n/c/a/b/program\n/c/a/inner\n/c/a/link\nit ran\nmode 4755 0 0\n" in output
+    assert "f\nprogram\n" in output
+    kind = next(line.split()[2] for line in output.splitlines() if " /d " in line and "RUN" not in line)
+    assert kind == "erofs" if "erofs" in daemon.out("info", "-f", "{{.Driver}}") else kind != "erofs"
+
+
+def test_a_bind_of_what_is_not_there_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=bind,source=absent,target=/c true\n")
+    done = daemon.docker("build", str(tmp_path), check=False)
+    assert done.returncode == 1
+    assert '"/absent": not found' in done.stdout + done.stderr
+    assert not any((daemon.exec_root / "build").glob("*"))
 
 
 def test_a_bind_of_a_stage_may_be_written_without_a_trace(daemon: Daemon, tmp_path: Path) -> None:

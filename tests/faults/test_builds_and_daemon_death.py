@@ -17,7 +17,8 @@ FROM busybox AS other
 RUN echo other > /other
 FROM busybox
 RUN head -c 8 /dev/urandom | base64 > /random
-RUN --mount=type=bind,target=/c --mount=type=bind,from=other,target=/o,rw echo going; test ! -e /c/wait || sleep 1000
+RUN --mount=type=bind,target=/c --mount=type=bind,target=/w,rw --mount=type=bind,from=other,target=/o,rw \\
+ echo going > /w/x; cat /w/x; test ! -e /c/wait || sleep 1000
 """
 
 

@@ -138,14 +138,12 @@ class Attestor:
         """Blocking."""
         found: dict[str, Material] = {}
         for vertex in in_order([plan.target.steps[-1].vertex]):
-            material = self._material(vertex, built.fetched.get(vertex), platform, check)
+            material = self._material(vertex, built, platform, check)
             if material is not None:
                 found.setdefault(material.uri, material)
         return [found[uri] for uri in sorted(found)]
 
-    def _material(
-        self, vertex: Vertex, fetched: FileSystem | None, platform: str, check: Callable[[], None]
-    ) -> Material | None:
+    def _material(self, vertex: Vertex, built: Built, platform: str, check: Callable[[], None]) -> Material | None:
         operation = vertex.operation
         if isinstance(operation, BaseImage):
             entry = self._catalog.get(operation.image_id)
@@ -157,10 +155,10 @@ class Attestor:
             digest = name.digest or operation.digest or (entry.target(name).digest if entry is not None else "")
             return image_material(name, str(entry.config.platform) if entry is not None else platform, digest)
         if isinstance(operation, Download):
-            sha256 = operation.checksum.removeprefix("sha256:") or self._file_digest(fetched, check)
+            sha256 = operation.checksum.removeprefix("sha256:") or self._file_digest(built.fetched.get(vertex), check)
             return Material(uri=operation.url, digest={"sha256": sha256} if sha256 else {})
         if isinstance(operation, GitCheckout):
-            return git_material(operation.url, operation.checksum)
+            return git_material(operation.url, built.commits.get(vertex) or operation.checksum)
         return None
 
     def _file_digest(self, fetched: FileSystem | None, check: Callable[[], None]) -> str:

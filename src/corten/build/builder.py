@@ -23,16 +23,16 @@ from corten.build.face import Face, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex, in_order
-from corten.build.operations import BaseImage, Download, GitCheckout
+from corten.build.operations import BaseImage, Copy, Download, GitCheckout, MakeDirectory, Merge
 from corten.build.ops.cache_contents import ImportedMounts
 from corten.build.ops.copy import Copier
 from corten.build.ops.download import Downloader
 from corten.build.ops.git import GitCheckouts
 from corten.build.ops.inputs import Inputs
-from corten.build.ops.mount_homes import UNPACKED
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts
 from corten.build.ops.run import Containers, Runner, RunSettings
+from corten.build.ops.shown import ShownFiles
 from corten.build.ops.store import LayerStore, Snapshots
 from corten.build.ops.worker import Operations, keying_of
 from corten.build.outputs import Built
@@ -123,14 +123,20 @@ class Builder:
             if inputs.whole:
                 await inputs.traveller.lazy.have(filesystem)
         except (CortenError, OSError) as error:
+            if inputs.settings.kept is not None and (failed := _failed_copy(plan, solver)) is not None:
+                below = known(failed.vertex.inputs[0])
+                if below is not None:
+                    inputs.traveller.lease.add(*below.keys())
+                    await operations.keep(below, failed.config)
             raise FailedStep(error, _failed_lines(target, solver)) from error
         finally:
-            operations.close()
             self._adopt(inputs)
+            await operations.close()
         built = Built(
             image=images.after(plan.target, plan.target.steps[-1], filesystem),
             filesystem=filesystem,
             fetched=_fetched(target, solver),
+            commits=operations.commits,
         )
         steps = steps_of_graph([target], solver, known) if inputs.collect else []
         return built, Collected(steps=tuple(steps), mounts=tuple(cache_mounts_of([target])))
@@ -149,7 +155,9 @@ class Builder:
             inputs=trees,
             caches=self._caches,
             directory=self._mounts,
-            unpacked=self._scratch / UNPACKED,
+            shown=ShownFiles(
+                store=store, inputs=trees, directory=self._mounts, scratch=self._scratch, new_file=self._new_file
+            ),
             imported=ImportedMounts(imports=inputs.imports, lazy=inputs.traveller.lazy, say=inputs.traveller.say),
         )
         offered = OfferedMounts(offers=inputs.offers, directory=self._mounts)
@@ -209,6 +217,16 @@ def _fetched(target: Vertex, solver: Solver) -> dict[Vertex, FileSystem]:
 def _failed_lines(target: Vertex, solver: Solver) -> tuple[int, int]:
     """The lines of the instruction that failed."""
     return next((vertex.lines for vertex in in_order([target]) if solver.state(vertex) is State.FAILED), (0, 0))
+
+
+def _failed_copy(plan: Plan, solver: Solver) -> Step | None:
+    """The step that failed, if it is one that changes a file system without a command."""
+    for stage in plan.stages:
+        for step in stage.steps:
+            vertex = step.vertex.inputs[1] if isinstance(step.vertex.operation, Merge) else step.vertex
+            if isinstance(vertex.operation, Copy | MakeDirectory) and solver.state(vertex) is State.FAILED:
+                return step
+    return None
 
 
 class _Known:

@@ -167,6 +167,9 @@ def _shared(records: dict[str, CacheRecord]) -> dict[str, CacheRecord]:
         return known.setdefault((layer.blob.digest, layer.diff_id, layer.key, layer.created, layer.size), layer)
 
     return {
-        key: msgspec.structs.replace(record, filesystem=FileSystem(layers=tuple(map(shared, record.filesystem.layers))))
+        key: msgspec.structs.replace(
+            record,
+            filesystem=msgspec.structs.replace(record.filesystem, layers=tuple(map(shared, record.filesystem.layers))),
+        )
         for key, record in records.items()
     }

@@ -115,6 +115,9 @@ class ClassicStream:
 
     # -- what operations report
 
+    def begun(self, vertex: Vertex) -> None:
+        """Steps are told in the order of the file."""
+
     def running(self, vertex: Vertex, cid: str) -> None:
         """A step's container was made."""
         self._tell(vertex, f" ---> Running in {cid[:_SHORT]}\n")

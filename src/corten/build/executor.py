@@ -71,11 +71,13 @@ class Executor:
     ) -> None:
         """Solve to the end; `changed` is called whenever something has happened. Raises what a step raises.
 
-        `lease` keeps what is found and made from being deleted. `stalls` is told of output that waits.
+        `lease` keeps what is found and made from being deleted. `stalls` is told of steps that begin, and of output
+        that waits.
         """
         async with self._slots.build() as share:
             build = _Build(self._cache, self._turns, share, solver, worker, lease, imports=imports)
             if stalls is not None:
+                build.begun = stalls.begun
                 stalls.attach(build.let_go, self._patience_s)
             await _run(build, solver, changed)
 
@@ -112,7 +114,8 @@ class Stalls:
         self._watcher = watcher
         self._let_go: Callable[[Vertex], None] = lambda _vertex: None
         self._patience_s = _PATIENCE_S
-        self.running, self.removed, self.changed = watcher.running, watcher.removed, watcher.changed
+        self.begun, self.running, self.removed = watcher.begun, watcher.running, watcher.removed
+        self.changed = watcher.changed
 
     def attach(self, let_go: Callable[[Vertex], None], patience_s: float) -> None:
         """Call `let_go` for a step whose output waits so long."""
@@ -149,6 +152,7 @@ class _Build:
         self._lease = lease
         self._imports = imports
         self._held: dict[Vertex, tuple[Turn | None, Slot]] = {}
+        self.begun: Callable[[Vertex], None] = lambda _vertex: None
 
     def let_go(self, vertex: Vertex) -> None:
         """The step stands still: whoever wants the same may do it, and its room is free."""
@@ -218,6 +222,7 @@ class _Build:
             slot = await held.enter_async_context(self._share.hold())
             self._held[vertex] = (turn, slot)
             held.callback(self._held.pop, vertex)
+            self.begun(vertex)
             result = await self._worker.execute(vertex, inputs)
             self._lease.add(*result.keys())
             if stored:

@@ -17,6 +17,9 @@ from corten.spec.docker.progress import ProgressMessage
 class Watcher(Protocol):
     """Who is told of the steps of a running build."""
 
+    def begun(self, vertex: Vertex) -> None:
+        """A step is done now: it waits for nothing any more, and the cache does not have it."""
+
     def running(self, vertex: Vertex, cid: str) -> None:
         """A step's container was made."""
 

@@ -20,10 +20,12 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size: int = 0
 
 
-class FileSystem(msgspec.Struct, frozen=True, kw_only=True):
-    """Layers; none of them is an empty file system."""
+class FileSystem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Layers; none of them is an empty file system. `is_apart`: the one layer is here as a blob alone, for it is to be
+    put upon another file system (a Merge's)."""
 
     layers: tuple[Layer, ...] = ()
+    is_apart: bool = False
 
     @property
     def chain(self) -> list[str]:
@@ -39,13 +41,13 @@ class FileSystem(msgspec.Struct, frozen=True, kw_only=True):
     def stamped(self, below: int, key: str) -> FileSystem:
         """With `key` as that of the step that made the layers above the lowest `below` ones."""
         own = (msgspec.structs.replace(layer, key=key) for layer in self.layers[below:])
-        return FileSystem(layers=(*self.layers[:below], *own))
+        return msgspec.structs.replace(self, layers=(*self.layers[:below], *own))
 
     def keys(self) -> list[str]:
         """Its blobs' digests and layers' chainIDs, as leases and the collector name them."""
-        return [*(layer.blob.digest for layer in self.layers), *self.chain]
+        return [*(layer.blob.digest for layer in self.layers), *([] if self.is_apart else self.chain)]
 
     def nodes(self) -> list[Node]:
         """The same, as what the collector looks at."""
         blobs = [Node("blob", layer.blob.digest) for layer in self.layers]
-        return blobs + [Node("layer", chain_id) for chain_id in self.chain]
+        return blobs + [Node("layer", chain_id) for chain_id in ([] if self.is_apart else self.chain)]

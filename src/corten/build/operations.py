@@ -112,7 +112,8 @@ class Copy(Operation, frozen=True, kw_only=True):
 
     `destination` is absolute, and ends with a slash when the Dockerfile's does. `owner` is `--chown` as written
     (`user[:group]`), empty: as in the source, where the context's files are root's. `mode` is `--chmod` as written.
-    `excludes` are patterns of .dockerignore's kind, `parents` is `--parents`, `link` is `--link`.
+    `excludes` are patterns of .dockerignore's kind, `parents` is `--parents`; `link` is `--link` where it
+    depends on what it copies to after all (else it is a LinkedCopy).
     """
 
     sources: tuple[Source, ...]
@@ -122,6 +123,14 @@ class Copy(Operation, frozen=True, kw_only=True):
     excludes: tuple[str, ...] = ()
     parents: bool = False
     link: bool = False
+
+
+class LinkedCopy(Copy, frozen=True, kw_only=True):
+    """A Copy onto nothing (input 0 is Scratch), whose layer is for any file system: it is known by what it copies."""
+
+
+class Merge(Operation, frozen=True, kw_only=True):
+    """The layer of a LinkedCopy upon a file system (`--link`). Inputs: the file system, then the copy."""
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,11 +13,13 @@ from corten.spec.oci_image import Image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """The configuration document and the layers; `fetched` is what came from elsewhere, as far as this build saw it."""
+    """The configuration document and the layers; `fetched` is what came from elsewhere, as far as this build saw it,
+    and `commits` are those that git sources meant."""
 
     image: Image
     filesystem: FileSystem
     fetched: Mapping[Vertex, FileSystem] = field(default_factory=dict)
+    commits: Mapping[Vertex, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

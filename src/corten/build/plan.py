@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from corten.build.graph import Vertex
+from corten.build.operations import Merge
 from corten.spec.docker.lint import LintWarning
 from corten.spec.oci_image import Image, ImageConfig
 
@@ -91,4 +92,5 @@ def of_stages(plan: Plan, names: Collection[str]) -> frozenset[Vertex]:
     for stage in plan.stages:
         if wanted & {stage.name.lower(), str(stage.index)} - {""}:
             found |= {step.vertex for step in stage.steps if step.changes_files}
+    found |= {vertex.inputs[1] for vertex in found if isinstance(vertex.operation, Merge)}
     return frozenset(found)

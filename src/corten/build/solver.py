@@ -309,9 +309,8 @@ class Solver:
             return
         edge.missed = True
         self._todo += edge.dependents
-        if edge.keying is Keying.CONTENT:
-            for below in self._inputs(edge)[1:]:
-                self._want_result(below)
+        for below in self._inputs(edge)[1:]:
+            self._want_result(below)
 
     def _look_up(self, edge: _Edge) -> None:
         if not edge.by_content:

@@ -40,7 +40,6 @@ from corten.spec.docker.solve_status import SourceInfo, VertexWarning
 _LOG_LIMIT = 2 << 20  # bytes of one step's stream
 _LOG_SPEED = 200 << 10  # a second
 _LOAD = "[internal] load build definition from {}"
-_RUNNING = (State.DIGESTING, State.EXECUTING)
 _WARNING = "[Warning] "
 _BEGINNINGS = {
     "Pulling from ": "[internal] pull ",
@@ -213,9 +212,12 @@ class StatusWatcher:
         self._open = dict.fromkeys(vertices)
         self._clips: dict[tuple[Vertex, int], _Clip] = {}
 
-    def running(self, vertex: Vertex, cid: str) -> None:  # noqa: ARG002 - the form of a watcher
-        """A step's container was made."""
+    def begun(self, vertex: Vertex) -> None:
+        """A step is done now."""
         self._board.started(digest_of(vertex))
+
+    def running(self, vertex: Vertex, cid: str) -> None:
+        """A step's container was made, which is no news here."""
 
     async def output(self, vertex: Vertex, stream: int, data: bytes) -> None:
         """A step has written something: told up to a limit, as BuildKit does."""
@@ -233,7 +235,7 @@ class StatusWatcher:
         for vertex in list(self._open):
             state = self._solver.state(vertex)
             digest = digest_of(vertex)
-            if state in _RUNNING and not isinstance(vertex.operation, Context):
+            if state is State.DIGESTING and not vertex.inputs:  # an origin is asked: BuildKit's sources begin so, too
                 self._board.started(digest)
             elif state in (State.FAILED, State.CANCELLED):
                 del self._open[vertex]  # the face tells of them when it knows why

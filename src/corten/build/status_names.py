@@ -10,7 +10,7 @@ import hashlib
 from corten.build.copying.select import SourceNotFound
 from corten.build.graph import Vertex, in_order
 from corten.build.location import redacted
-from corten.build.operations import BaseImage, Context, Download, GitCheckout, InlineFiles, Run, Scratch
+from corten.build.operations import BaseImage, Context, Download, GitCheckout, InlineFiles, Merge, Run, Scratch
 from corten.build.ops.copy import CopyFailed
 from corten.build.ops.run import StepFailed
 from corten.build.plan import Plan, Stage
@@ -66,8 +66,8 @@ def names_of(plan: Plan, *, platform: str = "") -> dict[Vertex, str]:
 
 
 def _stage_names(stage: Stage, plan: Plan, platform: str) -> dict[Vertex, str]:
-    own = list(dict.fromkeys(step.vertex for step in stage.steps if step.changes_files))
-    texts = {step.vertex: step.text for step in stage.steps if step.changes_files}
+    texts = {_work_of(step.vertex): step.text for step in stage.steps if step.changes_files}
+    own = list(texts)
     root = stage.steps[0].vertex
     if isinstance(root.operation, BaseImage) and not isinstance(stage.base, Stage):
         own.insert(0, root)
@@ -77,6 +77,11 @@ def _stage_names(stage: Stage, plan: Plan, platform: str) -> dict[Vertex, str]:
     total = len(own)
     width = len(str(total))
     return {vertex: f"[{label}{number:>{width}}/{total}] {texts[vertex]}" for number, vertex in enumerate(own, start=1)}
+
+
+def _work_of(vertex: Vertex) -> Vertex:
+    """What is shown as a step: of a `--link` the copy, not that its layer is put upon others."""
+    return vertex.inputs[1] if isinstance(vertex.operation, Merge) else vertex
 
 
 def _other_name(vertex: Vertex) -> str:
@@ -90,7 +95,7 @@ def _other_name(vertex: Vertex) -> str:
         return "preparing inline document"
     if isinstance(operation, GitCheckout | Download):
         return redacted(operation.url)
-    if isinstance(operation, Scratch):
+    if isinstance(operation, Scratch | Merge):
         return ""
     return vertex.name
 

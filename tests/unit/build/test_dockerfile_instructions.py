@@ -19,7 +19,9 @@ from corten.build.operations import (
     Download,
     GitCheckout,
     InlineFiles,
+    LinkedCopy,
     MakeDirectory,
+    Merge,
     Mount,
     Run,
     Source,
@@ -38,7 +40,8 @@ def run(text: str, **request) -> Run:
 
 
 def copy(text: str, **request) -> Copy:
-    operation = vertex(text, **request).operation
+    found = vertex(text, **request)
+    operation = found.inputs[1].operation if isinstance(found.operation, Merge) else found.operation
     assert isinstance(operation, Copy)
     return operation
 
@@ -121,7 +124,14 @@ TABLE = {
     ),
     "COPY --chown": lambda: copy("ARG U=7\nCOPY --chown=$U:g a /b").owner == "7:g",
     "COPY --chmod": lambda: copy("COPY --chmod=u+x a /b").mode == "u+x",
-    "COPY --link": lambda: copy("COPY --link a /b").link and not copy("COPY --link=false a /b").link,
+    "COPY --link": lambda: (
+        isinstance(copy("COPY --link a /b"), LinkedCopy)
+        and isinstance(copy("COPY --link --chown=1:2 a /b"), LinkedCopy)
+        and all(
+            type(copy(f"COPY {flags} a /b")) is Copy
+            for flags in ("--link=false", "--link --chown=me", "--link --chown=1:me", "--link --chmod=755")
+        )
+    ),
     "COPY --parents": lambda: copy("COPY --parents ./x/./a/*.txt /b/").parents,
     "COPY --exclude": lambda: copy("COPY --exclude=*.md --exclude=!a.md . /b").excludes == ("*.md", "!a.md"),
     "COPY heredoc": lambda: (

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corten.build.graph import Vertex, in_order
-from corten.build.operations import BaseImage, Context, Copy, Download, Run, Source
+from corten.build.operations import BaseImage, Context, Copy, Download, LinkedCopy, Merge, Run, Scratch, Source
 from corten.build.ops.worker import keying_of
 from corten.build.solver import Action, Found, Keying, Kind, Solver, State
 
@@ -18,12 +18,17 @@ def graphs(draw):
     roots = [made[0]]
     for number in range(draw(st.integers(1, 12))):
         root = draw(st.sampled_from(roots))
-        if draw(st.booleans()):
+        kind = draw(st.sampled_from(["run", "copy", "link"]))
+        if kind == "run":
             vertex = Vertex(Run(args=(str(draw(st.integers(0, number))),)), (root,))
         else:
             below = draw(st.lists(st.sampled_from(made), min_size=1, max_size=2))
             sources = tuple(Source(input=at, path="x") for at in range(1, len(below) + 1))
-            vertex = Vertex(Copy(sources=sources, destination=f"/{number}"), (root, *below))
+            if kind == "copy":
+                vertex = Vertex(Copy(sources=sources, destination=f"/{number}"), (root, *below))
+            else:
+                copy = Vertex(LinkedCopy(sources=sources, destination=f"/{number}"), (Vertex(Scratch()), *below))
+                vertex = Vertex(Merge(), (root, copy))
         made.append(vertex)
         roots.append(vertex)
     return draw(st.lists(st.sampled_from(roots), min_size=1, max_size=3))
@@ -182,3 +187,46 @@ def test_a_stage_and_what_it_is_copied_to_are_built_at_once():
         else:
             executing.append(action.vertex)
     assert set(executing) == {one, two}
+
+
+def linked(root: Vertex, *sources: Vertex) -> tuple[Vertex, Vertex]:
+    """A copy with `--link`, and what it is put upon."""
+    copy = Vertex(LinkedCopy(sources=(Source(path="f"),), destination="/f"), (Vertex(Scratch()), *sources))
+    return copy, Vertex(Merge(), (root, copy))
+
+
+def test_a_linked_copy_does_not_wait_for_what_it_goes_upon():
+    base = Vertex(BaseImage(image_id="sha256:a"))
+    below, stage = (Vertex(Run(args=(name,)), (base,)) for name in ("below", "stage"))
+    copy, top = linked(below, stage)
+    for use_cache in (True, False):
+        solver = Solver([top], keying_of, use_cache=use_cache)
+        running, todo = [], solver.begin()
+        while todo:
+            action = todo.pop(0)
+            if action.kind is Kind.LOOK_UP:
+                todo += solver.looked_up(action.vertex, None)
+            elif action.kind is Kind.DIGEST:
+                todo += solver.digested(action.vertex, "content")
+            elif action.vertex is below:
+                running.append(action.vertex)  # and does not end
+            else:
+                todo += solver.executed(action.vertex, "done")
+        assert running == [below]
+        assert solver.state(copy) is State.COMPLETE
+        assert solver.state(top) is State.BLOCKED
+
+
+def test_a_linked_copy_is_made_once_for_all_that_it_goes_upon():
+    cache: dict[str, Found] = {}
+    made = []
+    for name in ("one", "two"):
+        base = Vertex(BaseImage(image_id=f"sha256:{name}"))
+        copy, top = linked(Vertex(Run(args=("true",)), (base,)), Vertex(Context()))
+        world, solver = World(cache), Solver([top], keying_of)
+        todo = solver.begin()
+        while todo:
+            todo += world.report(solver, todo.pop(0))
+        made.append(copy in world.executed)
+        assert top in world.executed
+    assert made == [True, False]

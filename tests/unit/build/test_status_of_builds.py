@@ -23,6 +23,9 @@ from corten.spec.oci_image import ImageConfig
 
 BUSYBOX = Images({"busybox": ImageConfig(), "alpine:3": ImageConfig()})
 TWO_RUNS = plan("FROM busybox\nRUN one\nRUN two", BUSYBOX)
+A_COPY = plan("FROM busybox\nCOPY a /a", BUSYBOX)
+A_DOWNLOAD = plan("FROM busybox\nADD http://x/y /", BUSYBOX)
+A_LINK = plan("FROM busybox\nRUN x\nCOPY --link a /a", BUSYBOX)
 
 
 def board():
@@ -73,13 +76,14 @@ def test_an_image_that_files_are_copied_of_is_no_step_of_a_stage():
 class Build:
     """A plan, solved by hand; the cache has what `cached` says."""
 
-    def __init__(self, cached=()):
+    def __init__(self, cached=(), planned=TWO_RUNS):
         self.board = board()
         self.face = StatusFace(self.board)
-        self.plan = TWO_RUNS
+        self.plan = planned
         self.solver = Solver([self.plan.target.steps[-1].vertex], keying_of)
         self.watcher = self.face.watch(self.plan, self.solver, lambda stage, step: "")
         self.cached = cached
+        self.digesting = []  # how steps were told that were digested
 
     async def go_on(self, *, until=""):
         """Do what there is to do until a command is to run; returns its vertex."""
@@ -91,12 +95,15 @@ class Build:
                 name = names_of(self.plan).get(action.vertex, "")
                 hit = Found("key " + name, object()) if any(part in name for part in self.cached) else None
                 todo += self.solver.looked_up(action.vertex, hit)
-            elif action.kind is Kind.DIGEST:
+                continue
+            if action.kind is Kind.DIGEST:
+                self.digesting.append(seen(self.board)[names_of(self.plan)[action.vertex]])
                 todo += self.solver.digested(action.vertex, "content")
-            elif until and isinstance(action.vertex.operation, Run) and until in action.vertex.operation.args[-1]:
+                continue
+            self.watcher.begun(action.vertex)
+            if until and isinstance(action.vertex.operation, Run) and until in action.vertex.operation.args[-1]:
                 return action.vertex
-            else:
-                todo += self.solver.executed(action.vertex, object(), "")
+            todo += self.solver.executed(action.vertex, object(), "")
         await self.watcher.changed()
         return None
 
@@ -125,6 +132,33 @@ async def test_what_the_cache_has_and_what_is_below_it_is_cached():
     found = seen(build.board)
     for name in ("[1/3] FROM docker.io/library/busybox:latest", "[2/3] RUN one", "[3/3] RUN two"):
         assert (found[name].cached, bool(found[name].completed)) == (True, True)
+
+
+async def test_a_copy_that_is_digested_has_not_begun_and_one_of_the_cache_takes_no_time():
+    for cached in ((), ("COPY a",)):
+        build = Build(cached, A_COPY)
+        assert await build.go_on() is None
+        assert [vertex.started for vertex in build.digesting] == [None]
+        copy = seen(build.board)["[2/2] COPY a /a"]
+        assert copy.cached is bool(cached)
+        assert (copy.started == copy.completed) is bool(cached)
+
+
+async def test_an_origin_that_is_asked_has_begun():
+    build = Build(planned=A_DOWNLOAD)
+    assert await build.go_on() is None
+    assert [bool(vertex.started) for vertex in build.digesting if vertex.name == "http://x/y"] == [True]
+
+
+async def test_a_linked_copy_is_one_step_and_its_own():
+    names = names_of(A_LINK)
+    assert sorted(names.values()) == [
+        "[1/3] FROM docker.io/library/busybox:latest", "[2/3] RUN x", "[3/3] COPY --link a /a",
+        "[internal] load build context",
+    ]  # fmt: skip
+    build = Build(("COPY --link",), A_LINK)
+    assert await build.go_on() is None
+    assert [vertex.cached for name, vertex in seen(build.board).items() if "--link" in name] == [True]
 
 
 async def test_a_failed_command_is_told_in_buildkits_words_and_others_are_cancelled():

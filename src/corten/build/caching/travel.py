@@ -18,6 +18,7 @@ from corten.build.caching.format import CacheContent, InlineImage, believable, d
 from corten.build.caching.imports import Imports
 from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
+from corten.build.caching.pairs import LayerPairs
 from corten.build.caching.reading import read_cache
 from corten.build.dockerfile.contexts import LayoutName
 from corten.build.face import Offers
@@ -128,6 +129,7 @@ class CacheTravel:
     def __init__(self, *, exporter: CacheExporter, registries: Callable[[], Found], library: ImageLibrary) -> None:
         self._exporter = exporter
         self._library = library
+        self._pairs = LayerPairs(library)
         self._registries = registries
 
     @asynccontextmanager
@@ -150,6 +152,9 @@ class CacheTravel:
             try:
                 found, source = await self._read(one, platform, traveller)
                 content = await blocking.run(believable, found, self._library.blob_size)
+                checking = Progress()
+                check = checking.cancel.check
+                content = await run_cancellable(checking, "cpu", self._pairs.believable, content, check)
             except (CortenError, OSError) as error:
                 traveller.say(status(f"Status: Nothing came from {one.name}"))
                 traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))

@@ -8,18 +8,24 @@ resolved in the target's tree, links included, so that they end in it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from corten.build.copying.mode import ModeChange
 from corten.build.copying.select import Item, Selection, Taken
 from corten.build.trees.tree import EmptyTree, Node, Tree, join, resolve
 from corten.errors import Conflict, InvalidArgument
 from corten.lib.tar import Entry
-from corten.lib.tar_writer import TarWriter
 
 _WHITEOUT = ".wh."
+
+
+class EntryWriter(Protocol):
+    """What a layer's entries are written to: a tar (lib.tar_writer), or an image (store.erofs.shown)."""
+
+    def add(self, entry: Entry, data: Iterable[bytes] = ()) -> None:
+        """One entry, with a file's bytes."""
 
 
 class _Planned(NamedTuple):
@@ -132,15 +138,17 @@ class LayerPlan:
             return planned.node
         return None if path.rpartition("/")[0] in self._new else self._target.lstat(path)
 
-    def write(self, writer: TarWriter) -> None:
-        """The layer's tar."""
-        root = self._target.lstat("")
+    def write(self, writer: EntryWriter, *, apart: bool = False) -> None:
+        """The layer's entries. `apart`: for any file system, whose root directory stays as it is. (`./` is what the
+        stream begins with then: a name from elsewhere may look like compressed data.)"""
+        root = None if apart else self._target.lstat("")
+        prefix = b"./" if apart else b""
         if root is not None:
             writer.add(Entry(b"./", "directory", root.mode, root.uid, root.gid, 0, root.mtime_ns))
         links: dict[tuple[int, int, int, int, int], bytes] = {}
         for path, planned in self._entries.items():
             node = planned.node
-            name = os.fsencode(path)
+            name = prefix + os.fsencode(path)
             entry = Entry(name, node.kind, node.mode, node.uid, node.gid, 0, node.mtime_ns)
             if node.identity is not None:
                 first = links.setdefault((*node.identity, node.uid, node.gid, node.mode), name)

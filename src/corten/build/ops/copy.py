@@ -14,7 +14,7 @@ from corten.build.copying.owner import owner_of
 from corten.build.copying.select import Selection, Taken, digest, everything, select
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
-from corten.build.operations import Copy, MakeDirectory
+from corten.build.operations import Copy, LinkedCopy, MakeDirectory
 from corten.build.ops.inputs import Inputs
 from corten.build.ops.store import LayerStore
 from corten.build.trees.mounted import MountedTree
@@ -52,18 +52,26 @@ class Copier:
         return await self._worded(vertex, work)
 
     async def copy(self, vertex: Vertex, copy: Copy, inputs: Sequence[FileSystem | None]) -> FileSystem:
-        """The target with what is copied. Raises CopyFailed."""
+        """The target with what is copied; onto nothing, as a layer for any file system. Raises CopyFailed."""
         below = _target(inputs)
+        is_apart = isinstance(copy, LinkedCopy)
 
         def fill(writer: TarWriter) -> None:
             with self._selected(vertex, copy, inputs) as (target, selection):
                 attributes = self._attributes(target, copy.owner, copy.mode)
                 plan = LayerPlan(DirectoriesAlone(target) if copy.link else target, attributes)
                 plan.place(selection, copy.destination)
-                plan.write(writer)
+                plan.write(writer, apart=is_apart)
 
         try:
-            return await self._store.add(below, fill)
+            return await (self._store.add_apart(fill) if is_apart else self._store.add(below, fill))
+        except (CortenError, OSError) as error:
+            raise _failed(vertex, error) from error
+
+    async def merge(self, vertex: Vertex, below: FileSystem, above: FileSystem) -> FileSystem:
+        """A file system with what was copied onto nothing. Raises CopyFailed."""
+        try:
+            return await self._store.put(below, above)
         except (CortenError, OSError) as error:
             raise _failed(vertex, error) from error
 

@@ -30,6 +30,11 @@ class GitCheckouts:
         self._fetching = fetching
         self._resolved: dict[Vertex, Resolved] = {}
 
+    @property
+    def commits(self) -> dict[Vertex, str]:
+        """The commits that were asked for."""
+        return {vertex: found.commit for vertex, found in self._resolved.items()}
+
     async def identity(self, vertex: Vertex, wanted: GitCheckout) -> str:
         """The commit; with its `.git` directory also what named it. Raises GitError, Forbidden."""
         check_limited(vertex, limited=self._limited)

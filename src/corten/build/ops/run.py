@@ -127,6 +127,10 @@ class Runner:
         self._settings = settings
         self._watcher = watcher
 
+    async def close(self) -> None:
+        """The build is over."""
+        await self._mounts.close()
+
     async def digest(self, vertex: Vertex, run: Run, inputs: Sequence[FileSystem | None]) -> str:
         """What the command's mounts show it. Raises NotFound, OSError."""
         return await self._store.work(self._mounts.digest, vertex, run, inputs)
@@ -196,13 +200,27 @@ class Runner:
         finally:
             await self._let_go(vertex, cid, goes=goes)
 
-    async def _keep(self, request: CreateRequest, below: FileSystem, cid: str) -> bool:
-        """Make the container in which people may look at what a failed command has left; whether there is one now."""
+    async def keep(self, below: FileSystem, config: ImageConfig) -> None:
+        """Make the container in which people may look at what a step without a command failed on: the file system that
+        it was to change, as `config` says for commands."""
+        host = self._settings.host
+        egress = tuple(host.egress or ()) if self._settings.is_limited and host.egress is not UNSET else None
+        shell = Run(
+            args=("/bin/sh",),
+            env=tuple(config.env or ()),
+            working_dir=config.working_dir or "/",
+            egress=egress,
+        )
+        await self._keep(self._request(shell, below, [], ()), below)
+
+    async def _keep(self, request: CreateRequest, below: FileSystem, cid: str = "") -> bool:
+        """Make the container in which people may look at what a failed command has left, in the container `cid` if it
+        was one; whether there is one now."""
         kept = self._settings.kept
         if kept is None or not kept.claim():
             return False
         with contextlib.suppress(CortenError, OSError):  # that the command failed is what the client has to hear
-            left = await self._store.add_snapshot(below, cid)
+            left = await self._store.add_snapshot(below, cid) if cid else below
             made = await self._containers.create("", shell_request(request), base=_base(left), owner=OWNER)
             kept.take(self._containers, made)
         return bool(kept.container)

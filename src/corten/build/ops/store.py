@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import ParamSpec, Protocol, TypeVar
+
+import msgspec
 
 from corten.build.export import time_text
 from corten.build.filesystem import FileSystem, Layer
@@ -54,6 +56,13 @@ class Snapshots(Protocol):
 
     def remove(self, key: str) -> None:
         """Give a snapshot up; a missing one is no error."""
+
+    @property
+    def mounts_images(self) -> bool:
+        """Whether `mount_image` can be asked for."""
+
+    def mount_image(self, fd: int) -> int:
+        """An image of files (store.erofs) as a detached, read-only mount; the caller closes it."""
 
 
 class LayerStore:
@@ -103,6 +112,15 @@ class LayerStore:
         self._snapshots.prepare(key, filesystem.chain_id)
         return self._snapshots.root_fd(key)
 
+    @property
+    def mounts_images(self) -> bool:
+        """Whether images of files can be mounted here."""
+        return self._snapshots.mounts_images
+
+    def mount_image(self, fd: int) -> int:
+        """The image of files in an open file as a detached mount, to be closed by the caller. Blocking."""
+        return self._snapshots.mount_image(fd)
+
     def remove_snapshot(self, key: str) -> None:
         """Give up what `mount_fd` has made."""
         self._snapshots.remove(key)
@@ -110,6 +128,22 @@ class LayerStore:
     async def add(self, below: FileSystem, fill: Callable[[TarWriter], None]) -> FileSystem:
         """A layer of what `fill` (called in a thread) writes upon a file system."""
         return await self._add(below, lambda: PipedTar(fill))
+
+    async def add_apart(self, fill: Callable[[TarWriter], None]) -> FileSystem:
+        """A layer of what `fill` writes, which `put` puts upon file systems: a blob alone."""
+        async with _opening(lambda: PipedTar(fill)) as opened:
+            blob = await self._assembler.store_layer(opened, self._lease, self.progress)
+        layer = Layer(blob=blob, diff_id=blob.digest, created=time_text(self.now_ns()))
+        return FileSystem(layers=(layer,), is_apart=True)
+
+    async def put(self, below: FileSystem, above: FileSystem) -> FileSystem:
+        """The one layer of `above` upon a file system. Raises InvalidTar, OSError."""
+        _check_depth(below)
+        made = FileSystem(layers=(*below.layers, *above.layers))
+        layers = [(layer.blob, layer.diff_id) for layer in made.layers]
+        await self._assembler.unpack_all(layers, self._lease, self.progress)
+        top = msgspec.structs.replace(made.layers[-1], size=self._snapshots.size(made.chain_id))
+        return FileSystem(layers=(*below.layers, top))
 
     async def add_snapshot(self, below: FileSystem, key: str, stubs: Sequence[str] = ()) -> FileSystem:
         """What the snapshot `key` has written, as a layer, if that is anything.
@@ -138,24 +172,36 @@ class LayerStore:
             os.close(fd)
 
     async def _add(self, below: FileSystem, open_tar: Callable[[], PipedTar]) -> FileSystem:
-        if len(below.layers) >= _LAYERS_LIMIT:
-            raise InvalidArgument(f"max depth exceeded: an image may have {_LAYERS_LIMIT} layers; put steps together")
-        tars: list[PipedTar] = []
-
-        def opened() -> PipedTar:
-            tars.append(open_tar())
-            return tars[-1]
-
+        _check_depth(below)
         diff_ids = [layer.diff_id for layer in below.layers]
-        try:
+        async with _opening(open_tar) as opened:
             blob = await self._assembler.add_layer(opened, diff_ids, self._lease, self.progress)
-        finally:
-            for tar in tars:
-                await blocking.run(tar.close)
         made = FileSystem(layers=(*below.layers, Layer(blob=blob, diff_id=blob.digest)))
         created = time_text(self.now_ns())
         layer = Layer(blob=blob, diff_id=blob.digest, created=created, size=self._snapshots.size(made.chain_id))
         return FileSystem(layers=(*below.layers, layer))
+
+
+def _check_depth(below: FileSystem) -> None:
+    """Raise InvalidArgument when no layer may be put upon a file system."""
+    if len(below.layers) >= _LAYERS_LIMIT:
+        raise InvalidArgument(f"max depth exceeded: an image may have {_LAYERS_LIMIT} layers; put steps together")
+
+
+@asynccontextmanager
+async def _opening(open_tar: Callable[[], PipedTar]) -> AsyncIterator[Callable[[], PipedTar]]:
+    """What opens a tar, which is closed with the block."""
+    tars: list[PipedTar] = []
+
+    def opened() -> PipedTar:
+        tars.append(open_tar())
+        return tars[-1]
+
+    try:
+        yield opened
+    finally:
+        for tar in tars:
+            await blocking.run(tar.close)
 
 
 def _remove_stub(root: int, path: str) -> None:

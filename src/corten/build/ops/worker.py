@@ -16,7 +16,9 @@ from corten.build.operations import (
     Download,
     GitCheckout,
     InlineFiles,
+    LinkedCopy,
     MakeDirectory,
+    Merge,
     Operation,
     Run,
     Scratch,
@@ -28,6 +30,7 @@ from corten.build.ops.run import Runner
 from corten.build.solver import Keying
 from corten.engine.images.settled import settled
 from corten.errors import NotImplemented as NotOffered
+from corten.spec.oci_image import ImageConfig
 
 _KEYING: dict[type[Operation], Keying] = {
     BaseImage: Keying.DEFINITION,
@@ -38,6 +41,8 @@ _KEYING: dict[type[Operation], Keying] = {
     GitCheckout: Keying.IDENTITY,
     MakeDirectory: Keying.DEFINITION,
     Copy: Keying.CONTENT,
+    LinkedCopy: Keying.CONTENT,
+    Merge: Keying.DEFINITION,
     Run: Keying.DEFINITION,
 }
 
@@ -74,9 +79,20 @@ class Operations:
         self._lazy = lazy
         self._target = target
 
-    def close(self) -> None:
-        """Let go of what was fetched and not used."""
+    async def keep(self, filesystem: FileSystem, config: ImageConfig) -> None:
+        """Keep what a step that copies was to change for people to look at, if it is here."""
+        if filesystem.layers and self._lazy.is_complete(filesystem):
+            await self._runner.keep(filesystem, config)
+
+    @property
+    def commits(self) -> dict[Vertex, str]:
+        """What git sources meant, as far as they were asked."""
+        return self._checkouts.commits
+
+    async def close(self) -> None:
+        """Let go of what was fetched and not used, and of what steps were shown."""
         self._downloader.close()
+        await self._runner.close()
 
     async def digest(self, vertex: Vertex, inputs: list[FileSystem | None]) -> str:
         """What a copy takes of its sources, a command's mounts show of them, or an origin has now.
@@ -116,6 +132,8 @@ class Operations:
         if isinstance(operation, GitCheckout):
             return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
+        if isinstance(operation, Merge) and below is not None and inputs[1] is not None:
+            return await self._copier.merge(vertex, below, inputs[1])
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:

@@ -68,12 +68,16 @@ class Assembler:
 
         The blob is not compressed: its digest is the new layer's diffID.
         """
-        blob = await run_cancellable(progress, "disk", self._store_layer, layer, lease, progress)
+        blob = await self.store_layer(layer, lease, progress)
         chain = chain_ids([*below, blob.digest])
         lease.add(chain[-1])
         parent = chain[-2] if len(chain) > 1 else ""
         await run_cancellable(progress, "disk", self._unpack, blob.digest, str(chain[-1]), str(parent), progress)
         return blob
+
+    async def store_layer(self, layer: Callable[[], Readable], lease: Lease, progress: Progress) -> Descriptor:
+        """The tar that `layer` opens as a blob alone, which is leased."""
+        return await run_cancellable(progress, "disk", self._store_layer, layer, lease, progress)
 
     async def unpack_all(self, layers: Sequence[tuple[Descriptor, str]], lease: Lease, progress: Progress) -> None:
         """Unpack layers (blob and diffID), lowest first, as far as they are not; they and their blobs are leased."""

@@ -32,16 +32,21 @@ def mount_image(image: Path, backing: Backing) -> int:
     """A detached, read-only mount of an image; the caller closes it. Raises OSError."""
     fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if backing is Backing.FILE:
-            return _mount(f"/proc/self/fd/{fd}")
-        with read_only_loop(fd, block_size=BLOCK) as device:
-            return _mount(device)
+        return mount_open_image(fd, backing)
     finally:
         os.close(fd)
 
 
-def _mount(source: str) -> int:
-    return new_filesystem("erofs", [("source", source), ("ro", None)])
+def mount_open_image(fd: int, backing: Backing, attributes: int = 0) -> int:
+    """The same for an open file, which may have no name, with MOUNT_ATTR_* `attributes`. Raises OSError."""
+    if backing is Backing.FILE:
+        return _mount(f"/proc/self/fd/{fd}", attributes)
+    with read_only_loop(fd, block_size=BLOCK) as device:
+        return _mount(device, attributes)
+
+
+def _mount(source: str, attributes: int) -> int:
+    return new_filesystem("erofs", [("source", source), ("ro", None)], attributes)
 
 
 def probe(directory: Path) -> tuple[Backing | None, str]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from corten.lib.tar import Readable, TarReader
 from corten.store.entries import Inherited
 from corten.store.erofs import layout
+from corten.store.erofs.appender import Appender, whole_blocks, write
 from corten.store.erofs.sparse import Copy
 from corten.store.erofs.tree import LayerTree
 
@@ -33,15 +34,11 @@ def write_image(fd: int, stream: Readable, inherited: Inherited) -> tuple[int, i
     for entry in reader:
         tree.place(entry, layout.DATA_START + reader.offset)
     tree.finish()
-    end = _whole_blocks(layout.DATA_START + recorder.size)
+    end = whole_blocks(layout.DATA_START + recorder.size)
     for number, copy in tree.copies.items():
         end = _copy(fd, tree, number, copy, end)
-    _write_metadata(fd, tree, end)
+    write_metadata(fd, tree, end)
     return tree.size, recorder.size
-
-
-def _whole_blocks(size: int) -> int:
-    return -(-size // layout.BLOCK) * layout.BLOCK
 
 
 class _Recorder:
@@ -54,19 +51,9 @@ class _Recorder:
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)
-        _write(self._fd, data, layout.DATA_START + self.size)
+        write(self._fd, data, layout.DATA_START + self.size)
         self.size += len(data)
         return data
-
-
-def _write(fd: int, data: bytes | bytearray, offset: int) -> None:
-    """All of it. Raises OSError, with EFBIG where EROFS' 32-bit block numbers end."""
-    if offset + len(data) > layout.MAX_BLOCKS * layout.BLOCK:
-        raise OSError(errno.EFBIG, "the layer is larger than 2 TiB")
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def _copy(fd: int, tree: LayerTree, number: int, copy: Copy, start: int) -> int:
@@ -80,7 +67,7 @@ def _copy(fd: int, tree: LayerTree, number: int, copy: Copy, start: int) -> int:
             data = os.pread(fd, min(length, size - inside, _COPY), source)
             if not data:
                 raise OSError(errno.EIO, "the image was cut off while it was written")
-            _write(fd, data, places[chunk] + inside)
+            write(fd, data, places[chunk] + inside)
             offset, length, source = offset + len(data), length - len(data), source + len(data)
     blocks = [
         places[chunk] >> layout.BLOCK_BITS if chunk in places else layout.HOLE
@@ -90,12 +77,13 @@ def _copy(fd: int, tree: LayerTree, number: int, copy: Copy, start: int) -> int:
     return start + len(places) * size
 
 
-def _write_metadata(fd: int, tree: LayerTree, start: int) -> None:
+def write_metadata(fd: int, tree: LayerTree, start: int) -> None:
+    """Put inodes and directories from byte `start` on, a whole block, and the superblock. Raises OSError."""
     nids = _place_inodes(tree)
-    directories = _whole_blocks(start + nids[-1] * layout.SLOT)
+    directories = whole_blocks(start + nids[-1] * layout.SLOT)
     end = _write_directories(fd, tree, nids, directories)
     _write_inodes(fd, tree, nids, start)
-    whole = max(_whole_blocks(end), -(-end // 4096) * 4096)  # a loop device has whole pages
+    whole = max(whole_blocks(end), -(-end // 4096) * 4096)  # a loop device has whole pages
     os.ftruncate(fd, whole)
     top = layout.superblock(
         root_nid=nids[0],
@@ -105,7 +93,7 @@ def _write_metadata(fd: int, tree: LayerTree, start: int) -> None:
         time=int(time.time()),
         chunks=bool(tree.chunks),
     )
-    _write(fd, top, 0)
+    write(fd, top, 0)
 
 
 def _place_inodes(tree: LayerTree) -> list[int]:
@@ -117,7 +105,7 @@ def _place_inodes(tree: LayerTree) -> list[int]:
         if number in rare:
             size = _inode_size(tree, number)
             if number in tree.targets and size <= layout.BLOCK and at % layout.BLOCK + size > layout.BLOCK:
-                at = _whole_blocks(at)
+                at = whole_blocks(at)
         else:
             size = layout.INODE_SIZE
         nids.append(at // layout.SLOT)
@@ -135,33 +123,9 @@ def _inode_size(tree: LayerTree, number: int) -> int:
     return inline if inline <= layout.BLOCK else size
 
 
-class _Appender:
-    """Bytes at ascending places of a file, written in large pieces."""
-
-    def __init__(self, fd: int, start: int) -> None:
-        self._fd = fd
-        self._start = start
-        self._buffer = bytearray()
-
-    @property
-    def end(self) -> int:
-        return self._start + len(self._buffer)
-
-    def put(self, data: bytes | memoryview, place: int) -> None:
-        self._buffer += bytes(place - self.end)
-        self._buffer += data
-        if len(self._buffer) > _COPY:
-            self.flush()
-
-    def flush(self) -> None:
-        _write(self._fd, self._buffer, self._start)
-        self._start = self.end
-        self._buffer = bytearray()
-
-
 def _write_directories(fd: int, tree: LayerTree, nids: Sequence[int], start: int) -> int:
     """All directories, and targets too long to stand beside their inodes; their inodes learn where. The end."""
-    out = _Appender(fd, start)
+    out = Appender(fd, start)
     for number, children in tree.directories.items():
         entries = [(name, nids[child >> 3], child & 7) for name, child in children.items()]
         entries.append((b".", nids[number], layout.DIRECTORY))
@@ -180,8 +144,8 @@ def _write_directories(fd: int, tree: LayerTree, nids: Sequence[int], start: int
     return out.end
 
 
-def _put_data(tree: LayerTree, number: int, data: bytes, out: _Appender) -> None:
-    place = _whole_blocks(out.end)
+def _put_data(tree: LayerTree, number: int, data: bytes, out: Appender) -> None:
+    place = whole_blocks(out.end)
     if place >> layout.BLOCK_BITS >= layout.MAX_BLOCKS:
         raise OSError(errno.EFBIG, "the layer is larger than 2 TiB")
     out.put(data, place)
@@ -191,7 +155,7 @@ def _put_data(tree: LayerTree, number: int, data: bytes, out: _Appender) -> None
 
 def _write_inodes(fd: int, tree: LayerTree, nids: Sequence[int], start: int) -> None:
     """The table, with what some inodes have put behind them."""
-    out = _Appender(fd, start)
+    out = Appender(fd, start)
     done = 0
     inodes = memoryview(tree.inodes)
     for number in sorted(tree.xattrs.keys() | tree.targets.keys() | tree.chunks.keys()):

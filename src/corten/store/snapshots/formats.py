@@ -6,6 +6,7 @@ the files are, or where the image's mount belongs.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from corten.lib.tar import Readable, TarReader
 from corten.linux import tree
 from corten.linux.syncfs import syncfs
 from corten.store.erofs.check import metadata_digest, problems
-from corten.store.erofs.mount import Backing, mount_image
+from corten.store.erofs.mount import Backing, mount_image, mount_open_image
 from corten.store.erofs.writer import write_image
 from corten.store.extract import LayerExtractor
 from corten.store.snapshots.lookup import inherited_from
@@ -50,6 +51,9 @@ class LayerFormat(Protocol):
 
     def mount(self, home: Path) -> int | None:
         """The detached mount that belongs onto `home`/fs, the caller's to close; None when the files are there."""
+
+    def mount_image(self, fd: int, attributes: int) -> int:
+        """An image of files (store/erofs) as a detached mount, the caller's to close; only where layers are mounted."""
 
     def problems(self, home: Path, layer: Layer, chain_id: str) -> list[str]:
         """What is wrong with the layer that is kept in `home`. Raises OSError."""
@@ -86,6 +90,10 @@ class Directories:
 
     def mount(self, home: Path) -> None:
         """Nothing to mount."""
+
+    def mount_image(self, fd: int, attributes: int) -> int:  # noqa: ARG002 - the seam's
+        """Who asks for `mounted` does not ask for this."""
+        raise OSError(errno.ENOSYS, "this storage driver mounts no images")
 
     def problems(self, home: Path, layer: Layer, chain_id: str) -> list[str]:  # noqa: ARG002 - the seam's
         """Whether there are as many bytes as were unpacked."""
@@ -124,6 +132,10 @@ class Images:
     def mount(self, home: Path) -> int:
         """The image's mount."""
         return mount_image(home / _IMAGE, self._backing)
+
+    def mount_image(self, fd: int, attributes: int) -> int:
+        """The mount of an image in an open file."""
+        return mount_open_image(fd, self._backing, attributes)
 
     def problems(self, home: Path, layer: Layer, chain_id: str) -> list[str]:
         """Whether the image is the one that was written, by its digests."""

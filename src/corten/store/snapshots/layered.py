@@ -71,6 +71,15 @@ class LayeredSnapshots:
         """What `info` shows of the driver."""
         return self._form.status
 
+    @property
+    def mounts_images(self) -> bool:
+        """Whether `mount_image` can be asked for."""
+        return self._form.mounted
+
+    def mount_image(self, fd: int) -> int:
+        """An image of files in an open file (store/erofs) as a detached mount for data, the caller's to close."""
+        return self._form.mount_image(fd, _AS_DATA)
+
     def warm(self) -> None:
         """What the first container would have to wait for."""
         self._mounts.enter()

@@ -15,7 +15,7 @@ from corten.build.dockerfile.state import StageState
 from corten.build.graph import Vertex
 from corten.build.location import redacted
 from corten.build.operations import Copy as CopyOperation
-from corten.build.operations import InlineFiles, Source
+from corten.build.operations import InlineFiles, LinkedCopy, Merge, Scratch, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,17 @@ class Copy(Instruction):
 def copied(
     instruction: Instruction, transfer: Transfer, found: list[Source], inputs: list[Vertex], state: StageState
 ) -> Vertex:
-    """The vertex that copies `found` of `inputs` to where the transfer says."""
-    operation = CopyOperation(
+    """The vertex that copies `found` of `inputs` to where the transfer says.
+
+    With `--link` the layer is made without what it goes upon. Where it depends on that, as with names in `--chown`, it
+    is a copy like any other; `--chmod` goes with these, as BuildKit has it.
+    """
+    root = inputs[0]
+    name, lines = redacted(instruction.node.text), instruction.node.lines
+    is_apart = transfer.is_link and not transfer.mode and not transfer.owner.strip("0123456789:")
+    if is_apart:
+        inputs = [Vertex(Scratch()), *inputs[1:]]
+    operation = (LinkedCopy if is_apart else CopyOperation)(
         sources=tuple(found),
         destination=transfer.destination_from(state.working_dir),
         owner=transfer.owner,
@@ -71,4 +80,5 @@ def copied(
         parents=transfer.keeps_parents,
         link=transfer.is_link,
     )
-    return Vertex(operation, tuple(inputs), name=redacted(instruction.node.text), lines=instruction.node.lines)
+    copy = Vertex(operation, tuple(inputs), name=name, lines=lines)
+    return Vertex(Merge(), (root, copy), name=name, lines=lines) if is_apart else copy
