@@ -18,6 +18,7 @@ from corten.build.attestations.statement import Predicate
 from corten.build.attestations.wishes import Attests
 from corten.build.export import time_text
 from corten.build.filesystem import FileSystem
+from corten.build.given import is_given
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage, Download, GitCheckout
 from corten.build.ops.store import Snapshots
@@ -147,6 +148,8 @@ class Attestor:
         self, vertex: Vertex, fetched: FileSystem | None, platform: str, check: Callable[[], None]
     ) -> Material | None:
         operation = vertex.operation
+        if isinstance(operation, BaseImage) and is_given(operation.reference):
+            return None
         if isinstance(operation, BaseImage):
             entry = self._catalog.get(operation.image_id)
             try:

@@ -6,10 +6,13 @@ the cache has needs none. An image whose layers came has its name here from then
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from corten.build.export import image_id
 from corten.build.face import Offers
 from corten.build.filesystem import FileSystem, Layer
+from corten.build.given import Given, is_given
 from corten.build.lazy_layers import Bringer, LazyLayers
 from corten.build.plan import Base
 from corten.engine.images.catalog import ImageEntry, ImageNotFound
@@ -45,7 +48,9 @@ class Bases:
         lease: Lease,
         offers: Offers,
         always_pull: bool,
+        given: Mapping[str, Given] | None = None,
     ) -> None:
+        self._given = given or {}
         self._library = library
         self._puller = puller
         self._lazy = lazy
@@ -61,6 +66,8 @@ class Bases:
 
         Raises ImageNotFound, RegistryError, InvalidReference.
         """
+        if is_given(reference):
+            return self._of_given(reference)
         asked = (reference, platform)
         async with self._locks.hold("\0".join(asked)):
             base = self._found.get(asked)
@@ -105,6 +112,18 @@ class Bases:
         self._lease.add(*found.keys())
         self.filesystems[chosen.id] = found
         return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
+
+    def _of_given(self, reference: str) -> Base:
+        given = self._given.get(reference)
+        if given is None:
+            raise ImageNotFound(
+                "the build whose result a named context means is over, or was never one of this engine's"
+            )
+        self._lazy.offer_result(given)
+        self._lease.add(*given.filesystem.keys())
+        found = image_id(given.image)
+        self.filesystems[found] = given.filesystem
+        return Base(image_id=found, image=given.image)
 
     def _of_entry(self, entry: ImageEntry) -> Base:
         self._lease.add(*entry.blobs, *entry.chain)

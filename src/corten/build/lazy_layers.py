@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from corten.build.filesystem import FileSystem
+from corten.build.given import Given
 from corten.engine.images.pull import RemoteImage
 from corten.engine.images.sources import ImageSource, SourceOf
 from corten.errors import CortenError, DataLoss
@@ -62,12 +63,17 @@ class LazyLayers:
         self._is_here = is_here
         self._say = say
         self._images: list[RemoteImage] = []
+        self._results: list[Given] = []
         self._origins = _Origins()
         self._locks = KeyLock()
 
     def offer_image(self, image: RemoteImage) -> None:
         """A base image that was found; it is an image here, with its name, when its layers have come."""
         self._images.append(image)
+
+    def offer_result(self, given: Given) -> None:
+        """Another build's result, which that build can bring."""
+        self._results.append(given)
 
     def offer(self, digests: Iterable[str], source: SourceOf) -> None:
         """Blobs of an imported cache."""
@@ -96,6 +102,7 @@ class LazyLayers:
             return
         async with self._locks.hold(filesystem.layers[0].diff_id):  # what stands on one layer comes one by one
             await self._have_images(filesystem)
+            await self._have_results(filesystem)
             if self.is_complete(filesystem):
                 return
             blobs = [layer.blob for layer in filesystem.layers]
@@ -123,6 +130,14 @@ class LazyLayers:
             if own and own == diff_ids[: len(own)]:
                 await self.have_image(image)
                 self._images.remove(image)
+
+    async def _have_results(self, filesystem: FileSystem) -> None:
+        """Bring the results of other builds that the file system stands on."""
+        diff_ids = [layer.diff_id for layer in filesystem.layers]
+        for given in self._results:
+            own = [layer.diff_id for layer in given.filesystem.layers]
+            if own and own == diff_ids[: len(own)] and not self.is_complete(given.filesystem):
+                await given.have(given.filesystem)
 
     async def _tell(self, messages: Messages) -> None:
         try:

@@ -9,6 +9,7 @@ from corten.build.buildkit.exporting import Exporting
 from corten.build.buildkit.frontend import Frontend
 from corten.build.buildkit.gateway import Gateway
 from corten.build.buildkit.jobs import Jobs
+from corten.build.buildkit.linked import Results
 from corten.build.buildkit.service import BuildKit
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.worker import worker
@@ -43,7 +44,9 @@ def buildkit_service(
     worker_id = hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
     record = worker(worker_id, gateway_ip, [str(host_platform())], limit_bytes)
     sessions, jobs = Sessions(), Jobs()
-    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool)
+    frontend = Frontend(
+        service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool, results=Results()
+    )
     exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)
     return BuildKit(
         control=Control(jobs=jobs, frontend=frontend, exporting=exporting, upkeep=upkeep, worker_record=record),

@@ -71,7 +71,7 @@ class Control:
                 Code.UNIMPLEMENTED,
                 f'the frontend "{job.request.frontend[:64]}" is not supported by this builder: only {FRONTEND} is',
             )
-        return await self._frontend.solve(job, job.request.frontend_attrs)
+        return await self._frontend.solve(job, job.request.frontend_attrs, job.request.inputs)
 
     @staticmethod
     async def _of_gateway(job: BuildJob) -> Result:

@@ -57,7 +57,8 @@ class Gateway:
                 Code.UNIMPLEMENTED,
                 f'the frontend "{request.frontend[:64]}" is not supported by this builder: only {FRONTEND} is',
             )
-        return gateway.SolveResponse(result=await self._frontend.solve(job, request.frontend_opt))
+        solved = await self._frontend.solve(job, request.frontend_opt, request.inputs)
+        return gateway.SolveResponse(result=solved)
 
     async def _return(self, request: gateway.ReturnRequest, metadata: Metadata) -> Nothing:
         job = await self._job(metadata)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from corten.build.buildkit.messages.control import SolveRequest
@@ -28,12 +28,13 @@ _SOLVES = 64
 @dataclass(slots=True, kw_only=True, eq=False)
 class BuildJob:
     """One build. `solves` are those of its frontends, by the result's name; `returned` is what the client says in the
-    end."""
+    end; what is on `at_end` is done when it is over."""
 
     request: SolveRequest
     board: StatusBoard = field(default_factory=StatusBoard)
     solves: dict[str, Solving] = field(default_factory=dict)
     returned: asyncio.Future[ReturnRequest] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    at_end: ExitStack = field(default_factory=ExitStack)
     is_over: bool = False
 
     def add(self, solving: Solving) -> str:
@@ -49,6 +50,7 @@ class BuildJob:
     async def end(self) -> None:
         """Let all results go, and end what still runs."""
         self.is_over = True
+        self.at_end.close()
         if not self.returned.done():
             self.returned.cancel()
         for solving in list(self.solves.values()):

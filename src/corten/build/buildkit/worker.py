@@ -17,8 +17,9 @@ from corten.spec import platform as platforms
 _AS_GOOD_AS = "v0.17.0"  # of BuildKit: clients compare it
 _LABELS = "org.mobyproject.buildkit.worker."
 _FRONTEND = (
-    "frontend.caps", "gateway.evaluate", "gateway.solve.evaluate", "gateway.solve.metadata", "gateway.warnings",
-    "importcaches", "proto.refarray", "return", "returnmap", "solve.base", "solve.inlinereturn",
+    "frontend.caps", "frontend.inputs", "gateway.evaluate", "gateway.solve.evaluate", "gateway.solve.metadata",
+    "gateway.warnings", "importcaches", "proto.refarray", "reference.output", "return", "returnmap", "solve.base",
+    "solve.inlinereturn",
 )  # fmt: skip
 _LLB = (
     "constraints", "exec.meta.base", "exec.meta.network", "exec.meta.proxyenv", "exec.meta.ulimit",

@@ -26,16 +26,17 @@ class PingResponse(Message):
 
 
 class SolveRequest(Message):
-    """A Dockerfile to build, or a raw graph (`definition`)."""
+    """A Dockerfile to build, or a raw graph (`definition`). `inputs` are graphs, too, as bytes."""
 
     definition: Annotated[bytes, 1] = b""
     frontend: Annotated[str, 2] = ""
     frontend_opt: Annotated[dict[str, str], 3] = {}
+    inputs: Annotated[dict[str, bytes], 13] = {}
     evaluate: Annotated[bool, 14] = False
 
 
 class Ref(Message):
-    """A result, by the name that it has in its build. The definition is not told."""
+    """A result, by the name that it has in its build, and by a definition (linked.py)."""
 
     id: Annotated[str, 1] = ""
     definition: Annotated[bytes, 2] = b""
