@@ -137,6 +137,8 @@ def build_service(
             fetching=fetching,
             spool=spool,
             upkeep=upkeep,
+            library=library,
+            history_dir=data_root / "build-history",
             events=events,
             identity=f"{data_root}:{os.stat(data_root).st_ino}",
             gateway_ip=next(iter(host_gateways()), ""),

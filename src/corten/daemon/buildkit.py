@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from corten.build.buildkit.control import Control
 from corten.build.buildkit.exporting import Exporting
 from corten.build.buildkit.frontend import Frontend
 from corten.build.buildkit.gateway import Gateway
+from corten.build.buildkit.history.calls import HistoryCalls
+from corten.build.buildkit.history.history import History
+from corten.build.buildkit.history.recording import Recorder
+from corten.build.buildkit.history.store import HistoryStore
 from corten.build.buildkit.jobs import Jobs
 from corten.build.buildkit.linked import Results
 from corten.build.buildkit.service import BuildKit
@@ -20,6 +25,7 @@ from corten.build.finisher import Finisher
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.engine.events import Events
+from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
 from corten.spec.platform import host_platform
 
@@ -35,6 +41,8 @@ def buildkit_service(
     fetching: Fetching,
     spool: Spool,
     upkeep: CacheUpkeep,
+    library: ImageLibrary,
+    history_dir: Path,
     events: Events,
     identity: str,
     gateway_ip: str,
@@ -44,12 +52,23 @@ def buildkit_service(
     worker_id = hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
     record = worker(worker_id, gateway_ip, [str(host_platform())], limit_bytes)
     sessions, jobs = Sessions(), Jobs()
+    history = History(HistoryStore(history_dir))
+    recorder = Recorder(history=history, finisher=finisher, library=library)
     frontend = Frontend(
         service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool, results=Results()
     )
     exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)
     return BuildKit(
-        control=Control(jobs=jobs, frontend=frontend, exporting=exporting, upkeep=upkeep, worker_record=record),
+        control=Control(
+            jobs=jobs,
+            frontend=frontend,
+            exporting=exporting,
+            upkeep=upkeep,
+            worker_record=record,
+            history=history,
+            recorder=recorder,
+        ),
         gateway=Gateway(jobs=jobs, frontend=frontend, worker_record=record),
+        history=HistoryCalls(history),
         sessions=sessions,
     )

@@ -51,7 +51,7 @@ class Exporting:
         found = solving.result if solving is not None else None
         if found is None:
             raise GrpcError(Code.NOT_FOUND, f"no such ref: {name[:64]}")
-        work, solved, progress = found
+        work, solved, progress = job.exported = found
         exports = [export for export in work.options.exports if not isinstance(export, CacheOnly)]
         merged = await self._put_out(job, exports, work, solved, progress) if exports else {}
         try:
@@ -80,6 +80,7 @@ class Exporting:
                 answers = await self._exporters.export(exportable, options.exports, receiver, progress)
             except (CortenError, OSError) as error:
                 raise error if isinstance(error, GrpcError) else GrpcError(Code.UNKNOWN, words(error)) from error
+            job.answers = answers
             merged = {key: value for answer in answers for key, value in answer.items()}
             self._tell(exports, merged, activity)
         return merged

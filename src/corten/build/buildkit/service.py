@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from corten.build.buildkit.control import Control
 from corten.build.buildkit.gateway import Gateway
+from corten.build.buildkit.history.calls import HistoryCalls
 from corten.build.buildkit.sessions import Session, Sessions
 from corten.build.buildkit.tunnel import tunnelled
 from corten.errors import CortenError, ResourceExhausted
@@ -23,8 +24,13 @@ _EXPOSED = "x-docker-expose-session-"
 class BuildKit:
     """One a daemon."""
 
-    def __init__(self, *, control: Control, gateway: Gateway, sessions: Sessions) -> None:
-        self._methods: Mapping[str, Handler] = {**control.methods(), **gateway.methods(), _SESSION: self._tunnelled}
+    def __init__(self, *, control: Control, gateway: Gateway, history: HistoryCalls, sessions: Sessions) -> None:
+        self._methods: Mapping[str, Handler] = {
+            **control.methods(),
+            **gateway.methods(),
+            **history.methods(),
+            _SESSION: self._tunnelled,
+        }
         self._sessions = sessions
         self._connections = 0
 
