@@ -54,6 +54,6 @@ def docker() -> str:
     return str(folder() / "usr/bin/docker")
 
 
-def plugins() -> str:
-    """The directory of its plugins, for `cliPluginsExtraDirs` of a client's config.json."""
-    return str(folder() / "usr/libexec/docker/cli-plugins")
+def plugins() -> Path:
+    """The directory of its plugins."""
+    return folder() / "usr/libexec/docker/cli-plugins"

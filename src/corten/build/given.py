@@ -1,7 +1,7 @@
 """Results of other builds that a build stands on, as a client hands them over (frontend inputs). Pure; daemon.
 
-In a request they are named contexts whose value is `input:` and a name that no image can have, so that no Dockerfile
-can ask for one that its own client has not handed over.
+In a request they are named contexts whose value is `input://` and a name. That is no reference of an image, so that a
+Dockerfile cannot say it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from corten.build.filesystem import FileSystem
 from corten.spec.oci_image import Image
 
-PREFIX = "input:"
+PREFIX = "input://"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ def test_what_a_value_asks_for():
     [
         ("oci-layout:///x@sha256:1", "an OCI layout is not read"),
         ("target:x", "a target of a bake file"),
+        ("input:x", "cannot be handed over"),
         ("git@h:x.git", "git over ssh is not supported"),
         ("https://h/x.git?nope=1", "unexpected query"),
         ("docker-image://A B", "failed to parse base name"),

@@ -18,6 +18,7 @@ from corten.lib.protobuf.wire import decode, encode
 from corten.spec.digest import digest_of
 
 _SCHEME = "corten-result://"
+_INPUT = "input:"
 _NOT_OURS = (
     "raw LLB definitions are not supported by this builder: only results that it has given out can be handed over"
 )
@@ -74,7 +75,7 @@ class Results:
         gone = next((key for key, name in named.items() if name not in self._known), None)
         if gone is not None:
             raise GrpcError(Code.NOT_FOUND, f"the input {gone[:64]} is a result of a build that is over")
-        known = {f"{PREFIX}{key}": f"{PREFIX}{name}" for key, name in named.items()}
+        known = {f"{_INPUT}{key}": f"{PREFIX}{name}" for key, name in named.items()}
         return Linked(
             attributes={key: known.get(value, value) for key, value in attributes.items()},
             given={f"{PREFIX}{name}": self._known[name] for name in named.values()},

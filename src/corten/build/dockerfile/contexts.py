@@ -22,6 +22,7 @@ _FILE = "context"
 _REFUSED = {
     "oci-layout:": "an OCI layout is not read by this engine: load it (`load -i`), and name it as docker-image://<image>",
     "target:": "a target of a bake file means something to `buildx bake` alone",
+    "input:": "another build's result cannot be handed over",
 }
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,512}\Z")
 Fetched = GitCheckout | Download

@@ -79,9 +79,7 @@ class HistoryCalls:
             size = await self._history.size(request.digest)
             end = size if not request.size else min(size, request.offset + request.size)
             if not 0 <= request.offset <= end:
-                raise GrpcError(
-                    Code.OUT_OF_RANGE, f"{request.offset} is behind the end of {request.digest[:80]}"
-                )
+                raise GrpcError(Code.OUT_OF_RANGE, f"{request.offset} is behind the end of {request.digest[:80]}")
             at = request.offset
             while at < end:
                 data = await self._history.read(request.digest, at, min(_PIECE, end - at))

@@ -45,6 +45,11 @@ class History:
         self._is_loaded = False
         self._writing: set[asyncio.Task[None]] = set()
 
+    @property
+    def listeners(self) -> int:
+        """How many hear of what happens."""
+        return len(self._listeners)
+
     # -- what happens
 
     def begun(self, record: Record) -> None:
