@@ -19,6 +19,8 @@ from tests.lab import clients, images
 from tests.lab.daemon import Daemon, running_daemon
 from tests.lab.plugins import with_newest_clients
 
+from corten.spec.digest import digest_of
+
 Build = Callable[..., "subprocess.CompletedProcess[str]"]
 WAIT_S = 30
 DOCKERFILE = """\
@@ -56,6 +58,12 @@ def build(daemon: Daemon, context: Path) -> Build:
         return daemon.docker("build", "--secret", f"id=token,src={context}/token", *flags, str(context), check=check)
 
     return run
+
+
+def blob_of(layout: Path, descriptor: dict[str, str]) -> bytes:
+    raw = (layout / "blobs/sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
+    assert digest_of(raw) == descriptor["digest"]
+    return raw
 
 
 def metadata(file: Path) -> dict[str, object]:
@@ -97,6 +105,14 @@ def test_all_kinds_of_outputs(build: Build, tmp_path: Path) -> None:
         build("-o", f"type={kind},dest={tmp_path}/{kind}.tar")
         with tarfile.open(tmp_path / f"{kind}.tar") as tar:
             assert member in tar.getnames()
+    for kind in ("oci", "docker"):
+        build("-o", f"type={kind},dest={tmp_path}/{kind}-layout,tar=false", "-t", "laid:1")
+        layout = tmp_path / f"{kind}-layout"
+        found = blob_of(layout, json.loads((layout / "index.json").read_text())["manifests"][0])
+        document = json.loads(found if kind == "docker" else blob_of(layout, json.loads(found)["manifests"][0]))
+        assert [len(blob_of(layout, layer)) for layer in document["layers"]] == [
+            layer["size"] for layer in document["layers"]
+        ]
     build("--cache-to", f"type=local,dest={tmp_path}/cache,mode=max", "-o", "type=cacheonly")
     done = build("--cache-from", f"type=local,src={tmp_path}/cache", "--progress=plain", "-o", "type=cacheonly")
     assert re.search(r"importing cache manifest from", done.stderr)
