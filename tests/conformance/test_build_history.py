@@ -14,7 +14,9 @@ from tests.lab.daemon import Daemon, running_daemon
 from tests.unit.build.session_peer import Peer
 
 from corten.build.buildkit.messages import content, control, gateway, history
-from corten.build.buildkit.messages.types import Nothing
+from corten.build.buildkit.messages.pb import SourceOp
+from corten.build.buildkit.messages.types import Nothing, Platform
+from corten.build.session.packet import decode_stat
 from corten.lib.grpc.channel import Channel
 from corten.lib.grpc.status import Code, GrpcError, Status
 from corten.lib.protobuf.wire import decode
@@ -178,6 +180,68 @@ async def test_a_result_is_handed_to_another_build_while_its_own_is_not_over(
         "RUN /bin/sh -c echo upon",
         "RUN /bin/sh -c echo said",
     ]
+
+
+async def test_files_of_a_result_are_read(daemon: Daemon, peer: Peer, tmp_path: Path) -> None:
+    outside = str(daemon.log).lstrip("/")  # which is a file, but not of the result
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nCOPY dir /dir\nCOPY --chmod=750 file /dir/file\n"
+        f"RUN ln -s /dir/file /dir/link; ln -s ../../../../{outside} /dir/out\n"
+    )
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/other.txt").write_text("other")
+    (tmp_path / "file").write_text("0123456789")
+    async with calls(daemon) as channel, session(daemon, "session-read", peer):
+        whole = asyncio.ensure_future(solve(channel, request("read", frontend="")))
+        first = gateway.SolveRequest(frontend="dockerfile.v0", frontend_opt={"filename": "Dockerfile"})
+        answer = await bridge(channel, "read", "Solve", first, gateway.SolveResponse)
+        assert answer.result is not None
+        assert answer.result.ref is not None
+        ref = answer.result.ref.id
+
+        async def read(path: str, part: gateway.FileRange | None = None) -> bytes:
+            asked = gateway.ReadFileRequest(ref=ref, path=path, range=part)
+            return bytes((await bridge(channel, "read", "ReadFile", asked, gateway.ReadFileResponse)).data)
+
+        assert await read("/dir/file") == await read("dir/../dir/link") == b"0123456789"
+        assert await read("/dir/file", gateway.FileRange(offset=2, length=3)) == b"234"
+        assert await read("/dir/file", gateway.FileRange(offset=20, length=3)) == b""
+        for path, text in (("/dir/out", "no such file"), ("/nothere", "no such file"), ("/dir", "directory")):
+            with pytest.raises(GrpcError, match=text):
+                await read(path)
+        with pytest.raises(GrpcError):
+            await read("/dir/file", gateway.FileRange(offset=-1, length=3))
+        with pytest.raises(GrpcError, match="no such ref"):
+            await bridge(channel, "read", "ReadFile", gateway.ReadFileRequest(ref="x/y"), gateway.ReadFileResponse)
+
+        asked = gateway.ReadDirRequest(ref=ref, path="/dir", pattern="*.txt")
+        (entry,) = (await bridge(channel, "read", "ReadDir", asked, gateway.ReadDirResponse)).entries
+        assert decode_stat(entry).path == b"other.txt"
+        told = await bridge(
+            channel, "read", "StatFile", gateway.StatFileRequest(ref=ref, path="/dir/file"), gateway.StatFileResponse
+        )
+        found = decode_stat(told.stat)
+        assert (found.mode, found.size) == (0o750, 10)
+        await bridge(channel, "read", "Return", gateway.ReturnRequest(), Nothing)
+        await whole
+
+
+async def test_what_an_image_is(daemon: Daemon, peer: Peer) -> None:
+    async with calls(daemon) as channel, session(daemon, "session-image", peer):
+        whole = asyncio.ensure_future(solve(channel, request("image", frontend="")))
+        asked = gateway.ImageConfigRequest(ref="busybox", platform=Platform(os="linux", architecture="amd64"))
+        config = await bridge(channel, "image", "ResolveImageConfig", asked, gateway.ImageConfigResponse)
+        assert digest_of(config.config) == daemon.inspect("busybox")["Id"]
+        source = gateway.SourceMetaRequest(
+            source=SourceOp(identifier="docker-image://docker.io/library/busybox:latest")
+        )
+        meta = await bridge(channel, "image", "ResolveSourceMeta", source, gateway.SourceMetaResponse)
+        assert (meta.image.digest, meta.image.config) == (config.digest, config.config)
+        with pytest.raises(GrpcError, match="only images"):
+            source = gateway.SourceMetaRequest(source=SourceOp(identifier="git://example.com/x.git"))
+            await bridge(channel, "image", "ResolveSourceMeta", source, gateway.SourceMetaResponse)
+        await bridge(channel, "image", "Return", gateway.ReturnRequest(), Nothing)
+        await whole
 
 
 async def test_a_session_may_come_inside_a_call(daemon: Daemon, peer: Peer) -> None:

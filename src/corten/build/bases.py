@@ -24,7 +24,7 @@ from corten.lib.keylock import KeyLock
 from corten.registry.credentials import ANONYMOUS, Credentials, known_as
 from corten.spec import platform as platforms
 from corten.spec import reference as references
-from corten.spec.oci_image import Descriptor
+from corten.spec.oci_image import CONFIG_LIMIT, Descriptor
 from corten.spec.platform import Platform
 from corten.store.leases import Lease
 
@@ -59,6 +59,7 @@ class Bases:
         self._always_pull = always_pull
         self._locks = KeyLock()
         self._found: dict[tuple[str, str], Base] = {}
+        self._raw: dict[str, bytes] = {}  # configurations of images that are not here, by id
         self.filesystems: dict[str, FileSystem] = {}
 
     async def resolve(self, reference: str, platform: str) -> Base:
@@ -76,6 +77,12 @@ class Bases:
                 base = self._of_entry(entry) if entry else await self._remote(reference, platform)
                 self._found[asked] = base
             return base
+
+    async def config(self, base: Base) -> bytes:
+        """The configuration of an image that was found, as its bytes are. Raises NotFound, DataLoss."""
+        if base.image_id in self._raw:
+            return self._raw[base.image_id]
+        return await blocking.run(self._library.read_blob, base.image_id, CONFIG_LIMIT)
 
     async def _here(self, reference: str, platform: str) -> ImageEntry | None:
         """The image of that name, or the one that its index has for the platform, if that is here."""
@@ -111,6 +118,7 @@ class Bases:
         found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
         self._lease.add(*found.keys())
         self.filesystems[chosen.id] = found
+        self._raw[chosen.id] = chosen.config_raw
         return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
 
     def _of_given(self, reference: str) -> Base:

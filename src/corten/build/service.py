@@ -227,6 +227,14 @@ class BuildService:
             answer, job.options.call, dockerfile, _request(job.options, platform), recipe.source.data
         )
 
+    async def image(self, job: Job, reference: str, platform: str) -> tuple[str, bytes]:
+        """The digest that an image's name means, and the image's configuration. Raises ImageNotFound, RegistryError,
+        InvalidReference."""
+        async with self._leased() as lease:
+            bases = self._bases(job, self._traveller(job, lease))
+            base = await bases.resolve(reference, platform)
+            return base.digest or base.image_id, await bases.config(base)
+
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
@@ -250,20 +258,23 @@ class BuildService:
         dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
         lowered = []
         for platform in platforms_asked:
-            bases = Bases(
-                library=self._library,
-                puller=self._puller,
-                lazy=traveller.lazy,
-                lease=traveller.lease,
-                offers=job.offers,
-                always_pull=job.options.pull,
-                given=job.given,
-            )
+            bases = self._bases(job, traveller)
             images = _ToldImages(bases, job.face)
             plan = await lower(dockerfile, _request(job.options, platform), images, ignored=recipe.ignored)
             lowered.append((plan, bases))
         job.face.checked(lowered[0][0].findings, recipe.source)
         return recipe, lowered
+
+    def _bases(self, job: Job, traveller: Traveller) -> Bases:
+        return Bases(
+            library=self._library,
+            puller=self._puller,
+            lazy=traveller.lazy,
+            lease=traveller.lease,
+            offers=job.offers,
+            always_pull=job.options.pull,
+            given=job.given,
+        )
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:

@@ -138,6 +138,7 @@ def build_service(
             spool=spool,
             upkeep=upkeep,
             library=library,
+            snapshots=snapshots,
             history_dir=data_root / "build-history",
             events=events,
             identity=f"{data_root}:{os.stat(data_root).st_ino}",

@@ -15,6 +15,7 @@ from corten.build.buildkit.history.recording import Recorder
 from corten.build.buildkit.history.store import HistoryStore
 from corten.build.buildkit.jobs import Jobs
 from corten.build.buildkit.linked import Results
+from corten.build.buildkit.reading import ResultFiles
 from corten.build.buildkit.service import BuildKit
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.worker import worker
@@ -22,6 +23,7 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.exporters.export import Exporters
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
+from corten.build.ops.store import Snapshots
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.engine.events import Events
@@ -42,6 +44,7 @@ def buildkit_service(
     spool: Spool,
     upkeep: CacheUpkeep,
     library: ImageLibrary,
+    snapshots: Snapshots,
     history_dir: Path,
     events: Events,
     identity: str,
@@ -68,7 +71,7 @@ def buildkit_service(
             history=history,
             recorder=recorder,
         ),
-        gateway=Gateway(jobs=jobs, frontend=frontend, worker_record=record),
+        gateway=Gateway(jobs=jobs, frontend=frontend, files=ResultFiles(snapshots), worker_record=record),
         history=HistoryCalls(history),
         sessions=sessions,
     )

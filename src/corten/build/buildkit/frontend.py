@@ -17,12 +17,13 @@ from corten.build.calls.results import CALLS
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.fetching import Fetching
 from corten.build.given import Given
+from corten.build.options import BuildOptions
 from corten.build.service import BuildService, Job
 from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.contexts import KeptContexts
 from corten.build.session.offers import SessionOffers
-from corten.build.session.source import SessionSource
+from corten.build.session.source import SessionFiles, SessionSource
 from corten.build.session.stores import SessionDirectories
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
@@ -143,6 +144,13 @@ class Frontend:
             text=await source.dockerfile() if wanted.sends_dockerfile else None,
             others=source,
         )
+
+    async def image(self, job: BuildJob, name: str, platform: str, *, pull: bool) -> tuple[str, bytes]:
+        """What an image's name means, and the image's configuration. Raises GrpcError, InvalidArgument."""
+        wanted = Asked(options=BuildOptions(pull=pull, platform=platform), files=SessionFiles())
+        solving = await self._solving(job, wanted, self._face(job, wanted), {})
+        job.add(solving)
+        return await solving.call(lambda work: self._service.image(work, name, platform))
 
     # -- questions
 
