@@ -10,13 +10,16 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from statistics import median
 
 from bench.api import UnixConnection
-from bench.build import DOCKERFILES
+from bench.build import CLASSIC, DOCKERFILES
 from bench.engines import CortenByDocker, Docker, engines
 from bench.measure import interleaved, table
 
 _TITLE = "20 x RUN true"
+_CORTEN = "corten"
+_WANTED = 0.5  # of the classic builder's time
 
 
 def context(text: str) -> bytes:
@@ -47,13 +50,17 @@ def main() -> None:
         connections = {}
         for engine in found:
             if isinstance(engine, CortenByDocker):
-                connections["corten"] = UnixConnection(str(engine.daemon.socket))
+                connections[_CORTEN] = UnixConnection(str(engine.daemon.socket))
             elif isinstance(engine, Docker):
                 socket = Path(engine.dockerd.host.removeprefix("unix://"))
-                connections["docker 26, classic"] = UnixConnection(str(socket))
+                connections[CLASSIC] = UnixConnection(str(socket))
         body = context(DOCKERFILES[_TITLE])
         cases = {name: lambda c=c: build(c, body) for name, c in connections.items()}
-        table(f"{_TITLE}, cached, over the API", interleaved(cases, rounds=rounds, warmup=3))
+        samples = interleaved(cases, rounds=rounds, warmup=3)
+        table(f"{_TITLE}, cached, over the API", samples)
+        ratio = median(samples[_CORTEN]) / median(samples[CLASSIC])
+        verdict = "ok" if ratio <= _WANTED else "SLOWER THAN WANTED"
+        print(f"  {verdict}: {ratio:.2f} of {CLASSIC}, at most {_WANTED} wanted")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ The package has the name of the function `corten.build`, and hides it once it is
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
+else:
+    ModuleType = type(sys)  # of `types`, which is not loaded for it: the command line is on this path
 
 
 class _Package(ModuleType):

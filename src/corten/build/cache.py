@@ -74,6 +74,7 @@ class BuildCache:
         self._records = _shared({key: codec.decode(CacheRecord, raw) for key, raw in records.list()})
         self._aliases = {key: raw.decode() for key, raw in aliases.list()}
         self._replaced: list[Node] = []
+        self.has_grown = True  # since that was last set back, by whoever keeps it below its limit
 
     def nodes(self) -> Collection[Node]:
         """What must not be deleted, for the collector."""
@@ -113,6 +114,7 @@ class BuildCache:
         """Record a result whose layers are on disk, also under the `alias`, which is a quicker way to the key."""
         reach("build.step.done")
         now = time.time_ns()
+        self.has_grown = True
         old = self._records.get(key)
         self._replaced += old.nodes() if old is not None else []
         self._write(

@@ -65,7 +65,9 @@ class CacheUpkeep:
     async def trim(self) -> None:
         """Forget what was used least recently, as far as there is too much."""
         limit = self._limit_bytes()
-        await self._forget(oldest_above(self._cache.records(), limit, _RECORDS_LIMIT))
+        if self._cache.has_grown:
+            self._cache.has_grown = False
+            await self._forget(oldest_above(self._cache.records(), limit, _RECORDS_LIMIT))
         await self._contexts.trim(limit // _CONTEXTS_SHARE)
 
     async def _forget(self, keys: Sequence[str]) -> int:

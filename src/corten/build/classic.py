@@ -14,7 +14,7 @@ from functools import partial
 
 from corten.build.caching.exporting import Directories
 from corten.build.caching.travel import NoDirectories
-from corten.build.classic_stream import ClassicStream, PrefixedLines, Room, ending
+from corten.build.classic_stream import ClassicStream, Late, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
@@ -40,7 +40,6 @@ from corten.build.status_told import ToldSource, exporting, telling
 from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream
-from corten.engine.images.settled import released
 from corten.engine.images.spool import Spool
 from corten.errors import CortenError, InvalidArgument
 from corten.lib.disk_full import words
@@ -101,7 +100,7 @@ class ClassicBuilds:
             try:
                 yield source
             finally:
-                await released(source.close)  # which frees what it has on disk
+                await source.close()
 
         return self.stream(options, received, offers)
 
@@ -140,8 +139,7 @@ class ClassicBuilds:
         self, client: Client, options: BuildOptions, names: Sequence[Reference], progress: Progress
     ) -> None:
         """As the classic builder tells of it."""
-        kept: deque[ProgressMessage] = deque(maxlen=_KEPT)  # of a quiet build, which tells it if it fails
-        face = _ClassicFace(options, progress, kept.append if options.quiet else progress.say, self._room)
+        face = _ClassicFace(options, progress, self._room)
         job = Job(
             options=options, source=client.source, offers=client.offers, face=face, directories=client.directories
         )
@@ -159,8 +157,7 @@ class ClassicBuilds:
             if face.source is None:
                 raise
             face.flush()
-            for message in kept:
-                progress.say(message)
+            face.tell_kept()
             if options.diagnostics:
                 progress.say(diagnosis(error, face.source))
             if isinstance(error, ParseError):
@@ -298,16 +295,15 @@ class _Sender:
 
 
 class _ClassicFace:
-    """Tells of one build in the classic stream; `say` sends a message."""
+    """Tells of one build in the classic stream; a quiet one's is kept until it fails."""
 
-    def __init__(
-        self, options: BuildOptions, progress: Progress, say: Callable[[ProgressMessage], None], room: Room
-    ) -> None:
+    def __init__(self, options: BuildOptions, progress: Progress, room: Room) -> None:
         self._room = room
         self._streams: list[ClassicStream] = []
         self._options = options
         self._progress = progress
-        self._say = say
+        self._kept: deque[ProgressMessage | Late] = deque(maxlen=_KEPT)
+        self._say: Callable[[ProgressMessage], None] = self._kept.append if options.quiet else progress.say
         self._several = "," in options.platform
         self._lines: list[PrefixedLines] = []
         self.source: SourceFile | None = None
@@ -316,6 +312,13 @@ class _ClassicFace:
         """Say what is left of lines without an end."""
         for lines in self._lines:
             lines.flush()
+
+    def tell_kept(self) -> None:
+        """Say what a quiet build has not said."""
+        for kept in self._kept:
+            message = kept() if callable(kept) else kept
+            if message is not None:
+                self._progress.say(message)
 
     def begun(self, source: SourceFile) -> None:
         """Keep the Dockerfile, for what may fail."""
@@ -336,12 +339,13 @@ class _ClassicFace:
 
     def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:
         """`Step 1/5 : ...`; with the platform before each line when there are several."""
-        say = self._say
+        say, later = self._say, self._kept.append if self._options.quiet else None
         if self._several:
             self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
-            say = self._lines[-1].say
-        self._streams.append(ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room))
-        return self._streams[-1]
+            say, later = self._lines[-1].say, None
+        told = ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room, say_later=later)
+        self._streams.append(told)
+        return told
 
     def close(self) -> None:
         """The build is over."""

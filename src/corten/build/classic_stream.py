@@ -26,6 +26,7 @@ _CLIPPED = "[output clipped, too much was written before it was the step's turn]
 _SHORT = 12
 _LINE_LIMIT = 64 << 10
 _decoder = partial(codecs.getincrementaldecoder("utf-8"), "replace")
+Late = Callable[[], ProgressMessage | None]  # makes a message when it is told
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Room:
 
 class ClassicStream:
     """The watcher of one build; `say` sends a message, `keep_up` waits for a slow reader. `id_after` gives the image id
-    after a step, if it is known."""
+    after a step, if it is known. `say_later` is for who may never want to know these ids."""
 
     def __init__(
         self,
@@ -98,8 +99,10 @@ class ClassicStream:
         id_after: Callable[[Stage, Step], str],
         *,
         room: Room | None = None,
+        say_later: Callable[[Late], None] | None = None,
     ) -> None:
         self._room = room or Room(_KEPT_OF_ALL)
+        self._say_later = say_later or self._say_now
         self._solver = solver
         self._say = say
         self._keep_up = keep_up
@@ -166,12 +169,19 @@ class ClassicStream:
                 continue
             if self._is_own(step) and self._solver.is_cached(step.vertex):
                 self._say(stream_line(" ---> Using cache\n"))
-            found = self._id_after(stage, step)
-            if found:
-                self._say(stream_line(f" ---> {found.removeprefix('sha256:')[:_SHORT]}\n"))
+            self._say_later(partial(self._id_line, stage, step))
             self._number += 1
             self._is_headed = False
             await asyncio.sleep(0)
+
+    def _id_line(self, stage: Stage, step: Step) -> ProgressMessage | None:
+        found = self._id_after(stage, step)
+        return stream_line(f" ---> {found.removeprefix('sha256:')[:_SHORT]}\n") if found else None
+
+    def _say_now(self, make: Late) -> None:
+        message = make()
+        if message is not None:
+            self._say(message)
 
     def _left(self) -> range:
         return range(self._number, len(self._steps))

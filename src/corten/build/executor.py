@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Protocol
 
 from corten.build.cache import BuildCache
@@ -25,6 +27,7 @@ from corten.store.leases import Lease
 
 _AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 _BUILDS = 32
+_LOOK_UPS = 16  # in a row on the loop: each is a row of SQLite
 _PATIENCE_S = 5.0  # how long a step's output may wait for its reader before others need not wait for the step
 
 
@@ -79,13 +82,8 @@ class Executor:
 
 async def _run(build: _Build, solver: Solver, changed: Callable[[], Awaitable[None]]) -> None:
     tasks: dict[asyncio.Task[object], Action] = {}
-
-    def start(actions: Iterable[Action]) -> None:
-        for action in actions:
-            tasks[asyncio.ensure_future(build.act(action))] = action
-
     try:
-        start(solver.begin())
+        await build.start(solver.begin(), tasks)
         await changed()
         while tasks:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +91,7 @@ async def _run(build: _Build, solver: Solver, changed: Callable[[], Awaitable[No
                 action = tasks.pop(task)
                 if task.exception() is not None:
                     solver.failed(action.vertex)
-                start(build.report(action, task.result()))
+                await build.start(build.report(action, task.result()), tasks)
             await changed()
     except BaseException:
         solver.cancel()
@@ -160,9 +158,31 @@ class _Build:
         if slot is not None:
             slot.let_go()
 
-    async def act(self, action: Action) -> object:
-        if action.kind is Kind.LOOK_UP:
-            return self._find(action.key)
+    async def start(self, actions: Iterable[Action], tasks: dict[asyncio.Task[object], Action]) -> None:
+        """Look up at once, and make tasks of the rest; others have their turn now and then."""
+        todo = deque(actions)
+        for number in count(1):
+            if not todo:
+                return
+            action = todo.popleft()
+            if action.kind is Kind.LOOK_UP:
+                todo += self._look_up(action)
+                if number % _LOOK_UPS == 0:
+                    await asyncio.sleep(0)
+            else:
+                tasks[asyncio.ensure_future(self._act(action))] = action
+
+    def _look_up(self, action: Action) -> list[Action]:
+        try:
+            found = self._find(action.key)
+        except BaseException:
+            self._solver.failed(action.vertex)
+            raise
+        if found is not None and self._cache.peek(found.key) is not None:
+            self._cache.alias(self._solver.fast_key(action.vertex), found.key)
+        return self._solver.looked_up(action.vertex, found)
+
+    async def _act(self, action: Action) -> object:
         if action.kind is Kind.DIGEST:
             async with self._share.hold():
                 return await self._worker.digest(action.vertex, self._inputs(action.vertex))
@@ -170,11 +190,6 @@ class _Build:
 
     def report(self, action: Action, result: object) -> list[Action]:
         vertex = action.vertex
-        if action.kind is Kind.LOOK_UP:
-            assert result is None or isinstance(result, Found)
-            if result is not None and self._cache.peek(result.key) is not None:
-                self._cache.alias(self._solver.fast_key(vertex), result.key)
-            return self._solver.looked_up(vertex, result)
         if action.kind is Kind.DIGEST:
             assert isinstance(result, str)
             return self._solver.digested(vertex, result)

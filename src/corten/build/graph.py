@@ -22,10 +22,12 @@ class Vertex:
     inputs: tuple[Vertex, ...] = ()
     name: str = ""
     lines: tuple[int, int] = (0, 0)
+    definition: bytes = field(init=False)  # the operation's
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256(self.operation.definition())
+        object.__setattr__(self, "definition", self.operation.definition())
+        digest = hashlib.sha256(self.definition)
         for vertex in self.inputs:
             digest.update(vertex.digest.encode())
         object.__setattr__(self, "digest", digest.hexdigest())

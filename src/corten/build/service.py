@@ -23,7 +23,6 @@ from corten.build.caching.options import CacheImport
 from corten.build.caching.travel import CacheTravel, NoDirectories, Traveller, carrying_its_cache
 from corten.build.calls.results import answer
 from corten.build.diagnosis import FailedStep
-from corten.build.dockerfile.lower import lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
 from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
 from corten.build.exporters.request import CacheOnly, ImageExport, Layout, image_name
@@ -36,6 +35,7 @@ from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
 from corten.build.plan import Base, Plan
+from corten.build.plans import Plans
 from corten.build.sources.source import BuildSource, Recipe
 from corten.build.sources.wanted import wanted
 from corten.engine.containers.create import egress_rules
@@ -124,6 +124,7 @@ class BuildService:
         travel: CacheTravel,
         powers: Powers,
     ) -> None:
+        self._plans = Plans()
         self._travel = travel
         self._powers = powers
         self._builder = builder
@@ -255,12 +256,11 @@ class BuildService:
         platforms_asked = split_platforms(job.options.platform)
         recipe = await job.source.recipe()
         job.face.begun(recipe.source)
-        dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
         lowered = []
         for platform in platforms_asked:
             bases = self._bases(job, traveller)
             images = _ToldImages(bases, job.face)
-            plan = await lower(dockerfile, _request(job.options, platform), images, ignored=recipe.ignored)
+            plan = await self._plans.plan(recipe, _request(job.options, platform), images)
             lowered.append((plan, bases))
         job.face.checked(lowered[0][0].findings, recipe.source)
         return recipe, lowered

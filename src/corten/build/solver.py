@@ -343,7 +343,7 @@ class Solver:
 
 
 def _key(kind: bytes, vertex: Vertex, parts: Iterable[str]) -> str:
-    digest = hashlib.sha256(_VERSION + kind + vertex.operation.definition())
+    digest = hashlib.sha256(_VERSION + kind + vertex.definition)
     for part in parts:
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()

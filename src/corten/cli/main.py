@@ -6,6 +6,7 @@ to the engine through its API only.
 
 from __future__ import annotations
 
+import gc
 import posix
 import sys
 
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 _RUN = frozenset(("run", "container run"))
 _RUN_LIKE = frozenset((*_RUN, "create", "container create"))
+_GARBAGE = 50_000  # objects before garbage is looked for: loading a command makes some thousands, and none of it
 _INTERRUPTED = 130
 _NOBODY_READS = 141  # 128 + SIGPIPE
 
 
 def run_and_exit() -> None:
     """Run with the process's arguments and end it without the interpreter's slow farewell."""
+    gc.set_threshold(_GARBAGE)
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         _open_standard_streams()
     status = main()

@@ -144,11 +144,15 @@ class RecordTable:
         """Write or replace. Raises AlreadyExists when another key has the name, DiskFull."""
         self._write([(self._kind, key, name or None, value)])
 
+    def put_soon(self, key: str, value: bytes) -> None:
+        """As `put`, but a durable table does not wait for the disk either: a power cut may bring the old one back."""
+        self._write([(self._kind, key, None, value)], durable=False)
+
     def put_all(self, records: Mapping[str, bytes]) -> None:
         """Write several, all or none."""
         self._write([(self._kind, key, None, value) for key, value in records.items()])
 
-    def _write(self, rows: list[tuple[str, str, str | None, bytes]]) -> None:
+    def _write(self, rows: list[tuple[str, str, str | None, bytes]], *, durable: bool | None = None) -> None:
         statement = (
             "INSERT INTO records (kind, key, name, value) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (kind, key) DO UPDATE SET name = excluded.name, value = excluded.value"
@@ -162,7 +166,7 @@ class RecordTable:
                     self._write_together(connection, statement, rows)
             except sqlite3.IntegrityError as error:
                 raise AlreadyExists(f"{self._kind}: the name of {rows[0][1]} is taken") from error
-        if self._durable:
+        if self._durable if durable is None else durable:
             self.flush()
         reach(self._places["written"])
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corten.build.local.frames import DATA_LIMIT, HEAD, MESSAGE_LIMIT, BadFrame, FrameReader, frame
+from corten.build.local.frames import DATA_LIMIT, MESSAGE_LIMIT, BadFrame, FrameReader, frame
 
 
 @given(st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=50))), st.integers(1, 20))
@@ -38,7 +39,7 @@ def test_descriptors_stay_with_their_frames(counts: list[int]) -> None:
 @pytest.mark.parametrize("head", [(MESSAGE_LIMIT + 1, 0, 0), (0, DATA_LIMIT + 1, 0), (0, 0, 65), (1, 0, 1)])
 def test_what_is_too_large_or_lost_its_descriptors_is_refused(head: tuple[int, int, int]) -> None:
     reader = FrameReader()
-    reader.feed(HEAD.pack(*head))
+    reader.feed(struct.pack(">IIB", *head))
     with pytest.raises(BadFrame):
         list(reader.frames())
 

@@ -176,7 +176,7 @@ async def test_what_is_no_archive_is_refused_with_a_typed_error(engine, data):
     with pytest.raises(CortenError):
         await load(engine, data)
     assert len(engine.library.catalog) == 0
-    assert list((engine.root / "spool").iterdir()) == []
+    assert list((engine.root / "spool").glob("*")) == []  # a small one needs no directory
 
 
 async def test_an_import_makes_an_image_of_one_layer(engine):

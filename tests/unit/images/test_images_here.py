@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from corten.engine.images.catalog import ImageNotFound
 from corten.errors import Conflict, InvalidArgument
 from corten.lib import codec
 from corten.spec.oci_image import Manifest
+from corten.store.gc import Node
 
 from .conftest import collect
 
@@ -282,3 +284,43 @@ async def test_each_version_of_the_api_has_its_fields(two, api, fields):
     assert ("Hostname" in shown["Config"]) == (api < (1, 50))
     row = json.loads(codec.encode(two.listing.summaries(api=api)[0]))
     assert {"VirtualSize", "Descriptor"} & set(row) == fields - {"ContainerConfig"}
+
+
+async def named_again(engine, names):
+    entry = engine.library.catalog.get(engine.a.image_id)
+    document = codec.decode(Manifest, engine.library.read_blob(entry.manifest.digest, 1 << 20))
+    return await engine.library.add(entry.manifest, document, entry.config, names)
+
+
+async def test_an_image_that_is_added_as_it_is_here_is_only_dated(two):
+    before = two.library.catalog.get(two.a.image_id)
+    rows = dict(two.records.list())
+    after = await named_again(two, before.references)
+    assert after.tagged_ns > before.tagged_ns
+    assert undated(after) == undated(before)
+    assert set(dict(two.records.list())) == set(rows)
+    found = two.restarted().catalog.get(two.a.image_id)
+    assert (found.references, found.tagged_ns) == (after.references, after.tagged_ns)
+
+
+async def test_a_further_name_is_more_than_a_date(two):
+    await named_again(two, ["docker.io/library/more:1"])
+    assert two.restarted().catalog.get(two.a.image_id).references[-1] == "docker.io/library/more:1"
+    await two.images.tag(two.b.image_id, "more:1")
+    await named_again(two, ["docker.io/library/more:1"])
+    assert two.images.resolve("more:1").id == two.a.image_id == two.restarted().catalog.lookup("more:1")[0].id
+
+
+async def test_what_images_need_is_not_discarded_and_the_rest_is(two):
+    entry = two.library.catalog.get(two.a.image_id)
+    stray = two.library.put_blob(b"of nobody")
+    keys = [*entry.blobs, *entry.chain, stray]
+    nodes = [Node(kind, key) for key in keys for kind in ("blob", "layer")]
+    assert await two.library.discard(nodes) == [Node("blob", stray)]
+    assert await two.library.discard(nodes) == []
+    assert all(two.library.has_node(node) for node in two.library._nodes()[two.a.image_id])
+
+
+def undated(entry):
+    """All of an entry but its date."""
+    return replace(entry, tagged_ns=0)

@@ -29,7 +29,6 @@ from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
 from corten.build.status_face import StatusFace
 from corten.engine.images.progress import Progress
-from corten.engine.images.settled import released
 from corten.engine.images.spool import Spool
 from corten.lib import codec
 from corten.lib.disk_full import words
@@ -112,7 +111,7 @@ class Frontend:
                 try:
                     yield remote
                 finally:
-                    await released(remote.close)
+                    await remote.close()
             finally:
                 await source.close()
 

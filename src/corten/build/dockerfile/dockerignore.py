@@ -77,6 +77,7 @@ class Matcher:
     def __init__(self, patterns: Sequence[str]) -> None:
         if len(patterns) > PATTERNS_LIMIT:
             raise DockerfileError(f"more than {PATTERNS_LIMIT} patterns in .dockerignore")
+        self.patterns = tuple(patterns)
         self._patterns = [_compiled(pattern) for text in patterns if (pattern := text.strip())]
         self._brings_back = any(pattern.brings_back for pattern in self._patterns)
 

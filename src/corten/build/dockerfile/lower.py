@@ -43,11 +43,21 @@ _CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"
 _SYNTAXES = ("docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0")
 
 
+Round = tuple[tuple[ImageSource, ...], tuple[Base, ...]]  # images that were asked for at once, and the answers
+
+
 async def lower(
-    dockerfile: Dockerfile, request: BuildRequest, images: BaseImages, *, ignored: Matcher | None = None
+    dockerfile: Dockerfile,
+    request: BuildRequest,
+    images: BaseImages,
+    *,
+    ignored: Matcher | None = None,
+    rounds: list[Round] | None = None,
 ) -> Plan:
-    """The plan of a build. `ignored` is the context's .dockerignore, for the checks. Raises DockerfileError, and
-    whatever `images` raises."""
+    """The plan of a build. `ignored` is the context's .dockerignore, for the checks; `rounds` gets what was asked.
+
+    Raises DockerfileError, and whatever `images` raises.
+    """
     for value in (*request.given_args.values(), *request.labels, *request.labels.values()):
         if "\0" in value:
             raise DockerfileError("a NUL character stands in a build argument or a label")
@@ -57,6 +67,8 @@ async def lower(
     # in threads: a Dockerfile may be as large as its limits
     while not isinstance(asked := await blocking.run(_go_on, resolving, answers), Resolution):
         answers = await all_of(images.resolve(image.reference, image.platform) for image in asked)
+        if rounds is not None:
+            rounds.append((asked, tuple(answers)))
     return await blocking.run(plan_of, dockerfile, request, asked, ignored=ignored)
 
 

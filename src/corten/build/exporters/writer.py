@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -66,7 +67,7 @@ class ImageWriter:
             )
             images.append(image_documents(document, blobs, layout.annotations, oci_types=oci_types))
             all_layers.append(layers)
-        found = await blocking.run(
+        make = partial(
             documents,
             images,
             said,
@@ -75,9 +76,12 @@ class ImageWriter:
             oci_types=oci_types,
             always_index=exportable.always_index,
         )
-        exportable.lease.add(*(digest_of(raw) for raw in found.blobs))
-        for raw in found.blobs:
-            await blocking.run(self._library.put_blob, raw)
+        found = await blocking.run(make) if len(images) > 1 or any(said) else make()
+        digests = [digest_of(raw) for raw in found.blobs]
+        exportable.lease.add(*digests)
+        for digest, raw in zip(digests, found.blobs, strict=True):
+            if not self._library.has_blob(digest):
+                await blocking.run(self._library.put_blob, raw)
         reach("build.exported")
         return Written(documents=found, layers=tuple(all_layers))
 

@@ -26,7 +26,7 @@ from corten.build.sources.directory import Directories, DirectorySource
 from corten.build.sources.source import BuildSource
 from corten.build.trees.hashes import HashMemory
 from corten.engine.images.progress import Progress
-from corten.engine.images.settled import released, settled
+from corten.engine.images.settled import settled
 from corten.errors import Cancelled, CortenError, InvalidArgument
 from corten.lib import blocking, codec
 from corten.lib.disk_full import words
@@ -124,7 +124,7 @@ class LocalBuilds:
                 try:
                     yield remote
                 finally:
-                    await released(remote.close)
+                    await remote.close()
                 return
             source = DirectorySource(passed, options.dockerfile, self._memory, progress)
             try:

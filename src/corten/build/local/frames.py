@@ -15,7 +15,6 @@ question is answered by `{"answer": N, "found": true}` with the secret's bytes, 
 from __future__ import annotations
 
 import os
-import struct
 
 from corten.errors import InvalidArgument
 
@@ -23,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-HEAD = struct.Struct(">IIB")
+HEAD_SIZE = 9
 UPGRADE = "corten-build"
 PATH = "/corten/build"
 DESCRIPTORS_LIMIT = 64
@@ -60,7 +59,8 @@ def frame(message: bytes, data: bytes = b"", descriptors: int = 0) -> bytes:
         raise BadFrame(
             f"a message of {len(message)} bytes, {len(data)} of data and {descriptors} descriptors is too large"
         )
-    return HEAD.pack(len(message), len(data), descriptors) + message + data
+    head = b"".join((len(message).to_bytes(4, "big"), len(data).to_bytes(4, "big"), descriptors.to_bytes(1, "big")))
+    return head + message + data
 
 
 class FrameReader:
@@ -79,17 +79,18 @@ class FrameReader:
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are whole. Raises BadFrame."""
-        while len(self._buffer) >= HEAD.size:
-            message, data, descriptors = HEAD.unpack_from(self._buffer)
+        while len(self._buffer) >= HEAD_SIZE:
+            message, data = (int.from_bytes(self._buffer[at : at + 4], "big") for at in (0, 4))
+            descriptors = self._buffer[8]
             if message > MESSAGE_LIMIT or data > DATA_LIMIT or descriptors > DESCRIPTORS_LIMIT:
                 raise BadFrame(f"a message of {message} bytes, {data} of data and {descriptors} descriptors")
             if descriptors > len(self._fds):
                 raise BadFrame("descriptors were lost on the way")
-            end = HEAD.size + message + data
+            end = HEAD_SIZE + message + data
             if len(self._buffer) < end:
                 return
             fds, self._fds = self._fds[:descriptors], self._fds[descriptors:]
-            body = bytes(memoryview(self._buffer)[HEAD.size : end])
+            body = bytes(memoryview(self._buffer)[HEAD_SIZE:end])
             del self._buffer[:end]
             yield Frame(body[:message], body[message:], fds)
 

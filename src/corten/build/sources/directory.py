@@ -61,7 +61,8 @@ class DirectorySource:
 
     async def close(self) -> None:
         """Close what it opened, and remember the hashes."""
-        await released(self._close)
+        if self._trees or self._hashes:
+            await released(self._close)
 
     def _close(self) -> None:
         for tree in self._trees.values():

@@ -20,6 +20,7 @@ from corten.build.trees.inline import InlineTree
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.settled import released
 from corten.engine.images.spool import Spool
 from corten.errors import Forbidden, InvalidArgument
 from corten.lib.tar import InvalidTar, TarReader
@@ -87,10 +88,10 @@ class RemoteSource:
         self._file: BinaryIO | None = None
         self._tree: Tree | None = None
 
-    def close(self) -> None:
-        """Close what was fetched."""
+    async def close(self) -> None:
+        """Close what was fetched, which frees what it has on disk."""
         if self._file is not None:
-            self._file.close()
+            await released(self._file.close)
 
     async def recipe(self) -> Recipe:
         """Fetch it; the Dockerfile in it. Raises InvalidArgument, GitError, RegistryError, InwardRefused, OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -9,6 +10,8 @@ from corten.build.sources.source import Recipe, recipe_in
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress, run_cancellable
+from corten.engine.images.settled import released
+from corten.engine.images.spool import SMALL
 from corten.errors import InvalidArgument
 
 
@@ -21,13 +24,22 @@ class TarSource:
         self._progress = progress
         self._tree: TarTree | None = None
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    async def close(self) -> None:
+        """Close the file, which frees what it has on disk."""
+        if self._is_small():
+            self._file.close()
+        else:
+            await released(self._file.close)
+
+    def _is_small(self) -> bool:
+        return os.fstat(self._file.fileno()).st_size <= SMALL
 
     async def recipe(self) -> Recipe:
         """The Dockerfile in the tar. Raises InvalidArgument, InvalidTar."""
-        self._tree, recipe = await run_cancellable(self._progress, "disk", self._read)
+        if self._is_small():
+            self._tree, recipe = self._read()
+        else:
+            self._tree, recipe = await run_cancellable(self._progress, "disk", self._read)
         return recipe
 
     async def context(self, name: str, paths: Sequence[str]) -> Tree:  # noqa: ARG002 - all of it is here

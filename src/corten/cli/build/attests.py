@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
 from corten.client import json_text
 
@@ -40,6 +39,8 @@ def _words(text: str) -> str:
 
 
 def _split(text: str) -> list[str]:
+    from corten.cli.create.csv_fields import split_fields
+
     try:
         return split_fields(text)
     except ValueError as error:

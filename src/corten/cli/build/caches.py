@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
 from corten.client import json_text
 
@@ -19,6 +18,8 @@ def parse_caches(texts: Sequence[str], flag: str) -> list[dict[str, object]]:
 
 
 def _parse(text: str, flag: str) -> dict[str, object]:
+    from corten.cli.create.csv_fields import split_fields
+
     try:
         fields = split_fields(text)
     except ValueError as error:

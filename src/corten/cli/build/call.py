@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from corten.cli.build import findings
-from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
@@ -28,10 +26,18 @@ class Called:
         if self.name != "lint":
             return answer["result.json"] + "\n" if self.is_json else answer["result.txt"]
         if not self.is_json:
+            from corten.cli.build import findings
+
             return findings.check_report(lint, dockerfile)
         import json
 
         return json.dumps(lint, indent=2, ensure_ascii=False) + "\n"
+
+
+def _fields(text: str) -> list[str]:
+    from corten.cli.create.csv_fields import split_fields
+
+    return split_fields(text)
 
 
 def parse_call(text: str, *, is_check: bool) -> Called:
@@ -39,7 +45,7 @@ def parse_call(text: str, *, is_check: bool) -> Called:
     if is_check:
         text = "check" if text in ("", "build") else text
     try:
-        name, *fields = split_fields(text) if text else [""]
+        name, *fields = [text] if text in _NAMES else _fields(text)
     except ValueError as error:
         raise CliError(f"invalid --call {text!r}: {error}") from None
     form = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 
@@ -162,7 +161,7 @@ def packed(
             if info is None:  # a socket
                 continue
             info.uid = info.gid = 0
-            info.mtime = math.floor(info.mtime)  # as Docker's client does
+            info.mtime = int(info.mtime // 1)  # as Docker's client does
             info.uname = info.gname = ""
             yield info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
             if info.isreg():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import a2b_base64
-
 from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
@@ -49,12 +47,18 @@ class Conversation:
                 self._next = message
                 return
             data = message["aux"]["Output"]  # base64 in a stream of JSON, bytes over a local connection
-            yield data if isinstance(data, bytes) else a2b_base64(data)
+            yield data if isinstance(data, bytes) else _decoded(data)
         raise CliError("the engine's answer ends in the middle of the output")
 
     def _take(self) -> dict[str, Any] | None:
         message, self._next = self._next, None
         return message if message is not None else next(self._messages, None)
+
+
+def _decoded(text: str) -> bytes:
+    from binascii import a2b_base64
+
+    return a2b_base64(text)
 
 
 def _is_progress(message: dict[str, Any]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
 from corten.client import json_text
 
@@ -132,6 +131,8 @@ def _annotations(texts: Sequence[str]) -> dict[str, str]:
 def _parse(text: str) -> Output:
     if text == "-":
         return Output("tar", {}, "-")
+    from corten.cli.create.csv_fields import split_fields
+
     try:
         fields = split_fields(text)
     except ValueError as error:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 
-from corten.cli.build.caches import cache_directories
 from corten.cli.build.context import context_of
-from corten.cli.create.csv_fields import split_fields
 from corten.cli.errors import CliError
 from corten.client import json_text
 
@@ -70,6 +68,8 @@ def parse_secret(text: str) -> Secret:
 
 def _secret_fields(text: str) -> dict[str, str]:
     values = {"type": "", "id": "", "src": "", "env": ""}
+    from corten.cli.create.csv_fields import split_fields
+
     try:
         fields = split_fields(text)
     except ValueError:
@@ -212,7 +212,10 @@ def local_messages(
         for name, path in {"": context.directory, **offers.contexts}.items():
             if path and (not name or is_directory_context(path)):
                 opened[name] = _opened(name, path)
-        opened.update(cache_directories(query))
+        if query["cachefrom"] or query["cacheto"]:
+            from corten.cli.build.caches import cache_directories
+
+            opened.update(cache_directories(query))
         wanted = {name: value for name, value in ((n, _plain(v)) for n, v in query.items()) if value != ""}
         is_begun = build.begin(wanted, opened, context.texts)
     except BaseException:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from corten.cli.build import findings
-from corten.cli.build.progress.trace import text_of
 from corten.cli.errors import CliError
 
 TYPE_CHECKING = False
@@ -64,8 +62,9 @@ class Told:
     def _take(self, aux: dict[str, Any], shown: Shown) -> None:
         status = aux.get("Status")
         if status:
-            found = status.get("warnings") or ()
-            self.notes += [text_of(warning.get("short")) for warning in found if not warning.get("vertex")]
+            for warning in status.get("warnings") or ():
+                if not warning.get("vertex"):
+                    self.notes.append(_text_of(warning.get("short")))
             shown.update(status)
         self.image_id = str(aux.get("ID") or self.image_id)
         self.answer = aux.get("Call") or self.answer
@@ -73,6 +72,8 @@ class Told:
         results = aux.get("Lint") or {}
         error = results.get("buildError")
         if error:
+            from corten.cli.build import findings
+
             location = error.get("location")
             self.excerpt = findings.where(results, location, self.dockerfile)
             ranges = (location or {}).get("ranges") or []
@@ -82,6 +83,12 @@ class Told:
             self.lint = results
         if aux.get("Shell") and self._open_shell is not None:
             self._open_shell(str(aux["Shell"]["Container"]))
+
+
+def _text_of(data: str | None) -> str:
+    from corten.cli.build.progress.trace import text_of
+
+    return text_of(data)
 
 
 def all_metadata(told: Told, names: Iterable[str]) -> dict[str, Any]:

@@ -7,17 +7,13 @@ from __future__ import annotations
 import os
 import sys
 
-from corten.cli.build import findings, session
-from corten.cli.build.attests import attests_query
-from corten.cli.build.caches import parse_caches
+from corten.cli.build import session
 from corten.cli.build.call import parse_call
 from corten.cli.build.conversation import Conversation
 from corten.cli.build.outputs import parse_outputs
-from corten.cli.build.progress.display import Display, mode_of
-from corten.cli.build.shell import NO_TERMINAL, has_terminal, open_shell
+from corten.cli.build.silence import Silence
 from corten.cli.build.told import BuildError, Told, all_metadata, check_tag
 from corten.cli.command import Call, Command
-from corten.cli.create.values import extra_host, ulimit
 from corten.cli.errors import CliError
 from corten.cli.option import Option
 from corten.client import json_text
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from corten.cli.build.call import Called
+    from corten.cli.build.progress.display import Display
     from corten.cli.build.told import Shown
     from corten.client.api import Client
 
@@ -50,21 +47,22 @@ def build(call: Call) -> int:
 def _build(call: Call) -> int:
     values = call.values
     called = parse_call(values["call"], is_check=values["check"])
-    mode = "quiet" if values["quiet"] else mode_of(values["progress"])
-    display = Display(mode, sys.stderr, os.environ)
+    display: Display | Silence = Silence() if values["quiet"] else _display(values["progress"])
 
     def shell(container: str) -> None:
+        from corten.cli.build.shell import open_shell
+
         display.close()
         sys.stderr.write(told.excerpt)
         open_shell(call.client, container)
 
     is_debugged = values["debug"] and not called.name
-    told = Told(_shown_name(values["file"]), shell if is_debugged and has_terminal() else None)
+    told = Told(_shown_name(values["file"]), shell if is_debugged and _has_terminal() else None)
     try:
         carry_out(call.client, values, call.arguments[0], called, told, display)
     except CortenError as error:
         display.close()
-        _explain(error, display if values["quiet"] else None, is_debugged=is_debugged)
+        _explain(error, display, is_debugged=is_debugged)
         if isinstance(error, BuildError | ApiError):
             raise CliError(f"failed to solve: {error.message}") from None
         raise
@@ -76,21 +74,38 @@ def _build(call: Call) -> int:
     if values["quiet"]:
         sys.stdout.write(f"{told.image_id}\n" if told.image_id else "")
     elif display.is_for_people:
+        from corten.cli.build import findings
+
         report = findings.build_report(told.lint, told.dockerfile, debug=values["debug"], notes=told.notes)
         sys.stderr.write(report)
     return 0
 
 
-def _explain(error: CortenError, silent: Display | None, *, is_debugged: bool) -> None:
+def _display(progress: str) -> Display:
+    """What shows a build that is not quiet; loaded for none that is. Raises CliError."""
+    from corten.cli.build.progress.display import Display, mode_of
+
+    return Display(mode_of(progress), sys.stderr, os.environ)
+
+
+def _has_terminal() -> bool:
+    from corten.cli.build.shell import has_terminal
+
+    return has_terminal()
+
+
+def _explain(error: CortenError, display: Display | Silence, *, is_debugged: bool) -> None:
     """What stands before the error: what a quiet build was silent about, and the lines that are to blame."""
-    if silent is not None:
-        sys.stderr.write(silent.failures())
+    if isinstance(display, Silence):
+        sys.stderr.write(display.failures())
     if not isinstance(error, BuildError):
         return
-    if is_debugged and has_terminal():
+    if is_debugged and _has_terminal():
         return  # it was said before the shell
     sys.stderr.write(error.excerpt)
     if is_debugged:
+        from corten.cli.build.shell import NO_TERMINAL
+
         sys.stderr.write(NO_TERMINAL)
 
 
@@ -170,8 +185,8 @@ def _query(values: Any) -> dict[str, object]:
         "rm": "1" if values["rm"] else "0",
         "forcerm": values["force-rm"] or values["rm"],
         "buildargs": _json({**_epoch(), **dict(_argument(text) for text in values["build-arg"])}),
-        "cachefrom": _json(parse_caches(values["cache-from"], "--cache-from")),
-        "cacheto": _json(parse_caches(values["cache-to"], "--cache-to")),
+        "cachefrom": _caches(values["cache-from"], "--cache-from"),
+        "cacheto": _caches(values["cache-to"], "--cache-to"),
         "labels": _json(dict(text.partition("=")[::2] for text in values["label"])),
         "target": values["target"],
         "diagnostics": "1",
@@ -192,8 +207,25 @@ def _query(values: Any) -> dict[str, object]:
         "securityopt": values["security-opt"],
         "ulimits": _json(values["ulimit"]),
         "squash": values["squash"],
-        "attests": attests_query(values["attest"], values["provenance"], values["sbom"]),
+        "attests": _attests(values),
     }
+
+
+def _caches(texts: list[str], flag: str) -> str:
+    if not texts:
+        return ""
+    from corten.cli.build.caches import parse_caches
+
+    return _json(parse_caches(texts, flag))
+
+
+def _attests(values: Any) -> str:
+    said = values["attest"], values["provenance"], values["sbom"]
+    if not any(said):
+        return ""
+    from corten.cli.build.attests import attests_query
+
+    return attests_query(*said)
 
 
 def _json(value: object) -> str:
@@ -212,11 +244,23 @@ def _argument(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
+def _extra_host(text: str) -> object:
+    from corten.cli.create.values import extra_host
+
+    return extra_host(text)
+
+
+def _ulimit(text: str) -> object:
+    from corten.cli.create.values import ulimit
+
+    return ulimit(text)
+
+
 COMMAND = Command(
     "[OPTIONS] PATH | URL | -",
     build,
     (
-        Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=extra_host),
+        Option("--add-host", "list", "Add a line to /etc/hosts of RUN steps (host:ip)", parse=_extra_host),
         Option(
             "--allow", "strings", "Allow steps more (network.host, security.insecure, device[=vendor.com/class=name])"
         ),
@@ -272,7 +316,7 @@ COMMAND = Command(
         Option("--ssh", "list", "Offer an ssh agent to RUN steps (default, or NAME[=SOCKET])"),
         Option("-t, --tag", "list", "Name of the image (name:tag)"),
         Option("--target", "string", "Stage to build"),
-        Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=ulimit, shown="[]"),
+        Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=_ulimit, shown="[]"),
     ),
     least=1,
     most=1,

@@ -79,7 +79,7 @@ class Assembler:
         """Unpack layers (blob and diffID), lowest first, as far as they are not; they and their blobs are leased."""
         chain = [str(chain_id) for chain_id in chain_ids(diff_id for _blob, diff_id in layers)]
         lease.add(*chain)
-        if await blocking.run(lambda: all(map(self._library.has_layer, reversed(chain)))):
+        if all(map(self._library.has_layer, reversed(chain))):
             return
         for number, (blob, diff_id) in enumerate(layers):
             below = chain[number - 1] if number else ""

@@ -73,9 +73,15 @@ class ImageLibrary(ImageContent):
                 return []
             return await blocking.run(self._collect_all, older_than_s)
 
-    @never_half_done
     async def discard(self, nodes: Collection[Node]) -> list[Node]:
-        """Delete those of `nodes` that nothing needs; returns them."""
+        """Delete those of `nodes` that nothing needs; returns them. What images among them have is told at once."""
+        named = (self.catalog.get(node.key) for node in nodes if node.kind == "blob")
+        needed = {node for entry in named if entry for node in nodes_of(entry, self._stored[entry.id])}
+        left = [node for node in nodes if node not in needed and self.has_node(node)]
+        return await self._discard(left) if left else []
+
+    @never_half_done
+    async def _discard(self, nodes: Collection[Node]) -> list[Node]:
         async with self._lock:
             return await blocking.run(self._collect, nodes)
 
@@ -148,7 +154,7 @@ class ImageLibrary(ImageContent):
         image_id = document.config.digest
         async with self._lock:
             old = self._stored.get(image_id)
-            sizes = await blocking.run(self._layer_sizes, image)
+            sizes = old.layer_sizes if old else await blocking.run(self._layer_sizes, image)
             known = old.references if old else []
             other: list[str] = []
             if old is not None and old.manifest.digest != manifest.digest:
@@ -166,7 +172,11 @@ class ImageLibrary(ImageContent):
             )
             # a manifest that was only made up says nothing better than the one that is known
             aim = old.manifest if old is not None and made_here else target or manifest
-            await self._store({image_id: aimed(record, references, aim)})
+            record = aimed(record, references, aim)
+            if old is not None and record == msgspec.structs.replace(old, tagged_ns=record.tagged_ns):
+                self._retag(image_id, record)
+            else:
+                await self._store({image_id: record})
             return self._get(image_id)
 
     @never_half_done
@@ -253,6 +263,12 @@ class ImageLibrary(ImageContent):
         async with self._lock:
             gone = await blocking.run(self._collect, list(self._below_containers))
             self._below_containers -= {*gone, *self._needed()}  # needed again: the image came back
+
+    def _retag(self, image_id: str, record: ImageRecord) -> None:
+        """Record when an image was given the names that it has."""
+        self._records.put_soon(image_id, codec.encode(record))
+        self._stored[image_id] = record
+        self.catalog.put(renewed(self._get(image_id), record))
 
     async def _store(self, records: dict[str, ImageRecord]) -> None:
         """Write records to disk, and then to memory; a name is on one image only."""

@@ -18,6 +18,7 @@ from corten.registry.endpoint import Endpoint
 from corten.spec.docker.progress import status
 
 _CHUNK = 1 << 20
+SMALL = 64 << 10  # bytes that are kept in memory, and looked at on the loop: no thread, no disk
 
 
 class Spool:
@@ -28,14 +29,21 @@ class Spool:
 
     async def receive(self, body: AsyncIterator[bytes], progress: Progress) -> BinaryIO:
         """The whole upload, uncompressed. Raises InvalidTar, DiskFull, Cancelled."""
+        pending = bytearray()
+        async for chunk in body:
+            pending += chunk
+            if len(pending) > SMALL:
+                break
+        else:
+            reach("upload.received")
+            return await self.plain(_in_memory(pending), progress)
 
         async def fill(raw: BinaryIO) -> None:
-            pending = bytearray()
             async for chunk in body:
-                pending += chunk
                 if len(pending) >= _CHUNK:
                     await blocking.run(raw.write, bytes(pending))
                     pending.clear()
+                pending.extend(chunk)
             await blocking.run(raw.write, bytes(pending))
 
         return await self._take(fill, progress)
@@ -106,3 +114,15 @@ class Spool:
             plain.close()
             raise
         return plain
+
+
+def _in_memory(data: bytes | bytearray) -> BinaryIO:
+    """A file with this in it (memfd_create(2))."""
+    file = os.fdopen(os.memfd_create("corten-archive", os.MFD_CLOEXEC), "w+b")
+    try:
+        file.write(data)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -119,6 +119,9 @@ class Records(Protocol):
     def list(self) -> Iterable[tuple[str, bytes]]:
         """All of them."""
 
+    def put_soon(self, key: str, value: bytes) -> None:
+        """Write one that a power cut may take back; quick."""
+
     def put_all(self, records: Mapping[str, bytes]) -> None:
         """Write several, all or none."""
 
