@@ -14,7 +14,7 @@ from typing import Protocol
 from corten.linux.tree import allocated
 from corten.spec.docker.system import DiskUse
 
-_LISTED = ("containers", "volumes", "tmp", "build-mounts", "build-contexts")
+_LISTED = ("containers", "volumes", "tmp", "build-mounts", "build-contexts", "build-history")
 _DATABASE = ("meta.db", "meta.db-wal", "meta.db-shm")
 
 

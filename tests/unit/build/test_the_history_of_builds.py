@@ -142,6 +142,12 @@ def test_no_passwords_are_written_down() -> None:
     assert written_down({"cache-imports": "no json KEY"}) == {"cache-imports": ""}
 
 
+def test_what_is_written_down_is_bounded() -> None:
+    written = written_down({f"build-arg:{number}": "x" * (1 << 20) for number in range(100)})
+    assert sum(map(len, written.values())) <= 64 << 10
+    assert written["build-arg:0"]
+
+
 # -- logs
 
 
@@ -183,6 +189,26 @@ def test_records_come_back_with_their_blobs(tmp_path: Path) -> None:
     store.remove("../../etc")
     assert list(store.load()) == []
     assert list((tmp_path / "history").iterdir()) == []
+
+
+def test_a_build_of_the_same_name_takes_the_place(tmp_path: Path) -> None:
+    store = HistoryStore(tmp_path)
+    store.write(over("a"), {digest_of(b"x"): b"x"})
+    size = store.write(over("a", ended=NOW), {digest_of(b"y"): b"y"})
+    assert list(store.load()) == [(over("a", ended=NOW), size, {digest_of(b"y"): 1})]
+
+
+async def test_a_record_that_cannot_be_written_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    history = History(HistoryStore(tmp_path / "file/history"))
+    history.ended(over("a"), dict)
+    assert await history.find("a") is None
+
+    def broken() -> dict[str, bytes]:
+        raise ValueError("no form")
+
+    history.ended(over("b"), broken)
+    assert await history.find("b") is None
 
 
 @pytest.mark.parametrize("damage", ["none", "torn", "another"])

@@ -75,6 +75,9 @@ class History:
         except (CortenError, OSError) as error:  # a build is no worse for it
             _LOG.warning("the record of a build cannot be kept: %s", error)
             return
+        except Exception:
+            _LOG.exception("the record of a build cannot be kept")
+            return
         self._tell(Event(type=COMPLETE, record=record))
         await self.collect()
 
@@ -186,7 +189,12 @@ class History:
     async def _load(self) -> None:
         if self._is_loaded:
             return
-        for record, size, blobs in await blocking.run(lambda: list(self._store.load())):
+        try:
+            found = await blocking.run(lambda: list(self._store.load()))
+        except OSError as error:  # which is no reason to build nothing
+            _LOG.warning("the history of builds cannot be read: %s", error)
+            return
+        for record, size, blobs in found:
             self._entries.setdefault(record.ref, _Entry(record, size, blobs))
         self._is_loaded = True
 

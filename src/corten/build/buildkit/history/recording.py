@@ -40,6 +40,7 @@ _PREDICATE = "in-toto.io/predicate-type"
 _INDEXES = (oci_image.OCI_INDEX, oci_image.DOCKER_INDEX)
 _DOCUMENTS = 256  # of one result
 _CANCELLED = "context canceled"
+_MESSAGE = 8 << 10  # characters of an error in the record itself
 
 
 class Recorder:
@@ -92,7 +93,7 @@ class Recording:
         """It has gone well; its result is still there."""
         if self._board is None:
             return
-        self._record.exporter_response = dict(answers)
+        self._record.exporter_response = written_down(answers)
         infos: dict[str, ResultInfo] = {}
         found = job.exported
         if found is not None:
@@ -117,7 +118,7 @@ class Recording:
             status = Status(code=Code.UNKNOWN, message=error.message)
         else:
             status = Status(code=Code.INTERNAL, message="an internal error; the daemon's log has more")
-        self._record.error = Status(code=status.code, message=status.message)
+        self._record.error = Status(code=status.code, message=status.message[:_MESSAGE])
         self._record.external_error = self._blob(encode(status), _ERROR)
 
     def end(self) -> None:

@@ -1,6 +1,7 @@
 """What of a request may be written down: no passwords of URLs, and no keys to stores of caches. Pure; daemon.
 
-Build arguments are written down, as BuildKit does; secrets are never part of a request.
+Build arguments are written down, as BuildKit does; secrets are never part of a request. Records are in memory, too: of
+long texts only the beginning is written down, and of many only some.
 """
 
 from __future__ import annotations
@@ -13,14 +14,21 @@ from corten.errors import InvalidArgument
 from corten.lib import codec
 
 _IMPORTS = "cache-imports"
+_LENGTH = 8 << 10  # characters
+_ROOM = 64 << 10
 _HARMLESS = ("ref", "scope", "src", "tag", "digest")
 
 
 def written_down(attributes: Mapping[str, str]) -> dict[str, str]:
     """A frontend's attributes."""
-    found = {name: redacted(value) for name, value in attributes.items()}
-    if _IMPORTS in found:
-        found[_IMPORTS] = redacted(_imports(attributes[_IMPORTS]))
+    found: dict[str, str] = {}
+    room = _ROOM
+    for name, value in attributes.items():
+        text = redacted(_imports(value) if name == _IMPORTS else value)[:_LENGTH]
+        room -= len(name) + len(text)
+        if room < 0:
+            break
+        found[name] = text
     return found
 
 

@@ -59,6 +59,7 @@ class HistoryStore:
         """Keep a record with its blobs, by digest; the bytes of all. Raises DiskFull, OSError, and has kept nothing
         then."""
         place = self._place(record.ref)
+        self.remove(record.ref)  # of an earlier build that was called so
         try:
             with saying("keep the record of a build"):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
