@@ -237,6 +237,11 @@ def test_bake_links_targets(daemon: Daemon, context: Path) -> None:
         assert daemon.out("run", "--rm", "baked:1", "cat", "/app") == "from bake\na\n1"
         assert daemon.out("run", "--rm", "many:2", "cat", "/v") == "2"
     assert "CACHED" in done.stderr
+    daemon.docker("buildx", "bake", "--metadata-file", "told", cwd=context)
+    told = metadata(context / "told")
+    materials = json.dumps(told["app"]["buildx.build.provenance"]["materials"])  # type: ignore[index]
+    assert re.search(r'"uri": "sha256:', materials)
+    assert "input://" not in json.dumps(told)
     broken = BAKE.replace('COPY a.txt /f"', 'COPY nothere /f"')
     (context / "docker-bake.hcl").write_text(broken)
     assert "nothere" in daemon.docker("buildx", "bake", cwd=context, check=False).stderr

@@ -148,8 +148,8 @@ class Attestor:
         self, vertex: Vertex, fetched: FileSystem | None, platform: str, check: Callable[[], None]
     ) -> Material | None:
         operation = vertex.operation
-        if isinstance(operation, BaseImage) and is_given(operation.reference):
-            return None
+        if isinstance(operation, BaseImage) and is_given(operation.reference):  # which has no name
+            return Material(uri=operation.image_id, digest={"sha256": operation.image_id.removeprefix("sha256:")})
         if isinstance(operation, BaseImage):
             entry = self._catalog.get(operation.image_id)
             try:
