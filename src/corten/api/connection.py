@@ -19,6 +19,7 @@ from corten.api.body import BodyQueue
 from corten.api.errors import message_response
 from corten.api.head import HEAD_END, MAX_HEAD, BadRequest, Head, parse_head
 from corten.api.peer import peer_closed
+from corten.api.pieces import write_stream
 from corten.api.routing import Hijacked, Response
 from corten.api.wire import render, render_hijack
 from corten.errors import Cancelled, InvalidArgument
@@ -227,12 +228,14 @@ class HttpConnection(asyncio.Protocol):
             self._keep_alive = False
         if self._body is not None and not self._body.arrived:
             self._keep_alive = False
-        self._write(render(response, chunked=chunked, keep_alive=self._keep_alive, head_only=head.method == "HEAD"))
+        start = render(response, chunked=chunked, keep_alive=self._keep_alive, head_only=head.method == "HEAD")
+        if response.stream is None or head.method == "HEAD":
+            self._write(start)
         if response.stream is None:
             return
         try:
             if head.method != "HEAD":
-                await self._write_stream(response.stream, chunked=chunked)
+                await write_stream(self._write, self._drain, start, response.stream, chunked=chunked)
         except Cancelled:
             self._keep_alive = False
         except Exception as error:
@@ -245,15 +248,6 @@ class HttpConnection(asyncio.Protocol):
             if close is not None:
                 with contextlib.suppress(Exception):
                     await close()
-
-    async def _write_stream(self, stream: AsyncIterator[bytes], *, chunked: bool) -> None:
-        async for piece in stream:
-            if piece:
-                self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                if self._write_paused or self.gone:
-                    await self._drain()
-        if chunked:
-            self._write(b"0\r\n\r\n")
 
     def _finish(self) -> None:
         """The response is written: the next request, or the end of the connection."""
