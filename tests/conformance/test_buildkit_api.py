@@ -177,9 +177,6 @@ async def test_what_is_known_of_the_builder(daemon: Daemon) -> None:
             "/grpc.health.v1.Health/Check", Nothing(), control.HealthResponse, timeout_s=WAIT_S
         )
         assert health.status == 1
-        with pytest.raises(GrpcError) as caught:
-            await channel.unary(f"{CONTROL}ListenBuildHistory", Nothing(), Nothing, timeout_s=WAIT_S)
-        assert caught.value.status is Code.UNIMPLEMENTED
 
 
 async def test_a_session_that_ends_ends_its_build(daemon: Daemon, peer: Peer) -> None:

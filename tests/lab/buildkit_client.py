@@ -8,7 +8,8 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from corten.lib.grpc.channel import Channel
+from corten.build.session.client import BytesMessage
+from corten.lib.grpc.channel import Bidi, Channel
 from corten.lib.grpc.server import Call, Connection
 from tests.lab.daemon import Daemon
 from tests.unit.build.session_peer import Peer, Pipe
@@ -60,6 +61,33 @@ async def session(daemon: Daemon, session_id: str, peer: Peer) -> AsyncIterator[
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def served_inside(tunnel: Bidi, peer: Peer) -> AsyncIterator[None]:
+    """A session whose bytes are messages of a call (Control.Session)."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    loop = asyncio.get_running_loop()
+
+    async def outward() -> None:
+        while data := await loop.sock_recv(ours, 32 << 10):
+            await tunnel.send(BytesMessage(data=data))
+
+    async def inward() -> None:
+        while (message := await tunnel.receive(BytesMessage)) is not None:
+            await loop.sock_sendall(ours, message.data)
+
+    methods = {method: _handler(peer, method) for method in peer.handlers}
+    connection = Connection(methods, limit=4 << 20)
+    tasks = [asyncio.ensure_future(work) for work in (connection.serve(theirs.detach()), outward(), inward())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        ours.close()
 
 
 def _handler(peer: Peer, method: str):

@@ -42,6 +42,7 @@ class Daemon:
         self.socket = self.exec_root / "corten.sock"
         self.host = f"unix://{self.socket}"
         self.flags = flags
+        self.cli = ""  # the docker command; empty: that of the machine, or of the peers' folder
         self.wrapper: tuple[str, ...] = ()  # a command that becomes the daemon, such as prlimit(1)
         self.log = self.root / "daemon.log"
         # builds fetch from the tests' own servers on loopback, which they may not by default
@@ -148,7 +149,7 @@ class Daemon:
 
     def docker(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """The real docker CLI."""
-        return self._client([docker_cli(), "-H", self.host, *arguments], check=check, **options)
+        return self._client([self.cli or docker_cli(), "-H", self.host, *arguments], check=check, **options)
 
     def corten(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Corten's own CLI."""

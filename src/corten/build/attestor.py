@@ -18,6 +18,7 @@ from corten.build.attestations.statement import Predicate
 from corten.build.attestations.wishes import Attests
 from corten.build.export import time_text
 from corten.build.filesystem import FileSystem
+from corten.build.given import is_given
 from corten.build.graph import Vertex, in_order
 from corten.build.operations import BaseImage, Download, GitCheckout
 from corten.build.ops.store import Snapshots
@@ -145,6 +146,8 @@ class Attestor:
 
     def _material(self, vertex: Vertex, built: Built, platform: str, check: Callable[[], None]) -> Material | None:
         operation = vertex.operation
+        if isinstance(operation, BaseImage) and is_given(operation.reference):  # which has no name
+            return Material(uri=operation.image_id, digest={"sha256": operation.image_id.removeprefix("sha256:")})
         if isinstance(operation, BaseImage):
             entry = self._catalog.get(operation.image_id)
             try:

@@ -6,12 +6,15 @@ the cache has needs none. An image whose layers came has its name here from then
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from corten.build.caching.exporting import Directories
 from corten.build.dockerfile.contexts import LayoutName, layout_of
+from corten.build.export import image_id
 from corten.build.face import Offers
 from corten.build.filesystem import FileSystem, Layer
+from corten.build.given import Given, is_given
 from corten.build.lazy_layers import Bringer, LazyLayers
 from corten.build.plan import Base
 from corten.engine.images.arrival import choose
@@ -25,7 +28,7 @@ from corten.lib.keylock import KeyLock
 from corten.registry.credentials import ANONYMOUS, Credentials, known_as
 from corten.spec import platform as platforms
 from corten.spec import reference as references
-from corten.spec.oci_image import Descriptor
+from corten.spec.oci_image import CONFIG_LIMIT, Descriptor
 from corten.spec.platform import Platform
 from corten.store.leases import Lease
 
@@ -50,8 +53,10 @@ class Bases:
         offers: Offers,
         always_pull: bool,
         directories: Directories,
+        given: Mapping[str, Given] | None = None,
     ) -> None:
         self._directories = directories
+        self._given = given or {}
         self._library = library
         self._puller = puller
         self._lazy = lazy
@@ -60,6 +65,7 @@ class Bases:
         self._always_pull = always_pull
         self._locks = KeyLock()
         self._found: dict[tuple[str, str], Base] = {}
+        self._raw: dict[str, bytes] = {}  # configurations of images that are not here, by id
         self.filesystems: dict[str, FileSystem] = {}
 
     async def resolve(self, reference: str, platform: str) -> Base:
@@ -67,6 +73,8 @@ class Bases:
 
         Raises ImageNotFound, RegistryError, InvalidReference.
         """
+        if is_given(reference):
+            return self._of_given(reference)
         asked = (reference, platform)
         async with self._locks.hold("\0".join(asked)):
             base = self._found.get(asked)
@@ -78,6 +86,12 @@ class Bases:
                 base = self._of_entry(entry) if entry else await self._remote(reference, platform)
                 self._found[asked] = base
             return base
+
+    async def config(self, base: Base) -> bytes:
+        """The configuration of an image that was found, as its bytes are. Raises NotFound, DataLoss."""
+        if base.image_id in self._raw:
+            return self._raw[base.image_id]
+        return await blocking.run(self._library.read_blob, base.image_id, CONFIG_LIMIT)
 
     async def _here(self, reference: str, platform: str) -> ImageEntry | None:
         """The image of that name, or the one that its index has for the platform, if that is here."""
@@ -113,6 +127,7 @@ class Bases:
         found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
         self._lease.add(*found.keys())
         self.filesystems[chosen.id] = found
+        self._raw[chosen.id] = chosen.config_raw
         return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
 
     async def _of_layout(self, layout: LayoutName, name: str, platform: str) -> Base:
@@ -131,7 +146,20 @@ class Bases:
         self._lease.add(*found.keys())
         self._lazy.offer_layout(found, source, name)
         self.filesystems[chosen.id] = found
+        self._raw[chosen.id] = chosen.config_raw
         return Base(image_id=chosen.id, image=chosen.image, digest=top.digest)
+
+    def _of_given(self, reference: str) -> Base:
+        given = self._given.get(reference)
+        if given is None:
+            raise ImageNotFound(
+                "the build whose result a named context means is over, or was never one of this engine's"
+            )
+        self._lazy.offer_result(given)
+        self._lease.add(*given.filesystem.keys())
+        found = image_id(given.image)
+        self.filesystems[found] = given.filesystem
+        return Base(image_id=found, image=given.image)
 
     def _of_entry(self, entry: ImageEntry) -> Base:
         self._lease.add(*entry.blobs, *entry.chain)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from corten.build.filesystem import FileSystem
+from corten.build.given import Given
 from corten.engine.images.pull import RemoteImage
 from corten.engine.images.sources import ImageSource, SourceOf
 from corten.errors import CortenError, DataLoss
@@ -63,6 +64,7 @@ class LazyLayers:
         self._say = say
         self._images: list[RemoteImage] = []
         self._layouts: list[tuple[FileSystem, SourceOf, str]] = []
+        self._results: list[Given] = []
         self._origins = _Origins()
         self._locks = KeyLock()
 
@@ -73,6 +75,10 @@ class LazyLayers:
     def offer_layout(self, filesystem: FileSystem, source: SourceOf, name: str) -> None:
         """A base image of a layout of the client's; it gets no name here."""
         self._layouts.append((filesystem, source, name))
+
+    def offer_result(self, given: Given) -> None:
+        """Another build's result, which that build can bring."""
+        self._results.append(given)
 
     def offer(self, digests: Iterable[str], source: SourceOf) -> None:
         """Blobs of an imported cache."""
@@ -101,6 +107,8 @@ class LazyLayers:
             return
         async with self._locks.hold(filesystem.layers[0].diff_id):  # what stands on one layer comes one by one
             await self._have_images(filesystem)
+            await self._have_layouts(filesystem)
+            await self._have_results(filesystem)
             if self.is_complete(filesystem):
                 return
             blobs = [layer.blob for layer in filesystem.layers]
@@ -129,11 +137,22 @@ class LazyLayers:
                 await self.have_image(image)
                 self._images.remove(image)
 
+    async def _have_layouts(self, filesystem: FileSystem) -> None:
+        """Bring the images of layouts that the file system stands on."""
+        diff_ids = [layer.diff_id for layer in filesystem.layers]
         for found, source, name in self._layouts:
             own = [layer.diff_id for layer in found.layers]
             if own and own == diff_ids[: len(own)] and not self.is_complete(found):
                 self._say(status(f"Reading {name}"))
                 await self._tell(self._bringer.bring_layers([layer.blob for layer in found.layers], own, source))
+
+    async def _have_results(self, filesystem: FileSystem) -> None:
+        """Bring the results of other builds that the file system stands on."""
+        diff_ids = [layer.diff_id for layer in filesystem.layers]
+        for given in self._results:
+            own = [layer.diff_id for layer in given.filesystem.layers]
+            if own and own == diff_ids[: len(own)] and not self.is_complete(given.filesystem):
+                await given.have(given.filesystem)
 
     async def _tell(self, messages: Messages) -> None:
         try:

@@ -27,6 +27,8 @@ from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
 from corten.build.entitlements import NETWORK_HOST, DeviceInfo, Powers, check, granted, wants_devices
 from corten.build.exporters.request import CacheOnly, ImageExport, Layout, image_name
 from corten.build.face import Face, Offers
+from corten.build.filesystem import FileSystem
+from corten.build.given import Given, is_given
 from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.ops.kept import KeptStep
 from corten.build.ops.run import RunSettings
@@ -59,6 +61,7 @@ class Job:
     """One build: what is asked, where its files come from, what its client offers, and how it hears of it.
 
     `directories` of the client hold caches; with `kept`, a step that fails is kept there, which the caller closes.
+    `given` are results of other builds, by the values of named contexts.
     """
 
     options: BuildOptions
@@ -67,6 +70,7 @@ class Job:
     face: Face
     kept: KeptStep | None = None
     directories: Directories = field(default_factory=NoDirectories)
+    given: Mapping[str, Given] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ class Result:
     """What a build gave for each platform, in the order asked for; `lease` keeps it. Times are in nanoseconds.
 
     `carry` brings the build's cache to where it is wanted, and is called when the result is where it belongs; it
-    gives what BuildKit's exporters answer. Raises CacheNotExported.
+    gives what BuildKit's exporters answer. Raises CacheNotExported. `have` brings layers that are elsewhere.
     """
 
     platforms: tuple[PlatformResult, ...]
@@ -93,6 +97,7 @@ class Result:
     finished_ns: int
     materials: tuple[Material, ...] = ()
     carry: Callable[[], Awaitable[dict[str, str]]]
+    have: Callable[[FileSystem], Awaitable[None]]
 
     @property
     def plan(self) -> Plan:
@@ -171,6 +176,7 @@ class BuildService:
                     finished_ns=time.time_ns(),
                     materials=recipe.materials,
                     carry=partial(self._travel.carry, options.cache_to, solved, traveller),
+                    have=traveller.lazy.have,
                 )
         finally:
             await self._upkeep.trim()
@@ -222,6 +228,14 @@ class BuildService:
             answer, job.options.call, dockerfile, _request(job.options, platform), recipe.source.data
         )
 
+    async def image(self, job: Job, reference: str, platform: str) -> tuple[str, bytes]:
+        """The digest that an image's name means, and the image's configuration. Raises ImageNotFound, RegistryError,
+        InvalidReference."""
+        async with self._leased() as lease:
+            bases = self._bases(job, self._traveller(job, lease))
+            base = await bases.resolve(reference, platform)
+            return base.digest or base.image_id, await bases.config(base)
+
     async def check(self, job: Job) -> None:
         """Tell the face what the checks find, and build nothing. Raises as `solved`."""
         async with self._leased() as lease:
@@ -244,20 +258,24 @@ class BuildService:
         job.face.begun(recipe.source)
         lowered = []
         for platform in platforms_asked:
-            bases = Bases(
-                library=self._library,
-                puller=self._puller,
-                lazy=traveller.lazy,
-                lease=traveller.lease,
-                offers=job.offers,
-                always_pull=job.options.pull,
-                directories=job.directories,
-            )
+            bases = self._bases(job, traveller)
             images = _ToldImages(bases, job.face)
             plan = await self._plans.plan(recipe, _request(job.options, platform), images)
             lowered.append((plan, bases))
         job.face.checked(lowered[0][0].findings, recipe.source)
         return recipe, lowered
+
+    def _bases(self, job: Job, traveller: Traveller) -> Bases:
+        return Bases(
+            library=self._library,
+            puller=self._puller,
+            lazy=traveller.lazy,
+            lease=traveller.lease,
+            offers=job.offers,
+            always_pull=job.options.pull,
+            directories=job.directories,
+            given=job.given,
+        )
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[Lease]:
@@ -308,6 +326,8 @@ class _ToldImages:
 
     async def resolve(self, reference: str, platform: str) -> Base:
         """See plan.BaseImages."""
+        if is_given(reference):
+            return await self._bases.resolve(reference, platform)
         with self._face.resolving(reference):
             return await self._bases.resolve(reference, platform)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from corten.build.copying.select import SourceNotFound
+from corten.build.given import is_given
 from corten.build.graph import Vertex, in_order
 from corten.build.location import redacted
 from corten.build.operations import BaseImage, Context, Download, GitCheckout, InlineFiles, Merge, Run, Scratch
@@ -69,7 +70,7 @@ def _stage_names(stage: Stage, plan: Plan, platform: str) -> dict[Vertex, str]:
     texts = {_work_of(step.vertex): step.text for step in stage.steps if step.changes_files}
     own = list(texts)
     root = stage.steps[0].vertex
-    if isinstance(root.operation, BaseImage) and not isinstance(stage.base, Stage):
+    if isinstance(root.operation, BaseImage) and not isinstance(stage.base, Stage) and not _is_hidden(root):
         own.insert(0, root)
         texts[root] = f"FROM {normal(root.operation.reference)}"
     label = f"{platform} " if platform else ""
@@ -90,7 +91,7 @@ def _other_name(vertex: Vertex) -> str:
     if isinstance(operation, Context):
         return context_name(operation.name)
     if isinstance(operation, BaseImage):
-        return f"FROM {normal(operation.reference)}"
+        return "" if _is_hidden(vertex) else f"FROM {normal(operation.reference)}"
     if isinstance(operation, InlineFiles):
         return "preparing inline document"
     if isinstance(operation, GitCheckout | Download):
@@ -98,6 +99,11 @@ def _other_name(vertex: Vertex) -> str:
     if isinstance(operation, Scratch | Merge):
         return ""
     return vertex.name
+
+
+def _is_hidden(vertex: Vertex) -> bool:
+    """Whether it is a result of another build, whose steps that build tells of."""
+    return isinstance(vertex.operation, BaseImage) and is_given(vertex.operation.reference)
 
 
 def reason_text(vertex: Vertex | None, error: Exception) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from corten.build.buildkit.control import Control
 from corten.build.buildkit.exporting import Exporting
 from corten.build.buildkit.frontend import Frontend
 from corten.build.buildkit.gateway import Gateway
+from corten.build.buildkit.history.calls import HistoryCalls
+from corten.build.buildkit.history.history import History
+from corten.build.buildkit.history.recording import Recorder
+from corten.build.buildkit.history.store import HistoryStore
 from corten.build.buildkit.jobs import Jobs
+from corten.build.buildkit.linked import Results
 from corten.build.buildkit.messages.control import WorkerRecord
+from corten.build.buildkit.reading import ResultFiles
 from corten.build.buildkit.service import BuildKit
 from corten.build.buildkit.sessions import Sessions
 from corten.build.buildkit.worker import worker
@@ -17,9 +24,11 @@ from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.exporters.export import Exporters
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
+from corten.build.ops.store import Snapshots
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
 from corten.engine.events import Events
+from corten.engine.images.library import ImageLibrary
 from corten.engine.images.spool import Spool
 from corten.engine.platforms import platforms_here
 from corten.lib import blocking
@@ -36,6 +45,9 @@ def buildkit_service(
     fetching: Fetching,
     spool: Spool,
     upkeep: CacheUpkeep,
+    library: ImageLibrary,
+    snapshots: Snapshots,
+    history_dir: Path,
     events: Events,
     identity: str,
     gateway_ip: str,
@@ -48,10 +60,23 @@ def buildkit_service(
         return worker(worker_id, gateway_ip, await blocking.run(platforms_here), limit_bytes)
 
     sessions, jobs = Sessions(), Jobs()
-    frontend = Frontend(service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool)
+    history = History(HistoryStore(history_dir))
+    recorder = Recorder(history=history, finisher=finisher, library=library)
+    frontend = Frontend(
+        service=service, sessions=sessions, contexts=contexts, fetching=fetching, spool=spool, results=Results()
+    )
     exporting = Exporting(exporters=exporters, finisher=finisher, sessions=sessions, events=events)
     return BuildKit(
-        control=Control(jobs=jobs, frontend=frontend, exporting=exporting, upkeep=upkeep, worker_record=record),
-        gateway=Gateway(jobs=jobs, frontend=frontend, worker_record=record),
+        control=Control(
+            jobs=jobs,
+            frontend=frontend,
+            exporting=exporting,
+            upkeep=upkeep,
+            worker_record=record,
+            history=history,
+            recorder=recorder,
+        ),
+        gateway=Gateway(jobs=jobs, frontend=frontend, files=ResultFiles(snapshots), worker_record=record),
+        history=HistoryCalls(history),
         sessions=sessions,
     )

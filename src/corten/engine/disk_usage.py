@@ -14,7 +14,7 @@ from typing import Protocol
 from corten.linux.tree import allocated
 from corten.spec.docker.system import DiskUse
 
-_LISTED = ("containers", "volumes", "tmp", "build-mounts", "build-contexts")
+_LISTED = ("containers", "volumes", "tmp", "build-mounts", "build-contexts", "build-history")
 _DATABASE = ("meta.db", "meta.db-wal", "meta.db-shm")
 
 
@@ -50,7 +50,7 @@ def explain(root: Path, *, blobs: BlobUsage, unneeded: Iterable[str], layers: La
     broken = {digest: size for digest, size in sizes.items() if digest in waiting}
     ingests = _entries(root / "content" / "ingest")
     usage = layers.disk_usage()
-    containers, volumes, uploads, mounts, contexts = (_entries(root / name) for name in _LISTED)
+    containers, volumes, uploads, mounts, contexts, history = (_entries(root / name) for name in _LISTED)
     database = {name: allocated(os.fspath(root / name)) for name in _DATABASE}
     rows = [
         _row("Image blobs", kept),
@@ -60,6 +60,7 @@ def explain(root: Path, *, blobs: BlobUsage, unneeded: Iterable[str], layers: La
         _row("Volumes", volumes),
         _row("Build cache mounts", mounts, reclaimable=True),
         _row("Files that builds were sent", contexts, reclaimable=True),
+        _row("Records of builds", history, reclaimable=True),
         _row("Broken pulls, kept to go on", {**ingests, **broken}, reclaimable=True),
         DiskUse(type="Deleted, not yet freed", count=0, size=usage["trash"], reclaimable=usage["trash"]),
         _row("Archives being read", uploads),

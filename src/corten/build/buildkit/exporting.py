@@ -8,6 +8,7 @@ from contextlib import ExitStack, aclosing
 from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.gateway import Result
 from corten.build.buildkit.sessions import Sessions
+from corten.build.caching.layout import OpenBlob
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import ArchiveExport, CacheOnly, Export, FilesExport, ImageExport
 from corten.build.exporters.responses import CONFIG_DIGEST
@@ -17,6 +18,7 @@ from corten.build.service import Job
 from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.sender import send_tar, send_tree
+from corten.build.session.stores import send_blobs
 from corten.build.status_face import Activity, StatusFace
 from corten.build.status_names import EXPORT
 from corten.engine.events import Events
@@ -51,7 +53,7 @@ class Exporting:
         found = solving.result if solving is not None else None
         if found is None:
             raise GrpcError(Code.NOT_FOUND, f"no such ref: {name[:64]}")
-        work, solved, progress = found
+        work, solved, progress = job.exported = found
         exports = [export for export in work.options.exports if not isinstance(export, CacheOnly)]
         merged = await self._put_out(job, exports, work, solved, progress) if exports else {}
         try:
@@ -75,11 +77,12 @@ class Exporting:
                     epoch_s=solved.epoch_s,
                     always_index=options.build_args.get(_ALWAYS_INDEX) in ("1", "true"),
                 )
-                receiver = _ToClient(client, activity)
+                receiver = _ToClient(client, activity, progress)
                 activity.progress(_line(exports[0]), 0)
                 answers = await self._exporters.export(exportable, options.exports, receiver, progress)
             except (CortenError, OSError) as error:
                 raise error if isinstance(error, GrpcError) else GrpcError(Code.UNKNOWN, words(error)) from error
+            job.answers = answers
             merged = {key: value for answer in answers for key, value in answer.items()}
             self._tell(exports, merged, activity)
         return merged
@@ -124,7 +127,8 @@ def _line(export: Export) -> str:
 class _ToClient:
     """Sends to the client's outputs (`result.Receiver`)."""
 
-    def __init__(self, client: SessionClient, activity: Activity) -> None:
+    def __init__(self, client: SessionClient, activity: Activity, progress: Progress) -> None:
+        self._progress = progress
         self._client = client
         self._activity = activity
 
@@ -132,6 +136,10 @@ class _ToClient:
         """One tar."""
         async with aclosing(self._counted("sending tarball", pieces)) as counted:
             await send_tar(self._client, number, counted)
+
+    async def blobs(self, number: int, export: Export, blobs: Sequence[tuple[str, OpenBlob]]) -> None:  # noqa: ARG002
+        """Of an image layout."""
+        await send_blobs(self._client, blobs, self._progress)
 
     async def files(self, number: int, export: Export, files: Files) -> None:
         """A directory, or a tar of files."""

@@ -11,7 +11,8 @@ from corten.build.buildkit import worker
 from corten.build.buildkit.frontend import FRONTEND, Frontend
 from corten.build.buildkit.jobs import BuildJob, Jobs
 from corten.build.buildkit.messages import gateway
-from corten.build.buildkit.messages.types import Nothing
+from corten.build.buildkit.messages.types import Nothing, Platform
+from corten.build.buildkit.reading import ResultFiles
 from corten.lib.grpc.headers import Metadata
 from corten.lib.grpc.server import Handler, unary
 from corten.lib.grpc.status import Code, GrpcError
@@ -20,12 +21,15 @@ from corten.spec.docker.solve_status import SourceInfo, VertexWarning
 
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
 _BUILD = "buildkit-controlapi-buildid"
+_IMAGE = "docker-image://"
+_PULL = "pull"
 
 
 class Gateway:
     """One a daemon."""
 
-    def __init__(self, *, jobs: Jobs, frontend: Frontend, worker_record: worker.WorkerNow) -> None:
+    def __init__(self, *, jobs: Jobs, frontend: Frontend, files: ResultFiles, worker_record: worker.WorkerNow) -> None:
+        self._files = files
         self._jobs = jobs
         self._frontend = frontend
         self._worker = worker_record
@@ -38,6 +42,11 @@ class Gateway:
             f"{_BRIDGE}Return": unary(gateway.ReturnRequest, self._return),
             f"{_BRIDGE}Evaluate": unary(gateway.RefRequest, self._evaluate),
             f"{_BRIDGE}Warn": unary(gateway.WarnRequest, self._warn),
+            f"{_BRIDGE}ReadFile": unary(gateway.ReadFileRequest, self._read_file),
+            f"{_BRIDGE}ReadDir": unary(gateway.ReadDirRequest, self._read_dir),
+            f"{_BRIDGE}StatFile": unary(gateway.StatFileRequest, self._stat_file),
+            f"{_BRIDGE}ResolveImageConfig": unary(gateway.ImageConfigRequest, self._image_config),
+            f"{_BRIDGE}ResolveSourceMeta": unary(gateway.SourceMetaRequest, self._source_meta),
         }
 
     async def _job(self, metadata: Metadata) -> BuildJob:
@@ -57,7 +66,8 @@ class Gateway:
                 Code.UNIMPLEMENTED,
                 f'the frontend "{request.frontend[:64]}" is not supported by this builder: only {FRONTEND} is',
             )
-        return gateway.SolveResponse(result=await self._frontend.solve(job, request.frontend_opt))
+        solved = await self._frontend.solve(job, request.frontend_opt, request.inputs)
+        return gateway.SolveResponse(result=solved)
 
     async def _return(self, request: gateway.ReturnRequest, metadata: Metadata) -> Nothing:
         job = await self._job(metadata)
@@ -94,3 +104,47 @@ class Gateway:
             )
         )
         return Nothing()
+
+    # -- files of results
+
+    async def _read_file(self, request: gateway.ReadFileRequest, metadata: Metadata) -> gateway.ReadFileResponse:
+        job = await self._job(metadata)
+        part = (request.range.offset, request.range.length) if request.range is not None else None
+        return gateway.ReadFileResponse(data=await self._files.read(job, request.ref, request.path, part))
+
+    async def _read_dir(self, request: gateway.ReadDirRequest, metadata: Metadata) -> gateway.ReadDirResponse:
+        job = await self._job(metadata)
+        return gateway.ReadDirResponse(entries=await self._files.list(job, request.ref, request.path, request.pattern))
+
+    async def _stat_file(self, request: gateway.StatFileRequest, metadata: Metadata) -> gateway.StatFileResponse:
+        job = await self._job(metadata)
+        return gateway.StatFileResponse(stat=await self._files.stat(job, request.ref, request.path))
+
+    # -- images
+
+    async def _image_config(
+        self, request: gateway.ImageConfigRequest, metadata: Metadata
+    ) -> gateway.ImageConfigResponse:
+        job = await self._job(metadata)
+        digest, config = await self._frontend.image(
+            job, request.ref, _platform(request.platform), pull=request.resolve_mode == _PULL
+        )
+        return gateway.ImageConfigResponse(digest=digest, config=config, ref=request.ref)
+
+    async def _source_meta(self, request: gateway.SourceMetaRequest, metadata: Metadata) -> gateway.SourceMetaResponse:
+        job = await self._job(metadata)
+        source = request.source
+        name = source.identifier.removeprefix(_IMAGE) if source is not None else ""
+        if source is None or not source.identifier.startswith(_IMAGE):
+            raise GrpcError(Code.UNIMPLEMENTED, "only images are sources that this builder tells of")
+        digest, config = await self._frontend.image(
+            job, name, _platform(request.platform), pull=request.resolve_mode == _PULL
+        )
+        return gateway.SourceMetaResponse(source=source, image=gateway.SourceImage(digest=digest, config=config))
+
+
+def _platform(platform: Platform | None) -> str:
+    """As `--platform` has it; empty for the builder's own."""
+    if platform is None:
+        return ""
+    return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)

@@ -7,13 +7,13 @@ that want its status find it for a moment afterwards.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.gateway import ReturnRequest
-from corten.build.buildkit.solving import Solving
+from corten.build.buildkit.solving import Solved, Solving
 from corten.build.status_board import StatusBoard
 from corten.lib.grpc.status import Code, GrpcError
 
@@ -28,12 +28,16 @@ _SOLVES = 64
 @dataclass(slots=True, kw_only=True, eq=False)
 class BuildJob:
     """One build. `solves` are those of its frontends, by the result's name; `returned` is what the client says in the
-    end."""
+    end; what is on `at_end` is done when it is over. `exported` and `answers` are the solve that
+    was returned, and what each exporter has answered."""
 
     request: SolveRequest
     board: StatusBoard = field(default_factory=StatusBoard)
     solves: dict[str, Solving] = field(default_factory=dict)
     returned: asyncio.Future[ReturnRequest] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    at_end: ExitStack = field(default_factory=ExitStack)
+    exported: Solved | None = None
+    answers: Sequence[Mapping[str, str]] = ()
     is_over: bool = False
 
     def add(self, solving: Solving) -> str:
@@ -49,6 +53,7 @@ class BuildJob:
     async def end(self) -> None:
         """Let all results go, and end what still runs."""
         self.is_over = True
+        self.at_end.close()
         if not self.returned.done():
             self.returned.cancel()
         for solving in list(self.solves.values()):
@@ -88,6 +93,10 @@ class Jobs:
     def _forget(self, ref: str, job: BuildJob) -> None:
         if self._jobs.get(ref) is job:
             del self._jobs[ref]
+
+    def is_known(self, ref: str) -> bool:
+        """Whether there is such a build, or was a moment ago."""
+        return ref in self._jobs
 
     async def get(self, ref: str) -> BuildJob:
         """The build of this name, waited for a moment. Raises GrpcError."""

@@ -7,13 +7,16 @@ chose, and by the methods that it says it serves. Source: BuildKit's session (PO
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from corten.build.buildkit.pulse import CHECK, RHYTHM, Rhythm, watch
 from corten.errors import Conflict, InvalidArgument, ResourceExhausted
 from corten.lib.grpc.channel import Channel
 from corten.lib.grpc.status import Code, GrpcError
 
+_LOG = logging.getLogger("corten.build")
 _MANY = 512
 _ID_LIMIT = 256
 _METHODS = 256
@@ -39,7 +42,8 @@ class Session:
 class Sessions:
     """Those that are open; one a daemon."""
 
-    def __init__(self) -> None:
+    def __init__(self, rhythm: Rhythm = RHYTHM) -> None:
+        self._rhythm = rhythm
         self._open: dict[str, Session] = {}
         self._arrived: asyncio.Event | None = None
 
@@ -55,15 +59,24 @@ class Sessions:
             raise ResourceExhausted("there are too many build sessions")
 
     async def keep(self, session: Session) -> None:
-        """Have the session until its connection ends; cancelled, close it. Raises as `check`."""
+        """Have the session until its connection ends, or its client does not answer any more; cancelled, close it.
+        Raises as `check`."""
         self.check(session.id, session.methods)
         self._open[session.id] = session
         if self._arrived is not None:
             self._arrived.set()
+        pulse = asyncio.ensure_future(self._pulse(session))
         try:
             await session.channel.closed()
         finally:
+            pulse.cancel()
             del self._open[session.id]
+            session.channel.close()
+
+    async def _pulse(self, session: Session) -> None:
+        if session.offers(CHECK):
+            await watch(session.channel, self._rhythm)
+            _LOG.info("the client of a build session does not answer any more: %s", session.id[:64])
             session.channel.close()
 
     async def get(self, session_id: str) -> Session:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 Told = Callable[[str, int], None]
 Bring = Callable[[Progress, Told], AbstractAsyncContextManager[BuildSource]]
 Work = Callable[[Job, Progress], AbstractAsyncContextManager[T]]
+Solved = tuple[Job, Result, Progress]
 
 
 class Solving:
@@ -39,7 +40,7 @@ class Solving:
         self._bring = bring
         self._task: asyncio.Task[None] | None = None
         self._released = asyncio.Event()
-        self.result: tuple[Job, Result, Progress] | None = None
+        self.result: Solved | None = None
 
     async def build(self) -> Result:
         """Build; what it gave stays until `close`. Cancelling this ends the build. Raises GrpcError."""

@@ -19,8 +19,10 @@ WorkerNow = Callable[[], Awaitable[WorkerRecord]]  # emulators of other platform
 _AS_GOOD_AS = "v0.17.0"  # of BuildKit: clients compare it
 _LABELS = "org.mobyproject.buildkit.worker."
 _FRONTEND = (
-    "frontend.caps", "gateway.evaluate", "gateway.solve.evaluate", "gateway.solve.metadata", "gateway.warnings",
-    "importcaches", "proto.refarray", "return", "returnmap", "solve.base", "solve.inlinereturn",
+    "frontend.caps", "frontend.inputs", "gateway.evaluate", "gateway.solve.evaluate", "gateway.solve.metadata",
+    "gateway.warnings", "importcaches", "proto.refarray", "readdir", "readfile", "reference.output",
+    "resolveimage", "resolveimage.resolvemode", "return", "returnmap", "solve.base",
+    "solve.inlinereturn", "source.metaresolver", "statfile",
 )  # fmt: skip
 _LLB = (
     "constraints", "exec.meta.base", "exec.meta.network", "exec.meta.proxyenv", "exec.meta.ulimit",

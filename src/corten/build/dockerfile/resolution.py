@@ -19,6 +19,7 @@ from corten.build.dockerfile.instructions.from_ import From
 from corten.build.dockerfile.parser import Node, parse_trigger
 from corten.build.dockerfile.scope import GlobalScope, global_scope, parse_platform
 from corten.build.dockerfile.stages import BuildRequest, Dockerfile, ParsedStage
+from corten.build.given import is_given
 from corten.build.plan import Base
 from corten.errors import InvalidArgument
 from corten.spec import reference as references
@@ -36,7 +37,8 @@ class StageSource:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An image, or one of a layout (`oci-layout://...`); an empty platform is the builder's own."""
+    """An image, one of a layout (`oci-layout://...`) or another build's result (given.py); an empty platform is the
+    builder's own."""
 
     reference: str
     platform: str = ""
@@ -197,6 +199,8 @@ class _Resolver:
         if context is None:
             return None
         key, value = context
+        if is_given(value):
+            return ImageSource(value, platform)
         image = image_of(value)
         if image is not None:
             return EmptySource() if image == SCRATCH else _image(image, platform, node, "FROM")

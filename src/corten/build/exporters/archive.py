@@ -5,11 +5,13 @@ It holds `manifest.json` as well, so that either name gives what both kinds of r
 
 from __future__ import annotations
 
+from functools import partial
+
 from corten.build.exporters.documents import Documents
 from corten.build.exporters.image import own_number
 from corten.build.exporters.request import ArchiveExport
 from corten.build.exporters.responses import responses
-from corten.build.exporters.result import Exportable, Receiver
+from corten.build.exporters.result import Exportable, LayoutReceiver, Receiver
 from corten.build.exporters.writer import ImageWriter
 from corten.engine.images import save
 from corten.engine.images.library import ImageLibrary
@@ -38,6 +40,10 @@ class ArchiveExporter:
             exportable, export.layout, names, progress, plain=True, attested=not is_docker
         )
         found = written.documents
+        if export.is_tree and isinstance(receiver, LayoutReceiver):
+            blobs = [(digest, partial(self._library.open_blob, digest)) for digest in found.digests]
+            await receiver.blobs(number, export, blobs)
+            return responses(found, names)
         pieces = save.archive(self._library, [saved_image(found, names, export)])
         await receiver.archive(number, export, pieces)
         return responses(found, names)

@@ -59,11 +59,13 @@ class ImageExport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveExport:
-    """An OCI image layout: `oci` as it is, `docker` for `docker load` (one platform, no attestations)."""
+    """An OCI image layout: `oci` as it is, `docker` for `docker load` (one platform, no attestations). `is_tree`: its
+    blobs one by one, for a client that keeps a layout in a directory."""
 
     kind: str
     names: tuple[Reference, ...] = ()
     layout: Layout = Layout()
+    is_tree: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +176,13 @@ def _by_digest(text: str) -> tuple[Reference, ...]:
 
 
 def _archive(kind: str, attributes: _Attributes) -> Export:
-    found = ArchiveExport(kind=kind, names=attributes.names(), layout=attributes.layout())
-    attributes.finish("dest", "tar", "context", "load")
+    found = ArchiveExport(
+        kind=kind,
+        names=attributes.names(),
+        layout=attributes.layout(),
+        is_tree=not attributes.flag("tar", default=True),
+    )
+    attributes.finish("dest", "context", "load")
     return found
 
 

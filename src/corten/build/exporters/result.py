@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from corten.build.attestations.statement import Predicate
+from corten.build.caching.layout import OpenBlob
 from corten.build.exporters.request import Export
 from corten.build.face import Offers
 from corten.build.filesystem import FileSystem
@@ -71,3 +72,11 @@ class Receiver(Protocol):
 
     async def files(self, number: int, export: Export, files: Files) -> None:
         """A directory, or a tar of files."""
+
+
+@runtime_checkable
+class LayoutReceiver(Protocol):
+    """A receiver whose client keeps image layouts itself."""
+
+    async def blobs(self, number: int, export: Export, blobs: Sequence[tuple[str, OpenBlob]]) -> None:
+        """The blobs of one, by digest, what names others behind them."""

@@ -178,7 +178,7 @@ def listed(tree: Tree) -> Iterator[tuple[str, Stat]]:
         link = b""
         if node.identity is not None:
             link = first.setdefault(node.identity, os.fsencode(path))
-        yield path, _stat(tree, path, node, b"" if link == os.fsencode(path) else link)
+        yield path, stat_of(tree, path, node, b"" if link == os.fsencode(path) else link)
         if node.kind == "directory":
             todo.append(iter(_sorted(tree, path)))
             ways.append(path)
@@ -189,7 +189,8 @@ def _sorted(tree: Tree, path: str) -> list[str]:
     return sorted(tree.names(path), key=os.fsencode)
 
 
-def _stat(tree: Tree, path: str, node: Node, link: bytes) -> Stat:
+def stat_of(tree: Tree, path: str, node: Node, link: bytes) -> Stat:
+    """What is told of an inode; `link` is the first name of it, for a further one. Blocking."""
     mode = _TYPES[node.kind] | (node.mode & 0o777)
     for theirs, ours in _BITS:
         mode |= theirs if node.mode & ours else 0

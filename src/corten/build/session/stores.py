@@ -1,5 +1,5 @@
-"""Caches and OCI layouts in directories of a buildx client, which it offers as content stores: blobs by digest, read
-and written.
+"""Directories of a buildx client that it offers as content stores: caches, read and written, OCI layouts that contexts
+name, and exported layouts: blobs by digest.
 
 The client itself keeps the directory's index: it says the digest of what a tag means, and is told the manifest's. What
 is read is checked by who takes it. Daemon's loop; `blob` and `manifest` block, in threads.
@@ -9,6 +9,7 @@ Source: containerd's api/services/content/v1/content.proto; BuildKit's session/c
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, TypeVar
@@ -32,6 +33,7 @@ from corten.spec.oci_image import MANIFEST_LIMIT, Descriptor
 
 _SERVICE = "/containerd.services.content.v1.Content/"
 _STORE = "buildkit-attachable-store-id"
+_EXPORT = "export"
 _PIECE = 1 << 20
 _STAT, _WRITE, _COMMIT = 0, 1, 2
 M = TypeVar("M", bound=Message)
@@ -111,6 +113,21 @@ class SessionDirectories:
                 await store.write(descriptor, open_blob, progress)
 
 
+async def send_blobs(client: Client, blobs: Sequence[tuple[str, OpenBlob]], progress: Progress) -> None:
+    """Send what the client's layout does not have (`-o type=oci,tar=false`); it writes the index itself. Raises
+    GrpcError, OSError."""
+    store = _Store(client, _EXPORT, asyncio.get_running_loop())
+    for digest, open_blob in blobs:
+        size = await blocking.run(_size, open_blob)
+        with suppress(_Exists):
+            await store.write(Descriptor(media_type="", digest=digest, size=size), open_blob, progress)
+
+
+def _size(open_blob: OpenBlob) -> int:
+    with open_blob() as file:
+        return os.fstat(file.fileno()).st_size
+
+
 class _Exists(Exception):
     """The store has the blob."""
 
@@ -118,9 +135,9 @@ class _Exists(Exception):
 class _Store:
     """One store, asked over the session."""
 
-    def __init__(self, client: Client, store_id: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: Client, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
-        self._metadata = [(_STORE, store_id)]
+        self._metadata = [(_STORE, name)]
         self.loop = loop
 
     async def read(self, digest: str, offset: int, size: int, *, limit: int) -> bytes:

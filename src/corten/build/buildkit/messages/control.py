@@ -16,7 +16,8 @@ class CacheOptions(Message):
 
 
 class SolveRequest(Message):
-    """One build. `definition` is a raw graph, `source_policy` says what may be built from; as bytes."""
+    """One build. As bytes: `definition` is a raw graph, `inputs` are a frontend's, `source_policy` says what may
+    be built from."""
 
     ref: Annotated[str, 1] = ""
     definition: Annotated[bytes, 2] = b""
@@ -27,6 +28,7 @@ class SolveRequest(Message):
     frontend_attrs: Annotated[dict[str, str], 7] = {}
     cache: Annotated[CacheOptions | None, 8] = None
     entitlements: Annotated[list[str], 9] = []
+    inputs: Annotated[dict[str, bytes], 10] = {}
     internal: Annotated[bool, 11] = False
     source_policy: Annotated[bytes, 12] = b""
     exporters: Annotated[list[Attributed], 13] = []
