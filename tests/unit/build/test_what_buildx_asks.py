@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from corten.build.buildkit import cache_view
 from corten.build.buildkit.attributes import asked
+from corten.build.buildkit.failures import failure
 from corten.build.buildkit.messages.control import CacheOptions, PruneRequest, SolveRequest
-from corten.build.buildkit.messages.types import Attributed
-from corten.build.buildkit.told import failure, status_response
+from corten.build.buildkit.messages.gateway import WarnRequest
+from corten.build.buildkit.messages.types import Attributed, Position, Range, SourceInfo
+from corten.build.buildkit.status_messages import status_response, warning_of
 from corten.build.buildkit.worker import caps, worker
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.exporters.request import CacheOnly, FilesExport, ImageExport
@@ -228,3 +230,24 @@ def test_a_status_as_a_message():
         True,
     )
     assert (found.statuses[0].current, found.logs[0].msg, found.logs[0].stream) == (1, b"x", 2)
+
+
+def test_a_client_is_told_its_own_warning_as_it_said_it():
+    lines = Range(start=Position(line=2), end=Position(line=3))
+    said = WarnRequest(
+        digest="d",
+        level=1,
+        short=b"s",
+        detail=[b"one", b"two"],
+        url="https://docs.example/",
+        info=SourceInfo(filename="Dockerfile", data=b"FROM a", language="Dockerfile"),
+        ranges=[lines, Range(start=Position(line=4))],  # the second says no end, and is left out
+    )
+    (told,) = status_response(SolveStatus(warnings=[warning_of(said)])).warnings
+    assert (told.vertex, told.level, told.short, told.detail, told.url) == ("d", 1, b"s", [b"one", b"two"], said.url)
+    assert (told.info, told.ranges) == (said.info, [lines])
+
+
+def test_a_warning_without_a_place_has_none():
+    (told,) = status_response(SolveStatus(warnings=[warning_of(WarnRequest(short=b"s"))])).warnings
+    assert (told.short, told.info, told.ranges) == (b"s", None, [])

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TypeVar
 
-from corten.build.buildkit.told import failure
+from corten.build.buildkit.failures import failure
 from corten.build.buildkit.transfers import ToldSource, Transfers
 from corten.build.service import BuildService, Job, Result
 from corten.build.sources.source import BuildSource
