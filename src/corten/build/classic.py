@@ -12,8 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from dataclasses import dataclass
 from functools import partial
 
-from corten.build.caching.exporting import Directories
-from corten.build.caching.travel import NoDirectories
+from corten.build.caching.directories import Directories, NoDirectories
 from corten.build.classic_stream import ClassicStream, Late, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
