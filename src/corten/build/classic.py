@@ -24,7 +24,7 @@ from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
-from corten.build.ops.kept import KeptStep
+from corten.build.ops.failed_step import KeptStep
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
 from corten.build.plan import Plan

@@ -30,7 +30,7 @@ from corten.build.face import Face, Offers
 from corten.build.filesystem import FileSystem
 from corten.build.given import Given, is_given
 from corten.build.lazy_layers import ImportLost, LazyLayers
-from corten.build.ops.kept import KeptStep
+from corten.build.ops.failed_step import KeptStep
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
