@@ -53,7 +53,7 @@ def test_what_a_value_asks_for():
         ("oci-layout:///x@sha256:1", "invalid OCI layout reference"),
         ("oci-layout://:tag", "invalid OCI layout reference"),
         ("target:x", "a target of a bake file"),
-        ("input:x", "cannot be handed over"),
+        ("input:x", "handed over by clients of BuildKit"),
         ("ssh://a:b@h/x.git", "git over ssh takes no password"),
         ("https://h/x.git?nope=1", "unexpected query"),
         ("docker-image://A B", "failed to parse base name"),

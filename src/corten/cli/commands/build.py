@@ -85,7 +85,7 @@ def _display(progress: str) -> Display:
     """What shows a build that is not quiet; loaded for none that is. Raises CliError."""
     from corten.cli.build.progress.display import Display, mode_of
 
-    return Display(mode_of(progress), sys.stderr, os.environ)
+    return Display(mode_of(progress, os.environ), sys.stderr, os.environ)
 
 
 def _has_terminal() -> bool:
