@@ -134,7 +134,7 @@ def test_a_server_that_gives_no_history_cut_short_is_asked_for_all_of_it(lab: La
         lab.tar(f"#{'1' * 40}")
 
 
-def test_a_repository_of_sha256(lab: Lab):
+def test_a_repository_of_sha256_is_checked_out(lab: Lab):
     repository = lab.repository(object_format="sha256")
     commit = repository.commit({"a": "1"})
     assert len(commit) == 64

@@ -77,7 +77,7 @@ def test_nothing_said_is_a_build_with_the_cache():
     )  # fmt: skip
 
 
-def test_old_and_new_exporters():
+def test_an_old_exporter_counts_where_there_is_no_new_one():
     old = SolveRequest(old_exporter="local", old_exporter_attrs={"dest": "x"})
     assert isinstance(asked({}, old).options.exports[0], FilesExport)
     both = SolveRequest(old_exporter="local", exporters=[Attributed(type="moby", attrs={"load": "true"})])
@@ -202,7 +202,7 @@ def test_the_cache_is_shown_and_selected():
             cache_view.selected(records, [text])
 
 
-def test_what_is_to_be_pruned():
+def test_a_prune_takes_what_buildx_says():
     wish = cache_view.wish(PruneRequest(filter=[""], all=True, keep_duration=5, max_used_space=7), now_ns=100)
     assert (wish.everything, wish.before_ns, wish.keep_bytes, wish.filters) == (True, 95, 7, {})
     assert cache_view.wish(PruneRequest(), now_ns=1).is_whole
@@ -216,7 +216,7 @@ def test_caps_are_said_once_each():
     assert (record.platforms[0].architecture, record.gc_policy[0].max_used_space) == ("arm64", 10)
 
 
-def test_a_status_as_a_message():
+def test_a_status_is_told_whole():
     moment = datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
     status = SolveStatus(
         vertexes=[SolveVertex(digest="d", name="n", started=moment, cached=True)],
