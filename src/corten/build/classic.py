@@ -33,9 +33,9 @@ from corten.build.solver import Solver
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
-from corten.build.status_board import StatusBoard
-from corten.build.status_face import Failure, StatusFace
-from corten.build.status_told import ToldSource, exporting, telling
+from corten.build.status.board import StatusBoard
+from corten.build.status.face import Failure, StatusFace
+from corten.build.status.told import ToldSource, exporting, telling
 from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream

@@ -22,7 +22,7 @@ from corten.build.buildkit.worker import caps, worker
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.exporters.request import CacheOnly, FilesExport, ImageExport
 from corten.build.ops.run import StepFailed
-from corten.build.status_face import Failure
+from corten.build.status.face import Failure
 from corten.errors import CortenError, InvalidArgument
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.grpc.status import Code, GrpcError, trailers_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from corten.build.diagnosis import FailedStep
 from corten.build.ops.run import StepFailed
-from corten.build.status_face import Failure
+from corten.build.status.face import Failure
 from corten.lib import codec
 from corten.lib.grpc.status import Code, Detail, GrpcError
 from corten.spec.docker import lint

@@ -23,7 +23,7 @@ from corten.build.buildkit.messages.types import Attributed, timestamp
 from corten.build.buildkit.status_messages import status_response
 from corten.build.exporters.responses import DESCRIPTOR
 from corten.build.finisher import Finisher
-from corten.build.status_board import StatusBoard
+from corten.build.status.board import StatusBoard
 from corten.engine.images.library import ImageLibrary
 from corten.errors import CortenError
 from corten.lib import blocking, codec
