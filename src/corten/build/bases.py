@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from corten.build.caching.exporting import Directories
+from corten.build.caching.directories import Directories
 from corten.build.dockerfile.contexts import LayoutName, layout_of
 from corten.build.export import image_id
 from corten.build.face import Offers

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from corten.build.face import Offers
+from corten.build.fetched_files import FetchedFiles
 from corten.build.git.refs import Resolved
 from corten.build.git.secrets import authorized
 from corten.build.git.ssh_access import SshAccess, ssh_access
 from corten.build.git.url import GitUrl
-from corten.build.kept import KeptFiles
 from corten.build.web import Seen, WebUrl, download
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.errors import InvalidArgument
@@ -54,7 +54,7 @@ class Fetching:
         transport: Callable[[], Transport],
         policy: InwardPolicy,
         timings: Timings,
-        kept: KeptFiles,
+        kept: FetchedFiles,
         seen: Table,
     ) -> None:
         self._make_transport = transport

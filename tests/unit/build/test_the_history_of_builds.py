@@ -19,7 +19,7 @@ from corten.build.buildkit.history.store import HistoryStore
 from corten.build.buildkit.messages.control import StatusResponse
 from corten.build.buildkit.messages.history import COMPLETE, DELETED, STARTED, Descriptor, Record, ResultInfo
 from corten.build.buildkit.messages.types import Timestamp
-from corten.build.status_board import StatusBoard
+from corten.build.status.board import StatusBoard
 from corten.errors import InvalidArgument, NotFound
 from corten.lib.grpc.status import Code, Status
 from corten.lib.protobuf.wire import decode

@@ -27,7 +27,7 @@ from corten.build.session.source import SessionFiles, SessionSource
 from corten.build.session.stores import SessionDirectories
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
-from corten.build.status_face import StatusFace
+from corten.build.status.face import StatusFace
 from corten.engine.images.progress import Progress
 from corten.engine.images.spool import Spool
 from corten.lib import codec

@@ -26,7 +26,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class PassedDirectories:
-    """They by the client's paths (`travel.Directories`); the descriptors are somebody else's to close."""
+    """They by the client's paths (`directories.Directories`); the descriptors are somebody else's to close."""
 
     def __init__(
         self, descriptors: Mapping[str, int], layouts: Mapping[str, int] | None = None, reader: Identity = ROOT

@@ -73,7 +73,7 @@ class WriteResponse(Message):
 
 
 class SessionDirectories:
-    """The content stores of one client (`caching.travel.Directories`)."""
+    """The content stores of one client (`caching.directories.Directories`)."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

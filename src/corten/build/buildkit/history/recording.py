@@ -20,10 +20,10 @@ from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.history import Descriptor, Record, ResultInfo
 from corten.build.buildkit.messages.types import Attributed, timestamp
-from corten.build.buildkit.told import status_response
+from corten.build.buildkit.status_messages import status_response
 from corten.build.exporters.responses import DESCRIPTOR
 from corten.build.finisher import Finisher
-from corten.build.status_board import StatusBoard
+from corten.build.status.board import StatusBoard
 from corten.engine.images.library import ImageLibrary
 from corten.errors import CortenError
 from corten.lib import blocking, codec
