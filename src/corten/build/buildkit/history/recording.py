@@ -23,6 +23,7 @@ from corten.build.buildkit.messages.types import Attributed, timestamp
 from corten.build.buildkit.told import status_response
 from corten.build.exporters.responses import DESCRIPTOR
 from corten.build.finisher import Finisher
+from corten.build.location import redacted
 from corten.build.status_board import StatusBoard
 from corten.engine.images.library import ImageLibrary
 from corten.errors import CortenError
@@ -41,6 +42,8 @@ _INDEXES = (oci_image.OCI_INDEX, oci_image.DOCKER_INDEX)
 _DOCUMENTS = 256  # of one result
 _CANCELLED = "context canceled"
 _MESSAGE = 8 << 10  # characters of an error in the record itself
+_NAME = 128  # of a frontend or an exporter, as clients say them
+_EXPORTERS = 32
 
 
 class Recorder:
@@ -77,9 +80,11 @@ class Recording:
         exporters = request.exporters or ([Attributed(type=request.old_exporter)] if request.old_exporter else [])
         self._record = Record(
             ref=request.ref,
-            frontend=request.frontend,
+            frontend=request.frontend[:_NAME],
             frontend_attrs=written_down(request.frontend_attrs),
-            exporters=[Attributed(type=one.type, attrs=written_down(one.attrs)) for one in exporters],
+            exporters=[
+                Attributed(type=one.type[:_NAME], attrs=written_down(one.attrs)) for one in exporters[:_EXPORTERS]
+            ],
             created_at=timestamp(datetime.now(UTC)),
         )
 
@@ -111,11 +116,11 @@ class Recording:
     def failed(self, error: BaseException) -> None:
         """It has not."""
         if isinstance(error, GrpcError):
-            status = Status(code=int(error.status), message=error.message, details=list(error.details))
+            status = Status(code=int(error.status), message=redacted(error.message), details=list(error.details))
         elif isinstance(error, asyncio.CancelledError):
             status = Status(code=Code.CANCELLED, message=_CANCELLED)
         elif isinstance(error, CortenError):
-            status = Status(code=Code.UNKNOWN, message=error.message)
+            status = Status(code=Code.UNKNOWN, message=redacted(error.message))
         else:
             status = Status(code=Code.INTERNAL, message="an internal error; the daemon's log has more")
         self._record.error = Status(code=status.code, message=status.message[:_MESSAGE])
