@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from corten.build.caching.exporting import Directories
+from corten.build.caching.pairs import LayerPairs
 from corten.build.dockerfile.contexts import LayoutName, layout_of
 from corten.build.export import image_id
 from corten.build.face import Offers
@@ -23,6 +24,7 @@ from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.pull import RemoteImage
+from corten.errors import DataLoss
 from corten.lib import blocking
 from corten.lib.keylock import KeyLock
 from corten.registry.credentials import ANONYMOUS, Credentials, known_as
@@ -53,9 +55,11 @@ class Bases:
         offers: Offers,
         always_pull: bool,
         directories: Directories,
+        pairs: LayerPairs,
         given: Mapping[str, Given] | None = None,
     ) -> None:
         self._directories = directories
+        self._pairs = pairs
         self._given = given or {}
         self._library = library
         self._puller = puller
@@ -144,6 +148,8 @@ class Bases:
         layers = zip(chosen.manifest.layers, chosen.image.diff_ids, strict=True)
         found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
         self._lease.add(*found.keys())
+        if not await run_cancellable(progress, "cpu", self._pairs.are_true, found, progress.cancel.check):
+            raise DataLoss(f"{name}: the layers of the image are not those that its configuration names")
         self._lazy.offer_layout(found, source, name)
         self.filesystems[chosen.id] = found
         self._raw[chosen.id] = chosen.config_raw
