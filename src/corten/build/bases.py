@@ -24,7 +24,7 @@ from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.pull import RemoteImage
-from corten.errors import DataLoss
+from corten.errors import DataLoss, InvalidArgument
 from corten.lib import blocking
 from corten.lib.keylock import KeyLock
 from corten.registry.credentials import ANONYMOUS, Credentials, known_as
@@ -82,7 +82,7 @@ class Bases:
         asked = (reference, platform)
         async with self._locks.hold("\0".join(asked)):
             base = self._found.get(asked)
-            layout = layout_of(reference)
+            layout = _layout_of(reference)
             if base is None and layout is not None:
                 base = self._found[asked] = await self._of_layout(layout, reference, platform)
             if base is None:
@@ -174,6 +174,14 @@ class Bases:
             layers=tuple(Layer(blob=blob, diff_id=diff_id, size=size) for blob, diff_id, size in layers)
         )
         return Base(image_id=entry.id, image=entry.config)
+
+
+def _layout_of(reference: str) -> LayoutName | None:
+    """As `layout_of`; clients may ask for any image. Raises InvalidArgument."""
+    try:
+        return layout_of(reference)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def _is_for(actual: Platform, wanted: str) -> bool:

@@ -17,7 +17,7 @@ from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import EmptyTree, Tree
 from corten.engine.images.assemble import Assembler
 from corten.engine.images.progress import Progress, run_cancellable
-from corten.errors import DataLoss, InvalidArgument
+from corten.errors import InvalidArgument
 from corten.lib import blocking
 from corten.lib.tar_writer import TarWriter
 from corten.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
@@ -137,13 +137,8 @@ class LayerStore:
         return FileSystem(layers=(layer,), is_apart=True)
 
     async def put(self, below: FileSystem, above: FileSystem) -> FileSystem:
-        """The one layer of `above` upon a file system. Raises InvalidTar, DataLoss, OSError."""
+        """The one layer of `above` upon a file system. Raises InvalidTar, OSError."""
         _check_depth(below)
-        if len(above.layers) != 1:  # an imported cache may say anything
-            raise DataLoss(
-                f"what was copied is {len(above.layers)} layers, not one: a cache that was imported is wrong",
-                hint="build with --no-cache, or without --cache-from",
-            )
         made = FileSystem(layers=(*below.layers, *above.layers))
         layers = [(layer.blob, layer.diff_id) for layer in made.layers]
         await self._assembler.unpack_all(layers, self._lease, self.progress)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
-from corten.build.lazy_layers import LazyLayers
+from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.operations import (
     BaseImage,
     Context,
@@ -133,6 +133,11 @@ class Operations:
             return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, Merge) and below is not None and inputs[1] is not None:
+            if len(inputs[1].layers) != 1:  # no copy onto nothing is that, but an imported cache may say anything
+                raise ImportLost(
+                    f"what the cache has of {vertex.name!r} is {len(inputs[1].layers)} layers and not one",
+                    hint="build with --no-cache",
+                )
             return await self._copier.merge(vertex, below, inputs[1])
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
