@@ -133,17 +133,21 @@ class Operations:
             return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, Merge) and below is not None and inputs[1] is not None:
-            if len(inputs[1].layers) != 1:  # no copy onto nothing is that, but an imported cache may say anything
-                raise ImportLost(
-                    f"what the cache has of {vertex.name!r} is {len(inputs[1].layers)} layers and not one",
-                    hint="build with --no-cache",
-                )
-            return await self._copier.merge(vertex, below, inputs[1])
+            return await self._merge(vertex, below, inputs[1])
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
             return await self._runner.run(vertex, operation, inputs)
         raise NotOffered(f"{vertex.name or type(operation).__name__} is not supported yet")
+
+    async def _merge(self, vertex: Vertex, below: FileSystem, above: FileSystem) -> FileSystem:
+        """What was copied onto nothing is one layer; but an imported cache may say anything. Raises ImportLost then."""
+        if len(above.layers) != 1:
+            raise ImportLost(
+                f"what the cache has of {vertex.name!r} is {len(above.layers)} layers and not one",
+                hint="build with --no-cache",
+            )
+        return await self._copier.merge(vertex, below, above)
 
     async def _have(self, filesystems: Iterable[FileSystem | None]) -> None:
         """Bring what is missing of them, side by side; the first error is raised when all have ended."""
