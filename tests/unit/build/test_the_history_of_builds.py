@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +174,22 @@ def test_a_record_has_a_bound_and_no_passwords_whatever_fails() -> None:
     assert b"pw" not in raw + b"".join(recording._blobs.values())
 
 
+async def test_a_build_that_went_well_has_gone_well_whatever_its_record_lacks(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing:
+        async def recorded(self, *_what: object) -> list[object]:
+            raise OSError("the disk is broken")
+
+    history: Any = SimpleNamespace(begun=lambda _record: None)
+    finisher: Any = Failing()
+    never: Any = None
+    job: Any = SimpleNamespace(board=StatusBoard(), answers=(), exported=(SimpleNamespace(options=None), never, never))
+    recording = Recording(SolveRequest(ref="r"), history=history, finisher=finisher, library=never)
+    recording.begun(job)
+    await recording.done(job, {"a": "b"})
+    assert "the record of a build is not complete: the disk is broken" in caplog.text
+    assert recording._record.exporter_response == {"a": "b"}
+
+
 def test_a_log_is_read_as_it_was_told() -> None:
     board = StatusBoard()
     board.announce("sha256:1", "step")
@@ -292,3 +309,19 @@ async def test_a_record_that_is_pinned_stays_so(tmp_path: Path) -> None:
     found = await History(HistoryStore(tmp_path)).find("a")
     assert found is not None
     assert found.pinned
+
+
+async def test_a_record_that_could_not_be_pinned_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(HistoryStore(tmp_path))
+    history.ended(over("a"), dict)
+    assert await history.find("a") is not None
+
+    def full(_store: HistoryStore, _record: Record) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(HistoryStore, "update", full)
+    with pytest.raises(OSError, match="no space"):
+        await history.pin("a", True)
+    record = await history.find("a")
+    assert record is not None
+    assert not record.pinned
