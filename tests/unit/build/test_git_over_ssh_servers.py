@@ -42,7 +42,8 @@ def squeezing(tmp_path: Path) -> Iterator[tuple[int, Access]]:
     host, user = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     (tmp_path / "key").write_bytes(user.export_private_key())
     authorized = asyncssh.import_authorized_keys(user.export_public_key().decode())
-    ready, ports = threading.Event(), []
+    ready = threading.Event()
+    ports: list[int] = []
     loop = asyncio.new_event_loop()
 
     async def serve() -> asyncssh.SSHAcceptor:

@@ -60,7 +60,8 @@ class ResultFiles:
             names = [name for name in tree.names(real) if form is None or form.fullmatch(name)]
             if len(names) > _ENTRIES:
                 raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: {len(names)} entries are too many")
-            told, size = [], 0
+            told: list[bytes] = []
+            size = 0
             for name in names:
                 entry = tree.lstat(join(real, name))
                 if entry is not None:
