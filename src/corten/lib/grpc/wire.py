@@ -43,6 +43,7 @@ _FRAME = 128 << 10
 _HEADERS = 64 << 10
 _PARTS = 64 << 20  # bytes of messages that have come in part, of one connection
 _ALL = 512 << 20  # bytes that all connections of one end hold, beside _OWN of each
+_EACH = 128 << 20  # of that, one may have so much: no single client takes it all
 _OWN = 256 << 10  # so that who says little is heard whatever others do
 _HIGH = 1 << 20  # bytes that wait to be written before writers, and the peer, wait
 _CLOSING_S = 10.0  # for a peer to read what was said last; it may never
@@ -269,6 +270,8 @@ class Wire(asyncio.Protocol):
 
     def hold(self, size: int) -> bool:
         """Whether so many more bytes may wait here, come or to be sent; negative gives them back."""
+        if size > 0 and self._held + size > _EACH:
+            return False
         more = max(0, self._held + size - _OWN) - max(0, self._held - _OWN)
         try:
             self._memory.take(more)

@@ -11,6 +11,7 @@ from typing import Annotated
 import pytest
 
 from corten.errors import ResourceExhausted
+from corten.lib.grpc import wire
 from corten.lib.grpc.channel import Bidi, Channel
 from corten.lib.grpc.server import Call, Connection
 from corten.lib.grpc.status import Code, GrpcError
@@ -90,6 +91,16 @@ async def test_what_one_client_holds_others_cannot_but_small_calls_go_on() -> No
         async with asyncio.timeout(LIMIT):
             while its._wire._held:
                 await asyncio.sleep(0)
+        assert await echoed(other, LARGE) == len(LARGE)
+
+
+async def test_one_client_cannot_take_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_EACH", 1 << 20)
+    memory = Memory(ROOM)
+    async with AsyncExitStack() as closing, connected(memory) as (greedy, its), connected(memory) as (other, _):
+        await held(closing, greedy, its)
+        with pytest.raises(GrpcError, match="too much waits"):
+            await echoed(greedy, LARGE)
         assert await echoed(other, LARGE) == len(LARGE)
 
 
