@@ -135,12 +135,13 @@ class Bases:
         return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
 
     async def _of_layout(self, layout: LayoutName, name: str, platform: str) -> Base:
-        """An image of the client's; its layers come when a step reads them. Raises NotFound, DataLoss, OSError."""
+        """An image of the client's; its layers come when a step reads them. Its documents come as fast as the client
+        gives them, and no faster. Raises NotFound, DataLoss, GrpcError, OSError."""
         progress = Progress()
         top, source = await self._directories.image(layout, progress)
         wanted = platforms.parse(platform) if platform else platforms.host_platform()
         chosen = await run_cancellable(
-            progress, "disk", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
+            progress, "stream", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
         )
         entry = self._library.catalog.get(chosen.id)
         if entry is not None:

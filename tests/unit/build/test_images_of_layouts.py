@@ -7,17 +7,25 @@ import gzip
 import io
 import json
 import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from corten.build.bases import Bases
+from corten.build.caching.layout import LayoutSource
 from corten.build.caching.pairs import LayerPairs
 from corten.build.caching.passed import PassedDirectories
+from corten.build.dockerfile.contexts import LayoutName
 from corten.build.filesystem import FileSystem
+from corten.build.session import stores
+from corten.engine.images.progress import Progress
 from corten.errors import DataLoss, InvalidArgument
+from corten.lib.grpc.status import Code, GrpcError
 from corten.testing.made_images import MadeImage, digest_of, make_image, tar_of
 
 HONEST, EVIL = tar_of({"a": b"1"}), gzip.compress(tar_of({"a": b"evil"}))
@@ -95,3 +103,46 @@ def test_what_is_no_reference_of_a_layout_is_told(tmp_path: Path, image: MadeIma
     written(tmp_path, image, json.loads(image.manifest))
     with pytest.raises(InvalidArgument, match="invalid OCI layout reference"):
         asyncio.run(found(tmp_path, Store(), "oci-layout://given@sha256:short"))
+
+
+def test_no_thread_waits_for_a_client_that_others_need(
+    tmp_path: Path, image: MadeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, image, json.loads(image.manifest))
+    threads: set[str] = set()
+    plainly = LayoutSource._open
+
+    def watched(self: LayoutSource, path: list[str]) -> BinaryIO:
+        threads.add(threading.current_thread().name.rpartition("_")[0])
+        return plainly(self, path)
+
+    monkeypatch.setattr(LayoutSource, "_open", watched)
+    asyncio.run(found(tmp_path, Store()))
+    assert threads == {"corten-stream"}
+
+
+async def test_a_client_that_does_not_give_what_it_has_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        """Takes every call, and never answers."""
+
+        @asynccontextmanager
+        async def stream(self, _method: str, _metadata: object = ()) -> AsyncIterator[Silent]:
+            yield self
+
+        async def send_bytes(self, _message: bytes) -> None:
+            pass
+
+        async def end(self) -> None:
+            pass
+
+        async def receive_bytes(self) -> bytes | None:
+            await asyncio.Event().wait()
+            return None
+
+    monkeypatch.setattr(stores, "_READ_S", 0.01)
+    client: Any = Silent()
+    directories = stores.SessionDirectories(client)
+    digest = digest_of(b"")
+    with pytest.raises(GrpcError, match="the client's store has not given") as caught:
+        await directories.image(LayoutName(store="s", tag="", digest=digest), Progress())
+    assert caught.value.status is Code.DEADLINE_EXCEEDED
