@@ -1,4 +1,4 @@
-"""Servers of git over ssh that want what this engine does not do."""
+"""Servers of git over ssh that want what this engine does not do, and clients that do not answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 
 from corten.build.git.error import GitError
 from corten.build.git.ssh import SshExchange
+from corten.build.git.ssh_access import SshAccess
+from corten.build.git.ssh_agent import Agent
 from corten.cli.build.key_agent import KeyAgent
 from corten.registry.cancel import Cancel
 from corten.registry.inward import InwardPolicy
@@ -81,3 +83,41 @@ def test_packets_are_not_unpacked(squeezing: tuple[int, Access]) -> None:
     exchange = SshExchange(client, InwardPolicy(), f"ssh://127.0.0.1:{port}/x", Timings(), Cancel())
     with exchange, pytest.raises(GitError, match="compression"):
         exchange.greeting()
+
+
+async def test_a_client_that_does_not_answer_is_not_waited_for() -> None:
+    class Silent:
+        async def secret(self, _name: str) -> bytes | None:
+            await asyncio.Event().wait()
+            return None
+
+        agent = secret
+
+    offers: Any = Silent()
+    access = SshAccess(offers, 0.01)
+    for ask in (access.known_hosts, access.agent):
+        with pytest.raises(GitError, match="the client has not said"):
+            await asyncio.to_thread(ask, Cancel())
+    await access.close()
+
+
+def test_an_agent_has_so_long_for_all_of_an_answer() -> None:
+    """One that gives a byte now and then would keep a thread for days."""
+    ours, theirs = socket.socketpair()
+    enough = threading.Event()
+
+    def drip() -> None:
+        ours.sendall((1000).to_bytes(4, "big"))
+        while not enough.wait(0.01):
+            ours.sendall(b"\0")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        with pytest.raises(GitError, match="timed out"):
+            Agent(theirs, 0.1).identities()
+    finally:
+        enough.set()
+        thread.join()
+        ours.close()
+        theirs.close()

@@ -175,7 +175,7 @@ class CacheTravel:
         if one.reference is None:
             top, opens = await traveller.directories.find(one, progress)
             opened = opens(progress.cancel)
-            return await run_cancellable(progress, "net", read_cache, opened, top, platform, one.name), opens
+            return await run_cancellable(progress, "stream", read_cache, opened, top, platform, one.name), opens
         credentials = await traveller.offers.credentials(known_as(one.reference.domain))
         try:
             found = await self._registries().find(one.reference, credentials, progress)
