@@ -32,7 +32,7 @@ class Access:
         self._known = known
 
     def agent(self, _cancel: Cancel) -> socket.socket:
-        return self._agent.connect()
+        return socket.socket(fileno=self._agent.connect().detach())
 
     def known_hosts(self, _cancel: Cancel) -> str:
         return self._known
