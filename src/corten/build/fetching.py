@@ -96,7 +96,7 @@ class Fetching:
         """The commit that a URL means now; `offers` has what a server asks for. Raises GitError, NotImplemented,
         InwardRefused, and what the client's answers raise."""
         url = await authorized(url, offers)
-        async with ssh_access(offers) as access:
+        async with ssh_access(offers, self._timings.stall_s) as access:
             return await run_cancellable(progress, "net", self._repositories(progress, access).resolve, url)
 
     async def checkout(
@@ -104,7 +104,10 @@ class Fetching:
     ) -> BinaryIO:
         """The tar of a commit's files, the caller's to close. Raises as `commit`, and DiskFull."""
         url = await authorized(url, offers)
-        async with ssh_access(offers) as access, self._locks.hold(f"{url.remote} {resolved.commit}"):
+        async with (
+            ssh_access(offers, self._timings.stall_s) as access,
+            self._locks.hold(f"{url.remote} {resolved.commit}"),
+        ):
             checkout = self._repositories(progress, access).checkout
             return await run_cancellable(progress, "net", checkout, url, resolved, keeps_git_dir=keeps_git_dir)
 

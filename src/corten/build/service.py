@@ -274,6 +274,7 @@ class BuildService:
             offers=job.offers,
             always_pull=job.options.pull,
             directories=job.directories,
+            pairs=self._travel.pairs,
             given=job.given,
         )
 

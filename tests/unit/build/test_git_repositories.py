@@ -9,6 +9,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,23 @@ def test_what_was_checked_out_once_is_not_fetched_again(lab: Lab):
     repository.commit({"a": "2"})
     assert lab.tar().extractfile("a").read() == b"2"
     assert lab.server.fetches() == posts + 3
+
+
+def test_a_server_that_lies_about_what_is_behind_a_tag_gets_nothing_kept(lab: Lab):
+    """A checksum is compared with what it says, and who asks for the commit later gets what was kept."""
+    repository = lab.repository()
+    pinned = repository.commit({"pinned": "1"})
+    repository.git("rm", "-q", "pinned")
+    repository.commit({"evil": "2"})
+    repository.git("tag", "-a", "v1", "-m", "t")
+    url = parse_git_url(f"{lab.server.url}/a.git#v1")
+    assert url is not None
+    client = lab.client()
+    said = replace(client.resolve(url), commit=pinned)
+    with pytest.raises(GitError, match=f"says that refs/tags/v1 is {pinned}, and it is"):
+        client.checkout(url, said, keeps_git_dir=False)
+    assert lab.names(f"#{pinned}") == [".", "pinned"]
+    assert lab.names(f"#{repository.git('rev-parse', 'v1')}") == [".", "evil"]  # a tag by its id is what it is
 
 
 def test_a_server_that_gives_no_history_cut_short_is_asked_for_all_of_it(lab: Lab):

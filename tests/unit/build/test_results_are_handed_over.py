@@ -44,6 +44,14 @@ def test_an_input_stands_where_a_context_names_it() -> None:
     assert linked.attributes["context:other"] == "docker-image://x"
 
 
+def test_a_build_argument_does_not_become_the_name_of_a_result() -> None:
+    results = Results()
+    name = results.add(GIVEN)
+    said = {"context:base": "input:base", "build-arg:X": "input:base", "label:y": "input:base"}
+    linked = results.linked(said, {"base": definition_of(name)})
+    assert {key for key, value in linked.attributes.items() if name in value} == {"context:base"}
+
+
 def test_no_dockerfile_can_say_the_name_of_a_result() -> None:
     results = Results()
     assert results.add(GIVEN) != results.add(GIVEN)

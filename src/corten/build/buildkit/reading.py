@@ -44,7 +44,8 @@ class ResultFiles:
             offset, length = part if part is not None else (0, node.size)
             if offset < 0 or length < 0 or min(length, max(0, node.size - offset)) > _LIMIT:
                 raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: {_LIMIT} bytes may be read at once")
-            return _slice(tree, real, offset, length)
+            assert isinstance(tree, MountedTree)  # an empty one has no files
+            return tree.part(real, offset, min(length, max(0, node.size - offset)))
 
         return await self._look(job, ref, path, read)
 
@@ -59,8 +60,16 @@ class ResultFiles:
             names = [name for name in tree.names(real) if form is None or form.fullmatch(name)]
             if len(names) > _ENTRIES:
                 raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: {len(names)} entries are too many")
-            found = ((name, tree.lstat(join(real, name))) for name in names)
-            return [_packed(tree, join(real, name), name, node) for name, node in found if node is not None]
+            told: list[bytes] = []
+            size = 0
+            for name in names:
+                entry = tree.lstat(join(real, name))
+                if entry is not None:
+                    told.append(_packed(tree, join(real, name), name, entry))
+                    size += len(told[-1])  # extended attributes have 64 KiB each
+                if size > _LIMIT:
+                    raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: its entries are more than {_LIMIT} bytes")
+            return told
 
         return await self._look(job, ref, path, entries)
 
@@ -74,6 +83,8 @@ class ResultFiles:
         return await self._look(job, ref, path, told)
 
     async def _look(self, job: BuildJob, ref: str, path: str, look: Callable[[Tree], T]) -> T:
+        if "\0" in path:
+            raise GrpcError(Code.INVALID_ARGUMENT, f"{path[:200]!r}: no path has a zero byte")
         filesystem = await self._filesystem(job, ref)
 
         def work() -> T:
@@ -116,15 +127,3 @@ def _found(tree: Tree, path: str) -> tuple[str, Node]:
 
 def _packed(tree: Tree, real: str, name: str, node: Node) -> bytes:
     return encode_stat(stat_of(tree, real, node, b"")._replace(path=os.fsencode(name)))
-
-
-def _slice(tree: Tree, real: str, offset: int, length: int) -> bytes:
-    """A part of a file."""
-    found = bytearray()
-    at = 0
-    for chunk in tree.chunks(real):
-        found += chunk[max(0, offset - at) : max(0, offset + length - at)]
-        at += len(chunk)
-        if at >= offset + length:
-            break
-    return bytes(found)

@@ -41,7 +41,8 @@ class PassedDirectories:
         if passed is None:
             raise InvalidArgument(f"the OCI layout {name.store} was not passed by the client")
         layout = LayoutSource(lambda: os.open(".", _DIRECTORY, dir_fd=passed), self._reader)
-        top = await run_cancellable(progress, "disk", layout.top, name.tag, name.digest)
+        # at the pace of the client's file system, which need not be a disk
+        top = await run_cancellable(progress, "stream", layout.top, name.tag, name.digest)
         return top, lambda _cancel: layout
 
     def open(self, path: str) -> int:

@@ -99,7 +99,7 @@ class CacheTravel:
     def __init__(self, *, exporter: CacheExporter, registries: Callable[[], Found], library: ImageLibrary) -> None:
         self._exporter = exporter
         self._library = library
-        self._pairs = LayerPairs(library)
+        self.pairs = LayerPairs(library)
         self._registries = registries
 
     @asynccontextmanager
@@ -124,7 +124,7 @@ class CacheTravel:
                 content = await blocking.run(believable, found, self._library.blob_size)
                 checking = Progress()
                 check = checking.cancel.check
-                content = await run_cancellable(checking, "cpu", self._pairs.believable, content, check)
+                content = await run_cancellable(checking, "cpu", self.pairs.believable, content, check)
             except (CortenError, OSError) as error:
                 traveller.say(status(f"Status: Nothing came from {one.name}"))
                 traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))
@@ -145,7 +145,7 @@ class CacheTravel:
         if one.reference is None:
             top, opens = await traveller.directories.find(one, progress)
             opened = opens(progress.cancel)
-            return await run_cancellable(progress, "net", read_cache, opened, top, platform, one.name), opens
+            return await run_cancellable(progress, "stream", read_cache, opened, top, platform, one.name), opens
         credentials = await traveller.offers.credentials(known_as(one.reference.domain))
         try:
             found = await self._registries().find(one.reference, credentials, progress)

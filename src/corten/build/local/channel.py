@@ -25,25 +25,12 @@ from corten.build.local.frames import (
     close_all,
     frame,
 )
-from corten.errors import ResourceExhausted
 from corten.lib import blocking
+from corten.lib.memory import Memory
 
 T = TypeVar("T")
 _CHUNK = 256 << 10
 _SPACE = socket.CMSG_SPACE(4 * DESCRIPTORS_LIMIT)
-
-
-class Memory:
-    """Bytes that are held of what all clients have sent: each may send large frames, many at once may not."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-
-    def take(self, size: int) -> None:
-        """Have so many more, or fewer. Raises ResourceExhausted."""
-        if size > self._left:
-            raise ResourceExhausted("clients have sent too much at once for their builds: try again later")
-        self._left -= size
 
 
 class Channel:

@@ -172,9 +172,14 @@ class History:
                 and sum(one.record.pinned for one in self._entries.values()) >= MOST_PINNED
             ):
                 raise ResourceExhausted(f"{MOST_PINNED} builds are pinned already")
+            before = entry.record.pinned
             entry.record.pinned = pinned
             entry.record.generation += 1
-            await blocking.run(self._store.update, entry.record)
+            try:
+                await blocking.run(self._store.update, entry.record)
+            except BaseException:
+                entry.record.pinned = before
+                raise
         self._tell(Event(type=COMPLETE, record=entry.record))
 
     # -- inside
