@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -226,6 +228,19 @@ def test_what_a_killed_daemon_left_is_deleted(tmp_path: Path, damage: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_read_at_the_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HistoryStore(tmp_path)
+    size = store.write(over("a"), {digest_of(b"x"): b"x"})
+
+    def full(_path: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", full)
+        assert list(store.load()) == []
+    assert list(store.load()) == [(over("a"), size, {digest_of(b"x"): 1})]
+
+
 def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     store = HistoryStore(tmp_path)
     with pytest.raises(TypeError):
@@ -261,6 +276,20 @@ async def test_listeners_hear_of_builds(tmp_path: Path) -> None:
         await history.size(digest_of(b"x"))
     with pytest.raises(NotFound):
         await history.pin("a", True)
+
+
+async def test_a_pin_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HistoryStore(tmp_path)
+    history = History(store)
+    history.ended(over("a"), dict)
+
+    def full(_record: Record) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "update", full)
+    with pytest.raises(OSError, match="No space left"):
+        await history.pin("a", True)
+    assert await history.find("a") == over("a")
 
 
 async def test_a_record_that_is_pinned_stays_so(tmp_path: Path) -> None:
