@@ -256,6 +256,22 @@ def test_an_answer_to_no_question_is_an_error_and_its_descriptors_are_closed(ans
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+def test_an_answer_that_comes_before_its_question_is_sent_is_closed_with_the_connection() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        async def send(_message: bytes, _data: bytes = b"") -> None:
+            with open(os.devnull, "rb") as file:
+                peer.send({"answer": 1, "found": True}, fds=(file.fileno(),))
+            while not all(waiting.done() for waiting in offers._waiting.values()):
+                await asyncio.sleep(0)
+            raise BrokenPipeError
+
+        channel.send = send  # type: ignore[method-assign]
+        with pytest.raises(CortenError):
+            await offers.agent("default")
+
+    conversation(talk)
+
+
 def test_a_question_ends_with_its_step() -> None:
     async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
         asking = asyncio.ensure_future(offers.secret("a"))
