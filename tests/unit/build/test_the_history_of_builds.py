@@ -7,6 +7,8 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +16,12 @@ from hypothesis import strategies as st
 
 from corten.build.buildkit.history.bounds import AGE_S, MOST, MOST_BYTES, NEWEST, Kept, to_forget
 from corten.build.buildkit.history.history import History
-from corten.build.buildkit.history.recording import log_of, messages_of
+from corten.build.buildkit.history.recording import Recorder, log_of, messages_of
 from corten.build.buildkit.history.redaction import written_down
 from corten.build.buildkit.history.selection import newest, selection, status_of
 from corten.build.buildkit.history.store import HistoryStore
-from corten.build.buildkit.messages.control import StatusResponse
+from corten.build.buildkit.jobs import BuildJob
+from corten.build.buildkit.messages.control import SolveRequest, StatusResponse
 from corten.build.buildkit.messages.history import COMPLETE, DELETED, STARTED, Descriptor, Record, ResultInfo
 from corten.build.buildkit.messages.types import Timestamp
 from corten.build.status_board import StatusBoard
@@ -246,6 +249,25 @@ def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         store.write(over("a"), {digest_of(b"x"): b"x", digest_of(b"y"): None})  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_result_that_cannot_be_looked_at_is_no_trouble_of_its_build(tmp_path: Path) -> None:
+    class Failing:
+        async def recorded(self, *_args: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    request, history = SolveRequest(ref="a"), History(HistoryStore(tmp_path))
+    recorder = Recorder(history=history, finisher=Failing(), library=Any)  # type: ignore[arg-type]
+    async with recorder.recording(request) as recording:
+        job = BuildJob(request=request)
+        recording.begun(job)
+        job.exported = SimpleNamespace(options=None), SimpleNamespace(), SimpleNamespace()  # type: ignore[assignment]
+        await recording.done(job, {"image.name": "x"})
+        await job.end()
+    found = await history.find("a")
+    assert found is not None
+    assert found.error is None
+    assert found.exporter_response == {"image.name": "x"}
 
 
 # -- who listens

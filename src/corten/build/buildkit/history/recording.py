@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from corten.spec import oci_image
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import MANIFEST_LIMIT, Index, Manifest
 
+_LOG = logging.getLogger("corten.build")
 _STATUS = "application/vnd.buildkit.status.v0"
 _ERROR = "application/vnd.googeapis.google.rpc.status+proto"  # spelled as BuildKit spells it
 _IN_TOTO = "application/vnd.in-toto+json"
@@ -90,9 +92,15 @@ class Recording:
             self._history.begun(self._record)
 
     async def done(self, job: BuildJob, answers: Mapping[str, str]) -> None:
-        """It has gone well; its result is still there."""
+        """It has gone well; its result is still there. What cannot be found out of it is not recorded."""
         if self._board is None:
             return
+        try:
+            await self._look(job, answers)
+        except (CortenError, OSError) as error:  # the build is no worse for it
+            _LOG.warning("the record of a build is not whole: %s", error)
+
+    async def _look(self, job: BuildJob, answers: Mapping[str, str]) -> None:
         self._record.exporter_response = written_down(answers)
         infos: dict[str, ResultInfo] = {}
         found = job.exported
