@@ -66,7 +66,7 @@ async def run(fn: Callable[..., T], *args: Any, pool: Pool = "disk", **kwargs: A
 
 async def aside(fn: Callable[..., T], *args: Any) -> T:
     """Run `fn`, which may never return, in a thread of its own, and await its result: no other work waits for it, nor
-    does the daemon's end. Who calls this bounds how many there are."""
+    does the daemon's end. Who calls this bounds how many there are. Raises Unavailable where no thread can be had."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
@@ -83,7 +83,10 @@ async def aside(fn: Callable[..., T], *args: Any) -> T:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, say, what)
 
-    threading.Thread(target=work, name="corten-aside", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="corten-aside", daemon=True).start()
+    except RuntimeError as error:
+        raise Unavailable(f"the machine has no room for another thread: {error}") from error
     return await outcome
 
 
