@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import BinaryIO
 
 import pytest
@@ -22,7 +24,7 @@ DEEP = "/".join("d" * 2000)
 
 
 async def received(spool: Spool, content: Content) -> BinaryIO:
-    async def body():
+    async def body() -> AsyncIterator[bytes]:
         yield tar_of(content).getvalue()
 
     return await spool.receive(body(), Progress())
@@ -41,7 +43,7 @@ async def received(spool: Spool, content: Content) -> BinaryIO:
     ids=["small", "patterns", "patterns of its own", "patterns by a link", "deep", "large"],
 )
 async def test_where_a_context_is_read(
-    tmp_path, monkeypatch: pytest.MonkeyPatch, content: Content, is_on_loop: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Content, is_on_loop: bool
 ) -> None:
     where: list[bool] = []
 
@@ -60,7 +62,7 @@ async def test_where_a_context_is_read(
     assert file.closed
 
 
-async def test_one_that_is_wrong_is_refused_and_closed(tmp_path) -> None:
+async def test_one_that_is_wrong_is_refused_and_closed(tmp_path: Path) -> None:
     file = await received(Spool(tmp_path), {"other": b""})
     source = TarSource(file, "", Progress())
     with pytest.raises(InvalidArgument, match="Cannot locate"):
