@@ -1,11 +1,11 @@
 """The one crossing from async to blocking code: bounded, named thread pools. Daemon only.
 
 `disk` for file and mount work, `net` for registry transfers (long), `cpu` for hashing and compression, `stream` for
-what goes at a client's pace: slow clients must not take the threads that a start needs. `netns`, `passed` and `build` are
-no pools, but threads that come and go, for what may never return: requests to the kernel that a running container may
-hold up, in its own network namespace; looks at directories that clients pass, of file systems that may not answer; copies
-and digests of builds, whose contexts are such directories, and as large as they like. Work under about a millisecond (a row
-in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
+what goes at a client's pace: slow clients must not take the threads that a start needs. `netns`, `passed` and `build`
+are no pools, but threads that come and go, for what may never return: requests to the kernel that a running container
+may hold up, in its own network namespace; looks at directories that clients pass, of file systems that may not answer;
+copies and digests of builds, whose contexts are such directories, and as large as they like. Work under about a
+millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
 """
 
 from __future__ import annotations

@@ -71,9 +71,7 @@ def test_a_result_whose_build_is_over_is_not_found() -> None:
 
 async def test_a_result_that_comes_when_its_build_has_ended_is_not_given_out() -> None:
     results, job = Results(), BuildJob(request=SolveRequest(ref="a"))
-    frontend = Frontend(
-        service=Any, sessions=Any, contexts=Any, fetching=Any, spool=Any, results=results
-    )  # type: ignore[arg-type]
+    frontend = Frontend(service=Any, sessions=Any, contexts=Any, fetching=Any, spool=Any, results=results)  # type: ignore[arg-type]
     solved: Any = SimpleNamespace(
         platforms=[SimpleNamespace(built=SimpleNamespace(image=GIVEN.image, filesystem=GIVEN.filesystem))], have=have
     )

@@ -27,9 +27,7 @@ async def kept(methods: dict[str, Handler], *offered: str) -> AsyncIterator[asyn
 
 
 @asynccontextmanager
-async def session(
-    methods: dict[str, Handler], *offered: str
-) -> AsyncIterator[tuple[asyncio.Task[None], Channel]]:
+async def session(methods: dict[str, Handler], *offered: str) -> AsyncIterator[tuple[asyncio.Task[None], Channel]]:
     """The same, and the daemon's end of its connection."""
     ours, theirs = socket.socketpair()
     serving = asyncio.ensure_future(Connection(methods, limit=1 << 20).serve(theirs.detach()))

@@ -35,8 +35,8 @@ class HistoryStore:
         self._directory = directory
 
     def load(self) -> Iterator[tuple[Record, int, dict[str, int]]]:
-        """Each record, its bytes in all, and its blobs' sizes by digest. What is none is deleted; what cannot be read now
-        is said, and stays. Raises OSError."""
+        """Each record, its bytes in all, and its blobs' sizes by digest. What is none is deleted, what cannot be read
+        now is said, and stays. Raises OSError."""
         try:
             names = os.listdir(self._directory)
         except FileNotFoundError:
