@@ -141,7 +141,7 @@ class Bases:
         top, source = await self._directories.image(layout, progress)
         wanted = platforms.parse(platform) if platform else platforms.host_platform()
         chosen = await run_cancellable(
-            progress, "stream", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
+            progress, "passed", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
         )
         entry = self._library.catalog.get(chosen.id)
         if entry is not None:

@@ -1,7 +1,9 @@
-"""Clients read files of results: what is read is what was asked for, however the file is made."""
+"""Clients read files of results: what is read is what was asked for, however the file is made, and a look ends with who
+asked."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -79,3 +81,26 @@ async def test_a_directory_is_told_as_far_as_a_message_goes(
     with pytest.raises(GrpcError, match="its entries are more than") as caught:
         await files.list(job, REF, "/", "")
     assert caught.value.status is Code.RESOURCE_EXHAUSTED
+
+
+async def test_a_look_ends_with_who_asked(
+    files: ResultFiles, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").touch()
+    assert len(await files.list(job, REF, "/", "")) == 1
+    looking, loop = asyncio.Event(), asyncio.get_running_loop()
+    before, names = sorted(os.listdir("/proc/self/fd")), MountedTree.names
+
+    def without_end(tree: MountedTree, path: str) -> list[str]:
+        loop.call_soon_threadsafe(looking.set)
+        while True:
+            names(tree, path)
+
+    monkeypatch.setattr(MountedTree, "names", without_end)
+    look = asyncio.ensure_future(files.list(job, REF, "/", ""))
+    await looking.wait()
+    look.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.wait([look])
+    assert look.cancelled()
+    assert sorted(os.listdir("/proc/self/fd")) == before

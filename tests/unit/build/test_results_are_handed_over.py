@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corten.build.buildkit.frontend import Frontend
+from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.linked import Results, definition_of, name_of
+from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.pb import Definition, Input, Op, SourceOp
 from corten.build.filesystem import FileSystem
 from corten.build.given import Given, is_given
@@ -69,6 +75,21 @@ def test_a_result_whose_build_is_over_is_not_found() -> None:
     with pytest.raises(GrpcError) as caught:
         results.linked({}, {"context:base": definition_of(name)})
     assert caught.value.status is Code.NOT_FOUND
+
+
+async def test_a_result_that_comes_when_its_build_has_ended_is_not_given_out() -> None:
+    results, job = Results(), BuildJob(request=SolveRequest(ref="a"))
+    frontend = Frontend(service=Any, sessions=Any, contexts=Any, fetching=Any, spool=Any, results=results)  # type: ignore[arg-type]
+    solved: Any = SimpleNamespace(
+        platforms=[SimpleNamespace(built=SimpleNamespace(image=GIVEN.image, filesystem=GIVEN.filesystem))], have=have
+    )
+    frontend._result(job, "result0", solved)
+    assert len(results._known) == 1
+    await job.end()
+    with pytest.raises(GrpcError) as caught:
+        frontend._result(job, "result0", solved)
+    assert caught.value.status is Code.CANCELLED
+    assert results._known == {}
 
 
 SOURCE = encode(Op(source=SourceOp(identifier="docker-image://docker.io/library/busybox:latest")))

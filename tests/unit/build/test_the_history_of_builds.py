@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from corten.build.buildkit.history.bounds import AGE_S, MOST, MOST_BYTES, NEWEST, Kept, to_forget
 from corten.build.buildkit.history.history import History
-from corten.build.buildkit.history.recording import Recording, log_of, messages_of
+from corten.build.buildkit.history.recording import Recorder, Recording, log_of, messages_of
 from corten.build.buildkit.history.redaction import written_down
 from corten.build.buildkit.history.selection import newest, selection, status_of
 from corten.build.buildkit.history.store import HistoryStore
+from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.control import SolveRequest, StatusResponse
 from corten.build.buildkit.messages.history import COMPLETE, DELETED, STARTED, Descriptor, Record, ResultInfo
 from corten.build.buildkit.messages.types import Attributed, Timestamp
@@ -265,11 +268,43 @@ def test_what_a_killed_daemon_left_is_deleted(tmp_path: Path, damage: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_read_at_the_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HistoryStore(tmp_path)
+    size = store.write(over("a"), {digest_of(b"x"): b"x"})
+
+    def full(_path: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", full)
+        assert list(store.load()) == []
+    assert list(store.load()) == [(over("a"), size, {digest_of(b"x"): 1})]
+
+
 def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     store = HistoryStore(tmp_path)
     with pytest.raises(TypeError):
         store.write(over("a"), {digest_of(b"x"): b"x", digest_of(b"y"): None})  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_result_that_cannot_be_looked_at_is_no_trouble_of_its_build(tmp_path: Path) -> None:
+    class Failing:
+        async def recorded(self, *_args: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    request, history = SolveRequest(ref="a"), History(HistoryStore(tmp_path))
+    recorder = Recorder(history=history, finisher=Failing(), library=Any)  # type: ignore[arg-type]
+    async with recorder.recording(request) as recording:
+        job = BuildJob(request=request)
+        recording.begun(job)
+        job.exported = SimpleNamespace(options=None), SimpleNamespace(), SimpleNamespace()  # type: ignore[assignment]
+        await recording.done(job, {"image.name": "x"})
+        await job.end()
+    found = await history.find("a")
+    assert found is not None
+    assert found.error is None
+    assert found.exporter_response == {"image.name": "x"}
 
 
 # -- who listens
@@ -300,6 +335,20 @@ async def test_listeners_hear_of_builds(tmp_path: Path) -> None:
         await history.size(digest_of(b"x"))
     with pytest.raises(NotFound):
         await history.pin("a", True)
+
+
+async def test_a_pin_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HistoryStore(tmp_path)
+    history = History(store)
+    history.ended(over("a"), dict)
+
+    def full(_record: Record) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "update", full)
+    with pytest.raises(OSError, match="No space left"):
+        await history.pin("a", True)
+    assert await history.find("a") == over("a")
 
 
 async def test_a_record_that_is_pinned_stays_so(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ class Frontend:
         return self._result(job, name, await solving.build())
 
     def _result(self, job: BuildJob, name: str, solved: Solved) -> Result:
-        """The result, which is given out until the build is over."""
+        """The result, which is given out until the build is over. Raises GrpcError when it is already."""
+        if job.is_over:  # while the last step ended: nobody would take the result back
+            raise GrpcError(Code.CANCELLED, "the build is over")
         given = [
             Given(image=one.built.image, filesystem=one.built.filesystem, have=solved.have) for one in solved.platforms
         ]

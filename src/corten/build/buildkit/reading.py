@@ -1,6 +1,7 @@
 """Files of results, for clients that look into them (the gateway's ReadFile, ReadDir, StatFile). Loop, threads.
 
-Links are followed inside the result only, as everywhere (trees/). What is asked for is bounded by what a message holds.
+Links are followed inside the result only, as everywhere (trees/). What is asked for is bounded by what a message holds;
+what lies before it in a file is not, so that a look ends with its caller.
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ from corten.build.session.packet import encode_stat
 from corten.build.session.sender import stat_of
 from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import EmptyTree, Node, Tree, component_pattern, join, resolve
-from corten.engine.images.settled import never_half_done
-from corten.lib import blocking
+from corten.engine.images.progress import Progress, run_cancellable
 from corten.lib.grpc.status import Code, GrpcError
 
 _LIMIT = 15 << 20  # bytes of a message
 _ENTRIES = 50_000
-_to_its_end = never_half_done(blocking.run)
 T = TypeVar("T")
 
 
@@ -86,18 +85,19 @@ class ResultFiles:
         if "\0" in path:
             raise GrpcError(Code.INVALID_ARGUMENT, f"{path[:200]!r}: no path has a zero byte")
         filesystem = await self._filesystem(job, ref)
+        progress = Progress()
 
         def work() -> T:
             if not filesystem.layers:
                 return look(EmptyTree())
-            tree = MountedTree(self._snapshots.image_fd(filesystem.chain_id))
+            tree = MountedTree(self._snapshots.image_fd(filesystem.chain_id), check=progress.cancel.check)
             try:
                 return look(tree)
             finally:
                 tree.close()
 
         try:
-            return await _to_its_end(work)
+            return await run_cancellable(progress, "build", work)
         except FileNotFoundError as error:
             raise GrpcError(Code.NOT_FOUND, f"{path[:200]}: no such file or directory") from error
         except OSError as error:

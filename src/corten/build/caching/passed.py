@@ -41,8 +41,7 @@ class PassedDirectories:
         if passed is None:
             raise InvalidArgument(f"the OCI layout {name.store} was not passed by the client")
         layout = LayoutSource(lambda: os.open(".", _DIRECTORY, dir_fd=passed), self._reader)
-        # at the pace of the client's file system, which need not be a disk
-        top = await run_cancellable(progress, "stream", layout.top, name.tag, name.digest)
+        top = await run_cancellable(progress, "passed", layout.top, name.tag, name.digest)
         return top, lambda _cancel: layout
 
     def open(self, path: str) -> int:
@@ -55,7 +54,7 @@ class PassedDirectories:
     async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
         """The manifest of a tag or digest. Raises NotFound, InvalidArgument, DataLoss, OSError."""
         layout = LayoutSource(lambda: self.open(one.path))
-        top = await run_cancellable(progress, "disk", layout.top, one.tag, one.digest)
+        top = await run_cancellable(progress, "passed", layout.top, one.tag, one.digest)
         return top, lambda _cancel: layout
 
     async def write(

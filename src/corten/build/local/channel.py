@@ -25,6 +25,7 @@ from corten.build.local.frames import (
     close_all,
     frame,
 )
+from corten.errors import Unavailable
 from corten.lib import blocking
 from corten.lib.memory import Memory
 
@@ -100,6 +101,7 @@ class Channel:
     async def look(self, look: Callable[[T], None], at: T) -> None:
         """Call `look`, which may never return. Raises what it raises."""
         self._looking = asyncio.ensure_future(blocking.aside(look, at))
+        self._looking.add_done_callback(lambda looking: looking.cancelled() or looking.exception())
         await asyncio.shield(self._looking)
 
     async def close(self) -> None:
@@ -113,7 +115,10 @@ class Channel:
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._looking is not None:
             await asyncio.wait([self._looking])
-        await blocking.aside(self._close)
+        try:
+            await blocking.aside(self._close)
+        except Unavailable:
+            self._close()
 
     def _close(self) -> None:
         """The socket too: descriptors that were not received are closed with it."""

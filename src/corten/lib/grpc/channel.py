@@ -86,6 +86,11 @@ class Channel:
         """Whether calls can be made."""
         return self._wire.is_open
 
+    @property
+    def heard(self) -> int:
+        """How often something has come from the peer, whatever it was."""
+        return self._wire.heard
+
     async def closed(self) -> None:
         """Wait for the end of the connection."""
         await asyncio.shield(self._wire.lost)

@@ -84,6 +84,7 @@ class Wire(asyncio.Protocol):
         self._is_full = False
         self._resets = 0
         self._claimed = 0
+        self.heard = 0  # how often something has come
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_reset: Callable[[Stream], None] | None = None
 
@@ -127,6 +128,7 @@ class Wire(asyncio.Protocol):
         """Bytes from the peer; what is no HTTP/2 ends the connection."""
         if self.lost.done():
             return
+        self.heard += 1
         try:
             events = self._h2.receive_data(data)
         except (H2Error, ValueError, KeyError):  # h2 lets some of what its codecs raise through
