@@ -81,7 +81,7 @@ def test_packets_are_not_unpacked(squeezing: tuple[int, Access]) -> None:
     port, access = squeezing
     client: Any = access
     exchange = SshExchange(client, InwardPolicy(), f"ssh://127.0.0.1:{port}/x", Timings(), Cancel())
-    with exchange, pytest.raises(GitError, match="compression|connection lost"):
+    with exchange, pytest.raises(GitError, match=r"compression|connection lost"):
         exchange.greeting()
 
 
