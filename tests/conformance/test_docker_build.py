@@ -174,7 +174,10 @@ def test_a_command_that_fails_ends_the_build_with_its_code(daemon: Daemon, build
         ("FROM busybox\nRUN --mount=type=ssh,required=true true\n", 'no SSH key "default" forwarded from the client'),
         ("FROM busybox\nRUN --mount=type=bind,source=nope,target=/m true\n", '"/nope": not found'),
         ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),
-        ("FROM busybox\n\nADD git@h.invalid:x/y.git /\n", "git over ssh is not supported by this engine"),
+        (
+            "FROM busybox\n\nADD git@h.invalid:x/y.git /\n",
+            "git over ssh needs an agent of the client's, and it forwards none",
+        ),
         ("FROM busybox\nCOPY --chown=nobodyhere a.txt /\n", "unable to find user nobodyhere"),
     ],
 )

@@ -102,7 +102,7 @@ def test_the_failure_has_the_code_and_the_success_an_id(daemon: Daemon) -> None:
         ("memory=lots", 400, "invalid syntax"),
         ("dockerfile=nope", 400, "Cannot locate specified Dockerfile: nope"),
         ("version=2", 501, "BuildKit"),
-        ("remote=git@h.invalid:x/y.git", 501, "git over ssh"),
+        ("remote=git@h.invalid:x/y.git", 500, "git over ssh needs an agent"),
         ("remote=https://h.invalid/x.git%3Ftag=1%26branch=2", 400, "branch conflicts with tag"),
         ("remote=ftp://x/", 400, "unsupported build context"),
         ("contexts={%22a%22:%22%22}", 400, "invalid named context"),
