@@ -22,6 +22,12 @@ def module_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def modules() -> frozenset[str]:
+    """The names of all source files."""
+    return frozenset(module_of(file) for file in files())
+
+
 def package_of(module: str) -> str:
     """`api` for `corten.api.server`, "" for corten itself."""
     return module.split(".")[1] if "." in module else ""
@@ -48,7 +54,7 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 @cache
 def imports(file: Path) -> frozenset[str]:
     """Every module that a file imports when it runs, inside functions too; names of `from x import y` where y is one."""
-    known = {module_of(other) for other in files()}
+    known = modules()
     found: set[str] = set()
     for node in _walk(tree(file)):
         if isinstance(node, ast.Import):

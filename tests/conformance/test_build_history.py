@@ -111,7 +111,7 @@ async def test_what_clients_ask_for_themselves_is_not_recorded(daemon: Daemon, p
         assert await listed(channel, ref="own") == []
 
 
-async def test_the_last_of_many(daemon: Daemon, peer: Peer) -> None:
+async def test_a_limit_gives_the_last_builds(daemon: Daemon, peer: Peer) -> None:
     async with calls(daemon) as channel:
         for ref in ("one", "two", "three"):
             async with session(daemon, f"session-{ref}", peer):
@@ -226,7 +226,7 @@ async def test_files_of_a_result_are_read(daemon: Daemon, peer: Peer, tmp_path: 
         await whole
 
 
-async def test_what_an_image_is(daemon: Daemon, peer: Peer) -> None:
+async def test_a_client_learns_an_images_configuration_and_of_no_other_source(daemon: Daemon, peer: Peer) -> None:
     async with calls(daemon) as channel, session(daemon, "session-image", peer):
         whole = asyncio.ensure_future(solve(channel, request("image", frontend="")))
         asked = gateway.ImageConfigRequest(ref="busybox", platform=Platform(os="linux", architecture="amd64"))

@@ -152,7 +152,7 @@ def test_the_output_of_a_failed_command_is_shown_again(build: Build) -> None:
     assert re.search(r"^\d+\.\d+ heard$", tail, re.MULTILINE)
 
 
-def test_a_missing_dockerfile(daemon: Daemon, context: Path) -> None:
+def test_a_missing_dockerfile_is_told_by_its_name(daemon: Daemon, context: Path) -> None:
     failed = daemon.docker("build", "-f", str(context / "None"), str(context), check=False)
     assert "failed to read dockerfile: open None: no such file or directory" in failed.stderr
 
@@ -188,7 +188,7 @@ def test_what_is_ignored_is_not_sent(daemon: Daemon, build: Build, context: Path
     assert '"/a.txt": not found' in build("FROM busybox\nCOPY a.txt /\n", check=False).stderr
 
 
-def test_outputs_of_files(build: Build, tmp_path: Path) -> None:
+def test_files_tars_and_layouts_come_to_the_client(build: Build, tmp_path: Path) -> None:
     text = "FROM scratch\nCOPY a.txt /sub/a\n"
     build(text, "--output", str(tmp_path / "out"))
     assert (tmp_path / "out/sub/a").read_text() == "a\n"
@@ -281,7 +281,7 @@ def test_a_build_whose_client_goes_away_leaves_nothing(daemon: Daemon, context: 
     assert daemon.out("images", "-q", "gone") == ""
 
 
-def test_builds_side_by_side(daemon: Daemon, tmp_path: Path) -> None:
+def test_builds_run_side_by_side_each_with_its_own_files(daemon: Daemon, tmp_path: Path) -> None:
     results: dict[int, subprocess.CompletedProcess[str]] = {}
 
     def one(number: int) -> None:
@@ -301,7 +301,7 @@ def test_builds_side_by_side(daemon: Daemon, tmp_path: Path) -> None:
         assert daemon.out("run", "--rm", "--network", "none", f"side:{number}", "cat", "/f") == f"f\n{number}"
 
 
-def test_compose_builds(daemon: Daemon, context: Path) -> None:
+def test_compose_builds_its_services(daemon: Daemon, context: Path) -> None:
     (context / "Dockerfile").write_text("FROM busybox\nARG WHICH\nRUN echo $WHICH > /which\n")
     (context / "compose.yaml").write_text(
         "services:\n  one:\n    image: co:1\n    build: {context: ., args: {WHICH: one}}\n"
@@ -312,7 +312,7 @@ def test_compose_builds(daemon: Daemon, context: Path) -> None:
         assert daemon.out("run", "--rm", "--network", "none", f"co:{number}", "cat", "/which") == which
 
 
-def test_bake(daemon: Daemon, context: Path) -> None:
+def test_bake_builds_the_targets_of_a_file(daemon: Daemon, context: Path) -> None:
     (context / "Dockerfile").write_text("FROM busybox\nRUN echo baked > /b\n")
     (context / "docker-bake.json").write_text(json.dumps({"target": {"default": {"context": ".", "tags": ["bake:1"]}}}))
     daemon.docker("buildx", "bake", "-f", str(context / "docker-bake.json"), cwd=context)

@@ -377,7 +377,7 @@ print(corten.build(path, host=host, target="end", network="none", buildargs={"A"
 """
 
 
-def test_python_builds(daemon: Daemon, context: Path) -> None:
+def test_python_builds_and_learns_why_a_build_failed(daemon: Daemon, context: Path) -> None:
     (context / "Dockerfile").write_text(
         "FROM busybox AS end\nARG A\nMAINTAINER me\n"
         "RUN --mount=type=secret,id=token echo $A > /made; test ! -e /run/secrets/token || grep -q hidden /run/secrets/token\n"

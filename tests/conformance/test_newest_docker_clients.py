@@ -98,7 +98,7 @@ def test_questions_instead_of_a_build(build: Build) -> None:
     assert re.search(r"^app \(default\)", build("--call=targets").stdout, re.MULTILINE)
 
 
-def test_all_kinds_of_outputs(build: Build, tmp_path: Path) -> None:
+def test_files_archives_layouts_and_caches_come_to_the_client(build: Build, tmp_path: Path) -> None:
     build("-o", f"type=local,dest={tmp_path}/files")
     assert (tmp_path / "files/a.txt").read_text() == "a\n"
     for kind, member in (("tar", "a.txt"), ("oci", "index.json"), ("docker", "manifest.json")):
@@ -132,7 +132,9 @@ def test_metadata_has_the_provenance(build: Build, daemon: Daemon, tmp_path: Pat
     assert found["containerimage.config.digest"] == daemon.inspect("told:1")["Id"]
 
 
-def test_the_history_of_builds(build: Build, daemon: Daemon, context: Path, tmp_path: Path) -> None:
+def test_history_lists_logs_exports_and_removes_builds(
+    build: Build, daemon: Daemon, context: Path, tmp_path: Path
+) -> None:
     build("--metadata-file", f"{tmp_path}/m", "--build-arg", "SAID=recorded", "-t", "recorded:1", "--no-cache")
     good = ref_of(tmp_path / "m")
     (context / "Fail").write_text("FROM busybox\nRUN echo so; exit 3\n")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from corten.build.caching.exporting import Directories
+from corten.build.caching.directories import Directories
+from corten.build.caching.pairs import LayerPairs
 from corten.build.dockerfile.contexts import LayoutName, layout_of
 from corten.build.export import image_id
 from corten.build.face import Offers
@@ -23,6 +24,7 @@ from corten.engine.images.content_tree import grow
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.pull import RemoteImage
+from corten.errors import DataLoss, InvalidArgument
 from corten.lib import blocking
 from corten.lib.keylock import KeyLock
 from corten.registry.credentials import ANONYMOUS, Credentials, known_as
@@ -53,9 +55,11 @@ class Bases:
         offers: Offers,
         always_pull: bool,
         directories: Directories,
+        pairs: LayerPairs,
         given: Mapping[str, Given] | None = None,
     ) -> None:
         self._directories = directories
+        self._pairs = pairs
         self._given = given or {}
         self._library = library
         self._puller = puller
@@ -78,7 +82,7 @@ class Bases:
         asked = (reference, platform)
         async with self._locks.hold("\0".join(asked)):
             base = self._found.get(asked)
-            layout = layout_of(reference)
+            layout = _layout_of(reference)
             if base is None and layout is not None:
                 base = self._found[asked] = await self._of_layout(layout, reference, platform)
             if base is None:
@@ -131,12 +135,13 @@ class Bases:
         return Base(image_id=chosen.id, image=chosen.image, digest=image.top.digest)
 
     async def _of_layout(self, layout: LayoutName, name: str, platform: str) -> Base:
-        """An image of the client's; its layers come when a step reads them. Raises NotFound, DataLoss, OSError."""
+        """An image of the client's; its layers come when a step reads them. Its documents come as fast as the client
+        gives them, and no faster. Raises NotFound, DataLoss, GrpcError, OSError."""
         progress = Progress()
         top, source = await self._directories.image(layout, progress)
         wanted = platforms.parse(platform) if platform else platforms.host_platform()
         chosen = await run_cancellable(
-            progress, "disk", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
+            progress, "passed", choose, source(progress.cancel), top, wanted, given=name, explicit=bool(platform)
         )
         entry = self._library.catalog.get(chosen.id)
         if entry is not None:
@@ -144,6 +149,8 @@ class Bases:
         layers = zip(chosen.manifest.layers, chosen.image.diff_ids, strict=True)
         found = FileSystem(layers=tuple(Layer(blob=blob, diff_id=diff_id) for blob, diff_id in layers))
         self._lease.add(*found.keys())
+        if not await run_cancellable(progress, "cpu", self._pairs.are_true, found, progress.cancel.check):
+            raise DataLoss(f"{name}: the layers of the image are not those that its configuration names")
         self._lazy.offer_layout(found, source, name)
         self.filesystems[chosen.id] = found
         self._raw[chosen.id] = chosen.config_raw
@@ -168,6 +175,14 @@ class Bases:
             layers=tuple(Layer(blob=blob, diff_id=diff_id, size=size) for blob, diff_id, size in layers)
         )
         return Base(image_id=entry.id, image=entry.config)
+
+
+def _layout_of(reference: str) -> LayoutName | None:
+    """As `layout_of`; clients may ask for any image. Raises InvalidArgument."""
+    try:
+        return layout_of(reference)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def _is_for(actual: Platform, wanted: str) -> bool:

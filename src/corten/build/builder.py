@@ -130,8 +130,10 @@ class Builder:
                     await operations.keep(below, failed.config)
             raise FailedStep(error, _failed_lines(target, solver)) from error
         finally:
-            self._adopt(inputs)
-            await operations.close()
+            try:
+                self._adopt(inputs)
+            finally:  # also when the cache's disk is full: nobody else takes the steps' mounts away
+                await operations.close()
         built = Built(
             image=images.after(plan.target, plan.target.steps[-1], filesystem),
             filesystem=filesystem,

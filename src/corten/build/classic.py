@@ -12,8 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from dataclasses import dataclass
 from functools import partial
 
-from corten.build.caching.exporting import Directories
-from corten.build.caching.travel import NoDirectories
+from corten.build.caching.directories import Directories, NoDirectories
 from corten.build.classic_stream import ClassicStream, Late, PrefixedLines, Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
@@ -25,7 +24,7 @@ from corten.build.face import IdAfter, Offers, Watcher
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
-from corten.build.ops.kept import KeptStep
+from corten.build.ops.failed_step import KeptStep
 from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
 from corten.build.plan import Plan
@@ -34,9 +33,9 @@ from corten.build.solver import Solver
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
-from corten.build.status_board import StatusBoard
-from corten.build.status_face import Failure, StatusFace
-from corten.build.status_told import ToldSource, exporting, telling
+from corten.build.status.board import StatusBoard
+from corten.build.status.face import Failure, StatusFace
+from corten.build.status.told import ToldSource, exporting, telling
 from corten.engine.containers.create import egress_rules
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress, stream

@@ -51,12 +51,10 @@ class Lookup(Protocol):
 class Executor:
     """Runs builds; one a daemon. All builds together run `at_once` steps, beyond one for each build."""
 
-    def __init__(
-        self, cache: BuildCache, *, at_once: int = _AT_ONCE, builds: int = _BUILDS, patience_s: float = _PATIENCE_S
-    ) -> None:
+    def __init__(self, cache: BuildCache, *, at_once: int = _AT_ONCE, patience_s: float = _PATIENCE_S) -> None:
         self._cache = cache
         self._turns = Turns()
-        self._slots = Slots(steps=at_once, builds=builds)
+        self._slots = Slots(steps=at_once, builds=_BUILDS)
         self._patience_s = patience_s
 
     async def run(

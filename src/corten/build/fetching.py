@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from corten.build.face import Offers
+from corten.build.fetched_files import FetchedFiles
 from corten.build.git.refs import Resolved
 from corten.build.git.secrets import authorized
 from corten.build.git.ssh_access import SshAccess, ssh_access
 from corten.build.git.url import GitUrl
-from corten.build.kept import KeptFiles
 from corten.build.web import Seen, WebUrl, download
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.errors import InvalidArgument
@@ -54,7 +54,7 @@ class Fetching:
         transport: Callable[[], Transport],
         policy: InwardPolicy,
         timings: Timings,
-        kept: KeptFiles,
+        kept: FetchedFiles,
         seen: Table,
     ) -> None:
         self._make_transport = transport
@@ -96,7 +96,7 @@ class Fetching:
         """The commit that a URL means now; `offers` has what a server asks for. Raises GitError, NotImplemented,
         InwardRefused, and what the client's answers raise."""
         url = await authorized(url, offers)
-        async with ssh_access(offers) as access:
+        async with ssh_access(offers, self._timings.stall_s) as access:
             return await run_cancellable(progress, "net", self._repositories(progress, access).resolve, url)
 
     async def checkout(
@@ -104,7 +104,10 @@ class Fetching:
     ) -> BinaryIO:
         """The tar of a commit's files, the caller's to close. Raises as `commit`, and DiskFull."""
         url = await authorized(url, offers)
-        async with ssh_access(offers) as access, self._locks.hold(f"{url.remote} {resolved.commit}"):
+        async with (
+            ssh_access(offers, self._timings.stall_s) as access,
+            self._locks.hold(f"{url.remote} {resolved.commit}"),
+        ):
             checkout = self._repositories(progress, access).checkout
             return await run_cancellable(progress, "net", checkout, url, resolved, keeps_git_dir=keeps_git_dir)
 

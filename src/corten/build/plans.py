@@ -1,7 +1,8 @@
 """Plans of Dockerfiles that were built lately: the same file, asked the same, upon the same images, is lowered once.
 
 A plan is a pure function of these three (`dockerfile.lower`) and never changed, so builds share it. Which images a name
-means is asked in each build, in the order in which the lowering asked. Daemon's loop; lowering is done in threads.
+means is asked in each build, in the order in which the lowering asked. Not kept are large ones, and those upon results
+of other builds, whose names never come again. Daemon's loop; lowering is done in threads.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 
 from corten.build.dockerfile.lower import Round, lower
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
+from corten.build.given import is_given
 from corten.build.plan import Base, BaseImages, Plan
 from corten.build.sources.source import Recipe
 from corten.engine.images.settled import all_of
 from corten.lib import blocking, codec
 
 _PLANS = 16
-_LARGE = 64 << 10  # bytes of a Dockerfile whose plan is not kept: it may take a hundred times as much
+_LARGE = 64 << 10  # bytes of what is asked whose plan is not kept: it may take a hundred times as much
 _Key = tuple[bytes, tuple[str, ...], bytes]
 
 
@@ -43,11 +45,18 @@ class Plans:
             dockerfile = await blocking.run(parse_dockerfile, recipe.source.data)
             plan = await lower(dockerfile, request, images, ignored=recipe.ignored, rounds=rounds)
             known = _Known(tuple(rounds), plan)
-        if len(recipe.source.data) <= _LARGE:
+        if _comes_again(key, request):
             self._known[key] = known
             if len(self._known) > _PLANS:
                 del self._known[next(iter(self._known))]
         return known.plan
+
+
+def _comes_again(key: _Key, request: BuildRequest) -> bool:
+    """Whether the same may well be asked again, and its plan is not too large to be kept until then."""
+    data, patterns, asked = key
+    size = len(data) + sum(map(len, patterns)) + len(asked)
+    return size <= _LARGE and not any(map(is_given, request.contexts.values()))
 
 
 async def _mean_the_same(rounds: Sequence[Round], images: BaseImages) -> bool:

@@ -18,9 +18,9 @@ from corten.build.builder import Builder, BuildInputs
 from corten.build.cache import BuildCache
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.caching.collecting import Collected
-from corten.build.caching.exporting import Directories
+from corten.build.caching.directories import Directories, NoDirectories
 from corten.build.caching.options import CacheImport
-from corten.build.caching.travel import CacheTravel, NoDirectories, Traveller, carrying_its_cache
+from corten.build.caching.travel import CacheTravel, Traveller, carrying_its_cache
 from corten.build.calls.results import answer
 from corten.build.diagnosis import FailedStep
 from corten.build.dockerfile.stages import BuildRequest, parse_dockerfile
@@ -30,7 +30,7 @@ from corten.build.face import Face, Offers
 from corten.build.filesystem import FileSystem
 from corten.build.given import Given, is_given
 from corten.build.lazy_layers import ImportLost, LazyLayers
-from corten.build.ops.kept import KeptStep
+from corten.build.ops.failed_step import KeptStep
 from corten.build.ops.run import RunSettings
 from corten.build.options import BuildOptions
 from corten.build.outputs import Built
@@ -274,6 +274,7 @@ class BuildService:
             offers=job.offers,
             always_pull=job.options.pull,
             directories=job.directories,
+            pairs=self._travel.pairs,
             given=job.given,
         )
 

@@ -11,7 +11,7 @@ Row = tuple[str, str, str]  # module, attribute, summary
 # In the order of `corten --help`.
 COMMON = ("run", "exec", "ps", "pull", "push", "images", "login", "logout", "search", "version", "info")
 GROUPS = {
-    "builder": "Manage the build cache",
+    "builder": "Build, and manage the build cache",
     "buildx": "Build, and manage the build cache, in buildx's words",
     "container": "Manage containers",
     "context": "Show where commands are sent",
@@ -129,7 +129,7 @@ COMMANDS: dict[str, Row] = {
     "builder prune": ("prune", "BUILDER", "Remove the build cache"),
     "buildx build": ("build", "COMMAND", "Build an image from a Dockerfile"),
     "buildx du": ("builder_du", "COMMAND", "Show what the build cache holds"),
-    "buildx inspect": ("builder_ls", "INSPECT", "Show the builder"),
+    "buildx inspect": ("builder_ls", "INSPECT", "Show the builder, and the platforms that run there"),
     "buildx ls": ("builder_ls", "LIST", "List the builders: there is one"),
     "buildx prune": ("prune", "BUILDER", "Remove the build cache"),
     "context ls": ("context", "LIST", "List the contexts: there is one"),

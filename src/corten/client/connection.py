@@ -6,6 +6,7 @@ RFC 9112. `Connection` knows nothing of Docker; `corten.client.api` gives answer
 from __future__ import annotations
 
 import _socket
+import sys
 
 from corten.client.errors import ConnectionBroken
 
@@ -17,6 +18,8 @@ _MAX_HEAD = 64 << 10
 _MAX_BODY = 512 << 20  # a JSON answer that is read whole
 _CHUNK = 64 << 10
 _NO_SIGNAL = _socket.MSG_NOSIGNAL
+_LONG = 8 if sys.maxsize > 1 << 32 else 4
+_LOOK = (1).to_bytes(_LONG, sys.byteorder) + bytes(_LONG)  # struct timeval: a second
 
 
 class Connection:
@@ -25,6 +28,8 @@ class Connection:
     __slots__ = ("_buffer", "_left", "_mode", "headers", "reusable", "sock", "status")
 
     def __init__(self, sock: _socket.socket) -> None:
+        # a signal between the interpreter's last look and recv(2) is not seen until that returns: it does, now and then
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, _LOOK)
         self.sock = sock
         self._buffer = bytearray()
         self._mode = "none"  # of the body: none, length, chunked, close
@@ -63,12 +68,15 @@ class Connection:
         return data
 
     def _fill(self) -> bool:
-        try:
-            data = self.sock.recv(_CHUNK)
-        except OSError as error:
-            raise ConnectionBroken(f"the connection to the engine broke: {error}") from error
-        self._buffer += data
-        return bool(data)
+        while True:
+            try:
+                data = self.sock.recv(_CHUNK)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise ConnectionBroken(f"the connection to the engine broke: {error}") from error
+            self._buffer += data
+            return bool(data)
 
     def read_head(self, *, of_head_request: bool = False) -> int:
         """Read status line and headers, skipping 1xx but 101; returns the status."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 256 << 10
-_LONG = 8 if sys.maxsize > 1 << 32 else 4
-_LOOK = (1).to_bytes(_LONG, sys.byteorder) + bytes(_LONG)  # struct timeval: a second
 _RIGHTS = 1  # SCM_RIGHTS of <sys/socket.h>
 _NOT_OFFERED = (400, 404, 405, 501)  # by other engines, and older ones
 
@@ -47,8 +45,6 @@ class LocalBuild:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sock = connection.sock
-        # a signal between the interpreter's last look and recv(2) is not seen until that returns: it does, now and then
-        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, _LOOK)
         self._reader = FrameReader()
         self._reader.feed(connection.pending())
 
@@ -136,7 +132,7 @@ class LocalBuild:
                 return found
             try:
                 data = self._sock.recv(_CHUNK)
-            except BlockingIOError:
+            except BlockingIOError:  # the connection's look for signals
                 continue
             except OSError as error:
                 raise ConnectionBroken(f"the connection to the engine broke: {error}") from error

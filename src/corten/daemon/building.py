@@ -20,9 +20,9 @@ from corten.build.classic import ClassicBuilds
 from corten.build.entitlements import DeviceInfo, Powers
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.layers import LayerForms
+from corten.build.fetched_files import FetchedFiles
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
-from corten.build.kept import KeptFiles
 from corten.build.local.builds import LocalBuilds
 from corten.build.service import BuildService
 from corten.build.session.contexts import KeptContexts
@@ -81,7 +81,7 @@ def build_service(
         transport=sources.transport,
         policy=sources.policy,
         timings=sources.timings,
-        kept=KeptFiles(data_root / "build-sources", lambda: limit_bytes() // _FETCHED_SHARE),
+        kept=FetchedFiles(data_root / "build-sources", lambda: limit_bytes() // _FETCHED_SHARE),
         seen=table("build-fetched"),
     )
     builder = Builder(

@@ -1,10 +1,11 @@
 """The one crossing from async to blocking code: bounded, named thread pools. Daemon only.
 
 `disk` for file and mount work, `net` for registry transfers (long), `cpu` for hashing and compression, `stream` for
-what goes at a client's pace: slow clients must not take the threads that a start needs; `build` for the copies and
-digests of builds, whose contexts are as large as they like. `netns` is no pool, but threads that come and go: requests
-to the kernel that a running container may hold up, in its own network namespace. Work under about a millisecond (a row
-in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
+what goes at a client's pace: slow clients must not take the threads that a start needs. `netns`, `passed` and `build`
+are no pools, but threads that come and go, for what may never return: requests to the kernel that a running container
+may hold up, in its own network namespace; looks at directories that clients pass, of file systems that may not answer;
+copies and digests of builds, whose contexts are such directories, and as large as they like. Work under about a
+millisecond (a row in SQLite, a netlink message) may run on the loop itself: a thread hop costs as much.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
@@ -22,13 +24,28 @@ from weakref import WeakKeyDictionary
 from corten.errors import Unavailable
 
 T = TypeVar("T")
-Pool = Literal["disk", "net", "cpu", "stream", "netns", "build"]
+Pool = Literal["disk", "net", "cpu", "stream", "netns", "passed", "build"]
 
-_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64, "build": 8}
+_SIZES: dict[Pool, int] = {"disk": 16, "net": 16, "cpu": 4, "stream": 64}
 _pools: dict[Pool, ThreadPoolExecutor] = {}
-_AT_ONCE = 16  # requests in namespaces
-_LATE_S = 1.0  # one that takes longer is no longer counted among them: containers that hang stop nobody else's
-_MOST_LATE = 256
+_MOST_LATE = 256  # of each kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What may never return: so many at once, but that one which takes longer is not counted among them any more, so
+    that what hangs stops nobody else's."""
+
+    what: str
+    at_once: int
+    late_s: float
+
+
+_KINDS: dict[Pool, _Kind] = {
+    "netns": _Kind("requests in network namespaces of containers", 16, 1.0),
+    "passed": _Kind("looks at directories that clients passed", 16, 1.0),
+    "build": _Kind("copies of builds", 8, 30.0),
+}
 
 
 def _pool(name: Pool) -> ThreadPoolExecutor:
@@ -42,14 +59,14 @@ async def run(fn: Callable[..., T], *args: Any, pool: Pool = "disk", **kwargs: A
     """Run blocking `fn` in the named pool and await its result; context variables are carried along."""
     context = contextvars.copy_context()
     call: Callable[[], T] = partial(context.run, partial(fn, *args, **kwargs))
-    if pool == "netns":
-        return await _in_turn(call)
+    if pool in _KINDS:
+        return await _in_turn(call, pool)
     return await asyncio.get_running_loop().run_in_executor(_pool(pool), call)
 
 
 async def aside(fn: Callable[..., T], *args: Any) -> T:
     """Run `fn`, which may never return, in a thread of its own, and await its result: no other work waits for it, nor
-    does the daemon's end. Who calls this bounds how many there are."""
+    does the daemon's end. Who calls this bounds how many there are. Raises Unavailable where no thread can be had."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
@@ -66,15 +83,18 @@ async def aside(fn: Callable[..., T], *args: Any) -> T:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, say, what)
 
-    threading.Thread(target=work, name="corten-aside", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="corten-aside", daemon=True).start()
+    except RuntimeError as error:
+        raise Unavailable(f"the machine has no room for another thread: {error}") from error
     return await outcome
 
 
 class _Turns:
-    """Of one loop: who may begin, and how many have not returned for long."""
+    """Of one loop and kind: who may begin, and how many have not returned for long."""
 
-    def __init__(self) -> None:
-        self.free = asyncio.Semaphore(_AT_ONCE)
+    def __init__(self, at_once: int) -> None:
+        self.free = asyncio.Semaphore(at_once)
         self.late = 0
 
     def returned(self, running: asyncio.Future[Any]) -> None:
@@ -84,18 +104,19 @@ class _Turns:
             running.exception()
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Pool, _Turns]] = WeakKeyDictionary()
 
 
-async def _in_turn(call: Callable[[], T]) -> T:
+async def _in_turn(call: Callable[[], T], pool: Pool) -> T:
     """Run `call` aside, when it is its turn. Raises Unavailable when too many do not return."""
-    turns = _turns.setdefault(asyncio.get_running_loop(), _Turns())
+    kind = _KINDS[pool]
+    turns = _turns.setdefault(asyncio.get_running_loop(), {}).setdefault(pool, _Turns(kind.at_once))
     async with turns.free:
         if turns.late >= _MOST_LATE:
-            raise Unavailable(f"{_MOST_LATE} requests in network namespaces of containers do not return")
+            raise Unavailable(f"{_MOST_LATE} {kind.what} do not return")
         running = asyncio.ensure_future(aside(call))
         try:
-            await asyncio.wait([running], timeout=_LATE_S)
+            await asyncio.wait([running], timeout=kind.late_s)
         finally:
             if not running.done():
                 turns.late += 1

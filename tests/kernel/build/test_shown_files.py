@@ -17,7 +17,7 @@ from tests.unit.build.trees import tar_of
 from corten.build.graph import Vertex
 from corten.build.operations import BaseImage, Context, Mount, Run
 from corten.build.ops.inputs import Inputs
-from corten.build.ops.mount_homes import sweep
+from corten.build.ops.mount_homes import remove_home, sweep
 from corten.build.ops.shown import ShownFiles
 from corten.build.trees.tar import TarTree
 from corten.build.trees.tree import Node, Tree
@@ -168,6 +168,30 @@ async def test_a_cancelled_step_leaves_nothing(tmp_path: Path, is_image: bool) -
     with pytest.raises(asyncio.CancelledError):
         await step
     await shown.close()
+    assert left(tmp_path) == []
+
+
+async def test_a_view_that_cannot_be_taken_away_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_image: bool
+) -> None:
+    shown = views(tmp_path, Store(mounts_images=is_image))
+    for source in ("/a", "/d", "/d/b"):
+        async with shown.hold(VERTEX, bind(source)):
+            pass
+    removed: list[Path] = []
+
+    def failing(home: Path) -> None:
+        removed.append(home)
+        if len(removed) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        remove_home(home)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("corten.build.ops.shown.remove_home", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            await shown.close()
+    assert len(removed) == 3
+    remove_home(removed[0])
     assert left(tmp_path) == []
 
 

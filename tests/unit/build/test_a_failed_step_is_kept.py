@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from corten.build.ops.kept import KeptStep
+from corten.build.ops.failed_step import KeptStep
 from corten.errors import Conflict
 from corten.spec.docker.container import CreateResponse
 

@@ -18,7 +18,7 @@ from corten.build.local.builds import LocalBuilds
 from corten.build.local.channel import Channel
 from corten.build.local.frames import BadFrame, FrameReader, frame
 from corten.build.local.offers import LocalOffers
-from corten.errors import CortenError, InvalidArgument, ResourceExhausted
+from corten.errors import CortenError, InvalidArgument, ResourceExhausted, Unavailable
 
 
 class Peer:
@@ -249,6 +249,42 @@ def test_an_answer_to_no_question_is_an_error_and_its_descriptors_are_closed(ans
         for fd in (read, write):
             os.close(fd)
         await channel.close()
+        theirs.close()
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    asyncio.run(run())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_answer_that_comes_before_its_question_is_sent_is_closed_with_the_connection() -> None:
+    async def talk(offers: LocalOffers, peer: Peer, channel: Channel) -> None:
+        async def send(_message: bytes, _data: bytes = b"") -> None:
+            with open(os.devnull, "rb") as file:
+                peer.send({"answer": 1, "found": True}, fds=(file.fileno(),))
+            while not all(waiting.done() for waiting in offers._waiting.values()):
+                await asyncio.sleep(0)
+            raise BrokenPipeError
+
+        channel.send = send  # type: ignore[method-assign]
+        with pytest.raises(CortenError):
+            await offers.agent("default")
+
+    conversation(talk)
+
+
+def test_a_machine_that_has_no_thread_left_closes_what_was_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        channel = Channel(ours)
+        channel.discard([os.open(os.devnull, os.O_RDONLY)])
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(Unavailable, match="no room"):
+                await channel.look(lambda _at: None, 0)
+            await channel.close()
         theirs.close()
 
     before = sorted(os.listdir("/proc/self/fd"))

@@ -13,8 +13,8 @@ from tests.unit.build.session_peer import Peer
 from corten.build.buildkit.solving import Solving
 from corten.build.service import Job
 from corten.build.session.sender import send_tree
-from corten.build.status_board import StatusBoard
-from corten.build.status_face import StatusFace
+from corten.build.status.board import StatusBoard
+from corten.build.status.face import StatusFace
 from corten.build.trees.tree import EmptyTree
 
 LIMIT = 30

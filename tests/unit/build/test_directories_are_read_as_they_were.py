@@ -304,7 +304,7 @@ def test_a_walk_ends_when_its_build_is_cancelled(root: Path, opened: Open) -> No
         list(walk(opened(check=check), ""))
 
 
-def test_contexts_have_a_limit(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_context_with_too_many_files_is_refused(root: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corten.build.trees.listings._ENTRIES_LIMIT", 3)
     for number in range(4):
         (root / f"f{number}").write_bytes(b"")

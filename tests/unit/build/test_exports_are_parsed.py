@@ -93,7 +93,7 @@ def test_what_is_not_known_is_refused(kind: str, attributes: dict[str, str], wor
         parse_export(kind, attributes)
 
 
-def test_there_are_limits() -> None:
+def test_too_many_outputs_names_or_annotations_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="20 outputs"):
         parse_exports([("cacheonly", {})] * 21)
     with pytest.raises(InvalidArgument, match="names at once"):

@@ -34,6 +34,11 @@ def test_the_parts_of_an_address(remote: str, parts: tuple[str, str, int, str]) 
     assert is_ssh(remote)
 
 
+def test_a_user_that_cannot_be_shown_is_refused() -> None:
+    with pytest.raises(GitError, match=r"strange user 'a\\x1b\[2J'"):
+        ssh_target("ssh://a%1b%5b2J@h/x")
+
+
 @pytest.mark.parametrize(
     "remote", ["git@h:-x", "git@h:", "ssh://h", "ssh://h/", "git@h:a\nb", "ssh://h/a%0ab", "ssh:///x"]
 )

@@ -9,16 +9,17 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.lab.git_server import GitServer, Repository, git, git_daemon
 
+from corten.build.fetched_files import FetchedFiles
 from corten.build.git import directory
 from corten.build.git.error import GitError
 from corten.build.git.repositories import Repositories
 from corten.build.git.url import parse_git_url
-from corten.build.kept import KeptFiles
 from corten.errors import Cancelled
 from corten.registry.cancel import Cancel
 from corten.registry.inward import InwardPolicy, InwardRefused
@@ -34,7 +35,7 @@ class Lab:
     def __init__(self, root: Path, closing: ExitStack) -> None:
         self.root = root / "srv"
         self.root.mkdir()
-        self.kept = KeptFiles(root / "kept", lambda: 1 << 30)
+        self.kept = FetchedFiles(root / "kept", lambda: 1 << 30)
         self._closing = closing
         self.server = closing.enter_context(GitServer(self.root))
 
@@ -123,6 +124,23 @@ def test_what_was_checked_out_once_is_not_fetched_again(lab: Lab):
     assert lab.server.fetches() == posts + 3
 
 
+def test_a_server_that_lies_about_what_is_behind_a_tag_gets_nothing_kept(lab: Lab):
+    """A checksum is compared with what it says, and who asks for the commit later gets what was kept."""
+    repository = lab.repository()
+    pinned = repository.commit({"pinned": "1"})
+    repository.git("rm", "-q", "pinned")
+    repository.commit({"evil": "2"})
+    repository.git("tag", "-a", "v1", "-m", "t")
+    url = parse_git_url(f"{lab.server.url}/a.git#v1")
+    assert url is not None
+    client = lab.client()
+    said = replace(client.resolve(url), commit=pinned)
+    with pytest.raises(GitError, match=f"says that refs/tags/v1 is {pinned}, and it is"):
+        client.checkout(url, said, keeps_git_dir=False)
+    assert lab.names(f"#{pinned}") == [".", "pinned"]
+    assert lab.names(f"#{repository.git('rev-parse', 'v1')}") == [".", "evil"]  # a tag by its id is what it is
+
+
 def test_a_server_that_gives_no_history_cut_short_is_asked_for_all_of_it(lab: Lab):
     repository = lab.repository()
     old = repository.commit({"a": "1"})
@@ -134,7 +152,7 @@ def test_a_server_that_gives_no_history_cut_short_is_asked_for_all_of_it(lab: La
         lab.tar(f"#{'1' * 40}")
 
 
-def test_a_repository_of_sha256(lab: Lab):
+def test_a_repository_of_sha256_is_checked_out(lab: Lab):
     repository = lab.repository(object_format="sha256")
     commit = repository.commit({"a": "1"})
     assert len(commit) == 64
@@ -399,7 +417,7 @@ def test_a_cancelled_fetch_ends(lab: Lab):
 
 def test_kept_files_are_bounded_and_what_was_used_least_goes_first(tmp_path: Path):
     root = tmp_path / "k"
-    kept = KeptFiles(root, lambda: 3 * 4096)
+    kept = FetchedFiles(root, lambda: 3 * 4096)
     for number in range(3):
         with kept.new() as file:
             file.write(b"x" * 4096)

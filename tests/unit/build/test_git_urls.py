@@ -58,7 +58,7 @@ def test_the_forms_that_buildkit_knows(text, expected):
         "github.com/o/r", "https://[h/x.git", "fd::17/x.git", "", "a b@c:d",
     ],
 )  # fmt: skip
-def test_what_is_no_repository(text):
+def test_other_urls_are_no_repositories(text):
     assert parse_git_url(text) is None
 
 

@@ -50,11 +50,11 @@ def test_symbolic_modes_are_those_of_chmod(tmp_path_factory, text, mode, is_dire
         ("g=u,o-rwx", 0o640, 0o660),
     ],
 )
-def test_modes(text, mode, expected):
+def test_a_change_gives_the_mode_that_chmod_gives(text, mode, expected):
     assert changed(text, mode) == expected
 
 
-def test_nothing_is_no_change():
+def test_no_words_change_no_mode():
     assert mode_change("") is None
 
 

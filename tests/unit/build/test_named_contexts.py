@@ -34,7 +34,7 @@ def test_a_platforms_own_context_goes_first():
     assert find_context(contexts, "data", "linux/amd64") == ("data", "local:any")
 
 
-def test_what_a_value_asks_for():
+def test_a_value_names_an_image_or_what_is_fetched_or_the_clients():
     assert image_of("docker-image://alpine:3") == "alpine:3"
     assert image_of("https://h/x.git") is None
     assert fetched_of("n", "https://u:p@h/x.git#main:d") == GitCheckout(
@@ -53,7 +53,7 @@ def test_what_a_value_asks_for():
         ("oci-layout:///x@sha256:1", "invalid OCI layout reference"),
         ("oci-layout://:tag", "invalid OCI layout reference"),
         ("target:x", "a target of a bake file"),
-        ("input:x", "cannot be handed over"),
+        ("input:x", "handed over by clients of BuildKit"),
         ("ssh://a:b@h/x.git", "git over ssh takes no password"),
         ("https://h/x.git?nope=1", "unexpected query"),
         ("docker-image://A B", "failed to parse base name"),
@@ -76,7 +76,7 @@ def test_what_cannot_be_a_context_is_told_with_its_line(value: str, reason: str)
         ("n\n", "x", False),
     ],
 )
-def test_the_form_of_a_context(name: str, value: str, is_one: bool):
+def test_a_context_has_a_name_without_blanks_and_a_value(name: str, value: str, is_one: bool):
     assert is_context(name, value) == is_one
 
 

@@ -133,16 +133,16 @@ def test_a_set_id_file_is_asked_for_and_sent() -> None:
     assert data == b"x"
 
 
-def test_a_tar_is_sent_in_small_messages_with_what_goes_with_it() -> None:
+def test_a_tar_is_sent_in_small_messages_to_its_output() -> None:
     async def pieces():
         yield b"t" * 100_000
         yield b""
         yield b"end"
 
     peer = Peer()
-    run(send_tar(peer, 2, pieces(), {"exporter-md-image.name": "x"}))
+    run(send_tar(peer, 2, pieces()))
     assert bytes(peer.tar) == b"t" * 100_000 + b"end"
-    assert peer.calls[0][1] == {"buildkit-attachable-exporter-id": ["2"], "exporter-md-image.name": ["x"]}
+    assert peer.calls[0][1] == {"buildkit-attachable-exporter-id": ["2"]}
 
 
 def test_a_client_that_refuses_the_result_is_heard() -> None:

@@ -11,6 +11,7 @@ from tests.unit.build.planned import Images
 from corten.build.dockerfile.dockerignore import Matcher
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.dockerfile.stages import BuildRequest
+from corten.build.given import PREFIX
 from corten.build.plan import Base
 from corten.build.plans import Plans
 from corten.build.sources.source import Recipe
@@ -97,7 +98,7 @@ async def test_a_mistake_is_found_each_time() -> None:
             await plans.plan(recipe(b"FROM base\nCOPY --from=9 / /\nEXPOSE x\n"), REQUEST, images())
 
 
-async def test_those_used_last_are_kept_and_no_large_one() -> None:
+async def test_those_used_last_are_kept() -> None:
     plans = Plans()
     texts = [b"FROM base\nLABEL n=%d\n" % number for number in range(17)]
     first = [await plans.plan(recipe(text), REQUEST, images()) for text in texts[:16]]
@@ -105,8 +106,24 @@ async def test_those_used_last_are_kept_and_no_large_one() -> None:
     await plans.plan(recipe(texts[16]), REQUEST, images())
     assert await plans.plan(recipe(texts[0]), REQUEST, images()) is first[0]
     assert await plans.plan(recipe(texts[1]), REQUEST, images()) is not first[1]
-    large = recipe(b"FROM base\n" + b"# a comment\n" * 6000)
-    assert await plans.plan(large, REQUEST, images()) is not await plans.plan(large, REQUEST, images())
+
+
+@pytest.mark.parametrize(
+    ("what", "request_"),
+    [
+        (recipe(b"FROM base\n" + b"# a comment\n" * 6000), REQUEST),
+        (recipe(patterns=[f"file{number}" for number in range(9000)]), REQUEST),
+        (recipe(), replace(REQUEST, build_args={"A": "a" * (64 << 10)})),
+        (recipe(), replace(REQUEST, contexts={"x": f"{PREFIX}{'a' * 40}"})),
+    ],
+    ids=["Dockerfile", "patterns", "arguments", "result of a build"],
+)
+async def test_what_is_large_or_never_comes_again_is_not_kept(what: Recipe, request_: BuildRequest) -> None:
+    plans = Plans()
+    kept = await plans.plan(recipe(), REQUEST, images())
+    first = [await plans.plan(what, request_, images()) for _ in range(17)]
+    assert len(set(map(id, first))) == 17
+    assert await plans.plan(recipe(), REQUEST, images()) is kept
 
 
 async def test_builds_at_once_have_each_a_plan() -> None:

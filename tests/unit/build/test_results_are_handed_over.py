@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corten.build.buildkit.frontend import Frontend
+from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.linked import Results, definition_of, name_of
+from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.pb import Definition, Input, Op, SourceOp
 from corten.build.filesystem import FileSystem
 from corten.build.given import Given, is_given
@@ -44,6 +50,14 @@ def test_an_input_stands_where_a_context_names_it() -> None:
     assert linked.attributes["context:other"] == "docker-image://x"
 
 
+def test_a_build_argument_does_not_become_the_name_of_a_result() -> None:
+    results = Results()
+    name = results.add(GIVEN)
+    said = {"context:base": "input:base", "build-arg:X": "input:base", "label:y": "input:base"}
+    linked = results.linked(said, {"base": definition_of(name)})
+    assert {key for key, value in linked.attributes.items() if name in value} == {"context:base"}
+
+
 def test_no_dockerfile_can_say_the_name_of_a_result() -> None:
     results = Results()
     assert results.add(GIVEN) != results.add(GIVEN)
@@ -61,6 +75,21 @@ def test_a_result_whose_build_is_over_is_not_found() -> None:
     with pytest.raises(GrpcError) as caught:
         results.linked({}, {"context:base": definition_of(name)})
     assert caught.value.status is Code.NOT_FOUND
+
+
+async def test_a_result_that_comes_when_its_build_has_ended_is_not_given_out() -> None:
+    results, job = Results(), BuildJob(request=SolveRequest(ref="a"))
+    frontend = Frontend(service=Any, sessions=Any, contexts=Any, fetching=Any, spool=Any, results=results)  # type: ignore[arg-type]
+    solved: Any = SimpleNamespace(
+        platforms=[SimpleNamespace(built=SimpleNamespace(image=GIVEN.image, filesystem=GIVEN.filesystem))], have=have
+    )
+    frontend._result(job, "result0", solved)
+    assert len(results._known) == 1
+    await job.end()
+    with pytest.raises(GrpcError) as caught:
+        frontend._result(job, "result0", solved)
+    assert caught.value.status is Code.CANCELLED
+    assert results._known == {}
 
 
 SOURCE = encode(Op(source=SourceOp(identifier="docker-image://docker.io/library/busybox:latest")))

@@ -22,14 +22,21 @@ LIMIT = 30
 @asynccontextmanager
 async def kept(methods: dict[str, Handler], *offered: str) -> AsyncIterator[asyncio.Task[None]]:
     """A session with a client that serves these methods, as the daemon keeps it."""
+    async with session(methods, *offered) as (keeping, _channel):
+        yield keeping
+
+
+@asynccontextmanager
+async def session(methods: dict[str, Handler], *offered: str) -> AsyncIterator[tuple[asyncio.Task[None], Channel]]:
+    """The same, and the daemon's end of its connection."""
     ours, theirs = socket.socketpair()
     serving = asyncio.ensure_future(Connection(methods, limit=1 << 20).serve(theirs.detach()))
     channel = Channel()
     await channel.start(ours.detach())
-    session = Session(id="s", name="", shared_key="", methods=frozenset(offered), channel=channel)
-    keeping = asyncio.ensure_future(Sessions(RHYTHM).keep(session))
+    found = Session(id="s", name="", shared_key="", methods=frozenset(offered), channel=channel)
+    keeping = asyncio.ensure_future(Sessions(RHYTHM).keep(found))
     try:
-        yield keeping
+        yield keeping, channel
     finally:
         for task in (keeping, serving):
             task.cancel()
@@ -43,6 +50,31 @@ async def test_a_client_that_hangs_is_given_up() -> None:
     async with kept({CHECK: hang}, CHECK.lower()) as keeping:
         async with asyncio.timeout(LIMIT):
             await keeping
+
+
+async def test_a_client_that_has_no_time_to_answer_but_sends_files_is_kept() -> None:
+    asked = 0
+    was_asked = asyncio.Event()
+
+    async def hang(_call: Call) -> None:
+        nonlocal asked
+        asked += 1
+        was_asked.set()
+        await asyncio.Event().wait()
+
+    async def send(call: Call) -> None:
+        call.begin()
+        while True:
+            await was_asked.wait()
+            was_asked.clear()
+            await call.send(HealthResponse())
+
+    async with session({CHECK: hang, "/files": send}, CHECK.lower()) as (keeping, channel):
+        async with asyncio.timeout(LIMIT), channel.stream("/files") as files:
+            for _ in range(5):
+                assert await files.receive(HealthResponse) is not None
+        assert asked >= 5
+        assert not keeping.done()
 
 
 async def test_a_client_that_answers_is_kept() -> None:

@@ -12,9 +12,9 @@ from corten.build.operations import Run
 from corten.build.ops.run import StepFailed
 from corten.build.ops.worker import keying_of
 from corten.build.solver import Found, Kind, Solver
-from corten.build.status_board import StatusBoard
-from corten.build.status_face import StatusFace, _Clip
-from corten.build.status_names import digest_of, names_of
+from corten.build.status.board import StatusBoard
+from corten.build.status.face import StatusFace, _Clip
+from corten.build.status.names import digest_of, names_of
 from corten.errors import NotFound
 from corten.spec.docker.lint import LintWarning, SourceFile, location
 from corten.spec.docker.progress import layer_progress, status

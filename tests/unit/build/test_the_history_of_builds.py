@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,17 +16,18 @@ from hypothesis import strategies as st
 
 from corten.build.buildkit.history.bounds import AGE_S, MOST, MOST_BYTES, NEWEST, Kept, to_forget
 from corten.build.buildkit.history.history import History
-from corten.build.buildkit.history.recording import log_of, messages_of
+from corten.build.buildkit.history.recording import Recorder, Recording, log_of, messages_of
 from corten.build.buildkit.history.redaction import written_down
 from corten.build.buildkit.history.selection import newest, selection, status_of
 from corten.build.buildkit.history.store import HistoryStore
-from corten.build.buildkit.messages.control import StatusResponse
+from corten.build.buildkit.jobs import BuildJob
+from corten.build.buildkit.messages.control import SolveRequest, StatusResponse
 from corten.build.buildkit.messages.history import COMPLETE, DELETED, STARTED, Descriptor, Record, ResultInfo
-from corten.build.buildkit.messages.types import Timestamp
-from corten.build.status_board import StatusBoard
+from corten.build.buildkit.messages.types import Attributed, Timestamp
+from corten.build.status.board import StatusBoard
 from corten.errors import InvalidArgument, NotFound
-from corten.lib.grpc.status import Code, Status
-from corten.lib.protobuf.wire import decode
+from corten.lib.grpc.status import Code, GrpcError, Status
+from corten.lib.protobuf.wire import decode, encode
 from corten.spec.digest import digest_of
 
 NOW = 1_800_000_000
@@ -104,6 +109,12 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
         selection([text], NOW)
 
 
+@pytest.mark.parametrize("filters", [["startedAt>=" + "1" * 1025], ["ref==x"] * 65], ids=["long", "many"])
+def test_filters_are_bounded(filters: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match="at most 64 filters of 1024 characters"):
+        selection(filters, NOW)
+
+
 def test_the_newest_come_with_a_limit() -> None:
     records = [over(str(n), began=n) for n in (3, 1, 2)]
     assert [one.ref for one in newest(records, 2)] == ["2", "3"]
@@ -149,6 +160,37 @@ def test_what_is_written_down_is_bounded() -> None:
 
 
 # -- logs
+
+
+class _Never:
+    """What is not reached."""
+
+
+def test_a_record_has_a_bound_and_no_passwords_whatever_fails() -> None:
+    exporters = [Attributed(type="x" * 10_000, attrs={"name": "https://me:pw@host/x"})] * 1000
+    request = SolveRequest(ref="r", frontend="f" * 1_000_000, exporters=exporters)
+    never: Any = _Never()
+    recording = Recording(request, history=never, finisher=never, library=never)
+    recording.failed(GrpcError(Code.UNKNOWN, "cannot fetch https://me:pw@host/x"))
+    raw = encode(recording._record)
+    assert len(raw) < 100_000
+    assert b"pw" not in raw + b"".join(recording._blobs.values())
+
+
+async def test_a_build_that_went_well_has_gone_well_whatever_its_record_lacks(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing:
+        async def recorded(self, *_what: object) -> list[object]:
+            raise OSError("the disk is broken")
+
+    history: Any = SimpleNamespace(begun=lambda _record: None)
+    finisher: Any = Failing()
+    never: Any = None
+    job: Any = SimpleNamespace(board=StatusBoard(), answers=(), exported=(SimpleNamespace(options=None), never, never))
+    recording = Recording(SolveRequest(ref="r"), history=history, finisher=finisher, library=never)
+    recording.begun(job)
+    await recording.done(job, {"a": "b"})
+    assert "the record of a build is not complete: the disk is broken" in caplog.text
+    assert recording._record.exporter_response == {"a": "b"}
 
 
 def test_a_log_is_read_as_it_was_told() -> None:
@@ -226,11 +268,43 @@ def test_what_a_killed_daemon_left_is_deleted(tmp_path: Path, damage: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_read_at_the_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HistoryStore(tmp_path)
+    size = store.write(over("a"), {digest_of(b"x"): b"x"})
+
+    def full(_path: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", full)
+        assert list(store.load()) == []
+    assert list(store.load()) == [(over("a"), size, {digest_of(b"x"): 1})]
+
+
 def test_what_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     store = HistoryStore(tmp_path)
     with pytest.raises(TypeError):
         store.write(over("a"), {digest_of(b"x"): b"x", digest_of(b"y"): None})  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_result_that_cannot_be_looked_at_is_no_trouble_of_its_build(tmp_path: Path) -> None:
+    class Failing:
+        async def recorded(self, *_args: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    request, history = SolveRequest(ref="a"), History(HistoryStore(tmp_path))
+    recorder = Recorder(history=history, finisher=Failing(), library=Any)  # type: ignore[arg-type]
+    async with recorder.recording(request) as recording:
+        job = BuildJob(request=request)
+        recording.begun(job)
+        job.exported = SimpleNamespace(options=None), SimpleNamespace(), SimpleNamespace()  # type: ignore[assignment]
+        await recording.done(job, {"image.name": "x"})
+        await job.end()
+    found = await history.find("a")
+    assert found is not None
+    assert found.error is None
+    assert found.exporter_response == {"image.name": "x"}
 
 
 # -- who listens
@@ -263,6 +337,20 @@ async def test_listeners_hear_of_builds(tmp_path: Path) -> None:
         await history.pin("a", True)
 
 
+async def test_a_pin_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HistoryStore(tmp_path)
+    history = History(store)
+    history.ended(over("a"), dict)
+
+    def full(_record: Record) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store, "update", full)
+    with pytest.raises(OSError, match="No space left"):
+        await history.pin("a", True)
+    assert await history.find("a") == over("a")
+
+
 async def test_a_record_that_is_pinned_stays_so(tmp_path: Path) -> None:
     history = History(HistoryStore(tmp_path))
     history.ended(over("a", ended=1), dict)
@@ -270,3 +358,19 @@ async def test_a_record_that_is_pinned_stays_so(tmp_path: Path) -> None:
     found = await History(HistoryStore(tmp_path)).find("a")
     assert found is not None
     assert found.pinned
+
+
+async def test_a_record_that_could_not_be_pinned_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(HistoryStore(tmp_path))
+    history.ended(over("a"), dict)
+    assert await history.find("a") is not None
+
+    def full(_store: HistoryStore, _record: Record) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(HistoryStore, "update", full)
+    with pytest.raises(OSError, match="no space"):
+        await history.pin("a", True)
+    record = await history.find("a")
+    assert record is not None
+    assert not record.pinned

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from corten.build.buildkit import cache_view
 from corten.build.buildkit.attributes import asked
+from corten.build.buildkit.failures import failure
 from corten.build.buildkit.messages.control import CacheOptions, PruneRequest, SolveRequest
-from corten.build.buildkit.messages.types import Attributed
-from corten.build.buildkit.told import failure, status_response
+from corten.build.buildkit.messages.gateway import WarnRequest
+from corten.build.buildkit.messages.types import Attributed, Position, Range, SourceInfo
+from corten.build.buildkit.status_messages import status_response, warning_of
 from corten.build.buildkit.worker import caps, worker
 from corten.build.dockerfile.error import DockerfileError
 from corten.build.exporters.request import CacheOnly, FilesExport, ImageExport
 from corten.build.ops.run import StepFailed
-from corten.build.status_face import Failure
+from corten.build.status.face import Failure
 from corten.errors import CortenError, InvalidArgument
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.grpc.status import Code, GrpcError, trailers_of
@@ -75,7 +77,7 @@ def test_nothing_said_is_a_build_with_the_cache():
     )  # fmt: skip
 
 
-def test_old_and_new_exporters():
+def test_an_old_exporter_counts_where_there_is_no_new_one():
     old = SolveRequest(old_exporter="local", old_exporter_attrs={"dest": "x"})
     assert isinstance(asked({}, old).options.exports[0], FilesExport)
     both = SolveRequest(old_exporter="local", exporters=[Attributed(type="moby", attrs={"load": "true"})])
@@ -200,7 +202,7 @@ def test_the_cache_is_shown_and_selected():
             cache_view.selected(records, [text])
 
 
-def test_what_is_to_be_pruned():
+def test_a_prune_takes_what_buildx_says():
     wish = cache_view.wish(PruneRequest(filter=[""], all=True, keep_duration=5, max_used_space=7), now_ns=100)
     assert (wish.everything, wish.before_ns, wish.keep_bytes, wish.filters) == (True, 95, 7, {})
     assert cache_view.wish(PruneRequest(), now_ns=1).is_whole
@@ -214,7 +216,7 @@ def test_caps_are_said_once_each():
     assert (record.platforms[0].architecture, record.gc_policy[0].max_used_space) == ("arm64", 10)
 
 
-def test_a_status_as_a_message():
+def test_a_status_is_told_whole():
     moment = datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
     status = SolveStatus(
         vertexes=[SolveVertex(digest="d", name="n", started=moment, cached=True)],
@@ -228,3 +230,24 @@ def test_a_status_as_a_message():
         True,
     )
     assert (found.statuses[0].current, found.logs[0].msg, found.logs[0].stream) == (1, b"x", 2)
+
+
+def test_a_client_is_told_its_own_warning_as_it_said_it():
+    lines = Range(start=Position(line=2), end=Position(line=3))
+    said = WarnRequest(
+        digest="d",
+        level=1,
+        short=b"s",
+        detail=[b"one", b"two"],
+        url="https://docs.example/",
+        info=SourceInfo(filename="Dockerfile", data=b"FROM a", language="Dockerfile"),
+        ranges=[lines, Range(start=Position(line=4))],  # the second says no end, and is left out
+    )
+    (told,) = status_response(SolveStatus(warnings=[warning_of(said)])).warnings
+    assert (told.vertex, told.level, told.short, told.detail, told.url) == ("d", 1, b"s", [b"one", b"two"], said.url)
+    assert (told.info, told.ranges) == (said.info, [lines])
+
+
+def test_a_warning_without_a_place_has_none():
+    (told,) = status_response(SolveStatus(warnings=[warning_of(WarnRequest(short=b"s"))])).warnings
+    assert (told.short, told.info, told.ranges) == (b"s", None, [])

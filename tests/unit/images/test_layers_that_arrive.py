@@ -1,6 +1,7 @@
 """Layers that are unpacked while they arrive, shared by pulls, and brought in several ranges at once."""
 
 import asyncio
+import gzip
 import json
 import random
 import threading
@@ -12,7 +13,7 @@ from corten.errors import CortenError, DataLoss
 from corten.registry import blob
 from corten.spec.digest import short
 from corten.store import pieces
-from corten.testing.made_images import LAYER_GZIP, digest_of
+from corten.testing.made_images import LAYER_GZIP, digest_of, tar_of
 from corten.testing.registry import Fault
 
 from .conftest import collect, words
@@ -288,3 +289,24 @@ async def test_layers_with_the_same_blob_are_fetched_once(engine, registry):
     await pull(eager(engine), registry)
     assert len(engine.layers.tars) == 3
     assert registry.served[entry["digest"]] == entry["size"]
+
+
+async def test_a_blob_that_comes_for_a_layer_that_is_here_is_that_layer(engine, registry):
+    """Two images have one layer; of a third one its configuration says so, and its manifest names another blob."""
+    registry.add_image("demo", "first", files=[{"a": b"1"}])
+    await pull(engine, registry, "first")
+    tar = tar_of({"a": b"1"})
+    honest = registry.add_image("demo", "honest", files=[{"a": b"1"}], config={"Cmd": ["/honest"]})
+    lying = registry.add_image("demo", "lying", files=[{"a": b"1"}], config={"Cmd": ["/lying"]})
+    for tag, image, blob_bytes in (
+        ("honest", honest, gzip.compress(tar, 1, mtime=1)),
+        ("lying", lying, gzip.compress(tar_of({"a": b"evil"}))),
+    ):
+        registry.add_blob("demo", blob_bytes)
+        manifest = json.loads(image.manifest)
+        manifest["layers"][0] |= {"digest": digest_of(blob_bytes), "size": len(blob_bytes)}
+        registry.add_manifest("demo", tag, json.dumps(manifest).encode())
+    await pull(engine, registry, "honest")
+    with pytest.raises(DataLoss):
+        await pull(engine, registry, "lying")
+    assert digest_of(lying.config) not in engine.digests()

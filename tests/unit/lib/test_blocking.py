@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -11,19 +12,22 @@ from corten.errors import Unavailable
 from corten.lib import blocking
 
 
-async def test_requests_that_hang_leave_their_places_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "_LATE_S", 0.01)
+@pytest.mark.parametrize("pool", sorted(blocking._KINDS))
+async def test_requests_that_hang_leave_their_places_to_others(
+    monkeypatch: pytest.MonkeyPatch, pool: blocking.Pool
+) -> None:
+    monkeypatch.setitem(blocking._KINDS, pool, replace(blocking._KINDS[pool], late_s=0.01))
     let_go = threading.Event()
-    hanging = [asyncio.ensure_future(blocking.run(let_go.wait, 60, pool="netns")) for _ in range(50)]
+    hanging = [asyncio.ensure_future(blocking.run(let_go.wait, 60, pool=pool)) for _ in range(50)]
     await asyncio.sleep(0)  # they come first
-    assert await blocking.run(lambda: 7, pool="netns") == 7
+    assert await blocking.run(lambda: 7, pool=pool) == 7
     assert not any(task.done() for task in hanging)
     let_go.set()
     assert await asyncio.gather(*hanging) == [True] * 50
 
 
 async def test_requests_that_hang_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "_LATE_S", 0.001)
+    monkeypatch.setitem(blocking._KINDS, "netns", replace(blocking._KINDS["netns"], late_s=0.001))
     monkeypatch.setattr(blocking, "_MOST_LATE", 4)
     let_go = threading.Event()
     hanging = [asyncio.ensure_future(blocking.run(let_go.wait, 60, pool="netns")) for _ in range(100)]
@@ -51,9 +55,9 @@ async def test_no_more_than_a_few_begin_at_once() -> None:
         let_go.wait(60)
 
     tasks = [asyncio.ensure_future(blocking.run(work, pool="netns")) for _ in range(100)]
-    while len(begun) < blocking._AT_ONCE:
+    while len(begun) < blocking._KINDS["netns"].at_once:
         await asyncio.sleep(0.001)
-    assert len(begun) == blocking._AT_ONCE
+    assert len(begun) == blocking._KINDS["netns"].at_once
     let_go.set()
     await asyncio.gather(*tasks)
     assert len(begun) == 100

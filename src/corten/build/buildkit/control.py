@@ -21,7 +21,7 @@ from corten.build.buildkit.messages import control
 from corten.build.buildkit.messages.gateway import Result
 from corten.build.buildkit.messages.history import Record
 from corten.build.buildkit.messages.types import Nothing
-from corten.build.buildkit.told import status_response
+from corten.build.buildkit.status_messages import status_response
 from corten.build.cache_upkeep import CacheUpkeep
 from corten.lib.grpc.headers import Metadata
 from corten.lib.grpc.server import Call, Handler, streaming, unary

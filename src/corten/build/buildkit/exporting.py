@@ -19,8 +19,8 @@ from corten.build.service import Result as Solved
 from corten.build.session.client import SessionClient
 from corten.build.session.sender import send_tar, send_tree
 from corten.build.session.stores import send_blobs
-from corten.build.status_face import Activity, StatusFace
-from corten.build.status_names import EXPORT
+from corten.build.status.face import Activity, StatusFace
+from corten.build.status.names import EXPORT
 from corten.engine.events import Events
 from corten.engine.images.progress import Progress
 from corten.engine.images.settled import never_half_done

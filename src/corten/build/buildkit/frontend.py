@@ -27,7 +27,7 @@ from corten.build.session.source import SessionFiles, SessionSource
 from corten.build.session.stores import SessionDirectories
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import BuildSource
-from corten.build.status_face import StatusFace
+from corten.build.status.face import StatusFace
 from corten.engine.images.progress import Progress
 from corten.engine.images.spool import Spool
 from corten.lib import codec
@@ -78,7 +78,9 @@ class Frontend:
         return self._result(job, name, await solving.build())
 
     def _result(self, job: BuildJob, name: str, solved: Solved) -> Result:
-        """The result, which is given out until the build is over."""
+        """The result, which is given out until the build is over. Raises GrpcError when it is already."""
+        if job.is_over:  # while the last step ended: nobody would take the result back
+            raise GrpcError(Code.CANCELLED, "the build is over")
         given = [
             Given(image=one.built.image, filesystem=one.built.filesystem, have=solved.have) for one in solved.platforms
         ]

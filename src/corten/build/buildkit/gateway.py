@@ -13,11 +13,10 @@ from corten.build.buildkit.jobs import BuildJob, Jobs
 from corten.build.buildkit.messages import gateway
 from corten.build.buildkit.messages.types import Nothing, Platform
 from corten.build.buildkit.reading import ResultFiles
+from corten.build.buildkit.status_messages import warning_of
 from corten.lib.grpc.headers import Metadata
 from corten.lib.grpc.server import Handler, unary
 from corten.lib.grpc.status import Code, GrpcError
-from corten.spec.docker.lint import Position, Range
-from corten.spec.docker.solve_status import SourceInfo, VertexWarning
 
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
 _BUILD = "buildkit-controlapi-buildid"
@@ -85,24 +84,7 @@ class Gateway:
 
     async def _warn(self, request: gateway.WarnRequest, metadata: Metadata) -> Nothing:
         job = await self._job(metadata)
-        info = request.info
-        job.board.warn(
-            VertexWarning(
-                vertex=request.digest,
-                level=request.level,
-                short=request.short,
-                detail=request.detail,
-                url=request.url,
-                source_info=None
-                if info is None
-                else SourceInfo(filename=info.filename, data=info.data, language=info.language),
-                range=[
-                    Range(start=Position(line=one.start.line), end=Position(line=one.end.line))
-                    for one in request.ranges
-                    if one.start is not None and one.end is not None
-                ],
-            )
-        )
+        job.board.warn(warning_of(request))
         return Nothing()
 
     # -- files of results

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.gateway import ReturnRequest
 from corten.build.buildkit.solving import Solved, Solving
-from corten.build.status_board import StatusBoard
+from corten.build.status.board import StatusBoard
 from corten.lib.grpc.status import Code, GrpcError
 
 _WAIT_S = 5.0

@@ -19,6 +19,7 @@ from corten.spec.digest import digest_of
 
 _SCHEME = "corten-result://"
 _INPUT = "input:"
+_CONTEXT = "context:"
 _NOT_OURS = (
     "raw LLB definitions are not supported by this builder: only results that it has given out can be handed over"
 )
@@ -70,13 +71,16 @@ class Results:
         self._known.pop(name, None)
 
     def linked(self, attributes: Mapping[str, str], inputs: Mapping[str, bytes]) -> Linked:
-        """A solve with inputs: `context:base` = `input:KEY` means the input KEY. Raises GrpcError, Malformed."""
+        """A solve with inputs: `context:base` = `input:KEY` means the input KEY; elsewhere it is a text, which
+        must not become the name. Raises GrpcError, Malformed."""
         named = {key: name_of(definition) for key, definition in inputs.items() if definition}
         gone = next((key for key, name in named.items() if name not in self._known), None)
         if gone is not None:
             raise GrpcError(Code.NOT_FOUND, f"the input {gone[:64]} is a result of a build that is over")
         known = {f"{_INPUT}{key}": f"{PREFIX}{name}" for key, name in named.items()}
         return Linked(
-            attributes={key: known.get(value, value) for key, value in attributes.items()},
+            attributes={
+                key: known.get(value, value) if key.startswith(_CONTEXT) else value for key, value in attributes.items()
+            },
             given={f"{PREFIX}{name}": self._known[name] for name in named.values()},
         )

@@ -1,6 +1,7 @@
 """Files of results, for clients that look into them (the gateway's ReadFile, ReadDir, StatFile). Loop, threads.
 
-Links are followed inside the result only, as everywhere (trees/). What is asked for is bounded by what a message holds.
+Links are followed inside the result only, as everywhere (trees/). What is asked for is bounded by what a message holds;
+what lies before it in a file is not, so that a look ends with its caller.
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ from corten.build.session.packet import encode_stat
 from corten.build.session.sender import stat_of
 from corten.build.trees.mounted import MountedTree
 from corten.build.trees.tree import EmptyTree, Node, Tree, component_pattern, join, resolve
-from corten.engine.images.settled import never_half_done
-from corten.lib import blocking
+from corten.engine.images.progress import Progress, run_cancellable
 from corten.lib.grpc.status import Code, GrpcError
 
 _LIMIT = 15 << 20  # bytes of a message
 _ENTRIES = 50_000
-_to_its_end = never_half_done(blocking.run)
 T = TypeVar("T")
 
 
@@ -44,7 +43,8 @@ class ResultFiles:
             offset, length = part if part is not None else (0, node.size)
             if offset < 0 or length < 0 or min(length, max(0, node.size - offset)) > _LIMIT:
                 raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: {_LIMIT} bytes may be read at once")
-            return _slice(tree, real, offset, length)
+            assert isinstance(tree, MountedTree)  # an empty one has no files
+            return tree.part(real, offset, min(length, max(0, node.size - offset)))
 
         return await self._look(job, ref, path, read)
 
@@ -59,8 +59,16 @@ class ResultFiles:
             names = [name for name in tree.names(real) if form is None or form.fullmatch(name)]
             if len(names) > _ENTRIES:
                 raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: {len(names)} entries are too many")
-            found = ((name, tree.lstat(join(real, name))) for name in names)
-            return [_packed(tree, join(real, name), name, node) for name, node in found if node is not None]
+            told: list[bytes] = []
+            size = 0
+            for name in names:
+                entry = tree.lstat(join(real, name))
+                if entry is not None:
+                    told.append(_packed(tree, join(real, name), name, entry))
+                    size += len(told[-1])  # extended attributes have 64 KiB each
+                if size > _LIMIT:
+                    raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{path[:200]}: its entries are more than {_LIMIT} bytes")
+            return told
 
         return await self._look(job, ref, path, entries)
 
@@ -74,19 +82,22 @@ class ResultFiles:
         return await self._look(job, ref, path, told)
 
     async def _look(self, job: BuildJob, ref: str, path: str, look: Callable[[Tree], T]) -> T:
+        if "\0" in path:
+            raise GrpcError(Code.INVALID_ARGUMENT, f"{path[:200]!r}: no path has a zero byte")
         filesystem = await self._filesystem(job, ref)
+        progress = Progress()
 
         def work() -> T:
             if not filesystem.layers:
                 return look(EmptyTree())
-            tree = MountedTree(self._snapshots.image_fd(filesystem.chain_id))
+            tree = MountedTree(self._snapshots.image_fd(filesystem.chain_id), check=progress.cancel.check)
             try:
                 return look(tree)
             finally:
                 tree.close()
 
         try:
-            return await _to_its_end(work)
+            return await run_cancellable(progress, "build", work)
         except FileNotFoundError as error:
             raise GrpcError(Code.NOT_FOUND, f"{path[:200]}: no such file or directory") from error
         except OSError as error:
@@ -116,15 +127,3 @@ def _found(tree: Tree, path: str) -> tuple[str, Node]:
 
 def _packed(tree: Tree, real: str, name: str, node: Node) -> bytes:
     return encode_stat(stat_of(tree, real, node, b"")._replace(path=os.fsencode(name)))
-
-
-def _slice(tree: Tree, real: str, offset: int, length: int) -> bytes:
-    """A part of a file."""
-    found = bytearray()
-    at = 0
-    for chunk in tree.chunks(real):
-        found += chunk[max(0, offset - at) : max(0, offset + length - at)]
-        at += len(chunk)
-        if at >= offset + length:
-            break
-    return bytes(found)

@@ -13,6 +13,7 @@ from corten.build.buildkit.tunnel import tunnelled
 from corten.errors import CortenError, ResourceExhausted
 from corten.lib.grpc.channel import Channel
 from corten.lib.grpc.server import Call, Connection, Handler
+from corten.lib.grpc.wire import shared_memory
 
 _LOG = logging.getLogger("corten.build")
 _MESSAGE_LIMIT = 16 << 20  # as BuildKit
@@ -33,6 +34,7 @@ class BuildKit:
         }
         self._sessions = sessions
         self._connections = 0
+        self._memory = shared_memory()
 
     def check_room(self) -> None:
         """Raise ResourceExhausted when there are too many clients."""
@@ -43,7 +45,7 @@ class BuildKit:
         """Answer calls until the client hangs up. The socket is this one's from now on."""
         self._connections += 1
         try:
-            await Connection(self._methods, limit=_MESSAGE_LIMIT).serve(fd, preface)
+            await Connection(self._methods, limit=_MESSAGE_LIMIT, memory=self._memory).serve(fd, preface)
         except OSError as error:
             _LOG.debug("a connection of BuildKit's API could not be served: %s", error)
         finally:
@@ -69,7 +71,7 @@ class BuildKit:
         self, fd: int, preface: bytes, *, session_id: str, name: str, shared_key: str, methods: Iterable[str]
     ) -> None:
         """Have a client's session until it hangs up. The socket is this one's from now on."""
-        channel = Channel()
+        channel = Channel(self._memory)
         try:
             await channel.start(fd, preface)
             session = Session(

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TypeVar
 
-from corten.build.buildkit.told import failure
+from corten.build.buildkit.failures import failure
 from corten.build.buildkit.transfers import ToldSource, Transfers
 from corten.build.service import BuildService, Job, Result
 from corten.build.sources.source import BuildSource
-from corten.build.status_face import StatusFace
+from corten.build.status.face import StatusFace
 from corten.engine.images.progress import Progress, stream
 from corten.engine.images.settled import settled
 from corten.errors import CortenError

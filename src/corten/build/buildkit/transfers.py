@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from corten.build.sources.source import BuildSource, Recipe
-from corten.build.status_face import Activity, StatusFace
+from corten.build.status.face import Activity, StatusFace
 from corten.build.trees.tree import Tree
 
 _DOCKERFILE = "dockerfile"

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from corten.build.session.client import BytesMessage
+from corten.engine.images.settled import settled
 from corten.lib.grpc.server import Call
 
 _PIECE = 32 << 10
@@ -33,7 +34,7 @@ async def tunnelled(call: Call, serve: Callable[[int], Awaitable[None]]) -> None
         finally:
             for work in works:
                 work.cancel()
-            await asyncio.wait(works)
+            await settled(works)  # before the socket's number is another one's
             for work in works:
                 with contextlib.suppress(asyncio.CancelledError, OSError):
                     work.result()

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from corten.build.cache_mounts import CacheMounts, name_of
+from corten.build.caching.directories import Directories
 from corten.build.caching.format import (
     CACHE_CONFIG,
     LAYERS_LIMIT,
@@ -22,10 +23,8 @@ from corten.build.caching.format import (
     Step,
     encode_config,
 )
-from corten.build.caching.layout import OpenBlob
-from corten.build.caching.options import CacheExport, CacheImport
+from corten.build.caching.options import CacheExport
 from corten.build.caching.packing import pack
-from corten.build.dockerfile.contexts import LayoutName
 from corten.build.exporters.layers import LayerForms
 from corten.build.exporters.request import Compression
 from corten.build.face import Offers
@@ -34,11 +33,9 @@ from corten.build.lazy_layers import LazyLayers
 from corten.build.operations import Mount
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
-from corten.engine.images.sources import SourceOf
 from corten.errors import InvalidArgument
 from corten.lib import blocking, codec
 from corten.registry.credentials import Credentials, known_as
-from corten.registry.fetch import RawManifest
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import OCI_MANIFEST, Descriptor, Manifest
 from corten.spec.reference import Reference
@@ -64,26 +61,6 @@ class Registries(Protocol):
         progress: Progress,
     ) -> None:
         """Send blobs, and the manifest."""
-
-
-class Directories(Protocol):
-    """Directories of a build's client, which hold caches and images."""
-
-    async def image(self, name: LayoutName, progress: Progress) -> tuple[RawManifest, SourceOf]:
-        """The manifest or index that a name means in an OCI layout, and a way to what it names. Raises CortenError,
-        OSError."""
-
-    async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
-        """The manifest of a cache, and a way to what it names. Raises CortenError, OSError."""
-
-    async def write(
-        self,
-        one: CacheExport,
-        blobs: Sequence[tuple[Descriptor, OpenBlob]],
-        manifest: Descriptor,
-        progress: Progress,
-    ) -> None:
-        """Write the blobs of a cache, its manifest among them. Raises CortenError, OSError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

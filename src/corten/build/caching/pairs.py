@@ -1,8 +1,9 @@
-"""Whether blobs that are here hold the layers that are here, as an imported cache says. Blocking; daemon.
+"""Whether blobs that are here hold the layers that are here, as an imported cache or a layout says. Blocking; daemon.
 
-Nobody vouches for a cache. What it names is verified when it is fetched and unpacked; but of a blob and an unpacked
-layer that both came by other ways nothing is fetched. Were such a pair believed, an image could be pushed whose blob is
-another layer than its configuration says. So the blob is read once, and what was found out is remembered.
+Nobody vouches for a cache, nor for a client's directory. What it names is verified when it is fetched and unpacked; but
+of a blob and an unpacked layer that both came by other ways nothing is fetched. Were such a pair believed, an image
+could be pushed whose blob is another layer than its configuration says. So the blob is read once, and what was found
+out is remembered.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ class LayerPairs:
     def believable(self, content: CacheContent, check: Callable[[], None]) -> CacheContent:
         """Without the records of layers that are here and are not what the cache says. `check` is called now and then,
         and may raise. Raises NotFound for a blob that has just been removed, OSError."""
-        steps = (step for step in content.steps if self._is_true(step.filesystem, check))
+        steps = (step for step in content.steps if self.are_true(step.filesystem, check))
         return CacheContent(steps=tuple(steps), mounts=content.mounts)
 
-    def _is_true(self, filesystem: FileSystem, check: Callable[[], None]) -> bool:
+    def are_true(self, filesystem: FileSystem, check: Callable[[], None]) -> bool:
+        """Whether the layers that are here are what the file system says. As `believable`."""
         pairs = zip(filesystem.layers, filesystem.chain, strict=True)
         return all(self._holds(layer, chain_id, check) for layer, chain_id in pairs)
 

@@ -26,7 +26,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class PassedDirectories:
-    """They by the client's paths (`travel.Directories`); the descriptors are somebody else's to close."""
+    """They by the client's paths (`directories.Directories`); the descriptors are somebody else's to close."""
 
     def __init__(
         self, descriptors: Mapping[str, int], layouts: Mapping[str, int] | None = None, reader: Identity = ROOT
@@ -41,7 +41,7 @@ class PassedDirectories:
         if passed is None:
             raise InvalidArgument(f"the OCI layout {name.store} was not passed by the client")
         layout = LayoutSource(lambda: os.open(".", _DIRECTORY, dir_fd=passed), self._reader)
-        top = await run_cancellable(progress, "disk", layout.top, name.tag, name.digest)
+        top = await run_cancellable(progress, "passed", layout.top, name.tag, name.digest)
         return top, lambda _cancel: layout
 
     def open(self, path: str) -> int:
@@ -54,7 +54,7 @@ class PassedDirectories:
     async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:
         """The manifest of a tag or digest. Raises NotFound, InvalidArgument, DataLoss, OSError."""
         layout = LayoutSource(lambda: self.open(one.path))
-        top = await run_cancellable(progress, "disk", layout.top, one.tag, one.digest)
+        top = await run_cancellable(progress, "passed", layout.top, one.tag, one.digest)
         return top, lambda _cancel: layout
 
     async def write(

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from corten.build.caching.collecting import Collected
-from corten.build.caching.exporting import CacheExporter, Cargo, Directories, Registries
+from corten.build.caching.directories import Directories
+from corten.build.caching.exporting import CacheExporter, Cargo, Registries
 from corten.build.caching.format import CacheContent, InlineImage, believable, decode_inline, encode_inline
 from corten.build.caching.imports import Imports
-from corten.build.caching.layout import OpenBlob
 from corten.build.caching.options import CacheExport, CacheImport
 from corten.build.caching.pairs import LayerPairs
 from corten.build.caching.reading import read_cache
-from corten.build.dockerfile.contexts import LayoutName
 from corten.build.face import Offers
 from corten.build.lazy_layers import LazyLayers
 from corten.build.outputs import Built
@@ -28,8 +27,8 @@ from corten.engine.images.artifact import Artifact
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import settled
-from corten.engine.images.sources import ImageSource, SourceOf
-from corten.errors import CortenError, InvalidArgument, NotFound
+from corten.engine.images.sources import ImageSource
+from corten.errors import CortenError, NotFound
 from corten.lib import blocking, codec
 from corten.lib.disk_full import words
 from corten.registry.cancel import Cancel
@@ -53,35 +52,6 @@ class Found(Registries, Protocol):
 
     def note(self, digests: Collection[str], reference: Reference) -> None:
         """These blobs are in that repository. Blocking."""
-
-
-class NoDirectories:
-    """A client that has none that the engine could reach."""
-
-    async def image(self, name: LayoutName, progress: Progress) -> tuple[RawManifest, SourceOf]:  # noqa: ARG002
-        """None of them. Raises InvalidArgument."""
-        raise InvalidArgument(
-            f"the OCI layout {name.store} cannot be reached over this connection",
-            hint="load it (`load -i`), and name it as docker-image://<image>",
-        )
-
-    async def find(self, one: CacheImport, progress: Progress) -> tuple[RawManifest, SourceOf]:  # noqa: ARG002
-        """None of them. Raises InvalidArgument."""
-        raise _unreachable(one.path)
-
-    async def write(
-        self,
-        one: CacheExport,
-        blobs: Sequence[tuple[Descriptor, OpenBlob]],  # noqa: ARG002 - the form of directories
-        manifest: Descriptor,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
-    ) -> None:
-        """None of them. Raises InvalidArgument."""
-        raise _unreachable(one.path)
-
-
-def _unreachable(path: str) -> InvalidArgument:
-    return InvalidArgument(f"the cache in the directory {path} cannot be reached over this connection")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +99,7 @@ class CacheTravel:
     def __init__(self, *, exporter: CacheExporter, registries: Callable[[], Found], library: ImageLibrary) -> None:
         self._exporter = exporter
         self._library = library
-        self._pairs = LayerPairs(library)
+        self.pairs = LayerPairs(library)
         self._registries = registries
 
     @asynccontextmanager
@@ -154,7 +124,7 @@ class CacheTravel:
                 content = await blocking.run(believable, found, self._library.blob_size)
                 checking = Progress()
                 check = checking.cancel.check
-                content = await run_cancellable(checking, "cpu", self._pairs.believable, content, check)
+                content = await run_cancellable(checking, "cpu", self.pairs.believable, content, check)
             except (CortenError, OSError) as error:
                 traveller.say(status(f"Status: Nothing came from {one.name}"))
                 traveller.say(stream_line(f"[Warning] importing the cache from {one.name} failed: {words(error)}\n"))
@@ -175,7 +145,7 @@ class CacheTravel:
         if one.reference is None:
             top, opens = await traveller.directories.find(one, progress)
             opened = opens(progress.cancel)
-            return await run_cancellable(progress, "net", read_cache, opened, top, platform, one.name), opens
+            return await run_cancellable(progress, "stream", read_cache, opened, top, platform, one.name), opens
         credentials = await traveller.offers.credentials(known_as(one.reference.domain))
         try:
             found = await self._registries().find(one.reference, credentials, progress)

@@ -24,7 +24,7 @@ _LOCAL = "local:"
 _FILE = "context"
 _REFUSED = {
     "target:": "a target of a bake file means something to `buildx bake` alone",
-    "input:": "another build's result cannot be handed over",
+    "input:": "results of other builds are handed over by clients of BuildKit's API alone",
 }
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,512}\Z")
 Fetched = GitCheckout | Download

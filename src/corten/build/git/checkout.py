@@ -78,6 +78,12 @@ class Checkout:
         self._with_submodules = wanted.submodules
         with closing(self._fetcher.objects(wanted.remote, wanted.authorization, wanted.resolved.object_id)) as objects:
             commit = commit_of(objects, bytes.fromhex(wanted.resolved.object_id))
+            if wanted.resolved.commit not in (commit.object_id.hex(), wanted.resolved.object_id):
+                # what a server says is behind a tag is its word; a checksum, and what is kept, are by the commit
+                raise GitError(
+                    f"the server says that {wanted.resolved.ref or wanted.resolved.object_id} is "
+                    f"{wanted.resolved.commit}, and it is {commit.object_id.hex()}"
+                )
             self._add(Entry(b"./", "directory", 0o755, 0, 0, 0, commit.time_s * _NANO))
             _Repository(self, objects, commit, wanted.remote, wanted.authorization, (), 0).write()
             if not self._is_there:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from corten.build.fetched_files import FetchedFiles
 from corten.build.git.checkout import Checkout, Wanted
 from corten.build.git.error import GitError, NotOurRef
 from corten.build.git.exchange import Exchange, HttpExchange, TcpExchange
@@ -19,7 +20,6 @@ from corten.build.git.refs import Resolved, candidates, check_commit, resolve_re
 from corten.build.git.remote import ID_BYTES, Remote, connect
 from corten.build.git.ssh_target import is_ssh
 from corten.build.git.url import GitUrl, is_commit
-from corten.build.kept import KeptFiles
 from corten.build.location import redacted
 from corten.errors import NotImplemented as NotOffered
 from corten.lib.disk_full import saying
@@ -45,7 +45,7 @@ class Repositories:
         transport: Transport,
         policy: InwardPolicy,
         timings: Timings,
-        kept: KeptFiles,
+        kept: FetchedFiles,
         cancel: Cancel,
         access: SshAccess | None = None,
     ) -> None:

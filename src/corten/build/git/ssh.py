@@ -121,6 +121,7 @@ class SshExchange:
             "config": None, "known_hosts": hosts, "client_keys": keys, "agent_path": None, "agent_forwarding": False,
             "preferred_auth": ["publickey"], "password": None, "gss_host": None, "x509_trusted_certs": None,
             "client_host_keysign": False, "login_timeout": self._timings.stall_s, "username": target.user,
+            "compression_algs": ["none"],  # packs are compressed, and a packet must not become a thousand
         }  # fmt: skip
         sock.setblocking(False)
         try:

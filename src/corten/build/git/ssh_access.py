@@ -30,10 +30,12 @@ T = TypeVar("T")
 
 
 class SshAccess:
-    """For one fetch; made and closed on the loop, used from one thread."""
+    """For one fetch; made and closed on the loop, used from one thread, which waits `timeout_s` for an answer: others
+    need it, too."""
 
-    def __init__(self, offers: Offers) -> None:
+    def __init__(self, offers: Offers, timeout_s: float) -> None:
         self._offers = offers
+        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[None]] = set()
 
@@ -75,10 +77,13 @@ class SshAccess:
 
         with cancel.interrupting(interrupt):
             try:
-                return waiting.result()
+                return waiting.result(self._timeout_s)
             except concurrent.futures.CancelledError:
                 cancel.check()
                 raise
+            except TimeoutError as error:
+                waiting.cancel()
+                raise GitError(f"the client has not said in {self._timeout_s:.0f} s what git over ssh needs") from error
 
     # -- the loop
 
@@ -97,9 +102,9 @@ class SshAccess:
 
 
 @asynccontextmanager
-async def ssh_access(offers: Offers) -> AsyncIterator[SshAccess]:
+async def ssh_access(offers: Offers, timeout_s: float) -> AsyncIterator[SshAccess]:
     """What a client offers, as long as the block."""
-    access = SshAccess(offers)
+    access = SshAccess(offers, timeout_s)
     try:
         yield access
     finally:

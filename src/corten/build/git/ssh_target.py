@@ -49,6 +49,8 @@ def ssh_target(remote: str) -> SshTarget:
         port = _PORT
     if not path.strip("/") or path.startswith("-") or "\0" in path or "\n" in path or not host:
         raise GitError(f"strange path {path[:128]!r} of a repository")  # CVE-2017-1000117 and its kind
+    if not user.isprintable():  # it is shown, and may come from a repository
+        raise GitError(f"strange user {user[:128]!r} of a server")
     return SshTarget(user=user, host=host, port=port, path=path)
 
 

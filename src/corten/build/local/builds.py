@@ -18,7 +18,7 @@ import msgspec
 
 from corten.build.caching.passed import PassedDirectories, split_passed
 from corten.build.classic import ClassicBuilds
-from corten.build.local.channel import Channel, Memory
+from corten.build.local.channel import Channel
 from corten.build.local.frames import BadFrame, Frame
 from corten.build.local.offers import LocalOffers
 from corten.build.options import BuildOptions
@@ -30,6 +30,7 @@ from corten.engine.images.settled import settled
 from corten.errors import Cancelled, CortenError, InvalidArgument, ResourceExhausted
 from corten.lib import codec
 from corten.lib.disk_full import words
+from corten.lib.memory import Memory
 from corten.linux.acting import Identity, peer_of
 from corten.linux.errors import reason
 from corten.spec.docker.progress import ProgressMessage, failure

@@ -25,25 +25,13 @@ from corten.build.local.frames import (
     close_all,
     frame,
 )
-from corten.errors import ResourceExhausted
+from corten.errors import Unavailable
 from corten.lib import blocking
+from corten.lib.memory import Memory
 
 T = TypeVar("T")
 _CHUNK = 256 << 10
 _SPACE = socket.CMSG_SPACE(4 * DESCRIPTORS_LIMIT)
-
-
-class Memory:
-    """Bytes that are held of what all clients have sent: each may send large frames, many at once may not."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-
-    def take(self, size: int) -> None:
-        """Have so many more, or fewer. Raises ResourceExhausted."""
-        if size > self._left:
-            raise ResourceExhausted("clients have sent too much at once for their builds: try again later")
-        self._left -= size
 
 
 class Channel:
@@ -113,6 +101,7 @@ class Channel:
     async def look(self, look: Callable[[T], None], at: T) -> None:
         """Call `look`, which may never return. Raises what it raises."""
         self._looking = asyncio.ensure_future(blocking.aside(look, at))
+        self._looking.add_done_callback(lambda looking: looking.cancelled() or looking.exception())
         await asyncio.shield(self._looking)
 
     async def close(self) -> None:
@@ -126,7 +115,10 @@ class Channel:
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._looking is not None:
             await asyncio.wait([self._looking])
-        await blocking.aside(self._close)
+        try:
+            await blocking.aside(self._close)
+        except Unavailable:
+            self._close()
 
     def _close(self) -> None:
         """The socket too: descriptors that were not received are closed with it."""

@@ -110,11 +110,6 @@ class FrameReader:
         """Bytes of a frame that is not whole."""
         return len(self._buffer)
 
-    @property
-    def is_between(self) -> bool:
-        """Whether nothing of a frame has come that is not whole."""
-        return not self._buffer and not self._fds
-
     def close(self) -> None:
         """Discard the descriptors of frames that never became whole."""
         fds, self._fds = self._fds, []

@@ -71,11 +71,11 @@ class LocalOffers:
         try:
             await self._channel.send(codec.encode({"ask": number, **question}))
             answer, frame = await waiting
-        except OSError as error:
-            raise Cancelled("the client closed the connection") from error
-        except BaseException:
+        except BaseException as error:
             if waiting.done() and not waiting.cancelled():  # it came, and nobody takes it
                 waiting.result()[1].close()
+            if isinstance(error, OSError):
+                raise Cancelled("the client closed the connection") from error
             raise
         finally:
             del self._waiting[number]

@@ -23,8 +23,8 @@ from corten.build.face import Watcher
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
 from corten.build.operations import Run
+from corten.build.ops.failed_step import KeptStep, shell_request
 from corten.build.ops.foreign import explanation, program_of
-from corten.build.ops.kept import KeptStep, shell_request
 from corten.build.ops.mounts import StepMounts
 from corten.build.ops.offered import OfferedMounts, socket_variable
 from corten.build.ops.store import LayerStore

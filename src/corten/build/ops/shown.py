@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from corten.build.copying.layer import Attributes, EntryWriter, LayerPlan
 from corten.build.copying.select import Selection, take
@@ -95,8 +95,8 @@ class ShownFiles:
     @never_half_done
     async def close(self) -> None:
         """The build is over: views go that no kept step has."""
-        while self._views:
-            await self._release(self._views.popitem()[1])
+        views, self._views = list(self._views.values()), {}
+        await _each(self._release(view) for view in views)
 
     async def _make(self, vertex: Vertex, mount: Mount) -> _View:
         is_image = self._store.mounts_images
@@ -159,8 +159,19 @@ class ShownFiles:
 
     @never_half_done
     async def _remove(self, *homes: Path) -> None:
-        for home in homes:
-            await blocking.run(remove_home, home)
+        await _each(blocking.run(remove_home, home) for home in homes)
+
+
+async def _each(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """One after the other, also behind one that fails; raises the first error."""
+    errors: list[OSError] = []
+    for work in works:
+        try:
+            await work
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _overlay(lower: Path, home: Path, changes: Path) -> Path:

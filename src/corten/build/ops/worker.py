@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
-from corten.build.lazy_layers import LazyLayers
+from corten.build.lazy_layers import ImportLost, LazyLayers
 from corten.build.operations import (
     BaseImage,
     Context,
@@ -133,12 +133,21 @@ class Operations:
             return await self._checkouts.checkout(vertex, operation)
         below = inputs[0] if inputs else None
         if isinstance(operation, Merge) and below is not None and inputs[1] is not None:
-            return await self._copier.merge(vertex, below, inputs[1])
+            return await self._merge(vertex, below, inputs[1])
         if isinstance(operation, MakeDirectory) and below is not None:
             return await self._copier.make_directory(vertex, operation, below)
         if isinstance(operation, Run) and below is not None:
             return await self._runner.run(vertex, operation, inputs)
         raise NotOffered(f"{vertex.name or type(operation).__name__} is not supported yet")
+
+    async def _merge(self, vertex: Vertex, below: FileSystem, above: FileSystem) -> FileSystem:
+        """What was copied onto nothing is one layer; but an imported cache may say anything. Raises ImportLost then."""
+        if len(above.layers) != 1:
+            raise ImportLost(
+                f"what the cache has of {vertex.name!r} is {len(above.layers)} layers and not one",
+                hint="build with --no-cache",
+            )
+        return await self._copier.merge(vertex, below, above)
 
     async def _have(self, filesystems: Iterable[FileSystem | None]) -> None:
         """Bring what is missing of them, side by side; the first error is raised when all have ended."""

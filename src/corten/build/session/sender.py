@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -47,12 +47,9 @@ _to_its_end = never_half_done(blocking.run)  # the tree is closed when the trans
 _BITS = ((SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000))
 
 
-async def send_tar(
-    client: Client, exporter: int, pieces: AsyncIterator[bytes], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Send a tar for output number `exporter`, with what the client is told of it. Raises GrpcError, OSError."""
-    headers = [(_EXPORTER, str(exporter)), *(metadata or {}).items()]
-    async with client.stream(_METHOD, headers) as stream:
+async def send_tar(client: Client, exporter: int, pieces: AsyncIterator[bytes]) -> None:
+    """Send a tar for output number `exporter`. Raises GrpcError, OSError."""
+    async with client.stream(_METHOD, [(_EXPORTER, str(exporter))]) as stream:
         async for piece in pieces:
             for start in range(0, len(piece), _PIECE):
                 await stream.send_bytes(encode(BytesMessage(data=piece[start : start + _PIECE])))

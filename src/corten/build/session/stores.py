@@ -35,6 +35,7 @@ _SERVICE = "/containerd.services.content.v1.Content/"
 _STORE = "buildkit-attachable-store-id"
 _EXPORT = "export"
 _PIECE = 1 << 20
+_READ_S = 120.0  # for one read: threads and turns wait for it that other builds, and pulls, need, too
 _STAT, _WRITE, _COMMIT = 0, 1, 2
 M = TypeVar("M", bound=Message)
 
@@ -73,7 +74,7 @@ class WriteResponse(Message):
 
 
 class SessionDirectories:
-    """The content stores of one client (`caching.travel.Directories`)."""
+    """The content stores of one client (`caching.directories.Directories`)."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -142,6 +143,15 @@ class _Store:
 
     async def read(self, digest: str, offset: int, size: int, *, limit: int) -> bytes:
         """A part of a blob, of `limit` bytes at most. Raises GrpcError, DataLoss."""
+        try:
+            async with asyncio.timeout(_READ_S):
+                return await self._read(digest, offset, size, limit)
+        except TimeoutError as error:
+            raise GrpcError(
+                Code.DEADLINE_EXCEEDED, f"the client's store has not given {digest} in {_READ_S:.0f} s"
+            ) from error
+
+    async def _read(self, digest: str, offset: int, size: int, limit: int) -> bytes:
         found = bytearray()
         async with self._client.stream(f"{_SERVICE}Read", self._metadata) as stream:
             await stream.send_bytes(encode(ReadRequest(digest=digest, offset=offset, size=size)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from corten.build.dockerfile.dockerignore import Matcher, parse_ignore
 from corten.build.sources.source import DOCKERFILE_LIMIT, Recipe, recipe_in, text_in
@@ -15,13 +17,12 @@ from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import released
 from corten.errors import InvalidArgument
-from corten.lib import blocking
 from corten.linux.acting import Identity
 from corten.spec import reference as references
 from corten.spec.docker.lint import SourceFile
 
 _IGNORE = ".dockerignore"
-_POOL: blocking.Pool = "stream"  # a directory of a network or a program may keep its reader waiting
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +47,23 @@ class DirectorySource:
         self._ignored: Matcher | None = None
         self._trees: dict[str, DirectoryTree] = {}
         self._hashes: list[ContextHashes] = []
+        self._looking = asyncio.Lock()
 
     async def recipe(self) -> Recipe:
         """The Dockerfile. Raises InvalidArgument, OSError."""
-        recipe = await run_cancellable(self._progress, _POOL, self._read)
+        recipe = await self._look(self._read)
         self._ignored = recipe.ignored
         return recipe
 
     async def context(self, name: str, paths: Sequence[str]) -> Tree:  # noqa: ARG002 - what is not taken is not read
         """A directory. Raises InvalidArgument for one that the client did not pass."""
-        if name not in self._trees:
-            await run_cancellable(self._progress, _POOL, self._open, name)
+        await self._look(self._open, name)
         return self._trees[name]
+
+    async def _look(self, look: Callable[..., T], *names: str) -> T:
+        """In a thread; a directory of a network or a program may never let go of it: one build has one."""
+        async with self._looking:
+            return await run_cancellable(self._progress, "passed", look, *names)
 
     async def close(self) -> None:
         """Close what it opened, and remember the hashes."""
@@ -91,7 +97,9 @@ class DirectorySource:
             tree.close()
 
     def _open(self, name: str) -> None:
-        """Open a context; it is there to be closed, also when its build is cancelled meanwhile."""
+        """Open a context, once; it is there to be closed, also when its build is cancelled meanwhile."""
+        if name in self._trees:
+            return
         key = self._key(name)
         ignored = self._own_ignored(key) if key else self._ignored
         hashes = self._memory.open(self._passed.contexts[key], self._passed.reader.uid)

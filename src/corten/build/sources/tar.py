@@ -1,4 +1,8 @@
-"""A build context that came as a tar, in a file of its own: the Dockerfile is in it. Daemon's loop; disk threads."""
+"""A build context that came as a tar, in a file of its own: the Dockerfile is in it. Daemon's loop; disk threads.
+
+A small one is read on the loop, unless something in it takes long that is short to say: patterns of a .dockerignore, of
+which each is compiled and compared with all names, or names with thousands of directories.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from corten.engine.images.progress import Progress, run_cancellable
 from corten.engine.images.settled import released
 from corten.engine.images.spool import SMALL
 from corten.errors import InvalidArgument
+
+_SLASHES = 4096
 
 
 class TarSource:
@@ -36,7 +42,7 @@ class TarSource:
 
     async def recipe(self) -> Recipe:
         """The Dockerfile in the tar. Raises InvalidArgument, InvalidTar."""
-        if self._is_small():
+        if self._is_small() and _is_quick(os.pread(self._file.fileno(), SMALL, 0)):
             self._tree, recipe = self._read()
         else:
             self._tree, recipe = await run_cancellable(self._progress, "disk", self._read)
@@ -54,3 +60,8 @@ class TarSource:
         if recipe.ignored is not None:
             tree.without(recipe.ignored.ignores)
         return tree, recipe
+
+
+def _is_quick(data: bytes) -> bool:
+    """Whether a whole small tar is read in a moment; the names in it stand in its bytes as they are."""
+    return b".dockerignore" not in data and data.count(b"/") <= _SLASHES

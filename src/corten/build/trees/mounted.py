@@ -91,8 +91,7 @@ class MountedTree:
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file's bytes. Raises OSError; it was seen to be a regular one before."""
-        head, _, name = path.rpartition("/")
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._directory(head))
+        fd = self._opened(path)
         try:
             left = os.fstat(fd).st_size
             while left > 0:
@@ -104,6 +103,22 @@ class MountedTree:
                 left -= len(data)
         finally:
             os.close(fd)
+
+    def part(self, path: str, offset: int, size: int) -> bytes:
+        """So many of a file's bytes from an offset on; fewer at its end. What is before them is not read: a file may
+        have a hole of any length. Raises as `chunks`."""
+        fd = self._opened(path)
+        try:
+            found = bytearray()
+            while len(found) < size and (data := os.pread(fd, min(size - len(found), _CHUNK), offset + len(found))):
+                found += data
+            return bytes(found)
+        finally:
+            os.close(fd)
+
+    def _opened(self, path: str) -> int:
+        head, _, name = path.rpartition("/")
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._directory(head))
 
     def xattrs(self, path: str) -> Mapping[bytes, bytes]:
         """All but overlayfs' own."""

@@ -85,7 +85,7 @@ def _display(progress: str) -> Display:
     """What shows a build that is not quiet; loaded for none that is. Raises CliError."""
     from corten.cli.build.progress.display import Display, mode_of
 
-    return Display(mode_of(progress), sys.stderr, os.environ)
+    return Display(mode_of(progress, os.environ), sys.stderr, os.environ)
 
 
 def _has_terminal() -> bool:
@@ -267,10 +267,12 @@ COMMAND = Command(
         Option("--annotation", "list", "Set an annotation of the image ([manifest|index|...:]KEY=VALUE)"),
         Option("--attest", "list", "Say something of the image (type=sbom, type=provenance,mode=max)"),
         Option("--build-arg", "list", "Set a variable of the build"),
-        Option("--build-context", "list", "Add a named context (name=DIR, or an address)"),
+        Option(
+            "--build-context", "list", "Add a named context (name=DIR, docker-image://NAME, oci-layout://DIR, a URL)"
+        ),
         Option("--builder", "string", "The builder: there is one, called default"),
-        Option("--cache-from", "list", "Cache to look into (a name, or type=registry|local,...)"),
-        Option("--cache-to", "list", "Where the cache goes (type=inline|registry|local,...)"),
+        Option("--cache-from", "list", "Cache to look into (a name, or type=registry,ref=NAME|local,src=DIR)"),
+        Option("--cache-to", "list", "Where the cache goes (type=inline|registry,ref=NAME|local,dest=DIR[,mode=max])"),
         Option("--call", "string", "What to do: build, check, outline or targets[,format=json]", default="build"),
         Option("--cgroup-parent", "string", "Parent cgroup of RUN steps"),
         Option("--check", "bool", "As --call=check"),
@@ -299,7 +301,7 @@ COMMAND = Command(
             "list",
             "Where the result goes (type=local|tar|oci|docker|image|registry|cacheonly,dest=PATH, or a directory)",
         ),
-        Option("--platform", "strings", "Platforms of the image"),
+        Option("--platform", "strings", "Platforms of the image; `corten buildx ls` lists those that RUN can be for"),
         Option("--policy", "list", "Policies of the build", hidden=True),
         Option("--progress", "string", "How progress is shown: auto, plain, tty, rawjson, quiet or none", shown="auto"),
         Option("--provenance", "string", "Say how the image was built (true, false, mode=min, mode=max)"),
@@ -313,7 +315,7 @@ COMMAND = Command(
         Option("--security-opt", "strings", "Security options of RUN steps"),
         Option("--shm-size", "bytes", "Size of /dev/shm of RUN steps"),
         Option("--squash", "bool", "Make one layer of all new ones"),
-        Option("--ssh", "list", "Offer an ssh agent to RUN steps (default, or NAME[=SOCKET])"),
+        Option("--ssh", "list", "Offer an ssh agent to steps and git (default, or NAME[=SOCKET|KEYFILE,...])"),
         Option("-t, --tag", "list", "Name of the image (name:tag)"),
         Option("--target", "string", "Stage to build"),
         Option("--ulimit", "ulimit", "Resource limits of RUN steps", parse=_ulimit, shown="[]"),

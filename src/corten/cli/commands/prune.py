@@ -169,7 +169,7 @@ BUILDER = Command(
     "[OPTIONS]",
     _prune_cache,
     (
-        Option("-a, --all", "bool", "All of the cache, not only what dangles"),
+        Option("-a, --all", "bool", "All of the cache, also what images share"),
         Option("--builder", "string", "The builder: there is one, called default", hidden=True),
         _FILTER,
         _FORCE,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from corten.engine.images.catalog import ImageEntry
+from corten.engine.images.decompress import TarStream
 from corten.engine.images.downloads import Download, Downloads, Watch
 from corten.engine.images.library import ImageLibrary
 from corten.engine.images.progress import Progress, all_or_none, run_cancellable
@@ -30,6 +32,7 @@ from corten.spec.platform import Platform, matches
 
 _NESTING = 3
 _EARLY_AT_ONCE = 8
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,6 +307,8 @@ class Arrivals:
             await layer.fetched
             if missing:
                 lines.reach(layer, lines.words.extracting)
+            elif layer.descriptor.digest != layer.diff_id:
+                await run_cancellable(lines.progress, "disk", self._check_stored, layer, lines)
             lines.say(layer, lines.words.complete)
 
     async def _unpack(self, layer: _Layer, download: Download, lines: _Lines) -> None:
@@ -341,6 +346,14 @@ class Arrivals:
     def _unpack_stored(self, layer: _Layer, lines: _Lines) -> None:
         step = self._step(layer, lines)
         self._library.unpack(layer.descriptor.digest, layer.diff_id, layer.chain_id, layer.parent, step)
+
+    def _check_stored(self, layer: _Layer, lines: _Lines) -> None:
+        """A blob that came for a layer that was here is that layer: else what is pushed of it would be another one.
+        Raises DataLoss."""
+        with closing(self._library.open_blob(layer.descriptor.digest)) as file:
+            stream = TarStream(file, diff_id=layer.diff_id)
+            while stream.read(_CHUNK):
+                lines.progress.cancel.check()
 
     def _step(self, layer: _Layer, lines: _Lines) -> Callable[[int], None]:
         def step(done: int) -> None:

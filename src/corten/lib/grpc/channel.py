@@ -11,6 +11,7 @@ from corten.lib.grpc.headers import request_headers
 from corten.lib.grpc.status import Code, GrpcError, error_of
 from corten.lib.grpc.stream import Stream
 from corten.lib.grpc.wire import Wire
+from corten.lib.memory import Memory
 from corten.lib.protobuf.message import Message
 
 R = TypeVar("R", bound=Message)
@@ -71,10 +72,10 @@ class Bidi:
 
 
 class Channel:
-    """The caller's end of a connection."""
+    """The caller's end of a connection. `memory` is shared with other connections."""
 
-    def __init__(self) -> None:
-        self._wire = Wire(accept=None)
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._wire = Wire(accept=None, memory=memory)
 
     async def start(self, fd: int, preface: bytes = b"") -> None:
         """Speak on this socket, which belongs to the channel from now on. Raises OSError."""
@@ -84,6 +85,11 @@ class Channel:
     def is_open(self) -> bool:
         """Whether calls can be made."""
         return self._wire.is_open
+
+    @property
+    def heard(self) -> int:
+        """How often something has come from the peer, whatever it was."""
+        return self._wire.heard
 
     async def closed(self) -> None:
         """Wait for the end of the connection."""

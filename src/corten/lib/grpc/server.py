@@ -13,6 +13,7 @@ from corten.lib.grpc.headers import Metadata, timeout_s
 from corten.lib.grpc.status import Code, GrpcError, trailers_of
 from corten.lib.grpc.stream import Stream
 from corten.lib.grpc.wire import Wire
+from corten.lib.memory import Memory
 from corten.lib.protobuf.message import Message
 from corten.lib.protobuf.wire import encode
 
@@ -97,11 +98,11 @@ def streaming(kind: type[Q], answer: Callable[[Q, Metadata], AsyncIterator[Messa
 
 
 class Connection:
-    """One peer's connection, on which it calls `methods`, by their paths."""
+    """One peer's connection, on which it calls `methods`, by their paths. `memory` is shared with other connections."""
 
-    def __init__(self, methods: Mapping[str, Handler], *, limit: int) -> None:
+    def __init__(self, methods: Mapping[str, Handler], *, limit: int, memory: Memory | None = None) -> None:
         self._methods = methods
-        self._wire = Wire(accept=self._accept, limit=limit)
+        self._wire = Wire(accept=self._accept, limit=limit, memory=memory)
         self._wire.on_reset = self._cancel
         self._tasks: dict[int, asyncio.Task[None]] = {}
 

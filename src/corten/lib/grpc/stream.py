@@ -1,7 +1,8 @@
 """One call on a connection, at either end: messages out and in, as slowly as the peer reads and we do. Daemon's loop.
 
 What the peer sends and nobody has asked for yet stays within the stream's flow-control window: it is acknowledged when
-`receive` takes it. Source: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), RFC 9113.
+`receive` takes it. What waits, come or to be sent, is bounded in all connections together: a call that is too much
+fails, and the others go on. Source: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), RFC 9113.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ M = TypeVar("M", bound=Message)
 _PREFIX = 5
 _NO_ERROR = 0
 _CANCEL = 8
+_TOO_MUCH = "too much waits in calls of all clients: try again later"
 
 
 class Stream:
@@ -34,6 +36,7 @@ class Stream:
         self._message = bytearray()  # what has come and was not received yet
         self._unread = 0  # of the window: what has come, and the peer was not told that it is taken
         self._claimed = 0
+        self._refusal: GrpcError | None = None  # of what has come: there is no room for it
         self._is_sending = asyncio.Lock()
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -85,6 +88,8 @@ class Stream:
 
     def _taken(self) -> bytes | None:
         """The first message of what has come, if it is complete."""
+        if self._refusal is not None:
+            raise self._refusal
         head = self._message
         if len(head) < _PREFIX:
             return None
@@ -98,6 +103,7 @@ class Stream:
             return None
         message = bytes(memoryview(head)[_PREFIX : _PREFIX + size])
         del head[: _PREFIX + size]
+        self._wire.hold(-_PREFIX - size)
         self._claim(0)
         return message
 
@@ -120,19 +126,28 @@ class Stream:
         """Send a message; `end` says that it is the last one. Returns when it is on its way. Raises GrpcError."""
         async with self._is_sending:
             data = memoryview(b"\0" + len(message).to_bytes(4, "big") + message)
-            while data:
-                size = self._wire.room(self.number) if self._failure is None and not self.has_closed else 0
-                if self._failure is not None:
-                    raise self._failure
-                if self.has_closed:
-                    raise GrpcError(Code.INTERNAL, "the call is closed for sending")
-                if size > 0:
-                    piece, data = data[:size], data[size:]
-                    self.has_closed = end and not data
-                    self._wire.send_data(self.number, bytes(piece), end=self.has_closed)
-                else:
-                    self._room = asyncio.get_running_loop().create_future()
-                    await self._room
+            waiting = len(data) if len(data) > self._wire.room(self.number) else 0
+            if not self._wire.hold(waiting):
+                raise GrpcError(Code.RESOURCE_EXHAUSTED, _TOO_MUCH)
+            try:
+                await self._send(data, end=end)
+            finally:
+                self._wire.hold(-waiting)
+
+    async def _send(self, data: memoryview, *, end: bool) -> None:
+        while data:
+            size = self._wire.room(self.number) if self._failure is None and not self.has_closed else 0
+            if self._failure is not None:
+                raise self._failure
+            if self.has_closed:
+                raise GrpcError(Code.INTERNAL, "the call is closed for sending")
+            if size > 0:
+                piece, data = data[:size], data[size:]
+                self.has_closed = end and not data
+                self._wire.send_data(self.number, bytes(piece), end=self.has_closed)
+            else:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
 
     async def send(self, message: Message, *, end: bool = False) -> None:
         """As `send_bytes`, encoded."""
@@ -155,8 +170,14 @@ class Stream:
     def arrived(self, piece: bytes, size: int) -> None:
         """Bytes have come; `size` is what they take of the window. A frame without bytes takes nothing of either: any
         number of them may come (CVE-2019-9518)."""
-        self._message += piece
-        self._unread += size
+        if self._refusal is None and not self._wire.hold(len(piece)):
+            self._refusal = GrpcError(Code.RESOURCE_EXHAUSTED, _TOO_MUCH)
+            self._forget_message()
+        if self._refusal is not None:
+            self._wire.acknowledge(self.number, size)
+        else:
+            self._message += piece
+            self._unread += size
         _wake(self._arrival)
 
     def answered(self, headers: Headers) -> None:
@@ -190,9 +211,13 @@ class Stream:
     def dropped(self) -> int:
         """Forget what nobody will receive; returns what it takes of the connection's window."""
         size, self._unread = self._unread, 0
-        self._message.clear()
+        self._forget_message()
         self._claim(0)
         return size
+
+    def _forget_message(self) -> None:
+        self._wire.hold(-len(self._message))
+        self._message.clear()
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:

@@ -29,9 +29,11 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
+from corten.errors import ResourceExhausted
 from corten.lib.grpc.headers import Headers
 from corten.lib.grpc.status import Code, GrpcError
 from corten.lib.grpc.stream import Stream
+from corten.lib.memory import Memory
 
 MESSAGE_LIMIT = 16 << 20
 _STREAMS = 1024  # a client of Go's has one connection for all its builds, and waits for room without a word
@@ -39,7 +41,10 @@ _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 8 << 20
 _FRAME = 128 << 10
 _HEADERS = 64 << 10
-_PARTS = 64 << 20  # bytes of messages that have come in part
+_PARTS = 64 << 20  # bytes of messages that have come in part, of one connection
+_ALL = 512 << 20  # bytes that all connections of one end hold, beside _OWN of each
+_EACH = 128 << 20  # of that, one may have so much: no single client takes it all
+_OWN = 256 << 10  # so that who says little is heard whatever others do
 _HIGH = 1 << 20  # bytes that wait to be written before writers, and the peer, wait
 _CLOSING_S = 10.0  # for a peer to read what was said last; it may never
 _RESETS = 2000  # of streams, by the peer, on one connection
@@ -47,10 +52,18 @@ _RESETS = 2000  # of streams, by the peer, on one connection
 Accept = Callable[[Stream], None]
 
 
-class Wire(asyncio.Protocol):
-    """One connection. `accept` is told of the peer's calls, None at the end that makes them; `lost` of the end."""
+def shared_memory() -> Memory:
+    """For all connections of a daemon: what waits in them, come or to be sent, is bounded by it."""
+    return Memory(_ALL)
 
-    def __init__(self, *, accept: Accept | None, limit: int = MESSAGE_LIMIT) -> None:
+
+class Wire(asyncio.Protocol):
+    """One connection. `accept` is told of the peer's calls, None at the end that makes them; `lost` of the end.
+    `memory` is shared with other connections."""
+
+    def __init__(self, *, accept: Accept | None, limit: int = MESSAGE_LIMIT, memory: Memory | None = None) -> None:
+        self._memory = memory or shared_memory()
+        self._held = 0
         self._accept = accept
         self._limit = limit
         is_client = accept is None
@@ -71,6 +84,7 @@ class Wire(asyncio.Protocol):
         self._is_full = False
         self._resets = 0
         self._claimed = 0
+        self.heard = 0  # how often something has come
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_reset: Callable[[Stream], None] | None = None
 
@@ -114,6 +128,7 @@ class Wire(asyncio.Protocol):
         """Bytes from the peer; what is no HTTP/2 ends the connection."""
         if self.lost.done():
             return
+        self.heard += 1
         try:
             events = self._h2.receive_data(data)
         except (H2Error, ValueError, KeyError):  # h2 lets some of what its codecs raise through
@@ -253,6 +268,18 @@ class Wire(asyncio.Protocol):
         if size > 0 and self._claimed + size > _PARTS:
             return False
         self._claimed += size
+        return True
+
+    def hold(self, size: int) -> bool:
+        """Whether so many more bytes may wait here, come or to be sent; negative gives them back."""
+        if size > 0 and self._held + size > _EACH:
+            return False
+        more = max(0, self._held + size - _OWN) - max(0, self._held - _OWN)
+        try:
+            self._memory.take(more)
+        except ResourceExhausted:
+            return False
+        self._held += size
         return True
 
     def reset(self, number: int, code: int) -> None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from corten.build.buildkit.history.bounds import MOST_PINNED, Kept, to_forget
 from corten.build.buildkit.history.selection import newest, selection
 from corten.build.buildkit.history.store import HistoryStore
@@ -172,9 +174,9 @@ class History:
                 and sum(one.record.pinned for one in self._entries.values()) >= MOST_PINNED
             ):
                 raise ResourceExhausted(f"{MOST_PINNED} builds are pinned already")
-            entry.record.pinned = pinned
-            entry.record.generation += 1
-            await blocking.run(self._store.update, entry.record)
+            record = replace(entry.record, pinned=pinned, generation=entry.record.generation + 1)
+            await blocking.run(self._store.update, record)
+            entry.record = record
         self._tell(Event(type=COMPLETE, record=entry.record))
 
     # -- inside

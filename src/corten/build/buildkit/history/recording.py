@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,10 +21,11 @@ from corten.build.buildkit.jobs import BuildJob
 from corten.build.buildkit.messages.control import SolveRequest
 from corten.build.buildkit.messages.history import Descriptor, Record, ResultInfo
 from corten.build.buildkit.messages.types import Attributed, timestamp
-from corten.build.buildkit.told import status_response
+from corten.build.buildkit.status_messages import status_response
 from corten.build.exporters.responses import DESCRIPTOR
 from corten.build.finisher import Finisher
-from corten.build.status_board import StatusBoard
+from corten.build.location import redacted
+from corten.build.status.board import StatusBoard
 from corten.engine.images.library import ImageLibrary
 from corten.errors import CortenError
 from corten.lib import blocking, codec
@@ -33,6 +35,7 @@ from corten.spec import oci_image
 from corten.spec.digest import digest_of
 from corten.spec.oci_image import MANIFEST_LIMIT, Index, Manifest
 
+_LOG = logging.getLogger("corten.build")
 _STATUS = "application/vnd.buildkit.status.v0"
 _ERROR = "application/vnd.googeapis.google.rpc.status+proto"  # spelled as BuildKit spells it
 _IN_TOTO = "application/vnd.in-toto+json"
@@ -41,6 +44,8 @@ _INDEXES = (oci_image.OCI_INDEX, oci_image.DOCKER_INDEX)
 _DOCUMENTS = 256  # of one result
 _CANCELLED = "context canceled"
 _MESSAGE = 8 << 10  # characters of an error in the record itself
+_NAME = 128  # of a frontend or an exporter, as clients say them
+_EXPORTERS = 32
 
 
 class Recorder:
@@ -77,9 +82,11 @@ class Recording:
         exporters = request.exporters or ([Attributed(type=request.old_exporter)] if request.old_exporter else [])
         self._record = Record(
             ref=request.ref,
-            frontend=request.frontend,
+            frontend=request.frontend[:_NAME],
             frontend_attrs=written_down(request.frontend_attrs),
-            exporters=[Attributed(type=one.type, attrs=written_down(one.attrs)) for one in exporters],
+            exporters=[
+                Attributed(type=one.type[:_NAME], attrs=written_down(one.attrs)) for one in exporters[:_EXPORTERS]
+            ],
             created_at=timestamp(datetime.now(UTC)),
         )
 
@@ -90,9 +97,15 @@ class Recording:
             self._history.begun(self._record)
 
     async def done(self, job: BuildJob, answers: Mapping[str, str]) -> None:
-        """It has gone well; its result is still there."""
+        """It has gone well, whatever happens here; its result is still there."""
         if self._board is None:
             return
+        try:
+            await self._gather(job, answers)
+        except (CortenError, OSError) as error:
+            _LOG.warning("the record of a build is not complete: %s", error)
+
+    async def _gather(self, job: BuildJob, answers: Mapping[str, str]) -> None:
         self._record.exporter_response = written_down(answers)
         infos: dict[str, ResultInfo] = {}
         found = job.exported
@@ -111,11 +124,11 @@ class Recording:
     def failed(self, error: BaseException) -> None:
         """It has not."""
         if isinstance(error, GrpcError):
-            status = Status(code=int(error.status), message=error.message, details=list(error.details))
+            status = Status(code=int(error.status), message=redacted(error.message), details=list(error.details))
         elif isinstance(error, asyncio.CancelledError):
             status = Status(code=Code.CANCELLED, message=_CANCELLED)
         elif isinstance(error, CortenError):
-            status = Status(code=Code.UNKNOWN, message=error.message)
+            status = Status(code=Code.UNKNOWN, message=redacted(error.message))
         else:
             status = Status(code=Code.INTERNAL, message="an internal error; the daemon's log has more")
         self._record.error = Status(code=status.code, message=status.message[:_MESSAGE])

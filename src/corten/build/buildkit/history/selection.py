@@ -22,11 +22,15 @@ _TEXTS = ("==", "!=", "~=")
 _ORDERS = (">=", "<=", ">", "<")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_FILTERS = 64
+_LENGTH = 1024  # a regular expression looks at them, on the loop
 Test = Callable[[Record], bool]
 
 
 def selection(filters: Sequence[str], now_s: float) -> Test:
     """What all of it amounts to. Raises InvalidArgument."""
+    if len(filters) > _FILTERS or any(len(text) > _LENGTH for text in filters):
+        raise InvalidArgument(f"at most {_FILTERS} filters of {_LENGTH} characters are taken")
     tests = [_all(text, now_s) for text in filters if text]
     return lambda record: not tests or any(test(record) for test in tests)
 
@@ -117,5 +121,5 @@ def _span(text: str) -> float | None:
 def _moment(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InvalidArgument(f"invalid time {text[:64]!r}") from None

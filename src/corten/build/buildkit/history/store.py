@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from corten.lib.disk_full import saying
 from corten.lib.protobuf.wire import decode, encode
 from corten.spec.digest import hex_of
 
+_LOG = logging.getLogger("corten.build")
 _RECORD = "record"
 
 
@@ -33,7 +35,8 @@ class HistoryStore:
         self._directory = directory
 
     def load(self) -> Iterator[tuple[Record, int, dict[str, int]]]:
-        """Each record, its bytes in all, and its blobs' sizes by digest; what is none is deleted."""
+        """Each record, its bytes in all, and its blobs' sizes by digest. What is none is deleted, what cannot be read
+        now is said, and stays. Raises OSError."""
         try:
             names = os.listdir(self._directory)
         except FileNotFoundError:
@@ -45,14 +48,17 @@ class HistoryStore:
                 record = decode(Record, raw)
                 if self._place(record.ref) != place:
                     raise InvalidArgument("the record is another build's")
-            except (OSError, InvalidArgument):
+                blobs = {
+                    f"sha256:{entry.name}": entry.stat(follow_symlinks=False).st_size
+                    for entry in os.scandir(place)
+                    if len(entry.name) == 64
+                }
+            except (FileNotFoundError, NotADirectoryError, InvalidArgument):
                 shutil.rmtree(place, ignore_errors=True)
                 continue
-            blobs = {
-                f"sha256:{entry.name}": entry.stat(follow_symlinks=False).st_size
-                for entry in os.scandir(place)
-                if len(entry.name) == 64
-            }
+            except OSError as error:  # such as no descriptor left
+                _LOG.warning("the record of a build cannot be read: %s", error)
+                continue
             yield record, len(raw) + sum(blobs.values()), blobs
 
     def write(self, record: Record, blobs: Mapping[str, bytes]) -> int:

@@ -5,7 +5,6 @@ The messages come in the caller's thread; another one draws in between, for time
 
 from __future__ import annotations
 
-import os
 import time
 from _thread import allocate_lock, start_new_thread  # `threading` costs two milliseconds
 
@@ -135,6 +134,6 @@ class Display:
         return columns or _COLUMNS, rows or _ROWS
 
 
-def mode_of(option: str, environment: Mapping[str, str] = os.environ) -> str:
+def mode_of(option: str, environment: Mapping[str, str]) -> str:
     """What `--progress` says, or else the environment."""
     return option or environment.get("BUILDKIT_PROGRESS", "") or "auto"

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager, contextmanager
 from corten.build.exporters.request import ArchiveExport, CacheOnly, FilesExport, ImageExport
 from corten.build.options import BuildOptions
 from corten.build.sources.source import BuildSource, Recipe
-from corten.build.status_board import StatusBoard
-from corten.build.status_face import StatusFace
-from corten.build.status_names import EXPORT
+from corten.build.status.board import StatusBoard
+from corten.build.status.face import StatusFace
+from corten.build.status.names import EXPORT
 from corten.build.trees.tree import Tree
 from corten.engine.images.progress import Progress
 from corten.spec.docker.progress import ProgressMessage

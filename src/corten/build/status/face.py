@@ -1,6 +1,6 @@
 """A build as BuildKit's clients see it: its steps, their output and what the checks found, on a board. Daemon's loop.
 
-It knows no transport: the daemon's gRPC and Corten's own progress read the board (`status_board.py`).
+It knows no transport: the daemon's gRPC and Corten's own progress read it from there (`board.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from corten.build.graph import Vertex
 from corten.build.operations import Context
 from corten.build.plan import Plan
 from corten.build.solver import Solver, State
-from corten.build.status_board import StatusBoard
-from corten.build.status_names import (
+from corten.build.status.board import StatusBoard
+from corten.build.status.names import (
     CANCELLED,
     context_digest,
     context_name,

@@ -16,7 +16,7 @@ _COUNT_LIMIT = 1000
 _SHARE = 2  # of what the disk has free, one build may fetch so much at once
 
 
-class KeptFiles:
+class FetchedFiles:
     """All of them; one a daemon. `limit_bytes` is how much they may be together."""
 
     def __init__(self, root: Path, limit_bytes: Callable[[], int]) -> None:
