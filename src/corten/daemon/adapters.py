@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("corten.daemon")
 _SWEEP_AFTER_S = 1.0
 _CLOSE_S = 5.0
-_PAUSE_S = 1.0  # of the housekeeper: images that come one after the other are looked at together
 _CHECK_EACH_S = 60.0
 _BRINGS_FILES = {"pull", "load", "import", "tag"}
 _LEAVES_FILES = {("container", "destroy"), ("image", "delete")}
@@ -200,7 +199,6 @@ class Housekeeper:
                 await blocking.run(give_back)  # of what an image has passed through, most of all
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
-            await asyncio.sleep(_PAUSE_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _CHECK_EACH_S)
 
