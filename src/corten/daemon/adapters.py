@@ -32,6 +32,7 @@ _LOG = logging.getLogger("corten.daemon")
 _SWEEP_AFTER_S = 1.0
 _CLOSE_S = 5.0
 _CHECK_EACH_S = 60.0
+_GIVE_EACH_S = 2.0
 _BRINGS_FILES = {"pull", "load", "import", "tag"}
 _LEAVES_FILES = {("container", "destroy"), ("image", "delete")}
 
@@ -138,6 +139,7 @@ class Sweeper:
         self._purge_due = True
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._gave_back_at: float = float("-inf")
         events.listen(self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -196,11 +198,18 @@ class Housekeeper:
             self._wake.clear()  # first: an image that comes meanwhile is looked at next
             try:
                 await self._gc_policy.check()
-                await blocking.run(give_back)  # of what an image has passed through, most of all
+                await self._give_back()
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _CHECK_EACH_S)
+
+    async def _give_back(self) -> None:
+        """Of what an image has passed through, most of all; not after each of many that come one after the other."""
+        now = asyncio.get_running_loop().time()
+        if now - self._gave_back_at >= _GIVE_EACH_S:
+            self._gave_back_at = now
+            await blocking.run(give_back)
 
     async def close(self) -> None:
         """No more looks; one that is under way is waited for."""
