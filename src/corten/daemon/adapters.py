@@ -139,7 +139,6 @@ class Sweeper:
         self._purge_due = True
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._gave_back_at: float = float("-inf")
         events.listen(self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -183,6 +182,7 @@ class Housekeeper:
         self._gc_policy = policy
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._gave_back_at = float("-inf")
         events.listen(self._on_event)
 
     def _on_event(self, event: Event) -> None:
