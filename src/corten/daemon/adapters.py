@@ -196,20 +196,25 @@ class Housekeeper:
     async def _run(self) -> None:
         while True:
             self._wake.clear()  # first: an image that comes meanwhile is looked at next
+            wait_s = _CHECK_EACH_S
             try:
                 await self._gc_policy.check()
-                await self._give_back()
+                if not await self._give_back():
+                    wait_s = _GIVE_EACH_S
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _CHECK_EACH_S)
+                await asyncio.wait_for(self._wake.wait(), wait_s)
 
-    async def _give_back(self) -> None:
-        """Of what an image has passed through, most of all; not after each of many that come one after the other."""
+    async def _give_back(self) -> bool:
+        """Memory, of what an image has passed through most of all; False when that was done a moment ago: images may
+        come one after the other."""
         now = asyncio.get_running_loop().time()
-        if now - self._gave_back_at >= _GIVE_EACH_S:
-            self._gave_back_at = now
-            await blocking.run(give_back)
+        if now - self._gave_back_at < _GIVE_EACH_S:
+            return False
+        self._gave_back_at = now
+        await blocking.run(give_back)
+        return True
 
     async def close(self) -> None:
         """No more looks; one that is under way is waited for."""
