@@ -14,8 +14,8 @@ from corten.testing.made_images import digest_of
 from corten.testing.registry import FakeRegistry
 from corten.testing.tcp_proxy import CountingProxy
 
-# heads, documents and the other layer, and what was on its way; much less than what one more beginning would cost
-_BESIDES = 512 << 10
+# heads, documents and the other layer; much less than what one more beginning would cost
+_BESIDES = 128 << 10
 
 
 @pytest.fixture

@@ -66,8 +66,12 @@ class CacheUpkeep:
         """Forget what was used least recently, as far as there is too much."""
         limit = self._limit_bytes()
         if self._cache.has_grown:
-            self._cache.has_grown = False
-            await self._forget(oldest_above(self._cache.records(), limit, _RECORDS_LIMIT))
+            self._cache.has_grown = False  # first: a record that comes meanwhile is looked at next
+            try:
+                await self._forget(oldest_above(self._cache.records(), limit, _RECORDS_LIMIT))
+            except BaseException:
+                self._cache.has_grown = True
+                raise
         await self._contexts.trim(limit // _CONTEXTS_SHARE)
 
     async def _forget(self, keys: Sequence[str]) -> int:

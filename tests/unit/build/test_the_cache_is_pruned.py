@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from corten.build.cache import BuildCache, CacheRecord
 from corten.build.cache_pruning import Wish, oldest_above, rows, to_prune
+from corten.build.cache_upkeep import CacheUpkeep
 from corten.build.filesystem import FileSystem, Layer
 from corten.spec.oci_image import Descriptor
 from corten.store.gc import Node
@@ -106,3 +112,33 @@ def test_a_record_whose_layers_are_gone_is_forgotten_with_its_aliases():
         assert cache(records, aliases, here=False).find("quick", lease) is None
     assert records.rows == {}
     assert aliases.rows == {}
+
+
+async def test_a_trim_that_fails_is_done_again_after_the_next_build() -> None:
+    class Failing(Rows):
+        """A table that the disk has no room for, once."""
+
+        is_full = True
+
+        def delete(self, key: str) -> None:
+            if self.is_full:
+                self.is_full = False
+                raise OSError(28, "no space left on device")
+            super().delete(key)
+
+    async def nothing(_argument: object) -> list[Node]:
+        return []
+
+    cache = BuildCache(records=Failing(), aliases=Rows(), is_here=lambda _node: True)
+    for number in (1, 2, 3):
+        cache.put(f"k{number}", filesystem(number, size=10), own_layers=1, description="RUN x")
+    others: Any = SimpleNamespace(trim=nothing, discard=nothing)
+    upkeep = CacheUpkeep(
+        cache=cache, caches=others, fetching=others, hashes=others, library=others, events=others, contexts=others,
+        limit_bytes=lambda: 10,
+    )  # fmt: skip
+    with pytest.raises(OSError, match="no space left"):
+        await upkeep.trim()
+    await upkeep.trim()
+    assert list(cache.records()) == ["k3"]
+    assert not cache.has_grown
