@@ -113,12 +113,12 @@ def test_no_thread_waits_for_a_client_that_others_need(
     plainly = LayoutSource._open
 
     def watched(self: LayoutSource, path: list[str]) -> BinaryIO:
-        threads.add(threading.current_thread().name.rpartition("_")[0])
+        threads.add(threading.current_thread().name)
         return plainly(self, path)
 
     monkeypatch.setattr(LayoutSource, "_open", watched)
     asyncio.run(found(tmp_path, Store()))
-    assert threads == {"corten-stream"}
+    assert threads == {"corten-aside"}
 
 
 async def test_a_client_that_does_not_give_what_it_has_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
