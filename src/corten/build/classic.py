@@ -155,8 +155,7 @@ class ClassicBuilds:
         except (CortenError, OSError) as error:
             if face.source is None:
                 raise
-            face.flush()
-            face.tell_kept()
+            await face.tell_kept()
             if options.diagnostics:
                 progress.say(diagnosis(error, face.source))
             if isinstance(error, ParseError):
@@ -312,8 +311,11 @@ class _ClassicFace:
         for lines in self._lines:
             lines.flush()
 
-    def tell_kept(self) -> None:
-        """Say what a quiet build has not said."""
+    async def tell_kept(self) -> None:
+        """Say what a quiet build has not said, and what is left of lines without an end."""
+        for told in self._streams:
+            await told.catch_up()
+        self.flush()
         for kept in self._kept:
             message = kept() if callable(kept) else kept
             if message is not None:

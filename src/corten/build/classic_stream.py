@@ -7,7 +7,6 @@ that the build would give if it ended there; no such image is stored. Source: Do
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from functools import partial
 from corten.build.graph import Vertex
 from corten.build.plan import Plan, Stage, Step
 from corten.build.solver import Solver, State
+from corten.lib.loop_time import Slices
 from corten.spec.docker.progress import ProgressMessage, stream_line
 
 _KEPT = 2 << 20
@@ -88,7 +88,8 @@ class Room:
 
 class ClassicStream:
     """The watcher of one build; `say` sends a message, `keep_up` waits for a slow reader. `id_after` gives the image id
-    after a step, if it is known. `say_later` is for who may never want to know these ids."""
+    after a step, if it is known. `say_later` is for who may never want to know these ids, nor any more
+    when the build is over (`catch_up`)."""
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class ClassicStream:
     ) -> None:
         self._room = room or Room(_KEPT_OF_ALL)
         self._say_later = say_later or self._say_now
+        self._is_wanted = say_later is None
         self._solver = solver
         self._say = say
         self._keep_up = keep_up
@@ -157,8 +159,14 @@ class ClassicStream:
     # -- what the solver reports
 
     async def changed(self) -> None:
-        """Something has happened: tell what is to be told by now; others have their turn after each step, whose id
-        costs as much as the image's history is long."""
+        """Something has happened: tell what is to be told by now."""
+        if self._is_wanted or not self._solver.done:
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Tell what is to be told by now; others have their turn between steps: a step's id costs as much as the
+        image's history is long."""
+        slices = Slices()
         settled = self._solver.settled()
         while self._number < len(self._steps):
             stage, step = self._steps[self._number]
@@ -167,15 +175,17 @@ class ClassicStream:
             if step.vertex not in settled or state is State.FAILED:
                 return
             if state is State.CANCELLED:  # with another step that failed: what that has said is not lost
-                self._number = next((n for n in self._left() if self._has_failed(n)), len(self._steps))
-                self._is_headed = False
-                continue
+                failed = next((n for n in self._left() if self._has_failed(n)), len(self._steps))
+                if step.vertex.inputs or failed == len(self._steps):  # else a base image: it is told up to there
+                    self._number = failed
+                    self._is_headed = False
+                    continue
             if self._is_own(step) and self._solver.is_cached(step.vertex):
                 self._say(stream_line(" ---> Using cache\n"))
             self._say_later(partial(self._id_line, stage, step))
             self._number += 1
             self._is_headed = False
-            await asyncio.sleep(0)
+            await slices.give_way()
 
     def _id_line(self, stage: Stage, step: Step) -> ProgressMessage | None:
         found = self._id_after(stage, step)

@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from itertools import count
 from typing import Protocol
 
 from corten.build.cache import BuildCache
@@ -23,11 +22,11 @@ from corten.build.slots import Share, Slot, Slots
 from corten.build.solver import Action, Found, Kind, Solver
 from corten.build.turns import Turn, Turns
 from corten.engine.images.settled import settled
+from corten.lib.loop_time import Slices
 from corten.store.leases import Lease
 
 _AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 _BUILDS = 32
-_LOOK_UPS = 16  # in a row on the loop: each is a row of SQLite
 _PATIENCE_S = 5.0  # how long a step's output may wait for its reader before others need not wait for the step
 
 
@@ -162,15 +161,12 @@ class _Build:
 
     async def start(self, actions: Iterable[Action], tasks: dict[asyncio.Task[object], Action]) -> None:
         """Look up at once, and make tasks of the rest; others have their turn now and then."""
-        todo = deque(actions)
-        for number in count(1):
-            if not todo:
-                return
+        todo, slices = deque(actions), Slices()
+        while todo:
             action = todo.popleft()
             if action.kind is Kind.LOOK_UP:
                 todo += self._look_up(action)
-                if number % _LOOK_UPS == 0:
-                    await asyncio.sleep(0)
+                await slices.give_way()
             else:
                 tasks[asyncio.ensure_future(self._act(action))] = action
 

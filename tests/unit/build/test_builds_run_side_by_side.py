@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.unit.build.test_the_cache_is_pruned import Rows, cache, filesystem
 
-from corten.build.classic_stream import ClassicStream
+from corten.build.classic_stream import ClassicStream, Late
 from corten.build.executor import Executor, Stalls
 from corten.build.filesystem import FileSystem
 from corten.build.graph import Vertex
@@ -186,6 +187,33 @@ async def test_the_stream_is_in_the_files_order_whatever_ends_first():
     )
 
 
+async def test_who_may_never_want_to_know_is_not_told_of_what_is_over_until_it_is_asked_for():
+    a = run("a")
+    plan = plan_of(("FROM x", BASE), ("RUN a", a))
+    build = Build(executor(), Worker(), a)
+    told: list[str] = []
+    late: list[Late] = []
+
+    def say(message: ProgressMessage) -> None:
+        told.append(message.stream)
+
+    def made(build: Build) -> ClassicStream:
+        return ClassicStream(plan, build.solver, say, never_full, lambda *_: "sha256:id", say_later=late.append)
+
+    build.changed = made(build).changed
+    await build.go()
+    assert "".join(told) == "Step 1/2 : FROM x\nStep 2/2 : RUN a\n"
+    assert len(late) == 1
+    told.clear()
+    again = Build(build.executor, Worker(), a)
+    stream = made(again)
+    again.changed = stream.changed
+    await again.go()
+    assert told == []
+    await stream.catch_up()
+    assert "".join(told) == "Step 1/2 : FROM x\nStep 2/2 : RUN a\n ---> Using cache\n"
+
+
 async def test_what_a_failed_step_has_said_is_told_although_it_was_not_its_turn():
     a, b = run("a"), run("b")
     told: list[ProgressMessage] = []
@@ -234,7 +262,12 @@ async def test_others_have_their_turn_between_steps_that_are_told():
     steps = [(f"ENV A{number}=1", BASE) for number in range(50)]
     build = Build(executor(), Worker(), BASE)
     told: list[ProgressMessage] = []
-    stream = ClassicStream(plan_of(*steps), build.solver, told.append, never_full, lambda _stage, _step: "")
+
+    def slow_id(_stage, _step) -> str:
+        time.sleep(0.001)  # as one of a long history
+        return ""
+
+    stream = ClassicStream(plan_of(*steps), build.solver, told.append, never_full, slow_id)
     build.changed = stream.changed
     going, most = asyncio.ensure_future(build.go()), 0
     while not going.done():
