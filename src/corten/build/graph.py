@@ -7,8 +7,9 @@ with one digest are one piece of work. Nothing here knows Dockerfiles, and no op
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from corten.build.operations import Operation
 
@@ -24,6 +25,7 @@ class Vertex:
     lines: tuple[int, int] = (0, 0)
     definition: bytes = field(init=False)  # the operation's
     digest: str = field(init=False)
+    _below: tuple[Vertex, ...] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", self.operation.definition())
@@ -38,11 +40,25 @@ class Vertex:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def below(self) -> tuple[Vertex, ...]:
+        """Every vertex that this one needs, once, inputs before what stands on them; found out once."""
+        if self._below is None:
+            object.__setattr__(self, "_below", tuple(_walk(self.inputs)))
+        assert self._below is not None
+        return self._below
 
-def in_order(targets: Iterable[Vertex]) -> Iterator[Vertex]:
-    """Every vertex that the targets need, once, inputs before what stands on them."""
+
+def in_order(targets: Sequence[Vertex]) -> Iterator[Vertex]:
+    """Every vertex that the targets need, themselves included, once, inputs before what stands on them."""
+    if len(targets) != 1:
+        return _walk(targets)
+    (target,) = targets
+    return chain(target.below(), targets)
+
+
+def _walk(targets: Sequence[Vertex]) -> Iterator[Vertex]:
     done: set[Vertex] = set()
-    todo = [(target, False) for target in reversed(list(targets))]
+    todo = [(target, False) for target in reversed(targets)]
     while todo:
         vertex, seen = todo.pop()
         if vertex in done:

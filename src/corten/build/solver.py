@@ -22,6 +22,7 @@ import hashlib
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from operator import attrgetter
 from typing import NamedTuple
 
 from corten.build.graph import Vertex, in_order
@@ -84,6 +85,7 @@ class _Edge:
 
     vertex: Vertex
     keying: Keying
+    inputs: list[_Edge] = field(default_factory=list)
     dependents: list[_Edge] = field(default_factory=list)
     state: State = State.INITIAL
     fast_key: str = ""
@@ -98,7 +100,11 @@ class _Edge:
     by_content: bool = True
 
 
+_OF_INPUTS = (Keying.DEFINITION, Keying.CONTENT)
 _OVER = (State.COMPLETE, State.FAILED, State.CANCELLED)
+
+
+_BY_DEFINITION, _BY_CONTENT = attrgetter("by_definition"), attrgetter("by_content")
 
 
 class Solver:
@@ -114,10 +120,11 @@ class Solver:
         afresh: Container[Vertex] = (),
     ) -> None:
         self._targets = list(targets)
-        self._edges = {vertex: _Edge(vertex, keying(vertex)) for vertex in in_order(self._targets)}
+        self._edges = {vertex.digest: _Edge(vertex, keying(vertex)) for vertex in in_order(self._targets)}
         for edge in self._edges.values():
-            for below in set(edge.vertex.inputs):
-                self._edges[below].dependents.append(edge)
+            edge.inputs = [self._edges[below.digest] for below in edge.vertex.inputs]
+            for below in set(edge.inputs):
+                below.dependents.append(edge)
             self._limit(edge, use_cache=use_cache and edge.vertex not in afresh)
         self._actions: list[Action] = []
         self._todo: list[_Edge] = []
@@ -125,66 +132,66 @@ class Solver:
 
     def _limit(self, edge: _Edge, *, use_cache: bool) -> None:
         """Say what may be looked for; those of its inputs are limited already."""
-        inputs = self._inputs(edge)
-        edge.by_definition = use_cache and all(below.by_definition for below in inputs)
+        inputs = edge.inputs
+        edge.by_definition = use_cache and all(map(_BY_DEFINITION, inputs))
         counted = inputs[:1] if edge.keying is Keying.CONTENT else inputs
-        edge.by_content = use_cache and all(below.by_content for below in counted)
+        edge.by_content = use_cache and all(map(_BY_CONTENT, counted))
 
     # -- what is asked
 
     def may_be_known(self, vertex: Vertex) -> bool:
         """Whether another build's record of the same work serves."""
-        return self._edges[vertex].by_content
+        return self._edges[vertex.digest].by_content
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do: all targets are complete, or the build is over."""
-        return self._over or all(self._edges[vertex].state is State.COMPLETE for vertex in self._targets)
+        return self._over or all(self._edges[vertex.digest].state is State.COMPLETE for vertex in self._targets)
 
     def state(self, vertex: Vertex) -> State:
         """Where a vertex is."""
-        return self._edges[vertex].state
+        return self._edges[vertex.digest].state
 
     def key(self, vertex: Vertex) -> str:
         """Its cache key; empty while it is not known, or when it has none."""
-        return self._edges[vertex].key
+        return self._edges[vertex.digest].key
 
     def fast_key(self, vertex: Vertex) -> str:
         """The key that follows from definitions alone; empty when there is none, or it is `key` itself."""
-        return self._edges[vertex].fast_key
+        return self._edges[vertex.digest].fast_key
 
     def result(self, vertex: Vertex) -> object:
         """The result of a complete vertex."""
-        return self._edges[vertex].result
+        return self._edges[vertex.digest].result
 
     def is_cached(self, vertex: Vertex) -> bool:
         """Whether the cache had it, or had what stands on it."""
-        edge = self._edges[vertex]
+        edge = self._edges[vertex.digest]
         return edge.cached or edge.state is not State.COMPLETE
 
     def settled(self) -> set[Vertex]:
         """To what nothing more will happen: it is complete, or nobody will want its result any more."""
-        found: set[Vertex] = set()
-        for vertex, edge in reversed(self._edges.items()):  # what stands on others first
+        found: set[_Edge] = set()
+        for edge in reversed(self._edges.values()):  # what stands on others first
             if edge.state in _OVER:
-                found.add(vertex)
+                found.add(edge)
             elif edge.result_wanted or edge.state in (State.CACHE_FAST, State.SOURCES, State.DIGESTING):
                 continue
-            elif all(above.vertex in found for above in edge.dependents):
-                found.add(vertex)
-        return found
+            elif found.issuperset(edge.dependents):
+                found.add(edge)
+        return {edge.vertex for edge in found}
 
     # -- what happens
 
     def begin(self) -> list[Action]:
         """Start: the first actions."""
         for vertex in self._targets:
-            self._want_result(self._edges[vertex])
+            self._want_result(self._edges[vertex.digest])
         return self._go_on()
 
     def looked_up(self, vertex: Vertex, found: Found | None) -> list[Action]:
         """What the cache has under the key that was asked for."""
-        edge = self._edges[vertex]
+        edge = self._edges[vertex.digest]
         if self._over:
             return []
         assert edge.state in (State.CACHE_FAST, State.CACHE_SLOW)
@@ -199,11 +206,11 @@ class Solver:
 
     def digested(self, vertex: Vertex, content: str) -> list[Action]:
         """The digest of what a copy takes of its sources, or of what a vertex' origin has now."""
-        edge = self._edges[vertex]
+        edge = self._edges[vertex.digest]
         if self._over:
             return []
         assert edge.state is State.DIGESTING
-        below = [self._edges[vertex.inputs[0]].key] if edge.keying is Keying.CONTENT else []
+        below = [edge.inputs[0].key] if edge.keying is Keying.CONTENT else []
         edge.key = _key(b"content", vertex, [*below, content])
         edge.state = State.KEYED
         self._todo += [edge, *edge.dependents]
@@ -211,7 +218,7 @@ class Solver:
 
     def executed(self, vertex: Vertex, result: object, key: str = "") -> list[Action]:
         """The operation has succeeded; `key` is the content's, where only the result tells it."""
-        edge = self._edges[vertex]
+        edge = self._edges[vertex.digest]
         if self._over:
             return []
         assert edge.state is State.EXECUTING
@@ -221,7 +228,7 @@ class Solver:
     def failed(self, vertex: Vertex) -> None:
         """An action of this vertex has failed: the build is over. What still runs is to be ended."""
         if not self._over:
-            self._edges[vertex].state = State.FAILED
+            self._edges[vertex.digest].state = State.FAILED
         self.cancel()
 
     def cancel(self) -> None:
@@ -239,18 +246,20 @@ class Solver:
         actions, self._actions = self._actions, []
         return actions
 
-    def _want_key(self, edge: _Edge) -> None:
-        if not edge.key_wanted:
-            edge.key_wanted = True
-            self._todo.append(edge)
+    def _want_keys(self, edges: list[_Edge]) -> None:
+        """Those of all that a key is made of, too; what is below comes first, so that each is advanced once."""
+        wanted = list(edges)
+        for edge in wanted:
+            if not edge.key_wanted:
+                edge.key_wanted = True
+                self._todo.append(edge)
+                if edge.keying in _OF_INPUTS:
+                    wanted += edge.inputs
 
     def _want_result(self, edge: _Edge) -> None:
         if not edge.result_wanted:
             edge.key_wanted = edge.result_wanted = True
             self._todo.append(edge)
-
-    def _inputs(self, edge: _Edge) -> list[_Edge]:
-        return [self._edges[vertex] for vertex in edge.vertex.inputs]
 
     def _advance(self, edge: _Edge) -> None:
         if edge.state in _OVER or not edge.key_wanted:
@@ -261,12 +270,12 @@ class Solver:
             self._look_up(edge)
         elif edge.state is State.SOURCES:
             self._await_sources(edge)
-        if edge.state is State.BLOCKED and all(e.state is State.COMPLETE for e in self._inputs(edge)):
+        if edge.state is State.BLOCKED and all(e.state is State.COMPLETE for e in edge.inputs):
             edge.state = State.EXECUTING
             self._actions.append(Action(Kind.EXECUTE, edge.vertex, edge.key))
 
     def _await_sources(self, edge: _Edge) -> None:
-        target, *sources = self._inputs(edge)
+        target, *sources = edge.inputs
         if any(below.missed for below in sources):  # it takes a while, and hardly ends in what the cache has
             self._want_result(target)
         if all(below.state is State.COMPLETE for below in sources):
@@ -284,22 +293,22 @@ class Solver:
             edge.state = State.DIGESTING
             self._actions.append(Action(Kind.DIGEST, edge.vertex))
             return
-        inputs = self._inputs(edge)
-        for below in inputs:
-            self._want_key(below)
-        if not all(below.key or below.keying is Keying.LOCAL for below in inputs):
+        inputs = edge.inputs
+        self._want_keys(inputs)
+        keys = [below.key for below in inputs]
+        is_keyless = not all(keys)
+        if is_keyless and not all(below.key or below.keying is Keying.LOCAL for below in inputs):
             if not edge.by_content or any(below.missed for below in inputs):
                 self._work_ahead(edge)
             return
-        keyless = any(below.keying is Keying.LOCAL for below in inputs)
         if edge.keying is Keying.DEFINITION:
-            edge.key = _key(b"definition", edge.vertex, [below.key for below in inputs])
+            edge.key = _key(b"definition", edge.vertex, keys)
             edge.state = State.KEYED
             self._todo += edge.dependents
-        elif keyless or not edge.by_definition:
+        elif is_keyless or not edge.by_definition:
             self._ask_sources(edge)
         else:
-            edge.fast_key = _key(b"sources", edge.vertex, [below.key for below in inputs])
+            edge.fast_key = _key(b"sources", edge.vertex, keys)
             edge.state = State.CACHE_FAST
             self._actions.append(Action(Kind.LOOK_UP, edge.vertex, edge.fast_key))
 
@@ -309,7 +318,7 @@ class Solver:
             return
         edge.missed = True
         self._todo += edge.dependents
-        for below in self._inputs(edge)[1:]:
+        for below in edge.inputs[1:]:
             self._want_result(below)
 
     def _look_up(self, edge: _Edge) -> None:
@@ -321,7 +330,7 @@ class Solver:
 
     def _ask_sources(self, edge: _Edge) -> None:
         edge.state = State.SOURCES
-        sources = self._inputs(edge)[1:]
+        sources = edge.inputs[1:]
         if not edge.by_content or any(below.keying is not Keying.LOCAL for below in sources):
             self._work_ahead(edge)
         for below in sources:  # what is there is soon digested, and the key that gives may end in what the cache has
@@ -332,7 +341,7 @@ class Solver:
         edge.state = State.BLOCKED
         edge.missed = True
         self._todo += edge.dependents
-        for below in self._inputs(edge):
+        for below in edge.inputs:
             self._want_result(below)
         self._todo.append(edge)
 
