@@ -204,7 +204,8 @@ class Housekeeper:
             except Exception:
                 _LOG.exception("housekeeping failed; it is tried again in a minute")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
 
     async def _give_back(self) -> bool:
         """Memory, of what an image has passed through most of all; False when that was done a moment ago: images may

@@ -20,6 +20,7 @@ from corten.lib import blocking
 from corten.linux.heap import share_arenas
 
 _LOG = logging.getLogger("corten.daemon")
+_GARBAGE = 5000  # objects before garbage is looked for: an answer makes some hundreds, and hardly any of it
 
 
 def run(config: Config) -> int:
@@ -61,6 +62,7 @@ async def _serve(config: Config) -> None:
         # What was made until now lives as long as the daemon: full collections need not walk it any more.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GARBAGE)
         _notify("READY=1")
         _LOG.info("daemon has completed initialization", extra={"pid": os.getpid()})
         await ended.wait()

@@ -93,6 +93,13 @@ class NothingElsewhere:
         raise NotFound(f"{descriptor.digest} is not here any more")
 
 
+def _nothing() -> asyncio.Future[Imports]:
+    """What no caches have."""
+    found: asyncio.Future[Imports] = asyncio.get_running_loop().create_future()
+    found.set_result(Imports())
+    return found
+
+
 class CacheTravel:
     """Brings caches in and out; one a daemon."""
 
@@ -107,6 +114,9 @@ class CacheTravel:
         self, wanted: Sequence[CacheImport], traveller: Traveller
     ) -> AsyncIterator[asyncio.Future[Imports]]:
         """What the caches have, read beside the block, which awaits it; ended with the block."""
+        if not wanted:
+            yield _nothing()
+            return
         work = asyncio.ensure_future(self._bring(wanted, traveller))
         try:
             yield work

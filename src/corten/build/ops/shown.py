@@ -92,9 +92,13 @@ class ShownFiles:
         finally:
             await self._release(view)
 
-    @never_half_done
     async def close(self) -> None:
         """The build is over: views go that no kept step has."""
+        if self._views:
+            await self._close()
+
+    @never_half_done
+    async def _close(self) -> None:
         views, self._views = list(self._views.values()), {}
         await _each(self._release(view) for view in views)
 

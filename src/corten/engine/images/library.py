@@ -19,7 +19,7 @@ import msgspec
 from corten.engine.images.catalog import Catalog, ImageEntry
 from corten.engine.images.collection import Collector
 from corten.engine.images.content import ImageContent
-from corten.engine.images.record import ImageRecord, aimed, blobs_of, entry_of, nodes_of, renewed
+from corten.engine.images.record import Coming, ImageRecord, aimed, blobs_of, entry_of, joined, nodes_of, renewed
 from corten.engine.images.settled import never_half_done
 from corten.engine.images.stores import BlobStore, LayerStore, Records
 from corten.errors import CortenError
@@ -133,7 +133,6 @@ class ImageLibrary(ImageContent):
         with self._leases.hold(keys) as lease:
             yield lease
 
-    @never_half_done
     async def add(
         self,
         manifest: Descriptor,
@@ -152,31 +151,29 @@ class ImageLibrary(ImageContent):
         of its new names. `made_here` says that nobody gave this manifest: it may be replaced by a compressed one.
         """
         image_id = document.config.digest
+        coming = Coming(
+            manifest=manifest,
+            layers=[layer.digest for layer in document.layers],
+            references=references,
+            extra=extra,
+            parent=parent,
+            target=target,
+            made_here=made_here,
+        )
+        old = self._stored.get(image_id)
+        if old is not None and not self._lock.locked():
+            record = joined(old, coming, old.layer_sizes, time.time_ns())
+            if record == msgspec.structs.replace(old, tagged_ns=record.tagged_ns):
+                self._retag(image_id, record)
+                return self._get(image_id)
+        return await self._add(image_id, image, coming)
+
+    @never_half_done
+    async def _add(self, image_id: str, image: Image, coming: Coming) -> ImageEntry:
         async with self._lock:
             old = self._stored.get(image_id)
             sizes = old.layer_sizes if old else await blocking.run(self._layer_sizes, image)
-            known = old.references if old else []
-            other: list[str] = []
-            if old is not None and old.manifest.digest != manifest.digest:
-                # the same image under another manifest (other compression): the first one stays its own
-                other = [manifest.digest, *(layer.digest for layer in document.layers)]
-            record = ImageRecord(
-                manifest=old.manifest if old else manifest,
-                references=list(dict.fromkeys([*known, *references])),
-                layer_sizes=sizes,
-                extra=list(dict.fromkeys([*(old.extra if old else []), *extra, *other])),
-                parent=parent or (old.parent if old else ""),
-                tagged_ns=time.time_ns() if references else (old.tagged_ns if old else 0),
-                targets=old.targets if old else {},
-                made_here=old.made_here if old else made_here,
-            )
-            # a manifest that was only made up says nothing better than the one that is known
-            aim = old.manifest if old is not None and made_here else target or manifest
-            record = aimed(record, references, aim)
-            if old is not None and record == msgspec.structs.replace(old, tagged_ns=record.tagged_ns):
-                self._retag(image_id, record)
-            else:
-                await self._store({image_id: record})
+            await self._store({image_id: joined(old, coming, sizes, time.time_ns())})
             return self._get(image_id)
 
     @never_half_done

@@ -6,7 +6,7 @@ Pure, but for reading the image's documents through the function that is given.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -29,6 +29,41 @@ class ImageRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True)
     tagged_ns: int = 0
     targets: dict[str, Descriptor] = {}  # by name: the index, or the other manifest, that the name means
     made_here: bool = False  # the manifest was written by this engine: nobody else knows its digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """What comes in of an image whose content is here: see `ImageLibrary.add`. `layers` are the manifest's."""
+
+    manifest: Descriptor
+    layers: Sequence[str]
+    references: Sequence[str]
+    extra: Sequence[str] = ()
+    parent: str = ""
+    target: Descriptor | None = None
+    made_here: bool = False
+
+
+def joined(old: ImageRecord | None, coming: Coming, layer_sizes: list[int], now_ns: int) -> ImageRecord:
+    """The record of an image that comes in, or comes again; names it had, and its build parent, stay."""
+    other: list[str] = []
+    if old is not None and old.manifest.digest != coming.manifest.digest:
+        # the same image under another manifest (other compression): the first one stays its own
+        other = [coming.manifest.digest, *coming.layers]
+    known = old.references if old else []
+    record = ImageRecord(
+        manifest=old.manifest if old else coming.manifest,
+        references=list(dict.fromkeys([*known, *coming.references])),
+        layer_sizes=layer_sizes,
+        extra=list(dict.fromkeys([*(old.extra if old else []), *coming.extra, *other])),
+        parent=coming.parent or (old.parent if old else ""),
+        tagged_ns=now_ns if coming.references else (old.tagged_ns if old else 0),
+        targets=old.targets if old else {},
+        made_here=old.made_here if old else coming.made_here,
+    )
+    # a manifest that was only made up says nothing better than the one that is known
+    aim = old.manifest if old is not None and coming.made_here else coming.target or coming.manifest
+    return aimed(record, coming.references, aim)
 
 
 def aimed(record: ImageRecord, names: Sequence[str], target: Descriptor) -> ImageRecord:

@@ -41,6 +41,9 @@ async def released(close: Callable[[], None]) -> None:
 
 async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What all give that run side by side; the first error ends the others, and is raised when they have let go."""
+    works = list(works)
+    if len(works) == 1:  # nothing to be beside: a task would only cost
+        return [await works[0]]
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
