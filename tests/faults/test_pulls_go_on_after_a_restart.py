@@ -1,6 +1,7 @@
 """A pull whose daemon is killed, or stopped, goes on where it was: what is on the disk is not fetched again (counted)."""
 
 import random
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,15 +47,21 @@ def peak(engine: Daemon) -> int:
 
 
 def on_disk(path: Path) -> int:
-    """The bytes that a file takes; none when it has just got another name."""
+    """How many bytes of a blob are there as the running daemon accounts for them, whose account is only read; none when
+    it has just got another name. Its disk blocks would be more: each range ends within one."""
     try:
-        return path.stat().st_blocks * 512 if path.is_file() else 0
+        if path.suffix == ".pieces" or not path.is_file():
+            return 0
+        account = pieces_path(path)
+        if account.exists():
+            return sum(done for (done,) in struct.iter_unpack("<Q", account.read_bytes()[24:]))
+        return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
 def wait_for_disk(engine: Daemon, wanted: int) -> None:
-    """Until the daemon has read what was sent to it, and written that."""
+    """Until the daemon has read what was sent to it, and has written and noted that."""
     deadline = time.monotonic() + 60
     while sum(on_disk(path) for path in (engine.data_root / "content").rglob("*")) < wanted:
         assert time.monotonic() < deadline
