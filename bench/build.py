@@ -40,7 +40,7 @@ DOCKERFILES = {
     "COPY of many files": "FROM busybox\nCOPY many /many\n",
     "bind of many files": "FROM busybox\nRUN --mount=type=bind,target=/src true\n",
 }
-_NOT_CLASSIC = {"COPY of many files", "bind of many files"}  # takes minutes for the first, and cannot do the second
+_CLASSIC_FILES = 5000  # the classic builder takes minutes for more
 _FILES = {"20 steps of an application": 2000}  # in the context; --files for others that copy some
 # What is wanted of Corten's own command: the most of BuildKit's time, and of the classic builder's. Of a cached build
 # without files the classic builder's command is nearly all docker's own start, which its table shows (`_START`): there
@@ -144,9 +144,11 @@ def main() -> None:
             if given.only not in title:
                 continue
             many = "COPY many" in text or "--mount" in text
-            able = {name: builder for name, builder in made.items() if name != CLASSIC or title not in _NOT_CLASSIC}
+            files = _FILES.get(title, given.files) if many else 0
+            is_classic = "--mount" not in text and files <= _CLASSIC_FILES
+            able = {name: builder for name, builder in made.items() if name != CLASSIC or is_classic}
             folder = Path(root) / f"context-{number}"
-            context(folder, text, _FILES.get(title, given.files) if many else 0)
+            context(folder, text, files)
             colds = {name: partial(cold, builder, folder, fresh=many) for name, builder in able.items()}
             compare(title, "cold", colds, given.rounds)
             cached = {name: partial(timed, builder.command(folder)) for name, builder in able.items()}

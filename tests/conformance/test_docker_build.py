@@ -297,12 +297,13 @@ def test_quiet_builds_that_fail_tell_what_was_said(
     assert why in result.stderr
 
 
-def test_a_quiet_build_that_fails_without_a_word_tells_its_steps(daemon: Daemon, tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM busybox\nENV A=1\nCOPY nothing /\nRUN true\n")
+@pytest.mark.parametrize("step", ["COPY nothing /", "COPY --link nothing /", "ADD http://127.0.0.1:1/x /"])
+def test_a_quiet_build_that_fails_without_a_word_tells_its_steps(daemon: Daemon, tmp_path: Path, step: str) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM busybox\nENV A=1\n{step}\nRUN true\n")
     result = daemon.docker("build", "-q", str(tmp_path), check=False)
     assert result.returncode == 1
     assert re.findall(r"^Step .*", result.stderr, re.MULTILINE) == [
-        "Step 1/4 : FROM busybox", "Step 2/4 : ENV A=1", "Step 3/4 : COPY nothing /",
+        "Step 1/4 : FROM busybox", "Step 2/4 : ENV A=1", f"Step 3/4 : {step}",
     ]  # fmt: skip
 
 

@@ -344,9 +344,16 @@ class _ClassicFace:
         if self._several:
             self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
             say, later = self._lines[-1].say, None
+        if later is not None:
+            self._forget_earlier()
         told = ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room, say_later=later)
         self._streams.append(told)
         return told
+
+    def _forget_earlier(self) -> None:
+        """A quiet build begins once more: what it has not said of its first try it need not say."""
+        self.close()
+        self._streams.clear()
 
     def close(self) -> None:
         """The build is over."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -112,6 +112,7 @@ class ClassicStream:
         self._steps = [(stage, step) for stage in plan.stages for step in stage.steps]
         self._number = 0
         self._is_headed = False
+        self._failed: int | None = None
         self._kept = 0
         self._told: dict[Vertex, _Told] = defaultdict(_Told)
 
@@ -175,7 +176,9 @@ class ClassicStream:
             if step.vertex not in settled or state is State.FAILED:
                 return
             if state is State.CANCELLED:  # with another step that failed: what that has said is not lost
-                failed = next((n for n in self._left() if self._has_failed(n)), len(self._steps))
+                failed = self._failed_number()
+                if failed == self._number:
+                    return
                 if step.vertex.inputs or failed == len(self._steps):  # else a base image: it is told up to there
                     self._number = failed
                     self._is_headed = False
@@ -196,11 +199,22 @@ class ClassicStream:
         if message is not None:
             self._say(message)
 
-    def _left(self) -> range:
-        return range(self._number, len(self._steps))
+    def _failed_number(self) -> int:
+        """Which step has failed, itself or in what it alone needs, such as a download; how many there are if none has.
+        Asked when the build is over, and found out once."""
+        if self._failed is None:
+            steps = {step.vertex for _stage, step in self._steps}
+            numbers = range(self._number, len(self._steps))
+            self._failed = next((n for n in numbers if self._has_failed(n, steps)), len(self._steps))
+        return self._failed
 
-    def _has_failed(self, number: int) -> bool:
-        return self._solver.state(self._steps[number][1].vertex) is State.FAILED
+    def _has_failed(self, number: int, steps: Container[Vertex]) -> bool:
+        todo = [self._steps[number][1].vertex]
+        for vertex in todo:
+            if self._solver.state(vertex) is State.FAILED:
+                return True
+            todo += [below for below in vertex.inputs[1:] if below not in steps]
+        return False
 
     def _head(self, step: Step) -> None:
         if self._is_headed:

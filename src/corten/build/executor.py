@@ -148,6 +148,7 @@ class _Build:
         self._worker = worker
         self._lease = lease
         self._imports = imports
+        self._slices = Slices()
         self._held: dict[Vertex, tuple[Turn | None, Slot]] = {}
         self.begun: Callable[[Vertex], None] = lambda _vertex: None
 
@@ -161,12 +162,12 @@ class _Build:
 
     async def start(self, actions: Iterable[Action], tasks: dict[asyncio.Task[object], Action]) -> None:
         """Look up at once, and make tasks of the rest; others have their turn now and then."""
-        todo, slices = deque(actions), Slices()
+        todo = deque(actions)
         while todo:
             action = todo.popleft()
             if action.kind is Kind.LOOK_UP:
                 todo += self._look_up(action)
-                await slices.give_way()
+                await self._slices.give_way()
             else:
                 tasks[asyncio.ensure_future(self._act(action))] = action
 

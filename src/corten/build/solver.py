@@ -247,7 +247,7 @@ class Solver:
         return actions
 
     def _want_keys(self, edges: list[_Edge]) -> None:
-        """Those of all that a key is made of, too; what is below comes first, so that each is advanced once."""
+        """Those of all that a key is made of, too; what is below comes first, so that each finds its inputs' keys."""
         wanted = list(edges)
         for edge in wanted:
             if not edge.key_wanted:
@@ -298,7 +298,7 @@ class Solver:
         keys = [below.key for below in inputs]
         is_keyless = not all(keys)
         if is_keyless and not all(below.key or below.keying is Keying.LOCAL for below in inputs):
-            if not edge.by_content or any(below.missed for below in inputs):
+            if not edge.by_content or any(below.missed or not below.by_content for below in inputs):
                 self._work_ahead(edge)
             return
         if edge.keying is Keying.DEFINITION:

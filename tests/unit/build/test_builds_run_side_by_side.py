@@ -289,3 +289,25 @@ async def test_what_is_told_at_once_waits_for_the_reader_and_keeps_characters_wh
     room.set()
     await asyncio.gather(*sent)
     assert "".join(message.stream for message in told).endswith(text)
+
+
+async def test_thousands_of_steps_before_one_that_fails_are_told_without_asking_for_each_again(monkeypatch):
+    a = run("a", BASE)
+    b = run("b", a)
+    plan = plan_of(*((f"ENV A{number}=1", BASE) for number in range(3000)), ("RUN a", a), ("RUN b", b))
+    solver, told, asked = Solver([b], keying_of), [], 0
+    solver.begin()
+    solver.failed(a)
+    state = solver.state
+
+    def counted(vertex: Vertex) -> State:
+        nonlocal asked
+        asked += 1
+        return state(vertex)
+
+    monkeypatch.setattr(solver, "state", counted)
+    await ClassicStream(plan, solver, told.append, never_full, lambda *_: "").catch_up()
+    heads = [message.stream for message in told if message.stream.startswith("Step")]
+    assert heads[-1] == "Step 3001/3002 : RUN a"
+    assert len(heads) == 3001
+    assert asked < 10_000

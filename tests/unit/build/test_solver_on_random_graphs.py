@@ -172,6 +172,28 @@ def test_stages_that_are_copied_from_in_turn_are_built_at_once():
         assert set(executing) == set(stages)
 
 
+def test_a_stage_that_is_built_afresh_does_not_wait_for_what_it_is_copied_to():
+    base, download = Vertex(BaseImage(image_id="sha256:a")), Vertex(Download(url="http://x/y"))
+    stage = Vertex(Run(args=("make",)), (base,))
+    below = Vertex(Copy(sources=(Source(path="y"),), destination="/"), (base, download))
+    top = Vertex(Copy(sources=(Source(path="f"),), destination="/"), (below, stage))
+    solver = Solver([top], keying_of, afresh={stage})
+    begun = solver.begin()
+    assert {(action.kind, action.vertex) for action in begun} >= {(Kind.DIGEST, download)}
+    assert solver.state(stage) is State.BLOCKED
+    looked = [action for action in begun if action.vertex == base]
+    assert [action.kind for action in solver.looked_up(base, None)] == [Kind.EXECUTE]
+    assert [action.vertex for action in solver.executed(base, "base")] == [stage]
+    assert len(looked) == 1
+
+
+@given(graphs())
+def test_one_target_is_walked_as_several_are(graph):
+    for vertex in graph:
+        assert list(in_order([vertex])) == list(in_order([vertex, vertex]))
+        assert vertex.below() is vertex.below()
+
+
 def test_a_stage_and_what_it_is_copied_to_are_built_at_once():
     base = Vertex(BaseImage(image_id="sha256:a"))
     one, two = (Vertex(Run(args=(name,)), (base,)) for name in ("one", "two"))

@@ -1,5 +1,6 @@
 """Names, lists, removal and pruning of images that are here, by Docker's rules."""
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ from corten.engine.images.catalog import ImageNotFound
 from corten.errors import Conflict, InvalidArgument
 from corten.lib import codec
 from corten.spec.oci_image import Manifest
+from corten.store.db import RecordTable
 from corten.store.gc import Node
 
 from .conftest import collect
@@ -301,6 +303,18 @@ async def test_an_image_that_is_added_as_it_is_here_is_only_dated(two):
     assert set(dict(two.records.list())) == set(rows)
     found = two.restarted().catalog.get(two.a.image_id)
     assert (found.references, found.tagged_ns) == (after.references, after.tagged_ns)
+
+
+async def test_a_date_that_waits_for_its_turn_is_only_a_date_too(two, monkeypatch):
+    before = two.library.catalog.get(two.a.image_id)
+    written = []
+    monkeypatch.setattr(RecordTable, "put_all", lambda _table, records: written.append(records))
+    async with two.library._lock:
+        task = asyncio.ensure_future(named_again(two, before.references))
+        await asyncio.sleep(0.01)
+        assert not task.done()
+    assert (await task).tagged_ns > before.tagged_ns
+    assert written == []
 
 
 async def test_a_further_name_is_more_than_a_date(two):

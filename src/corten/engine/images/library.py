@@ -160,17 +160,16 @@ class ImageLibrary(ImageContent):
             target=target,
             made_here=made_here,
         )
-        old = self._stored.get(image_id)
-        if old is not None and not self._lock.locked():
-            record = joined(old, coming, old.layer_sizes, time.time_ns())
-            if record == msgspec.structs.replace(old, tagged_ns=record.tagged_ns):
-                self._retag(image_id, record)
-                return self._get(image_id)
+        # nobody is between two writes, and nothing is awaited here: then a date needs no turn and no task
+        if not self._lock.locked() and self._date(image_id, coming):
+            return self._get(image_id)
         return await self._add(image_id, image, coming)
 
     @never_half_done
     async def _add(self, image_id: str, image: Image, coming: Coming) -> ImageEntry:
         async with self._lock:
+            if self._date(image_id, coming):
+                return self._get(image_id)
             old = self._stored.get(image_id)
             sizes = old.layer_sizes if old else await blocking.run(self._layer_sizes, image)
             await self._store({image_id: joined(old, coming, sizes, time.time_ns())})
@@ -261,11 +260,18 @@ class ImageLibrary(ImageContent):
             gone = await blocking.run(self._collect, list(self._below_containers))
             self._below_containers -= {*gone, *self._needed()}  # needed again: the image came back
 
-    def _retag(self, image_id: str, record: ImageRecord) -> None:
-        """Record when an image was given the names that it has."""
+    def _date(self, image_id: str, coming: Coming) -> bool:
+        """Record when an image was given the names that it has, if that is all that is new."""
+        old = self._stored.get(image_id)
+        if old is None:
+            return False
+        record = joined(old, coming, old.layer_sizes, time.time_ns())
+        if record != msgspec.structs.replace(old, tagged_ns=record.tagged_ns):
+            return False
         self._records.put_soon(image_id, codec.encode(record))
         self._stored[image_id] = record
         self.catalog.put(renewed(self._get(image_id), record))
+        return True
 
     async def _store(self, records: dict[str, ImageRecord]) -> None:
         """Write records to disk, and then to memory; a name is on one image only."""

@@ -42,8 +42,19 @@ async def released(close: Callable[[], None]) -> None:
 async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What all give that run side by side; the first error ends the others, and is raised when they have let go."""
     works = list(works)
-    if len(works) == 1:  # nothing to be beside: a task would only cost
-        return [await works[0]]
+    current = asyncio.current_task()
+    assert current is not None
+    cancels = current.cancelling()
+    try:
+        if len(works) == 1:  # nothing to be beside: a task would only cost
+            return [await works[0]]
+        return await _together(works)
+    finally:
+        if current.cancelling() > cancels:  # whatever they ended by: work that waits for threads swallows it
+            raise asyncio.CancelledError
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
