@@ -6,21 +6,21 @@ stream's last message, as clients of the classic builder expect. Closing the str
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from corten.build.caching.directories import Directories, NoDirectories
-from corten.build.classic_stream import ClassicStream, Late, PrefixedLines, Room, ending
+from corten.build.classic_face import ClassicFace
+from corten.build.classic_stream import Room, ending
 from corten.build.diagnosis import FailedStep, diagnosis, failure_at, findings
 from corten.build.dockerfile.error import ParseError
 from corten.build.exporters.export import Exporters
 from corten.build.exporters.request import Export, ImageExport, check_names, image_name
 from corten.build.exporters.responses import CONFIG_DIGEST, IMAGE_ID, metadata
 from corten.build.exporters.result import Exportable, Files, PlatformImage
-from corten.build.face import IdAfter, Offers, Watcher
+from corten.build.face import Offers
 from corten.build.fetching import Fetching
 from corten.build.finisher import Finisher
 from corten.build.offers import ClassicOffers
@@ -29,7 +29,6 @@ from corten.build.ops.run import StepFailed
 from corten.build.options import BuildOptions
 from corten.build.plan import Plan
 from corten.build.service import BuildService, Job, Result
-from corten.build.solver import Solver
 from corten.build.sources.remote import RemoteSource, keeps_git_dir
 from corten.build.sources.source import DOCKERFILE_LIMIT, BuildSource
 from corten.build.sources.tar import TarSource
@@ -46,7 +45,6 @@ from corten.spec.docker.lint import LintWarning, SourceFile
 from corten.spec.docker.progress import ErrorDetail, ProgressMessage, failure
 from corten.spec.reference import Reference
 
-_KEPT = 256  # messages
 _KEPT_OUTPUT = 64 << 20  # bytes, of all builds together
 _PIECE = 64 << 10
 _FROM_BODY = "-"  # Corten's own: the body is the Dockerfile of a context that is somewhere else
@@ -138,7 +136,7 @@ class ClassicBuilds:
         self, client: Client, options: BuildOptions, names: Sequence[Reference], progress: Progress
     ) -> None:
         """As the classic builder tells of it."""
-        face = _ClassicFace(options, progress, self._room)
+        face = ClassicFace(options, progress, self._room)
         job = Job(
             options=options, source=client.source, offers=client.offers, face=face, directories=client.directories
         )
@@ -290,75 +288,6 @@ class _Sender:
     async def files(self, number: int, export: Export, files: Files) -> None:
         """As a tar, too."""
         await self.archive(number, export, files.tar())
-
-
-class _ClassicFace:
-    """Tells of one build in the classic stream; a quiet one's is kept until it fails."""
-
-    def __init__(self, options: BuildOptions, progress: Progress, room: Room) -> None:
-        self._room = room
-        self._streams: list[ClassicStream] = []
-        self._options = options
-        self._progress = progress
-        self._kept: deque[ProgressMessage | Late] = deque(maxlen=_KEPT)
-        self._say: Callable[[ProgressMessage], None] = self._kept.append if options.quiet else progress.say
-        self._several = "," in options.platform
-        self._lines: list[PrefixedLines] = []
-        self.source: SourceFile | None = None
-
-    def flush(self) -> None:
-        """Say what is left of lines without an end."""
-        for lines in self._lines:
-            lines.flush()
-
-    async def tell_kept(self) -> None:
-        """Say what a quiet build has not said, and what is left of lines without an end."""
-        for told in self._streams:
-            await told.catch_up()
-        self.flush()
-        for kept in self._kept:
-            message = kept() if callable(kept) else kept
-            if message is not None:
-                self._progress.say(message)
-
-    def begun(self, source: SourceFile) -> None:
-        """Keep the Dockerfile, for what may fail."""
-        self.source = source
-
-    def resolving(self, reference: str) -> AbstractContextManager[object]:  # noqa: ARG002 - the form of a face
-        """Nothing to say before it is pulled."""
-        return nullcontext()
-
-    def pulling(self, message: ProgressMessage) -> None:
-        """As `docker pull` has it."""
-        self._say(message)
-
-    def checked(self, found: Sequence[LintWarning], source: SourceFile) -> None:
-        """For clients that ask for it."""
-        if self._options.diagnostics:
-            self._progress.say(findings(found, source))
-
-    def watch(self, plan: Plan, solver: Solver, id_after: IdAfter) -> Watcher:
-        """`Step 1/5 : ...`; with the platform before each line when there are several."""
-        say, later = self._say, self._kept.append if self._options.quiet else None
-        if self._several:
-            self._lines.append(PrefixedLines(f"[{plan.platform}] ", say))
-            say, later = self._lines[-1].say, None
-        if later is not None:
-            self._forget_earlier()
-        told = ClassicStream(plan, solver, say, self._progress.keep_up, id_after, room=self._room, say_later=later)
-        self._streams.append(told)
-        return told
-
-    def _forget_earlier(self) -> None:
-        """A quiet build begins once more: what it has not said of its first try it need not say."""
-        self.close()
-        self._streams.clear()
-
-    def close(self) -> None:
-        """The build is over."""
-        for told in self._streams:
-            told.close()
 
 
 class _StatusFace(StatusFace):
