@@ -32,6 +32,7 @@ from corten.store.entries import (
     no_directory,
     split_name,
 )
+from corten.store.erofs.xattrs import is_acl
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -232,7 +233,9 @@ class LayerExtractor:
         _set_xattrs(fd, entry)
         inode = os.fstat(fd).st_ino
         before = self._unfinished.get(inode)
-        default_acl = entry.xattrs.get(_DEFAULT_ACL, before.default_acl if before else None)
+        default_acl = entry.xattrs.get(_DEFAULT_ACL)
+        if before is not None and (default_acl is None or not is_acl(default_acl)):
+            default_acl = before.default_acl  # as setxattr(2) leaves it that refuses another
         self._unfinished[inode] = _Unfinished(path, entry.mtime_ns, default_acl)
 
     def _file(self, parent: int, name: bytes, entry: Entry, reader: TarReader) -> None:

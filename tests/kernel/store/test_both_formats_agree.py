@@ -123,6 +123,7 @@ _XATTRS = st.dictionaries(
         (("dir", "a", ""), 0o755, {}),
     ]
 )
+@example(members=[(("dir", "a", ""), 0o755, {_ACL: _RULES}), (("dir", "a", ""), 0o755, {_ACL: b"2"})])
 @example(
     members=[(("file", "a/b", "1"), 0o644, {}), (("link", "l", "a"), 0o644, {}), (("hard", "l/b", "a/b"), 0o644, {})]
 )

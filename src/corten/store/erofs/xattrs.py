@@ -54,6 +54,11 @@ def encoded_xattrs(attributes: Mapping[bytes, bytes], kind: str) -> tuple[bytes,
     return body, permissions
 
 
+def is_acl(value: bytes) -> bool:
+    """Whether Linux takes it for an access control list."""
+    return _acl(value) is not None
+
+
 def _allowed(name: bytes, value: bytes, kind: str) -> bool:
     if name.startswith(b"user."):
         return kind in ("file", "directory")
